@@ -1,0 +1,1 @@
+"""Room: conda's words only."""

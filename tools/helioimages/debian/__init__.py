@@ -1,0 +1,1 @@
+"""Room: debian's words only."""

@@ -1,0 +1,1 @@
+"""Room: oci's words only."""

@@ -1,0 +1,1 @@
+"""Room: pypi's words only."""

@@ -1,0 +1,101 @@
+"""The content-addressed store: a file that exists is whole.
+
+Every write goes to ``tmp/`` on the same file system, is checked there, made read-only, and renamed. A run that is
+interrupted anywhere leaves only files in ``tmp/``, which nobody reads; two runs at once write the same bytes under the
+same name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import HelioError, Stage
+
+
+def default_root() -> Path:
+    """Return the store's folder as the environment says: HELIOIMAGES_STORE, XDG_CACHE_HOME, or ~/.cache."""
+    if root := os.environ.get("HELIOIMAGES_STORE"):
+        return Path(root)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "helioimages"
+
+
+class Store:
+    """Artefacts, blobs, memos and caches under one folder; see docs/architecture.md for the layout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name in ("artefacts/sha256", "blobs/sha256", "memo", "cache", "tmp", "run", "toolchain"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+
+    def artefact(self, sha256: str) -> Path:
+        """Return where the package file with this sha256 (hex) is or will be."""
+        return self.root / "artefacts" / "sha256" / sha256
+
+    def blob(self, digest: str) -> Path:
+        """Return where the blob with this digest (``sha256:…``) is or will be."""
+        algorithm, _, hexdigest = digest.partition(":")
+        return self.root / "blobs" / algorithm / hexdigest
+
+    def cached(self, kind: str, key: str) -> Path:
+        """Return where the cached file of a pure step is or will be."""
+        return self.root / "cache" / kind / key
+
+    @contextlib.contextmanager
+    def writing(self, final: Path) -> Iterator[IO[bytes]]:
+        """Yield a file open for writing and reading; on success it becomes ``final`` whole, on error it is gone."""
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.root / "tmp", prefix=final.name[:16] + ".")
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), 0o444)
+            os.replace(name, final)
+        except OSError as error:
+            raise HelioError(
+                Stage.FETCH, f"cannot write {final}", detail=str(error), hint="check the space and rights of the store"
+            ) from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+
+    def put_blob(self, data: bytes) -> str:
+        """Store a small blob and return its digest."""
+        hexdigest = hashlib.sha256(data).hexdigest()
+        final = self.root / "blobs" / "sha256" / hexdigest
+        if not final.exists():
+            with self.writing(final) as file:
+                file.write(data)
+        return "sha256:" + hexdigest
+
+    def put_artefact(self, source: Path) -> str:
+        """Copy a file into the artefacts and return its sha256 (hex)."""
+        with open(source, "rb") as stream:
+            hexdigest = hashlib.file_digest(stream, "sha256").hexdigest()
+            final = self.artefact(hexdigest)
+            if not final.exists():
+                stream.seek(0)
+                with self.writing(final) as file:
+                    while chunk := stream.read(1 << 20):
+                        file.write(chunk)
+        return hexdigest
+
+    def recall(self, kind: str, key: str) -> Any | None:
+        """Return the memo of a pure step, or None."""
+        try:
+            return json.loads((self.root / "memo" / kind / f"{key}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def remember(self, kind: str, key: str, value: Any) -> None:
+        """Keep the memo of a pure step: a JSON value under a 64-digit key."""
+        with self.writing(self.root / "memo" / kind / f"{key}.json") as file:
+            file.write(json.dumps(value, sort_keys=True).encode())
