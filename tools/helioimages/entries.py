@@ -131,9 +131,10 @@ def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     for path, entry in seen.items():
         parent = path.rpartition("/")[0]
         if parent and seen[parent].kind is not Kind.DIR:
+            other = seen[parent]
             raise HelioError(
                 Stage.LINK,
-                f"`{entry.origin}` brings {path}, but `{seen[parent].origin}` has {parent} as a {seen[parent].kind.value}",
+                f"`{entry.origin}` brings {path}, but {parent} of `{other.origin}` is a {other.kind.value}",
                 hint="the two packages cannot be in one environment",
             )
         if entry.kind is Kind.HARDLINK and (entry.target not in seen or seen[entry.target].kind is not Kind.FILE):
@@ -143,6 +144,4 @@ def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
                 hint="the package is malformed or malicious; do not use it",
             )
     # Hard links last: a tar reader makes the file they point at first. Otherwise by bytes, parents before children.
-    return tuple(
-        sorted(seen.values(), key=lambda e: (e.kind is Kind.HARDLINK, e.path.split("/")))
-    )
+    return tuple(sorted(seen.values(), key=lambda e: (e.kind is Kind.HARDLINK, e.path.split("/"))))

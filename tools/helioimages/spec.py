@@ -1,8 +1,8 @@
 """What people write: environment.yml and image.toml, read strictly into frozen values.
 
-``environments/<env>/environment.yml`` is a conda environment file (name, channels, dependencies with one ``pip`` list)
-plus one key of ours, ``x-helioimages``. ``images/<image>/image.toml`` describes an image. Nothing is guessed: a key that is
-not understood is an error that names the file and the key.
+``environments/<env>/environment.yml`` is a conda environment file (name, channels, dependencies with one ``pip``
+list) plus one key of ours, ``x-helioimages``. ``images/<image>/image.toml`` describes an image. Nothing is guessed: a
+key that is not understood is an error that names the file and the key.
 """
 
 from __future__ import annotations
