@@ -102,11 +102,26 @@ def check_path(path: str, origin: str) -> str:
     return path
 
 
+def same(one: Entry, other: Entry) -> bool:
+    """Say whether two entries of one path put the same thing there, whoever brings them."""
+    if (one.kind, one.mode, one.uid, one.gid, one.target) != (
+        other.kind,
+        other.mode,
+        other.uid,
+        other.gid,
+        other.target,
+    ):
+        return False
+    if one.content is None or other.content is None:
+        return one.content is other.content
+    return one.content.size == other.content.size and one.content.read() == other.content.read()
+
+
 def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """Return the entries of one layer: checked, with missing parents added, sorted so that parents come first.
 
-    The order in which packages are given does not matter. Equal directories fold into one; anything else that two
-    packages both bring is a clash.
+    The order in which packages are given does not matter. What two packages both bring folds into one where it is the
+    same (directories, and files with equal bytes: many wheels carry an empty ``tests/__init__.py``); else it is a clash.
 
     Raises:
         HelioError: on a clash (names both packages) or a path that may not be in a layer.
@@ -117,7 +132,7 @@ def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
         other = seen.get(entry.path)
         if other is None:
             seen[entry.path] = entry
-        elif not (entry.kind is other.kind is Kind.DIR and entry.mode == other.mode and entry.uid == other.uid):
+        elif not same(entry, other):
             raise HelioError(
                 Stage.LINK,
                 f"`{other.origin}` and `{entry.origin}` both bring {entry.path}",

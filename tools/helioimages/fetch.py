@@ -75,21 +75,24 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
         return paths
     stop = threading.Event()
     total = sum(item.size or 0 for item in missing)
-    with bar(label, total, unit="bytes") as advance, requests.Session() as session:
-        with ThreadPoolExecutor(jobs) as pool:
-            adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            # The largest first, so that no single one is left at the end.
-            missing.sort(key=lambda item: -(item.size or 0))
-            futures = [pool.submit(_fetch, item, store, session, advance, stop) for item in missing]
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            if any(future.exception() for future in done):
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-            for future in futures:
-                if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Again):
-                    raise error
+    with (
+        bar(label, total, unit="bytes") as advance,
+        requests.Session() as session,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        # The largest first, so that no single one is left at the end.
+        missing.sort(key=lambda item: -(item.size or 0))
+        futures = [pool.submit(_fetch, item, store, session, advance, stop) for item in missing]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        if any(future.exception() for future in done):
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+        for future in futures:
+            if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Again):
+                raise error
     return paths
 
 
