@@ -34,7 +34,6 @@ FILES = (
     entries.symlink("lib/libhello.so", "libhello.so.1"),
     Entry(path="bin/bonjour", kind=Kind.HARDLINK, mode=0o755, target="bin/hello"),
     entries.directory("lib"),
-    entries.directory("var/empty"),
 )
 
 
@@ -60,7 +59,7 @@ def test_rattler_reads_it(tmp_path: Path) -> None:
     out = tmp_path / NAME
     write_conda(out, index=INDEX, entries=FILES, prefix_placeholder=PLACEHOLDER, about={"summary": "hi"})
     paths = {str(p.relative_path): p for p in rattler.PathsJson.from_package_archive(str(out)).paths}
-    assert sorted(paths) == ["bin/bonjour", "bin/hello", "lib/libhello.so", "lib/libhello.so.1", "var/empty"]
+    assert sorted(paths) == ["bin/bonjour", "bin/hello", "lib/libhello.so", "lib/libhello.so.1"]
     assert paths["bin/hello"].prefix_placeholder.placeholder == PLACEHOLDER
     assert paths["bin/hello"].prefix_placeholder.file_mode.text
     assert paths["lib/libhello.so.1"].prefix_placeholder.file_mode.binary
@@ -95,6 +94,7 @@ def test_repodata_is_what_rattler_wants(tmp_path: Path) -> None:
         ({"noarch": "python"}, "noarch is 'python' but the index says None"),
         ({"entry_points": ["a = b:c"]}, "only noarch python packages have entry points"),
         ({"entries": (*FILES, entries.file("lib/libhello.so", b""))}, "lib/libhello.so is given twice"),
+        ({"entries": (entries.directory("a/b"),)}, "the folder a/b is empty, and a conda package holds only files"),
         ({"entries": (entries.file("info/x", b""),)}, "info/x would be taken for the package's metadata"),
     ],
 )

@@ -72,7 +72,7 @@ def write_conda(
         out: the file to write; its name must be ``<name>-<version>-<build>.conda`` of the index.
         index: info/index.json; name, version, build, build_number, subdir and depends are required.
         entries: files relative to the prefix, e.g. ``bin/python``. Owners are dropped and modes become 0644 or 0755.
-            Folders are implied by what lies in them; an empty one is kept.
+            Folders are implied by what lies in them; conda packages cannot hold empty ones.
         prefix_placeholder: the prefix that the files were built for, absolute; None when none holds a prefix.
         has_prefix: path -> ``text`` or ``binary`` for the files that hold the placeholder; None finds them.
         noarch: ``python`` or ``generic``; ``python`` packages have ``site-packages/`` and ``python-scripts/`` instead
@@ -96,10 +96,8 @@ def write_conda(
         with _tar_zst(archive, f"pkg-{stem}.tar.zst") as tar:
             for path, entry in members.items():
                 data = _data(members, entry)
-                record = _path_record(out, path, entry, data, prefix_placeholder, declared)
                 tar.addfile(_tar_member(entry, data), io.BytesIO(data) if entry.kind is Kind.FILE else None)
-                if record:
-                    paths.append(record)
+                paths.append(_path_record(out, path, entry, data, prefix_placeholder, declared))
         # paths.json is sorted by path; hard links come after the files in the tar, so sort again.
         paths.sort(key=lambda record: record["_path"])
         with _tar_zst(archive, f"info-{stem}.tar.zst") as tar:
@@ -134,7 +132,9 @@ def _members(
             raise _broken(out, f"{path} would be taken for the package's metadata")
         found[path] = entry
     parents = {path.rpartition("/")[0] for path in found}
-    kept = {path: entry for path, entry in found.items() if not (entry.kind is Kind.DIR and path in parents)}
+    if empty := sorted(path for path, entry in found.items() if entry.kind is Kind.DIR and path not in parents):
+        raise _broken(out, f"the folder {empty[0]} is empty, and a conda package holds only files")
+    kept = {path: entry for path, entry in found.items() if entry.kind is not Kind.DIR}
     return dict(sorted(kept.items(), key=lambda item: (item[1].kind is Kind.HARDLINK, item[0].split("/"))))
 
 
@@ -153,8 +153,6 @@ def _path_record(
 
     Spec: CEP 34, "info/paths.json".
     """
-    if entry.kind is Kind.DIR:
-        return {"_path": path, "path_type": "directory"}
     record: dict[str, Any] = {"_path": path, "path_type": "hardlink"}
     if entry.kind is Kind.SYMLINK:
         if placeholder and placeholder in entry.target:
@@ -194,7 +192,7 @@ def _info(
     members |= {
         "info/index.json": _json(index),
         "info/paths.json": _json({"paths": paths, "paths_version": 1}),
-        "info/files": "".join(f"{p['_path']}\n" for p in paths if p["path_type"] != "directory").encode(),
+        "info/files": "".join(f"{record['_path']}\n" for record in paths).encode(),
     }
     if about is not None:
         members["info/about.json"] = _json(about)
@@ -284,8 +282,6 @@ def _tar_member(entry: Entry, data: bytes) -> tarfile.TarInfo:
     member.mode = 0o755 if entry.mode & 0o111 else 0o644
     if entry.kind is Kind.FILE:
         member.size = len(data)
-    elif entry.kind is Kind.DIR:
-        member.type, member.mode = tarfile.DIRTYPE, 0o755
     elif entry.kind is Kind.SYMLINK:
         member.type, member.mode, member.linkname = tarfile.SYMTYPE, 0o777, entry.target
     else:
