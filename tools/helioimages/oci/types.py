@@ -1,0 +1,465 @@
+"""OCI's words as frozen values: descriptors, manifests, indexes, image configs.
+
+Design: parsing is strict about what the spec defines (types, required keys, digests) and lenient about what it does not
+(unknown keys are allowed by the spec); writing gives canonical JSON. A value never writes back a document it was read
+from: whoever needs the document again (its digest!) keeps the bytes, as `image.Image` does.
+
+Reading order: `Descriptor` (a typed pointer) -> `Manifest` (config + layers) -> `ImageConfig` -> `Index`.
+
+Spec: OCI image-spec v1.1: descriptor.md, manifest.md, image-index.md, config.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ..digest import canonical_json, is_digest
+from ..errors import HelioError, Stage
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
+LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
+EMPTY = "application/vnd.oci.empty.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+#: Docker's names for what OCI standardised; an image pulled from elsewhere may have them.
+OCI_NAME = MappingProxyType(
+    {
+        DOCKER_MANIFEST: MANIFEST,
+        DOCKER_INDEX: INDEX,
+        "application/vnd.docker.container.image.v1+json": CONFIG,
+        "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
+        "application/vnd.docker.image.rootfs.diff.tar": LAYER_TAR,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What an image runs on, in Go's words: ``linux/amd64``, ``linux/arm64/v8``."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+    @classmethod
+    def of(cls, text: str) -> Platform:
+        """Parse ``os/architecture[/variant]``.
+
+        Raises:
+            HelioError: it has another form.
+        """
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(part and part.isalnum() for part in parts):
+            raise HelioError(
+                Stage.USAGE,
+                f"`{text}` is not a platform",
+                detail="expected os/architecture[/variant]",
+                hint="write for example linux/amd64 or linux/arm64",
+            )
+        return cls(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else "")
+
+    @classmethod
+    def parse(cls, value: Any, where: str = "platform") -> Platform:
+        """Read the ``platform`` property of a descriptor."""
+        node = _Node(value, where)
+        return cls(
+            os=node.text("os"), architecture=node.text("architecture"), variant=node.text("variant", required=False)
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON value."""
+        return _lean({"os": self.os, "architecture": self.architecture, "variant": self.variant})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """A typed pointer to bytes.
+
+    Attributes:
+        media_type, digest, size: of what is pointed at; size in bytes.
+        annotations: free text by key.
+        platform: in an index, what the manifest is for.
+        artifact_type: of a manifest that is not an image.
+        data: the bytes themselves, when the descriptor carries them; None when it does not.
+
+    Spec: descriptor.md, "Properties".
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    platform: Platform | None = None
+    artifact_type: str = ""
+    data: bytes | None = None
+
+    @classmethod
+    def parse(cls, value: Any, where: str = "descriptor") -> Descriptor:
+        """Read a descriptor; ``where`` is its key path, for errors.
+
+        Raises:
+            HelioError: a key is missing or of a wrong type, the digest is not sha256, or the size is negative.
+        """
+        node = _Node(value, where)
+        size = node.number("size")
+        if size < 0:
+            raise node.fault("size", f"expected a size in bytes not {size}")
+        platform = node.get("platform", dict)
+        encoded = node.text("data", required=False)
+        try:
+            data = base64.b64decode(encoded, validate=True) if encoded else None
+        except binascii.Error as error:
+            raise node.fault("data", f"expected base64: {error}") from error
+        return cls(
+            media_type=node.text("mediaType"),
+            digest=node.digest("digest"),
+            size=size,
+            annotations=node.texts("annotations"),
+            platform=None if platform is None else Platform.parse(platform, f"{where}.platform"),
+            artifact_type=node.text("artifactType", required=False),
+            data=data,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON value."""
+        return _lean(
+            {
+                "mediaType": self.media_type,
+                "digest": self.digest,
+                "size": self.size,
+                "annotations": dict(self.annotations),
+                "platform": self.platform.document() if self.platform else None,
+                "artifactType": self.artifact_type,
+                "data": base64.b64encode(self.data).decode() if self.data is not None else None,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One image for one platform, or an artifact that refers to one.
+
+    Attributes:
+        layers: base layer first.
+        subject: what an artifact (SBOM, report) is about; None for an image.
+
+    Spec: manifest.md, "Image Manifest Property Descriptions".
+    """
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    media_type: str = MANIFEST
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def parse(cls, data: bytes, where: str = "manifest") -> Manifest:
+        """Read the bytes of a manifest, OCI's or Docker's (schema 2).
+
+        Raises:
+            HelioError: not JSON, not a manifest, or malformed; names the key.
+        """
+        node = _schema_2(data, where)
+        media_type = node.text("mediaType", required=False) or MANIFEST
+        if OCI_NAME.get(media_type, media_type) != MANIFEST:
+            raise node.fault("mediaType", f"expected {MANIFEST} not {media_type}")
+        subject = node.get("subject", dict)
+        return cls(
+            config=Descriptor.parse(node.must("config", dict), f"{where}.config"),
+            layers=node.descriptors("layers"),
+            media_type=media_type,
+            artifact_type=node.text("artifactType", required=False),
+            subject=None if subject is None else Descriptor.parse(subject, f"{where}.subject"),
+            annotations=node.texts("annotations"),
+        )
+
+    def dump(self) -> bytes:
+        """Return canonical JSON."""
+        return canonical_json(
+            {
+                "schemaVersion": 2,
+                "config": self.config.document(),
+                "layers": [layer.document() for layer in self.layers],
+            }
+            | _lean(
+                {
+                    "mediaType": self.media_type,
+                    "artifactType": self.artifact_type,
+                    "subject": self.subject.document() if self.subject else None,
+                    "annotations": dict(self.annotations),
+                }
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """A list of manifests: of platforms, of a layout's images, or of an image's referrers.
+
+    Spec: image-index.md.
+    """
+
+    manifests: tuple[Descriptor, ...]
+    media_type: str = INDEX
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def parse(cls, data: bytes, where: str = "index") -> Index:
+        """Read the bytes of an index, OCI's or Docker's manifest list.
+
+        Raises:
+            HelioError: not JSON, not an index, or malformed; names the key.
+        """
+        node = _schema_2(data, where)
+        media_type = node.text("mediaType", required=False) or INDEX
+        if OCI_NAME.get(media_type, media_type) != INDEX:
+            raise node.fault("mediaType", f"expected {INDEX} not {media_type}")
+        return cls(
+            manifests=node.descriptors("manifests"), media_type=media_type, annotations=node.texts("annotations")
+        )
+
+    def dump(self) -> bytes:
+        """Return canonical JSON."""
+        return canonical_json(
+            {"schemaVersion": 2, "manifests": [one.document() for one in self.manifests]}
+            | _lean({"mediaType": self.media_type, "annotations": dict(self.annotations)})
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How one layer came to be; ``empty_layer`` marks steps that changed only the config."""
+
+    created: str = ""
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+    @classmethod
+    def parse(cls, value: Any, where: str = "history") -> History:
+        """Read one entry of a config's ``history``."""
+        node = _Node(value, where)
+        return cls(
+            **{key: node.text(key, required=False) for key in ("created", "created_by", "author", "comment")},
+            empty_layer=node.get("empty_layer", bool) or False,
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON value."""
+        return _lean(
+            {
+                "created": self.created,
+                "created_by": self.created_by,
+                "author": self.author,
+                "comment": self.comment,
+                "empty_layer": self.empty_layer,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What a container of the image runs, and the diff_ids its files are checked against.
+
+    Attributes:
+        created: RFC 3339, e.g. ``2026-11-01T00:00:00Z``.
+        env: ``NAME=value`` in order. None in ``entrypoint`` and ``cmd`` is "not set", which differs from empty.
+        exposed_ports: e.g. ``8888/tcp``, sorted.
+        diff_ids: digests of the uncompressed layers, base layer first.
+
+    Spec: config.md, "Properties".
+    """
+
+    platform: Platform
+    diff_ids: tuple[str, ...]
+    history: tuple[History, ...] = ()
+    created: str = ""
+    author: str = ""
+    user: str = ""
+    working_dir: str = ""
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    stop_signal: str = ""
+
+    @classmethod
+    def parse(cls, data: bytes, where: str = "config") -> ImageConfig:
+        """Read the bytes of an image config.
+
+        Raises:
+            HelioError: not JSON or malformed; names the key.
+        """
+        node = _Node(_load(data, where), where)
+        rootfs = _Node(node.must("rootfs", dict), f"{where}.rootfs")
+        if (kind := rootfs.text("type")) != "layers":
+            raise rootfs.fault("type", f'expected "layers" not {json.dumps(kind)}')
+        run = _Node(node.get("config", dict) or {}, f"{where}.config")
+        return cls(
+            platform=Platform(
+                os=node.text("os"),
+                architecture=node.text("architecture"),
+                variant=node.text("variant", required=False),
+            ),
+            diff_ids=tuple(
+                rootfs.check_digest(one, f"diff_ids[{index}]")
+                for index, one in enumerate(rootfs.strings("diff_ids") or ())
+            ),
+            history=tuple(
+                History.parse(one, f"{where}.history[{index}]")
+                for index, one in enumerate(node.get("history", list) or ())
+            ),
+            created=node.text("created", required=False),
+            author=node.text("author", required=False),
+            user=run.text("User", required=False),
+            working_dir=run.text("WorkingDir", required=False),
+            env=run.strings("Env") or (),
+            entrypoint=run.strings("Entrypoint"),
+            cmd=run.strings("Cmd"),
+            exposed_ports=tuple(sorted(run.get("ExposedPorts", dict) or ())),
+            volumes=tuple(sorted(run.get("Volumes", dict) or ())),
+            labels=run.texts("Labels"),
+            stop_signal=run.text("StopSignal", required=False),
+        )
+
+    def dump(self) -> bytes:
+        """Return canonical JSON."""
+        run = _lean(
+            {
+                "User": self.user,
+                "WorkingDir": self.working_dir,
+                "Env": list(self.env),
+                "ExposedPorts": {port: {} for port in self.exposed_ports},
+                "Volumes": {volume: {} for volume in self.volumes},
+                "Labels": dict(self.labels),
+                "StopSignal": self.stop_signal,
+            }
+        )
+        # An empty list clears what an engine would otherwise inherit, so these two are written whenever they are set.
+        if self.entrypoint is not None:
+            run["Entrypoint"] = list(self.entrypoint)
+        if self.cmd is not None:
+            run["Cmd"] = list(self.cmd)
+        document = self.platform.document() | _lean({"created": self.created, "author": self.author, "config": run})
+        document["rootfs"] = {"type": "layers", "diff_ids": list(self.diff_ids)}
+        document["history"] = [one.document() for one in self.history]
+        return canonical_json(document)
+
+
+def _lean(value: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is not set: OCI's optional keys are absent, never empty. A size of 0 stays."""
+    return {k: v for k, v in value.items() if (v is not None and v != "" and v != {} and v != [] and v is not False)}
+
+
+def _load(data: bytes, where: str) -> Any:
+    try:
+        return json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise HelioError(
+            Stage.BUILD, f"cannot read an OCI document of {len(data)} bytes", where=where, detail=f"not JSON: {error}"
+        ) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two readers that pick different ones of two equal keys see two different images.
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
+    return table
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _schema_2(data: bytes, where: str) -> _Node:
+    node = _Node(_load(data, where), where)
+    if (version := node.number("schemaVersion")) != 2:
+        raise node.fault("schemaVersion", f"expected 2 not {version}")
+    return node
+
+
+_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", int: "a whole number"}
+
+
+class _Node:
+    """A JSON object read key by key; null counts as absent, as Docker writes it."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise HelioError(
+                Stage.BUILD, "malformed OCI document", where=where, detail=f"expected an object not {_kind(value)}"
+            )
+        self._value, self._where = value, where
+
+    def fault(self, key: str, detail: str) -> HelioError:
+        return HelioError(Stage.BUILD, "malformed OCI document", where=f"{self._where}.{key}", detail=detail)
+
+    def get(self, key: str, kind: type) -> Any:
+        value = self._value.get(key)
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise self.fault(key, f"expected {_NAMES[kind]} not {_kind(value)}")
+        return value
+
+    def must(self, key: str, kind: type) -> Any:
+        if (value := self.get(key, kind)) is None:
+            raise self.fault(key, f"expected {_NAMES[kind]}, found nothing")
+        return value
+
+    def text(self, key: str, *, required: bool = True) -> str:
+        return self.must(key, str) if required else self.get(key, str) or ""
+
+    def number(self, key: str) -> int:
+        return self.must(key, int)
+
+    def digest(self, key: str) -> str:
+        return self.check_digest(self.text(key), key)
+
+    def check_digest(self, text: str, key: str) -> str:
+        if not is_digest(text):
+            raise self.fault(key, f"expected sha256:<64 hex digits> not {text!r}")
+        return text
+
+    def strings(self, key: str) -> tuple[str, ...] | None:
+        values = self.get(key, list)
+        for index, value in enumerate(values or ()):
+            if not isinstance(value, str):
+                raise self.fault(f"{key}[{index}]", f"expected a string not {_kind(value)}")
+        return None if values is None else tuple(values)
+
+    def texts(self, key: str) -> Mapping[str, str]:
+        values = self.get(key, dict)
+        for name, value in (values or {}).items():
+            if not isinstance(value, str):
+                raise self.fault(f"{key}[{json.dumps(name)}]", f"expected a string not {_kind(value)}")
+        return dict(values or {})
+
+    def descriptors(self, key: str) -> tuple[Descriptor, ...]:
+        return tuple(
+            Descriptor.parse(value, f"{self._where}.{key}[{index}]") for index, value in enumerate(self.must(key, list))
+        )
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return _NAMES.get(type(value), f"a {type(value).__name__}")
