@@ -27,6 +27,7 @@ from .store import Store
 
 _CHUNK = 1 << 20
 _TRIES = 5
+_PAUSE_S = 0.5
 _TIMEOUT = (20, 60)
 
 
@@ -132,7 +133,7 @@ def _fetch(item: Wanted, store: Store, session: requests.Session, advance, stop:
                     return
                 except _Again as fault:
                     faults.append(str(fault))
-            if stop.wait(min(8.0, 0.5 * 2**attempt)):
+            if stop.wait(min(8.0, _PAUSE_S * 2**attempt)):
                 raise _Again
     raise HelioError(
         Stage.FETCH,

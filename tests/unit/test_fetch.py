@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import threading
+from pathlib import Path
+
+import pytest
+
+from helioimages import fetch
+from helioimages.errors import HelioError, Stage
+from helioimages.store import Store
+
+DATA = bytes(range(256)) * 5000
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A file server whose faults are set by the test: each request takes the next one."""
+
+    faults: list[str]
+    seen: list[str | None]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.seen.append(self.headers.get("Range"))
+        fault = self.server.faults.pop(0) if self.server.faults else ""
+        if fault == "500":
+            self.send_error(500)
+            return
+        data, status, start = DATA, 200, 0
+        if (ranged := self.headers.get("Range")) and fault != "no-range":
+            start = int(ranged.removeprefix("bytes=").rstrip("-"))
+            status = 206
+        if fault == "html":
+            data = b"<html>sorry</html>"
+        if fault == "flip":
+            data = data[:-1] + b"!"
+        if fault == "long":
+            data = data + b"more"
+        body = data[start:]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def serving(*faults: str):
+    server = Server(("127.0.0.1", 0), Handler)
+    server.faults, server.seen = list(faults), []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def wanted(server: Server, **changes) -> fetch.Wanted:
+    url = f"http://127.0.0.1:{server.server_port}/file.whl"
+    values = dict(
+        name="file.whl",
+        sha256=hashlib.sha256(DATA).hexdigest(),
+        size=len(DATA),
+        where="pylock.toml at packages[0]",
+        urls=lambda: (url,),
+    )
+    return fetch.Wanted(**(values | changes))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    # The waits between tries are not what is tested.
+    monkeypatch.setattr(fetch, "_PAUSE_S", 0.0)
+
+
+def temporary(store: Store) -> list[Path]:
+    return sorted((store.root / "tmp").iterdir())
+
+
+def test_a_file_enters_the_store_once(store):
+    with serving() as server:
+        item = wanted(server)
+        paths = fetch.fetch_all([item, item], store)
+        assert paths[item.sha256].read_bytes() == DATA
+        fetch.fetch_all([item], store)
+        assert server.seen == [None]
+    assert temporary(store) == []
+    assert paths[item.sha256].stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("fault", ["500", "cut", "long"])
+def test_a_fault_that_passes_is_tried_again(store, fault):
+    with serving(fault) as server:
+        item = wanted(server)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert len(server.seen) == 2
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(store):
+    with serving() as server:
+        item = wanted(server)
+        (store.root / "tmp" / f"{item.sha256}.part").write_bytes(DATA[:1000])
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == ["bytes=1000-"]
+
+
+def test_a_server_that_does_not_resume(store):
+    with serving("no-range") as server:
+        item = wanted(server)
+        (store.root / "tmp" / f"{item.sha256}.part").write_bytes(DATA[:1000])
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+
+
+def test_a_replaced_file_is_refused(store):
+    with serving("flip") as server, pytest.raises(HelioError) as caught:
+        fetch.fetch_all([wanted(server)], store)
+    flipped = hashlib.sha256(DATA[:-1] + b"!").hexdigest()
+    assert str(caught.value) == (
+        "digest mismatch for `file.whl`\n"
+        "  in pylock.toml at packages[0]\n"
+        f"  expected sha256:{hashlib.sha256(DATA).hexdigest()} not sha256:{flipped} (1,280,000 bytes read)\n"
+        "\nhint: the index may have replaced this file; run `buildimages lock`"
+    )
+    assert not any((store.root / "artefacts" / "sha256").iterdir())
+
+
+def test_a_page_in_place_of_the_file_is_refused(store):
+    with serving(*["html"] * 9) as server, pytest.raises(HelioError) as caught:
+        fetch.fetch_all([wanted(server, size=None)], store)
+    assert caught.value.message == "digest mismatch for `file.whl`"
+    assert "(18 bytes read)" in caught.value.detail
+
+
+def test_a_file_that_cannot_be_had_says_why(store):
+    with serving(*["500"] * 99) as server, pytest.raises(HelioError) as caught:
+        fetch.fetch_all([wanted(server)], store)
+    assert caught.value.stage is Stage.FETCH
+    assert caught.value.message == "cannot fetch `file.whl`"
+    assert caught.value.detail == "http://127.0.0.1/file.whl answered 500 Internal Server Error"
+
+
+def test_a_file_address(store, tmp_path):
+    path = tmp_path / "x.conda"
+    path.write_bytes(DATA)
+    with serving() as server:
+        item = wanted(server, urls=lambda: (path.as_uri(),))
+    assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+
+
+def test_credentials_never_show():
+    assert fetch._shown("https://user:secret@index.example/a/b?token=x") == "https://index.example/a/b"
