@@ -1,0 +1,398 @@
+"""A registry client: manifests, blobs, tags, referrers. Every byte that comes in is verified by digest.
+
+Reading order: `Registry.get_manifest` and `put_manifest` -> `push_blob` (mount, whole, or in resumable chunks) ->
+`referrers` and `attach`.
+
+Spec: OCI distribution-spec v1.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+
+from ..digest import is_digest, of_bytes
+from ..errors import HelioError, Stage
+from .image import Image
+from .transport import Credential, Transport, anonymous, refusal, scope_of
+from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest, Platform
+from .upload import Dropped, Upload
+
+_ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
+#: Spec: "Pushing Manifests": registries should accept at least 4 MiB; more is not a manifest.
+_MANIFEST_MOST = 4 << 20
+_PIECE = 1 << 20
+
+
+class Registry:
+    """One registry; may be used by many threads at once. Arguments are those of `transport.Transport`.
+
+    Args:
+        chunk: bytes sent in one request; a larger blob goes in several, and a dropped one resumes.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        credentials: Callable[[str], Credential | None] = anonymous,
+        insecure: bool = False,
+        tries: int = 6,
+        pause: Callable[[float], None] = time.sleep,
+        chunk: int = 64 << 20,
+    ) -> None:
+        self.host, self._chunk, self._tries, self._pause = host, chunk, tries, pause
+        self._http = Transport(host, credentials=credentials, insecure=insecure, tries=tries, pause=pause)
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ping(self) -> str:
+        """Return the registry's address.
+
+        Raises:
+            HelioError: no registry answers.
+        """
+        return self._http.base()
+
+    # -- manifests ---------------------------------------------------------------------------------------------------
+
+    def head_manifest(self, repository: str, reference: str) -> Descriptor | None:
+        """Return what a tag or digest names, or None.
+
+        Raises:
+            HelioError: the registry refuses, or does not answer.
+        """
+        response = self._call(
+            "HEAD", repository, f"manifests/{reference}", headers={"Accept": _ACCEPT}, good=(200, 404)
+        )
+        if response.status_code == 404:
+            return None
+        digest = response.headers.get("Docker-Content-Digest", "")
+        if not is_digest(digest) or not response.headers.get("Content-Length", "").isdigit():
+            # Both headers may be left out of a HEAD; the body says all.
+            found = self.get_manifest(repository, reference)
+            return found and found[0]
+        media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
+        return Descriptor(media_type=media_type, digest=digest, size=int(response.headers["Content-Length"]))
+
+    def get_manifest(self, repository: str, reference: str) -> tuple[Descriptor, bytes] | None:
+        """Return a manifest or index by tag or digest, with its bytes; None if it is not there.
+
+        Raises:
+            HelioError: the bytes are not what the digest says, or the registry refuses.
+        """
+        response = self._call("GET", repository, f"manifests/{reference}", headers={"Accept": _ACCEPT}, good=(200, 404))
+        if response.status_code == 404:
+            return None
+        data = response.content
+        said = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
+        found = of_bytes(data)
+        if (said and said != found) or len(data) > _MANIFEST_MOST:
+            raise self._mismatch(f"{repository}:{reference}", said, found, len(data))
+        media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
+        return Descriptor(media_type=media_type, digest=found, size=len(data)), data
+
+    def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str = MANIFEST) -> bool:
+        """Push a manifest's bytes under a tag or its digest.
+
+        Returns:
+            Whether the registry itself lists the manifest under its ``subject`` (``OCI-Subject``).
+
+        Raises:
+            HelioError: the registry refuses, e.g. since a blob is missing, or stored other bytes.
+        """
+        response = self._call(
+            "PUT",
+            repository,
+            f"manifests/{reference}",
+            write=True,
+            body=lambda: data,
+            headers={"Content-Type": media_type},
+            good=(201,),
+        )
+        said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
+        if said and said != digest:
+            raise self._mismatch(f"{repository}:{reference}", digest, said, len(data))
+        return "OCI-Subject" in response.headers
+
+    def delete_manifest(self, repository: str, reference: str) -> bool:
+        """Delete a manifest by digest, or a tag where the registry can; say whether it was there.
+
+        Raises:
+            HelioError: the registry refuses; many are configured to.
+        """
+        response = self._call(
+            "DELETE", repository, f"manifests/{reference}", write=True, action="delete", good=(202, 404)
+        )
+        return response.status_code == 202
+
+    def get_image(self, repository: str, reference: str, platform: Platform) -> Image | None:
+        """Return an image's documents, by tag or digest, through an index if there is one; None if it is not there.
+
+        Raises:
+            HelioError: no manifest for the platform, or a document is malformed or not what its digest says.
+        """
+        where = f"{self.host}/{repository}:{reference}"
+        found = self.get_manifest(repository, reference)
+        if found and OCI_NAME.get(found[0].media_type, found[0].media_type) == INDEX:
+            index = Index.parse(found[1], f"{where} at index")
+            digest = next((one.digest for one in index.manifests if one.platform == platform), None)
+            if digest is None:
+                raise HelioError(
+                    Stage.PUBLISH,
+                    f"`{where}` has no image for {platform}",
+                    detail="it has " + (", ".join(sorted(str(one.platform) for one in index.manifests)) or "none"),
+                )
+            found = self.get_manifest(repository, digest)
+        if found is None:
+            return None
+        config = Manifest.parse(found[1], f"{where} at manifest").config
+        return Image.of(found[1], self.get_bytes(repository, config), where)
+
+    # -- blobs -------------------------------------------------------------------------------------------------------
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Say whether a repository has a blob."""
+        return self._call("HEAD", repository, f"blobs/{digest}", good=(200, 404)).status_code == 200
+
+    def get_bytes(self, repository: str, descriptor: Descriptor) -> bytes:
+        """Return a small blob, verified.
+
+        Raises:
+            HelioError: missing, or not what the descriptor says.
+        """
+        response = self._call("GET", repository, f"blobs/{descriptor.digest}", good=(200,))
+        if (found := of_bytes(response.content)) != descriptor.digest:
+            raise self._mismatch(repository, descriptor.digest, found, len(response.content))
+        return response.content
+
+    def pull_blob(self, repository: str, descriptor: Descriptor, out: IO[bytes]) -> None:
+        """Write a blob of any size to ``out``; a dropped connection continues where it stopped.
+
+        ``out`` must be discarded when this raises: its bytes are verified at the end.
+
+        Raises:
+            HelioError: missing, not what the descriptor says, or the connection drops too often.
+        """
+        content, have, start = hashlib.sha256(), 0, out.tell()
+        for attempt in range(1, self._tries + 1):
+            headers = {"Range": f"bytes={have}-"} if have else {}
+            response = self._call(
+                "GET", repository, f"blobs/{descriptor.digest}", headers=headers, good=(200, 206), stream=True
+            )
+            with response:
+                if response.status_code == 200 and have:
+                    # The server does not know ranges: from the start.
+                    content, have = hashlib.sha256(), 0
+                    out.seek(start)
+                try:
+                    for piece in response.iter_content(_PIECE):
+                        content.update(piece)
+                        have += out.write(piece)
+                        if have > descriptor.size:
+                            break
+                except requests.RequestException:
+                    pass
+            if have >= descriptor.size:
+                break
+            self._pause(min(0.25 * 2**attempt, 8.0))
+        found = "sha256:" + content.hexdigest()
+        if found != descriptor.digest or have != descriptor.size:
+            raise self._mismatch(repository, descriptor.digest, found, have)
+
+    def push_blob(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        source: Callable[[], IO[bytes]],
+        *,
+        mount_from: Sequence[str] = (),
+        advance: Callable[[int], None] = lambda _bytes: None,
+    ) -> str:
+        """Bring a blob into a repository in the cheapest way.
+
+        Args:
+            source: opens the blob's bytes; called once for each try.
+            mount_from: repositories of the same registry that may have it, likeliest first.
+            advance: told of bytes as they are sent; of a negative number when they must be sent again.
+
+        Returns:
+            ``present``, ``mounted`` or ``sent``.
+
+        Raises:
+            HelioError: the registry refuses it, or the connection drops too often.
+
+        Spec: "Pushing blobs": "Mounting", "POST then PUT", "Pushing a blob in chunks".
+        """
+        if self.has_blob(repository, descriptor.digest):
+            return "present"
+        upload = None
+        for other in mount_from:
+            if other == repository:
+                continue
+            path = f"blobs/uploads/?mount={quote(descriptor.digest)}&from={quote(other)}"
+            response = self._call("POST", repository, path, write=True, also=other, good=(201, 202))
+            if response.status_code == 201:
+                return "mounted"
+            # 202: it opened an ordinary upload instead; one is enough.
+            if upload:
+                upload.cancel()
+            upload = self._open(repository, response, advance)
+        with source() as file:
+            self._send(repository, descriptor, file, upload, advance)
+        return "sent"
+
+    def _send(
+        self,
+        repository: str,
+        descriptor: Descriptor,
+        file: IO[bytes],
+        upload: Upload | None,
+        advance: Callable[[int], None],
+    ) -> None:
+        best, left = 0, self._tries
+        while True:
+            if upload is None:
+                response = self._call("POST", repository, "blobs/uploads/", write=True, good=(202,))
+                upload = self._open(repository, response, advance)
+            try:
+                upload.send(descriptor, file)
+                return
+            except Dropped as dropped:
+                # The blob may have arrived whole, with only the answer lost.
+                if self.has_blob(repository, descriptor.digest):
+                    return
+                upload = upload if upload.resume() else None
+                # Tries count from the last progress: a long upload over a bad line may break often.
+                reached = upload.offset if upload else 0
+                best, left = max(best, reached), self._tries if reached > best else left - 1
+                if left <= 0:
+                    raise dropped.error from dropped
+                self._pause(min(0.25 * 2 ** (self._tries - left), 8.0))
+
+    def _open(self, repository: str, response: requests.Response, advance: Callable[[int], None]) -> Upload:
+        return Upload(self._http, repository, response, chunk=self._chunk, advance=advance)
+
+    # -- tags and referrers ------------------------------------------------------------------------------------------
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """Return all tags of a repository, sorted; none when the repository is not there.
+
+        Raises:
+            HelioError: the registry refuses.
+        """
+        names: set[str] = set()
+        for response in self._pages(repository, "tags/list?n=1000"):
+            document = response.json()
+            listed = document.get("tags") if isinstance(document, dict) else None
+            names.update(one for one in listed or () if isinstance(one, str))
+        return tuple(sorted(names))
+
+    def referrers(self, repository: str, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
+        """Return the artifacts (SBOM, report, …) that refer to a manifest, in the registry's order.
+
+        Raises:
+            HelioError: the registry refuses, or its list is malformed.
+
+        Spec: "Listing Referrers"; "Unavailable Referrers API": the index under the tag ``sha256-<hex>``.
+        """
+        found: list[Descriptor] = []
+        query = f"?artifactType={quote(artifact_type)}" if artifact_type else ""
+        for response in self._pages(repository, f"referrers/{digest}{query}"):
+            found += Index.parse(response.content, f"{self.host}/{repository} at referrers").manifests
+        found = found or list(self._referrers_tag(repository, digest))
+        return tuple(one for one in found if artifact_type in ("", one.artifact_type))
+
+    def attach(self, repository: str, manifest: Manifest) -> str:
+        """Push an artifact's manifest so that `referrers` of its subject lists it, and return its digest.
+
+        Its blobs must be there. On registries without the referrers API the index under the subject's tag is kept.
+
+        Raises:
+            HelioError: the manifest has no subject, or the registry refuses.
+        """
+        if manifest.subject is None:
+            raise HelioError(Stage.PUBLISH, "an artifact without a subject refers to nothing")
+        data = manifest.dump()
+        digest = of_bytes(data)
+        if not self.put_manifest(repository, digest, data):
+            subject = manifest.subject.digest
+            one = Descriptor(
+                media_type=MANIFEST,
+                digest=digest,
+                size=len(data),
+                artifact_type=manifest.artifact_type or manifest.config.media_type,
+                annotations=manifest.annotations,
+            )
+            known = self._referrers_tag(repository, subject)
+            if digest not in {other.digest for other in known}:
+                self.put_manifest(repository, subject.replace(":", "-"), Index(manifests=(*known, one)).dump(), INDEX)
+        return digest
+
+    def _referrers_tag(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
+        found = self.get_manifest(repository, digest.replace(":", "-"))
+        return Index.parse(found[1], f"{self.host}/{repository} at referrers").manifests if found else ()
+
+    # -- below -------------------------------------------------------------------------------------------------------
+
+    def _pages(self, repository: str, path: str) -> Iterator[requests.Response]:
+        """Follow ``Link: <…>; rel="next"`` on the same host only."""
+        while path:
+            response = self._call("GET", repository, path, good=(200, 404))
+            if response.status_code == 404:
+                return
+            yield response
+            following = response.links.get("next", {}).get("url", "")
+            url = urljoin(response.url, following)
+            if following and urlsplit(url).netloc != urlsplit(response.url).netloc:
+                raise HelioError(
+                    Stage.PUBLISH,
+                    f"the registry `{self.host}` sends us to another host for the next page",
+                    detail=f"expected {urlsplit(response.url).netloc} not {urlsplit(url).netloc}",
+                )
+            path = url if following else ""
+
+    def _call(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        *,
+        good: tuple[int, ...],
+        write: bool = False,
+        action: str = "pull,push",
+        also: str = "",
+        body: Callable[[], bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        scope = scope_of(repository, action if write else "pull")
+        if also:
+            scope += " " + scope_of(also, "pull")
+        url = path if path.startswith("http") else f"/v2/{repository}/{path}"
+        response = self._http.request(method, url, scope=scope, body=body, headers=headers, stream=stream)
+        if response.status_code not in good:
+            raise refusal(response)
+        return response
+
+    def _mismatch(self, name: str, expected: str, found: str, size: int) -> HelioError:
+        return HelioError(
+            Stage.PUBLISH,
+            f"digest mismatch from the registry `{self.host}`",
+            where=name,
+            detail=f"expected {expected} not {found} ({size:,} bytes read)",
+            hint="the registry or something before it changes what it stores; do not use this image",
+        )

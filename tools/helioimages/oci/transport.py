@@ -1,0 +1,346 @@
+"""HTTP to one registry: authentication, retries, and no surprises. The only module of the room that opens sockets.
+
+Plain HTTP is used for loopback hosts and where the caller says ``insecure``; credentials never go over it elsewhere.
+Tokens and passwords stay out of ``repr``, errors and logs.
+
+Spec: OCI distribution-spec v1.1; distribution, "Token Authentication Specification"; RFC 9110 section 10.2.3.
+"""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from ..errors import HelioError, Stage
+from .reference import is_loopback
+
+_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
+_TIMEOUT = (15, 300)
+_LONGEST_PAUSE = 60.0
+_DROPPED = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A name and a password, or an identity token (``username`` empty). The secret is never shown."""
+
+    username: str
+    secret: str = field(repr=False)
+
+
+def anonymous(_host: str) -> Credential | None:
+    """Give no credential to any host."""
+    return None
+
+
+class Transport:
+    """Requests to one registry; may be used by many threads at once.
+
+    Args:
+        host: ``host[:port]``.
+        credentials: asked once, when the registry wants to know who we are.
+        insecure: plain HTTP also where the host is not loopback.
+        tries: for faults that pass: dropped connections, 429 and 5xx.
+        pause: sleeps so many seconds; tests replace it.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        credentials: Callable[[str], Credential | None] = anonymous,
+        insecure: bool = False,
+        tries: int = 6,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.host, self._insecure, self._tries, self._pause = host, insecure or is_loopback(host), tries, pause
+        self._ask, self._asked, self._credential = credentials, False, None
+        self._lock = threading.Lock()
+        self._base = ""
+        self._challenge: _Challenge | None = None
+        self._tokens: dict[str, str] = {}
+        self._session = requests.Session()
+        # Without this, requests takes passwords from ~/.netrc by itself.
+        self._session.auth = lambda request: request
+        self._session.headers["User-Agent"] = "helioimages"
+        adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=32)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str,
+        body: Callable[[], Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        tries: int | None = None,
+    ) -> requests.Response:
+        """Send one request, as often as needed, and return the answer whatever its status.
+
+        Args:
+            path: ``/v2/…``, or an address that the registry gave.
+            scope: what a token must allow, e.g. ``repository:helio/base:pull,push``; several with a space between.
+            body: makes the body anew for each try.
+            stream: the caller reads the body in pieces, and closes the response.
+            tries: 1 when the caller recovers by itself.
+
+        Raises:
+            HelioError: no answer after all tries, or one that asks to wait after all tries.
+        """
+        tries = self._tries if tries is None else tries
+        url = urljoin(self.base(), path)
+        fault = ""
+        for attempt in range(1, tries + 1):
+            delay = min(0.25 * 2 ** (attempt - 1), 8.0)
+            try:
+                response = self._authorised(method, url, scope, body, dict(headers or {}), stream)
+            except _DROPPED as error:
+                fault = _reason(error)
+            else:
+                if response.status_code not in _AGAIN:
+                    return response
+                delay = max(delay, _retry_after(response))
+                fault = explain(response)
+                response.close()
+            if attempt < tries:
+                self._pause(min(delay, _LONGEST_PAUSE))
+        raise HelioError(
+            Stage.PUBLISH,
+            f"the registry `{self.host}` does not answer",
+            where=f"{method} {_plain(url)}",
+            detail=f"{fault} ({tries} tr{'y' if tries == 1 else 'ies'})",
+            hint="try again later; what was sent stays sent",
+        )
+
+    def base(self) -> str:
+        """Return ``https://host`` or, where that is allowed, ``http://host``; finds out on first use.
+
+        Raises:
+            HelioError: nothing answers there, or it is not a registry.
+        """
+        with self._lock:
+            if not self._base:
+                self._base = self._ping()
+            return self._base
+
+    def _ping(self) -> str:
+        schemes = ("http", "https") if self._insecure else ("https",)
+        fault, delay = "", 0.25
+        for attempt in range(self._tries):
+            for scheme in schemes:
+                try:
+                    response = self._session.get(f"{scheme}://{self.host}/v2/", timeout=_TIMEOUT, allow_redirects=False)
+                except requests.RequestException as error:
+                    fault = _reason(error)
+                    continue
+                if response.status_code in (200, 401):
+                    self._learn(response)
+                    return f"{scheme}://{self.host}"
+                fault = explain(response)
+                if response.status_code in _AGAIN:
+                    delay = max(delay, _retry_after(response))
+            if attempt + 1 < self._tries:
+                self._pause(min(delay, _LONGEST_PAUSE))
+                delay = min(delay * 2, 4.0)
+        raise HelioError(
+            Stage.PUBLISH,
+            f"no registry answers at `{self.host}`",
+            where=" and ".join(f"{scheme}://{self.host}/v2/" for scheme in schemes),
+            detail=fault,
+            hint="check the name and the network; for plain HTTP on another machine use --insecure",
+        )
+
+    def _authorised(
+        self, method: str, url: str, scope: str, body: Callable[[], Any] | None, headers: dict[str, str], stream: bool
+    ) -> requests.Response:
+        ours = urlsplit(url).netloc == urlsplit(self._base).netloc
+        for first in (True, False):
+            # An upload may continue at another host, which is given its own signature in the address, never our token.
+            if ours and (authorisation := self._authorisation(scope)):
+                headers["Authorization"] = authorisation
+            data = body() if body else None
+            response = self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                stream=stream,
+                timeout=_TIMEOUT,
+                allow_redirects=method == "GET",
+            )
+            if response.status_code != 401 or not ours or not first:
+                return response
+            # A token that has run out, or the first word that one is needed.
+            with self._lock:
+                self._learn(response)
+                self._tokens.pop(scope, None)
+            response.close()
+        raise RuntimeError("unreachable")
+
+    def _learn(self, response: requests.Response) -> None:
+        if response.status_code == 401:
+            self._challenge = _Challenge.of(response.headers.get("WWW-Authenticate", "")) or self._challenge
+
+    def _authorisation(self, scope: str) -> str:
+        with self._lock:
+            challenge = self._challenge
+            if challenge is None:
+                return ""
+            if not self._asked:
+                self._credential, self._asked = self._ask(self.host), True
+            if challenge.scheme == "basic":
+                return _basic(self._credential) if self._credential else ""
+            if scope not in self._tokens:
+                self._tokens[scope] = self._token(challenge, scope)
+            return f"Bearer {self._tokens[scope]}"
+
+    def _token(self, challenge: _Challenge, scope: str) -> str:
+        """Spec: Token Authentication Specification, "Requesting a Token"; OAuth2 for identity tokens."""
+        realm, credential = challenge.realm, self._credential
+        parts = urlsplit(realm)
+        if parts.scheme != "https" and not (self._insecure and parts.scheme == "http"):
+            raise HelioError(
+                Stage.PUBLISH,
+                f"the registry `{self.host}` sends us elsewhere for a token, over plain HTTP",
+                detail=f"expected https not {_plain(realm)}",
+            )
+        asked = {"service": challenge.service, "client_id": "helioimages"}
+        headers = {}
+        for attempt in range(self._tries):
+            try:
+                if credential and not credential.username:
+                    form = asked | {"grant_type": "refresh_token", "refresh_token": credential.secret, "scope": scope}
+                    response = self._session.post(realm, data=form, timeout=_TIMEOUT)
+                else:
+                    headers = {"Authorization": _basic(credential)} if credential else {}
+                    query = asked | {"scope": scope.split(" ")}
+                    response = self._session.get(realm, params=query, headers=headers, timeout=_TIMEOUT)
+            except _DROPPED as error:
+                fault = _reason(error)
+            else:
+                if response.ok:
+                    return _token_of(response, self.host)
+                fault = explain(response)
+                if response.status_code not in _AGAIN:
+                    break
+            self._pause(min(0.25 * 2**attempt, 8.0))
+        raise HelioError(
+            Stage.PUBLISH,
+            f"the registry `{self.host}` gives no token",
+            where=_plain(realm),
+            detail=f"{fault}\nasked for {scope} {f'as {credential.username}' if credential else 'without a login'}",
+            hint=f"log in with `docker login {self.host}`",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Challenge:
+    scheme: str
+    realm: str = ""
+    service: str = ""
+
+    @classmethod
+    def of(cls, header: str) -> _Challenge | None:
+        """Read ``WWW-Authenticate``; Bearer is preferred when several are offered."""
+        if match := re.search(r"\bBearer\s+(.*)", header, re.IGNORECASE):
+            values = {key.lower(): value for key, value in re.findall(r'(\w+)="([^"]*)"', match[1])}
+            if values.get("realm"):
+                return cls(scheme="bearer", realm=values["realm"], service=values.get("service", ""))
+        return cls(scheme="basic") if re.search(r"\bBasic\b", header, re.IGNORECASE) else None
+
+
+def explain(response: requests.Response) -> str:
+    """Return a status and the registry's own words, on one line.
+
+    Spec: distribution-spec, "Error Codes".
+    """
+    words = ""
+    try:
+        document = response.json()
+        words = "; ".join(f"{one.get('code', '')}: {one.get('message', '')}" for one in document["errors"][:3])
+    except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
+        pass
+    return f"{response.status_code} {response.reason}{f' ({words})' if words else ''}"
+
+
+def refusal(response: requests.Response) -> HelioError:
+    """Return the error for an answer that will not change by asking again."""
+    host = urlsplit(response.url).netloc
+    login = f"log in with `docker login {host}`"
+    hints = {401: login, 403: f"ask for the right to do this, or {login}", 404: "check the repository's name"}
+    return HelioError(
+        Stage.PUBLISH,
+        f"the registry `{host}` refuses",
+        where=f"{response.request.method} {_plain(response.url)}",
+        detail=explain(response),
+        hint=hints.get(response.status_code, ""),
+    )
+
+
+def scope_of(repository: str, actions: str) -> str:
+    """Return the scope that a token needs, e.g. ``repository:helio/base:pull,push``."""
+    return f"repository:{repository}:{actions}"
+
+
+def _token_of(response: requests.Response, host: str) -> str:
+    try:
+        document = response.json()
+        token = document.get("token") or document["access_token"]
+        if isinstance(token, str):
+            return token
+    except (ValueError, KeyError, AttributeError):
+        pass
+    raise HelioError(
+        Stage.PUBLISH,
+        f"the registry `{host}` gives no token",
+        detail="expected a JSON object with token or access_token",
+    )
+
+
+def _basic(credential: Credential) -> str:
+    pair = f"{credential.username}:{credential.secret}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Return the seconds a server asks for, as a number or a date; 0 when it does not."""
+    text = response.headers.get("Retry-After", "")
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause of a requests error, without the pool's address."""
+    while error.__context__ is not None or error.__cause__ is not None:
+        error = error.__cause__ or error.__context__
+    return f"{type(error).__name__}: {error}"
+
+
+def _plain(url: str) -> str:
+    # Upload addresses carry signatures in their query.
+    return url.partition("?")[0]
