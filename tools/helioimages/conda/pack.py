@@ -24,6 +24,7 @@ import zstandard
 
 from ..entries import LAYER_MTIME, Entry, Kind, check_path
 from ..errors import HelioError, Stage
+from .read import read_index
 
 #: zstd's level. 19 is what conda-forge uses and takes ten times as long for a tenth of the size.
 LEVEL = 9
@@ -212,8 +213,6 @@ def write_repodata(channel_dir: Path, subdirs: Sequence[str]) -> None:
     Raises:
         HelioError: a package whose index does not fit its file name or folder.
     """
-    from .archive import read_index
-
     for subdir in sorted({*subdirs, "noarch"}):
         folder = channel_dir / subdir
         folder.mkdir(parents=True, exist_ok=True)

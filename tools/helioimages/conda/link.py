@@ -1,0 +1,275 @@
+"""Link one conda package: the entries that an installer would make in the prefix, without making them.
+
+The result is the same as of rattler's own ``install``, but for what depends on the machine: modes become 0644 or
+0755, everything belongs to root, and the record in ``conda-meta/`` names no local path. Two packages that bring one
+path are found where their entries are merged.
+
+Spec: conda CEP 34; conda's and rattler's installers (tests/integration/test_conda_oracle.py compares).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import entries
+from ..entries import Content, Entry, Kind, check_path
+from ..errors import HelioError, Stage
+from .lock import CondaPackage
+from .metadata import malformed
+from .prefix import entry_point_script, replace_binary, replace_text
+from .read import Archive, Member, read_archive
+
+#: Part of every layer's key: change it when the same package would give other entries.
+LINKER_VERSION = 1
+
+PREFIX = "/srv/conda/envs/notebook"
+
+_SCRIPTS = re.compile(r"(?:bin|Scripts)/\.(.+)-(pre-link|post-link)\.(?:sh|bat)")
+_RECORD_FIELDS = (
+    "arch",
+    "constrains",
+    "features",
+    "license",
+    "license_family",
+    "noarch",
+    "platform",
+    "python_site_packages_path",
+    "timestamp",
+    "track_features",
+)
+
+
+def link(
+    archive_path: Path,
+    package: CondaPackage,
+    *,
+    prefix: str = PREFIX,
+    python_version: str | None,
+    site_packages: str | None = None,
+    platform: str,
+    requested_specs: Sequence[str] = (),
+) -> tuple[Entry, ...]:
+    """Return the entries of one package, sorted by path, its record in ``conda-meta/`` included.
+
+    Args:
+        archive_path: the package file, e.g. in the store; its own name does not matter.
+        package: what the lock says of it.
+        prefix: absolute path of the environment in the image.
+        python_version: major and minor of the environment's Python, e.g. ``3.13``; None when it has none.
+        site_packages: where Python's packages lie, relative to the prefix: the python package's
+            ``python_site_packages_path``; None for ``lib/python<version>/site-packages``.
+        platform: conda's name of the target, e.g. ``linux-64``.
+        requested_specs: what was asked for that this package answers, for the record.
+
+    Raises:
+        HelioError: not the locked package, malformed, hostile, or with a script to run at installation.
+    """
+    archive = read_archive(archive_path, package.file_name)
+    _check_identity(archive, package, platform)
+    check_path(prefix.removeprefix("/"), package.file_name)
+    linker = _Linker(archive, package, prefix, python_version, site_packages, platform)
+    found = [linker.entry(member) for member in archive.members]
+    found += [linker.entry_point(line) for line in archive.entry_points if archive.noarch == "python"]
+    paths = [entry.path for entry in found]
+    if len(set(paths)) < len(paths):
+        twice = next(path for index, path in enumerate(paths) if path in paths[:index])
+        raise malformed(package.file_name, f"two of its files become {twice}")
+    record = json.dumps(linker.record(requested_specs), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    found.append(
+        entries.file(linker.place(f"conda-meta/{_stem(package.file_name)}.json"), record.encode(), origin=linker.origin)
+    )
+    return tuple(sorted(found, key=lambda entry: entry.path.split("/")))
+
+
+def history(prefix: str = PREFIX) -> Entry:
+    """Return the file by which conda knows a folder for an environment."""
+    return entries.file(f"{prefix.removeprefix('/')}/conda-meta/history", b"", origin="conda-meta")
+
+
+def _stem(file_name: str) -> str:
+    return file_name.removesuffix(".conda").removesuffix(".tar.bz2")
+
+
+def _check_identity(archive: Archive, package: CondaPackage, platform: str) -> None:
+    """Refuse another package than the locked one (the store has checked the digest, the lock may be wrong)."""
+    for key in ("name", "version", "build"):
+        if archive.index[key] != getattr(package, key):
+            raise malformed(
+                package.file_name,
+                f"its {key} is not the locked one",
+                f"expected {getattr(package, key)} not {archive.index[key]}",
+            )
+    if package.subdir not in (platform, "noarch"):
+        raise HelioError(
+            Stage.LINK,
+            f"the conda package `{package.file_name}` is for another platform",
+            detail=f"expected {platform} or noarch not {package.subdir}",
+            hint="run `buildimages lock`",
+        )
+
+
+class _Linker:
+    """What is the same for all files of one package, and the record that grows with them."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        package: CondaPackage,
+        prefix: str,
+        python_version: str | None,
+        site_packages: str | None,
+        platform: str,
+    ) -> None:
+        self.origin = f"{package.name}-{package.version}"
+        self._archive, self._package = archive, package
+        self._prefix, self._platform = prefix, platform
+        self._python_version = python_version
+        self._site_packages = site_packages or f"lib/python{python_version}/site-packages"
+        self._listed = {member.listed.path: member for member in archive.members}
+        self._paths: list[dict[str, Any]] = []
+        if archive.noarch == "python" and python_version is None:
+            raise HelioError(
+                Stage.LINK,
+                f"`{package.file_name}` is a noarch python package, but the environment has no python",
+                where=package.file_name,
+                hint="add python to the conda section of environment.yml",
+            )
+
+    def place(self, path: str) -> str:
+        """Return a path of the prefix as a path of the image."""
+        return f"{self._prefix.removeprefix('/')}/{path}"
+
+    def _target(self, path: str) -> str:
+        """Return where a file of the package goes, relative to the prefix.
+
+        Spec: CEP 34, "noarch: python".
+        """
+        if self._archive.noarch == "python":
+            if path.startswith("site-packages/"):
+                return f"{self._site_packages}/{path.removeprefix('site-packages/')}"
+            if path.startswith("python-scripts/"):
+                return f"bin/{path.removeprefix('python-scripts/')}"
+        return path
+
+    def entry(self, member: Member) -> Entry:
+        """Return the entry of one file, and note it for the record."""
+        listed = member.listed
+        if match := _SCRIPTS.fullmatch(listed.path):
+            raise HelioError(
+                Stage.LINK,
+                f"`{self._package.file_name}` has a {match[2]} script, which would have to run at installation",
+                where=f"{self._package.file_name} at {listed.path}",
+                hint="layers are made without running anything; choose another build, or take the package from PyPI",
+            )
+        target = self._target(listed.path)
+        path = self.place(target)
+        record: dict[str, Any] = {"_path": target}
+        if target != listed.path:
+            record["original_path"] = listed.path
+        if listed.no_link:
+            record["no_link"] = True
+        if member.kind is Kind.DIR:
+            self._paths.append(record | {"path_type": "directory"})
+            return entries.directory(path, origin=self.origin)
+        if listed.told_sha256 is not None:
+            record["sha256"] = listed.told_sha256
+        if member.kind is Kind.SYMLINK:
+            size = len(member.target.encode()) if listed.told_size is None else listed.told_size
+            self._paths.append(record | {"path_type": "softlink", "size_in_bytes": size})
+            return entries.symlink(path, member.target, origin=self.origin)
+        content = self._content(member)
+        record |= {"path_type": "hardlink", "size_in_bytes": content.size}
+        if listed.placeholder:
+            record |= {"file_mode": listed.file_mode, "prefix_placeholder": listed.placeholder}
+            record["sha256_in_prefix"] = hashlib.sha256(content.read()).hexdigest()
+        elif listed.sha256 is None:
+            record["sha256_in_prefix"] = member.sha256
+        self._paths.append(record)
+        mode = 0o755 if member.mode & 0o111 else 0o644
+        if self._shared(member):
+            target = self.place(self._target(member.target))
+            return Entry(path=path, kind=Kind.HARDLINK, mode=mode, target=target, origin=self.origin)
+        return Entry(path=path, kind=Kind.FILE, mode=mode, content=content, origin=self.origin)
+
+    def _shared(self, member: Member) -> bool:
+        """Say whether a hard link of the archive is still the same file as its target once prefixes are replaced."""
+        other = self._listed.get(member.target) if member.kind is Kind.HARDLINK else None
+        return (
+            other is not None
+            and other.listed.placeholder == member.listed.placeholder
+            and other.listed.file_mode == member.listed.file_mode
+        )
+
+    def _content(self, member: Member) -> Content:
+        listed, original = member.listed, member.content
+        if not listed.placeholder:
+            return original
+        prefix, platform, name = self._prefix, self._platform, self._package.file_name
+
+        def read() -> bytes:
+            if listed.file_mode == "text":
+                return replace_text(original.read(), listed.placeholder, prefix, platform)
+            try:
+                return replace_binary(original.read(), listed.placeholder, prefix)
+            except ValueError as error:
+                raise HelioError(
+                    Stage.LINK,
+                    f"the prefix does not fit into `{name}`",
+                    where=f"{name} at {listed.path}",
+                    detail=str(error),
+                    hint="choose a shorter prefix, or a build of the package with a longer placeholder",
+                ) from error
+
+        return Content(len(read()) if listed.file_mode == "text" else original.size, read)
+
+    def entry_point(self, line: str) -> Entry:
+        """Return the script of one entry point, and note it for the record."""
+        command, script = entry_point_script(
+            line, self._prefix, self._python_version or "", self._platform, self._package.file_name
+        )
+        self._paths.append(
+            {
+                "_path": f"bin/{command}",
+                "path_type": "unix_python_entry_point",
+                "sha256": hashlib.sha256(script).hexdigest(),
+                "size_in_bytes": len(script),
+            }
+        )
+        return entries.file(self.place(f"bin/{command}"), script, mode=0o755, origin=self.origin)
+
+    def record(self, requested_specs: Sequence[str]) -> dict[str, Any]:
+        """Return the package's record, ``conda-meta/<name-version-build>.json``.
+
+        Spec: rattler_conda_types ``PrefixRecord``, conda ``PrefixRecord``.
+        """
+        package, index = self._package, self._archive.index
+        paths = sorted(self._paths, key=lambda record: record["_path"])
+        # rattler reads only absolute URLs; one of a channel without a place on the network names no host.
+        url = package.url if "://" in package.url else f"file:///{package.url}"
+        record = {key: index[key] for key in _RECORD_FIELDS if index.get(key) not in (None, "", [])}
+        record |= {
+            "name": package.name,
+            "version": package.version,
+            "build": package.build,
+            "build_number": index["build_number"],
+            "subdir": package.subdir,
+            "depends": list(package.depends),
+            "md5": package.md5,
+            "sha256": package.sha256,
+            "fn": package.file_name,
+            "url": url,
+            "channel": url.removesuffix(f"{package.subdir}/{package.file_name}"),
+            "requested_specs": list(requested_specs),
+            "files": [item["_path"] for item in paths if item["path_type"] != "directory"],
+            "paths_data": {"paths_version": 1, "paths": paths},
+        }
+        if package.size is not None:
+            record["size"] = package.size
+        if requested_specs:
+            record["requested_spec"] = requested_specs[0]
+        return record

@@ -1,0 +1,146 @@
+"""Choose conda packages for what an environment asks, with rattler's solver on a channel's own files.
+
+Nothing is looked up on the network: the channel's ``repodata.json`` files are given. The solver runs in a process of
+its own (solve_worker.py says why).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..errors import HelioError, Stage
+from .lock import CondaPackage, package_url
+
+_WORKER = Path(__file__).with_name("solve_worker.py")
+
+#: Seconds that a solve may take; the largest of ours takes about one.
+_TIMEOUT = 300
+
+
+def solve(
+    specs: Sequence[str],
+    *,
+    channel: str,
+    repodata_dirs: Sequence[Path],
+    platform: str,
+    virtual_packages: Mapping[str, str],
+    locked: Sequence[CondaPackage] = (),
+    pinned: Sequence[CondaPackage] = (),
+    exclude_newer: datetime | None = None,
+) -> tuple[CondaPackage, ...]:
+    """Return the packages that answer ``specs``, sorted by name.
+
+    Args:
+        specs: conda match specs, e.g. ``python 3.13.*``.
+        channel: the channel's name, for the packages and for messages.
+        repodata_dirs: folders that hold ``<platform>/repodata.json`` and ``noarch/repodata.json``.
+        platform: e.g. ``linux-64``.
+        virtual_packages: name -> version, e.g. ``{"__glibc": "2.41", "__archspec": "x86_64"}``; no others exist.
+        locked: chosen again where that is possible; those that the channel no longer has are forgotten.
+        pinned: chosen as they are, or the solve fails.
+        exclude_newer: packages made after this moment, or with no time at all, do not exist. Needs a time zone.
+
+    Raises:
+        HelioError: not satisfiable (with the solver's explanation), a bad spec, or a channel that cannot be read.
+    """
+    if exclude_newer is not None and exclude_newer.tzinfo is None:
+        raise HelioError(Stage.LOCK, f"exclude_newer needs a time zone: {exclude_newer.isoformat()}")
+    dirs = [folder for folder in repodata_dirs if (folder / platform / "repodata.json").is_file()]
+    if not dirs:
+        raise HelioError(
+            Stage.LOCK,
+            f"the conda channel `{channel}` has no packages for {platform}",
+            where=", ".join(f"{folder}/{platform}/repodata.json" for folder in repodata_dirs),
+            hint="run `buildimages channel`",
+        )
+    request = {
+        "specs": list(specs),
+        "repodata_dirs": [str(folder.resolve()) for folder in repodata_dirs],
+        "platform": platform,
+        "virtual_packages": dict(virtual_packages),
+        "locked": [[package.name, package.sha256] for package in locked],
+        "pinned": [[package.name, package.sha256] for package in pinned],
+        "exclude_newer": exclude_newer.timestamp() if exclude_newer else None,
+    }
+    answer = _ask(request, channel)
+    if "unsatisfiable" in answer:
+        raise HelioError(
+            Stage.LOCK,
+            f"no set of packages of the conda channel `{channel}` answers {', '.join(f'`{spec}`' for spec in specs)}",
+            detail=answer["unsatisfiable"].strip(),
+            hint="loosen the conda section of environment.yml, or move the package to its pip section",
+        )
+    if "unusable" in answer:
+        raise HelioError(
+            Stage.LOCK,
+            "the conda section cannot be understood",
+            detail=answer["unusable"].strip(),
+            hint="write match specs such as `python 3.13.*` in environment.yml",
+        )
+    found = tuple(sorted((_package(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
+    chosen = {(package.name, package.sha256) for package in found}
+    for package in pinned:
+        if any(p.name == package.name for p in found) and (package.name, package.sha256) not in chosen:
+            raise HelioError(
+                Stage.LOCK,
+                f"the conda channel `{channel}` no longer has `{package.file_name}`, which is pinned",
+                detail=f"expected sha256:{package.sha256}",
+                hint="lock the parent environment again first",
+            )
+    return found
+
+
+def _ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
+    # -P: the worker's folder has modules named lock and link, which must not stand in for anyone else's.
+    command = [sys.executable, "-P", str(_WORKER)]
+    try:
+        done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise HelioError(
+            Stage.LOCK,
+            f"the conda solver found no answer within {_TIMEOUT} s",
+            detail=", ".join(request["specs"]),
+            hint="constrain the conda section of environment.yml more",
+        ) from error
+    if done.returncode:
+        raise HelioError(
+            Stage.LOCK,
+            f"the conda solver failed on the channel `{channel}` (exit status {done.returncode})",
+            detail=done.stderr.decode(errors="replace").strip()[-2000:],
+            hint="the channel's repodata.json may be damaged; run `buildimages channel`",
+        )
+    return json.loads(done.stdout)
+
+
+def _package(item: dict[str, Any], channel: str, platform: str) -> CondaPackage:
+    for key in ("sha256", "md5"):
+        if item[key] is None:
+            raise HelioError(
+                Stage.LOCK,
+                f"the conda channel `{channel}` gives no {key} for `{item['file_name']}`",
+                hint="a lock needs both digests of each package; choose another build",
+            )
+    url = item["url"]
+    # A channel of files has no place on the network, and the lock names no folder of this machine.
+    if url.startswith("file:"):
+        url = package_url(channel, item["subdir"], item["file_name"])
+    return CondaPackage(
+        name=item["name"],
+        version=item["version"],
+        build=item["build"],
+        platform=platform,
+        subdir=item["subdir"],
+        channel=channel,
+        file_name=item["file_name"],
+        url=url,
+        sha256=item["sha256"],
+        md5=item["md5"],
+        size=item["size"],
+        depends=tuple(item["depends"]),
+    )
