@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import IO
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -217,17 +218,19 @@ class Registry:
         self,
         repository: str,
         descriptor: Descriptor,
-        source: Callable[[], IO[bytes]],
+        source: Path,
         *,
         mount_from: Sequence[str] = (),
         advance: Callable[[int], None] = lambda _bytes: None,
+        missing: bool = False,
     ) -> str:
         """Bring a blob into a repository in the cheapest way.
 
         Args:
-            source: opens the blob's bytes; called once for each try.
+            source: the file with the blob's bytes.
             mount_from: repositories of the same registry that may have it, likeliest first.
             advance: told of bytes as they are sent; of a negative number when they must be sent again.
+            missing: the caller knows that the repository does not have it.
 
         Returns:
             ``present``, ``mounted`` or ``sent``.
@@ -237,7 +240,7 @@ class Registry:
 
         Spec: "Pushing blobs": "Mounting", "POST then PUT", "Pushing a blob in chunks".
         """
-        if self.has_blob(repository, descriptor.digest):
+        if not missing and self.has_blob(repository, descriptor.digest):
             return "present"
         upload = None
         for other in mount_from:
@@ -251,7 +254,7 @@ class Registry:
             if upload:
                 upload.cancel()
             upload = self._open(repository, response, advance)
-        with source() as file:
+        with open(source, "rb") as file:
             self._send(repository, descriptor, file, upload, advance)
         return "sent"
 
