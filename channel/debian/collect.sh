@@ -10,14 +10,9 @@ while read -r package; do
   dpkg-query -W -f '${Version}' "$package" >"$to/version" || { echo "the builder has no package $package"; exit 3; }
   dpkg-query -W -f '${source:Package} ${source:Version}' "$package" >"$to/source"
   cp -L "/usr/share/doc/$package/copyright" "$to/copyright" || { echo "no copyright file of $package"; exit 3; }
-  dpkg-query -L "$package" | sed 's|^/lib/|/usr/lib/|; s|^/||' | while read -r path; do
-    case $path in
-      usr/lib/*/lib*.so.* | usr/share/zoneinfo/* | usr/share/ca-certificates/*)
-        if [ -L "/$path" ] || [ -f "/$path" ]; then
-          mkdir -p "$to/files/$(dirname "$path")"
-          cp -P "/$path" "$to/files/$path"
-        fi ;;
-    esac
-  done
+  # Debian lists some libraries under /lib, which is a link to /usr/lib.
+  dpkg-query -L "$package" | sed 's|^/lib/|/usr/lib/|; s|^/||' |
+    grep -E '^usr/(lib/[^/]+/lib[^/]*\.so\.|share/zoneinfo/|share/ca-certificates/)' >/tmp/list || true
+  tar -C / --no-recursion --no-unquote --verbatim-files-from -cf - -T /tmp/list | tar -C "$to/files" --no-same-owner -xf -
 done <"$IN/packages"
 chmod -R u+rwX,go+rX "$OUT"

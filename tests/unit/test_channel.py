@@ -19,7 +19,6 @@ CHECKOUT = Path(__file__).parents[2]
 
 RECIPES = """
 timestamp = 1767225600000
-glibc = "__glibc >=2.41,<3.0.a0"
 
 [[source]]
 name = "python"
@@ -87,7 +86,11 @@ class Shelf:
             for package in inputs["packages"].read_text().split():
                 self._debian(output / package, package)
             return ""
-        self._put(output / "prefix/bin/python3.13", b"\x7fELF\0" + env["PREFIX"].encode() + b"\0rest", 0o755)
+        self._put(
+            output / "prefix/bin/python3.13",
+            b"\x7fELF\0GLIBC_2.4\0GLIBC_2.38\0GLIBC_2.5\0" + env["PREFIX"].encode() + b"\0rest",
+            0o755,
+        )
         self._put(output / "prefix/bin/pydoc", self.python.replace(b"{prefix}", env["PREFIX"].encode()), 0o755)
         (output / "prefix/bin/python").symlink_to("python3.13")
         (output / "prefix/lib").mkdir()
@@ -160,7 +163,7 @@ def test_the_index_of_a_compiled_package(checkout, tmp_path):
         "arch": "x86_64",
         "build_number": 0,
         "constrains": [],
-        "depends": ["__glibc >=2.41,<3.0.a0", "libzlib >=1.3.1,<2.0a0"],
+        "depends": ["__glibc >=2.38,<3.0.a0", "libzlib >=1.3.1,<2.0a0"],
         "license": "Python-2.0",
         "name": "python",
         "platform": "linux",

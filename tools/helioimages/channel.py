@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -275,8 +275,8 @@ def _write(
     payload = payloads[recipe.name]
     versions = {name: other.version for name, other in payloads.items()}
     depends = [spec.format(**versions) for spec in recipe.depends]
-    if not recipe.noarch:
-        depends.append(recipes.glibc)
+    if glibc := glibc_needed(payload.entries):
+        depends.append(f"__glibc >={glibc},<3.0.a0")
     index: dict[str, Any] = {
         "name": recipe.name,
         "version": payload.version,
@@ -313,6 +313,17 @@ def _write(
         info_files={f"licenses/{name}": text for name, text in payload.licenses.items()},
     )
     return out, sha256
+
+
+def glibc_needed(entries: Iterable[Entry]) -> str:
+    """Return the oldest C library that has every symbol version the programs and libraries ask for, or nothing."""
+    found = {
+        (int(major), int(minor))
+        for entry in entries
+        if entry.kind is Kind.FILE and (data := _bytes(entry)).startswith(b"\x7fELF")
+        for major, minor in re.findall(rb"\0GLIBC_(\d+)\.(\d+)", data)
+    }
+    return "{}.{}".format(*max(found)) if found else ""
 
 
 def _content_hash(index: Mapping[str, Any], about: Mapping[str, Any], payload: Payload) -> str:

@@ -81,10 +81,9 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipes:
-    """The whole file: packages in its order, sources by name, the C library's bound, the time in milliseconds."""
+    """The whole file: packages in its order, sources by name, the time in milliseconds."""
 
     timestamp: int
-    glibc: str
     sources: dict[str, Source]
     packages: tuple[Recipe, ...]
 
@@ -103,7 +102,6 @@ def read_recipes(text: str, file: str = RECIPES) -> Recipes:
     packages = tuple(_recipe(table) for table in _tables(top, "package"))
     recipes = Recipes(
         timestamp=top.take("timestamp", int),
-        glibc=top.take("glibc", str),
         sources={source.name: source for source in sources},
         packages=packages,
     )
