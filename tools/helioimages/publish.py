@@ -131,8 +131,8 @@ def push_untagged(
 
 
 def existing_tags(client: Registry, repository: str, *, jobs: int = 8) -> dict[str, str]:
-    """Return the digest of every tag of a repository."""
-    names = client.tags(repository)
+    """Return the digest of every tag of a repository, without those that only list referrers (``sha256-…``)."""
+    names = tuple(tag for tag in client.tags(repository) if not tag.startswith("sha256-"))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         found = tuple(pool.map(lambda tag: client.head_manifest(repository, tag), names))
     return {tag: one.digest for tag, one in zip(names, found, strict=True) if one is not None}

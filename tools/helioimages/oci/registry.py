@@ -27,7 +27,8 @@ from .upload import Dropped, Upload
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 #: Spec: "Pushing Manifests": registries should accept at least 4 MiB; more is not a manifest.
 _MANIFEST_MOST = 4 << 20
-_PIECE = 1 << 20
+#: What a dropped download loses at most.
+_PIECE = 1 << 16
 
 
 class Registry:
@@ -248,11 +249,11 @@ class Registry:
                 continue
             path = f"blobs/uploads/?mount={quote(descriptor.digest)}&from={quote(other)}"
             response = self._call("POST", repository, path, write=True, also=other, good=(201, 202))
-            if response.status_code == 201:
-                return "mounted"
-            # 202: it opened an ordinary upload instead; one is enough.
+            # 202: the mount did not happen and an ordinary upload is open instead; one of these is enough.
             if upload:
                 upload.cancel()
+            if response.status_code == 201:
+                return "mounted"
             upload = self._open(repository, response, advance)
         with open(source, "rb") as file:
             self._send(repository, descriptor, file, upload, advance)

@@ -77,6 +77,8 @@ class Transport:
         # Without this, requests takes passwords from ~/.netrc by itself.
         self._session.auth = lambda request: request
         self._session.headers["User-Agent"] = "helioimages"
+        # Digests are of the bytes as stored, and ranges count them; a proxy must not squeeze them again.
+        self._session.headers["Accept-Encoding"] = "identity"
         adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=32)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)

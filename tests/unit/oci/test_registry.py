@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+
+import pytest
+
+from helioimages.digest import of_bytes
+from helioimages.errors import HelioError
+from helioimages.oci.image import Settings, append, artifact
+from helioimages.oci.registry import Registry
+from helioimages.oci.transport import Credential
+from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Index, Platform
+
+AMD64 = Platform.of("linux/amd64")
+IMAGE = append(None, [], Settings(cmd=("/hello",)), platform=AMD64, created_epoch=1_700_000_000)
+DATA = hashlib.sha256(b"seed").digest() * 4000  # 128,000 bytes
+
+
+class Pauses(list):
+    """Stands in for time.sleep and keeps what was asked."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def pauses():
+    return Pauses()
+
+
+@pytest.fixture
+def client(faulty, pauses):
+    with Registry(faulty.host, pause=pauses, tries=4, chunk=50_000) as client:
+        yield client
+
+
+@pytest.fixture
+def blob(tmp_path):
+    path = tmp_path / "blob"
+    path.write_bytes(DATA)
+    return path, Descriptor(media_type="application/octet-stream", digest=of_bytes(DATA), size=len(DATA))
+
+
+def test_a_manifest_comes_back_by_tag_and_by_digest(faulty, client):
+    assert client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes) is False
+    assert client.put_manifest("a/b", "v1", IMAGE.manifest_bytes) is False
+    expected = Descriptor(media_type=MANIFEST, digest=IMAGE.digest, size=len(IMAGE.manifest_bytes))
+    assert client.get_manifest("a/b", "v1") == (expected, IMAGE.manifest_bytes)
+    assert client.head_manifest("a/b", IMAGE.digest) == expected
+    assert client.head_manifest("a/b", "v2") is None
+    assert client.get_manifest("a/c", "v1") is None
+
+
+def test_head_without_digest_header_falls_back_to_the_body(faulty, client):
+    client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+    faulty.faults.append(faulty.Fault("HEAD .*manifests", "bare"))
+    assert client.head_manifest("a/b", "v1").digest == IMAGE.digest
+    assert faulty.count("GET .*manifests/v1") == 1
+
+
+def test_a_manifest_that_is_not_its_digest_is_refused(faulty, client):
+    client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+    faulty.faults.append(faulty.Fault("GET .*manifests", "lie"))
+    with pytest.raises(HelioError) as caught:
+        client.get_manifest("a/b", IMAGE.digest)
+    lie = IMAGE.manifest_bytes.replace(b"1", b"2")
+    assert str(caught.value) == (
+        f"digest mismatch from the registry `{faulty.host}`\n"
+        f"  in a/b:{IMAGE.digest}\n"
+        f"  expected {IMAGE.digest} not {of_bytes(lie)} ({len(lie):,} bytes read)\n\n"
+        "hint: the registry or something before it changes what it stores; do not use this image"
+    )
+
+
+def test_a_registry_that_stores_other_bytes_is_caught(faulty, client):
+    faulty.faults.append(faulty.Fault("PUT .*manifests", "lie"))
+    with pytest.raises(HelioError, match="digest mismatch from the registry"):
+        client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+
+
+def test_delete(faulty, client):
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    assert client.delete_manifest("a/b", IMAGE.digest) is True
+    assert client.delete_manifest("a/b", IMAGE.digest) is False
+
+
+def test_get_image_through_an_index_picks_the_platform(faulty, client):
+    faulty.put("a/b", IMAGE.config_bytes)
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    index = Index(manifests=(IMAGE.descriptor,)).dump()
+    client.put_manifest("a/b", "latest", index, INDEX)
+    assert client.get_image("a/b", "latest", AMD64) == IMAGE
+    assert client.get_image("a/b", "nope", AMD64) is None
+    with pytest.raises(HelioError) as caught:
+        client.get_image("a/b", "latest", Platform.of("linux/arm64"))
+    assert str(caught.value) == f"`{faulty.host}/a/b:latest` has no image for linux/arm64\n  it has linux/amd64"
+
+
+def test_a_docker_manifest_is_read(faulty, client):
+    faulty.put("a/b", IMAGE.config_bytes)
+    data = IMAGE.manifest_bytes.replace(MANIFEST.encode(), DOCKER_MANIFEST.encode())
+    client.put_manifest("a/b", "docker", data, DOCKER_MANIFEST)
+    image = client.get_image("a/b", "docker", AMD64)
+    assert image.manifest_bytes == data
+    assert image.config == IMAGE.config
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_passing_faults_are_tried_again(faulty, client, pauses, status):
+    faulty.faults.append(faulty.Fault("PUT .*manifests", "status", times=2, status=status))
+    client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+    assert faulty.count("PUT .*manifests") == 3
+    assert pauses == [0.25, 0.5]
+
+
+def test_retry_after_is_honoured(faulty, client, pauses):
+    faulty.faults.append(faulty.Fault("GET .*tags", "status", status=429, headers={"Retry_After": "7"}))
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
+    faulty.faults.append(faulty.Fault("GET .*tags", "status", status=503, headers={"Retry_After": date}))
+    faulty.faults.append(faulty.Fault("GET .*tags", "status", status=503, headers={"Retry_After": "100000"}))
+    assert client.tags("a/b") == ()
+    assert pauses[0] == 7
+    assert 25 < pauses[1] <= 30
+    assert pauses[2] == 60
+
+
+def test_a_fault_that_stays_is_told_with_the_registrys_words(faulty, client):
+    faulty.faults.append(faulty.Fault("GET .*tags", "status", times=99, status=503))
+    with pytest.raises(HelioError) as caught:
+        client.tags("a/b")
+    assert str(caught.value) == (
+        f"the registry `{faulty.host}` does not answer\n"
+        f"  in GET http://{faulty.host}/v2/a/b/tags/list\n"
+        "  503 Service Unavailable (OOPS: not today) (4 tries)\n\n"
+        "hint: try again later; what was sent stays sent"
+    )
+
+
+def test_a_refusal_is_not_tried_again(faulty, client, pauses):
+    faulty.faults.append(faulty.Fault("PUT .*manifests", "status", status=403))
+    with pytest.raises(HelioError) as caught:
+        client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+    assert str(caught.value) == (
+        f"the registry `{faulty.host}` refuses\n"
+        f"  in PUT http://{faulty.host}/v2/a/b/manifests/v1\n"
+        "  403 Forbidden (OOPS: not today)\n\n"
+        f"hint: ask for the right to do this, or log in with `docker login {faulty.host}`"
+    )
+    assert pauses == []
+
+
+def test_a_dropped_connection_is_tried_again(faulty, client):
+    faulty.faults.append(faulty.Fault("HEAD .*blobs", "drop", times=2))
+    assert client.has_blob("a/b", of_bytes(b"x")) is False
+    assert faulty.count("HEAD .*blobs") == 3
+
+
+def test_nothing_there(pauses):
+    with Registry("127.0.0.1:1", pause=pauses, tries=2) as client, pytest.raises(HelioError) as caught:
+        client.ping()
+    assert caught.value.message == "no registry answers at `127.0.0.1:1`"
+    assert caught.value.where == "http://127.0.0.1:1/v2/ and https://127.0.0.1:1/v2/"
+    assert "ConnectionRefusedError" in caught.value.detail
+
+
+def test_plain_http_is_for_loopback_only(pauses):
+    # 192.0.2.0/24 is reserved for documentation: nothing is ever there.
+    with Registry("registry.invalid:5000", pause=pauses, tries=1) as client, pytest.raises(HelioError) as caught:
+        client.ping()
+    assert caught.value.where == "https://registry.invalid:5000/v2/"
+
+
+# -- blobs ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_blob_is_pulled_whole(faulty, client):
+    descriptor = Descriptor(media_type="x", digest=faulty.put("a/b", DATA), size=len(DATA))
+    out = io.BytesIO()
+    client.pull_blob("a/b", descriptor, out)
+    assert out.getvalue() == DATA
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_cut_download_goes_on(faulty, client, ranges):
+    faulty.ranges = ranges
+    data = DATA * 4
+    descriptor = Descriptor(media_type="x", digest=faulty.put("a/b", data), size=len(data))
+    faulty.faults.append(faulty.Fault("GET .*blobs", "truncate", times=2 if ranges else 1))
+    out = io.BytesIO()
+    client.pull_blob("a/b", descriptor, out)
+    assert out.getvalue() == data
+    wanted = [headers.get("Range") for line, headers in faulty.seen_headers if line.startswith("GET /v2/a/b/blobs")]
+    assert wanted[:2] == [None, f"bytes={3 * 65536}-"]
+
+
+def test_a_blob_that_is_not_its_digest_is_refused(faulty, client):
+    descriptor = Descriptor(media_type="x", digest=faulty.put("a/b", DATA), size=len(DATA))
+    faulty.faults.append(faulty.Fault("GET .*blobs", "lie", times=9))
+    with pytest.raises(HelioError) as caught:
+        client.pull_blob("a/b", descriptor, io.BytesIO())
+    assert caught.value.detail == (
+        f"expected {descriptor.digest} not {of_bytes(bytes(len(DATA)))} ({len(DATA):,} bytes read)"
+    )
+    with pytest.raises(HelioError, match="digest mismatch from the registry"):
+        client.get_bytes("a/b", descriptor)
+
+
+def test_a_small_blob_goes_in_one_request(faulty, client, tmp_path):
+    path = tmp_path / "small"
+    path.write_bytes(b"small")
+    descriptor = Descriptor(media_type="x", digest=of_bytes(b"small"), size=5)
+    assert client.push_blob("a/b", descriptor, path) == "sent"
+    assert client.push_blob("a/b", descriptor, path) == "present"
+    assert (faulty.count("POST"), faulty.count("PATCH"), faulty.count("PUT")) == (1, 0, 1)
+    assert faulty.blobs[descriptor.digest] == b"small"
+
+
+def test_a_large_blob_goes_in_chunks(faulty, client, blob):
+    path, descriptor = blob
+    sent = []
+    assert client.push_blob("a/b", descriptor, path, advance=sent.append) == "sent"
+    assert (faulty.count("PATCH"), faulty.count("PUT")) == (2, 1)
+    assert faulty.blobs[descriptor.digest] == DATA
+    assert sum(sent) == len(DATA)
+
+
+def test_a_dropped_chunk_resumes_where_it_broke(faulty, client, blob):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PATCH", "drop", after=20_000))
+    sent = []
+    assert client.push_blob("a/b", descriptor, path, advance=sent.append) == "sent"
+    assert faulty.blobs[descriptor.digest] == DATA
+    ranges = [headers["Content-Range"] for line, headers in faulty.seen_headers if line.startswith("PATCH")]
+    assert ranges == ["0-49999", "20000-69999", "70000-119999"]
+    assert faulty.count("POST") == 1
+    assert sum(sent) == len(DATA)
+
+
+def test_a_dropped_last_chunk_resumes(faulty, client, blob):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PUT", "drop", after=5_000))
+    assert client.push_blob("a/b", descriptor, path) == "sent"
+    assert faulty.blobs[descriptor.digest] == DATA
+    assert faulty.count("POST") == 1
+
+
+def test_a_lost_answer_is_noticed(faulty, client, blob):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PUT", "lost answer"))
+    assert client.push_blob("a/b", descriptor, path) == "sent"
+    assert faulty.count("PUT") == 1
+
+
+def test_an_upload_the_registry_forgot_begins_again(faulty, client, blob):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PATCH", "status", status=404))
+    faulty.faults.append(faulty.Fault("GET .*uploads", "status", status=404))
+    sent = []
+    assert client.push_blob("a/b", descriptor, path, advance=sent.append) == "sent"
+    assert faulty.count("POST") == 2
+    assert sum(sent) == len(DATA)
+
+
+def test_a_line_that_always_breaks_ends_in_an_error(faulty, client, blob, pauses):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PATCH|PUT", "drop", times=99))
+    with pytest.raises(HelioError) as caught:
+        client.push_blob("a/b", descriptor, path)
+    assert caught.value.message == f"the registry `{faulty.host}` does not answer"
+    assert faulty.count("PATCH") == 4
+
+
+def test_a_damaged_file_is_named_and_not_sent_again(faulty, client, tmp_path):
+    path = tmp_path / "bad"
+    path.write_bytes(b"bytes that rotted")
+    descriptor = Descriptor(media_type="x", digest=of_bytes(b"bytes that stayed"), size=17)
+    with pytest.raises(HelioError) as caught:
+        client.push_blob("a/b", descriptor, path)
+    assert str(caught.value) == (
+        "a blob of the store is damaged\n"
+        f"  expected {descriptor.digest} not {of_bytes(b'bytes that rotted')}\n\n"
+        "hint: remove the file and run `buildimages build` again"
+    )
+    assert faulty.count("PUT") == 1
+
+
+def test_mounting_costs_no_bytes(faulty, client, blob):
+    path, descriptor = blob
+    faulty.put("parent", DATA)
+    sent = []
+    done = client.push_blob("child", descriptor, path, mount_from=("child", "other", "parent"), advance=sent.append)
+    assert done == "mounted"
+    assert sent == []
+    assert faulty.uploads == {}, "the upload that a failed mount opened is cancelled"
+    assert faulty.count("PUT|PATCH") == 0
+
+
+def test_a_mount_that_fails_becomes_an_upload(faulty, client, blob):
+    path, descriptor = blob
+    assert client.push_blob("child", descriptor, path, mount_from=("parent",)) == "sent"
+    assert faulty.count("POST") == 1
+
+
+# -- tags and referrers --------------------------------------------------------------------------------------------------
+
+
+def test_tags_of_many_pages(faulty, client):
+    faulty.page = 2
+    for tag in ("c", "a", "b", "e", "d"):
+        client.put_manifest("a/b", tag, IMAGE.manifest_bytes)
+    assert client.tags("a/b") == ("a", "b", "c", "d", "e")
+    assert faulty.count("GET .*tags") == 3
+    assert client.tags("no/such") == ()
+
+
+def test_a_next_page_at_another_host_is_refused(faulty, client):
+    faulty.page, faulty.next_host = 1, "http://127.0.0.2:9"
+    for tag in ("a", "b"):
+        client.put_manifest("a/b", tag, IMAGE.manifest_bytes)
+    with pytest.raises(HelioError) as caught:
+        client.tags("a/b")
+    assert caught.value.detail == f"expected {faulty.host} not 127.0.0.2:9"
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_referrers_with_the_api_and_without(faulty, client, api):
+    faulty.referrers_api = api
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    assert client.referrers("a/b", IMAGE.digest) == ()
+    digests = []
+    for kind in ("application/spdx+json", "text/html"):
+        payload = Descriptor(media_type=kind, digest=of_bytes(kind.encode()), size=len(kind))
+        manifest = artifact(IMAGE.descriptor, kind, payload)
+        digests.append(client.attach("a/b", manifest))
+        client.attach("a/b", manifest)  # again: nothing is listed twice
+    assert sorted(one.digest for one in client.referrers("a/b", IMAGE.digest)) == sorted(digests)
+    assert [one.digest for one in client.referrers("a/b", IMAGE.digest, "text/html")] == digests[1:]
+    assert (("a/b", IMAGE.digest.replace(":", "-")) in faulty.manifests) is not api
+
+
+# -- authentication ------------------------------------------------------------------------------------------------------
+
+
+def given(username: str, secret: str):
+    asked = []
+
+    def credentials(host: str) -> Credential:
+        asked.append(host)
+        return Credential(username=username, secret=secret)
+
+    credentials.asked = asked
+    return credentials
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_login(faulty, pauses, auth):
+    faulty.auth, faulty.users = auth, {"ada": "s3cret"}
+    credentials = given("ada", "s3cret")
+    with Registry(faulty.host, credentials=credentials, pause=pauses) as client:
+        client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+        assert client.tags("a/b") == ("v1",)
+        assert client.tags("a/b") == ("v1",)
+    assert credentials.asked == [faulty.host], "asked once"
+    assert faulty.count("token") == (2 if auth == "bearer" else 0), "one token for writing, one for reading"
+
+
+def test_an_identity_token(faulty, pauses):
+    faulty.auth, faulty.identity_token = "bearer", "long-lived"
+    with Registry(faulty.host, credentials=given("", "long-lived"), pause=pauses) as client:
+        assert client.tags("a/b") == ()
+
+
+def test_a_token_that_ran_out_is_replaced(faulty, pauses):
+    faulty.auth, faulty.users = "bearer", {"ada": "s3cret"}
+    with Registry(faulty.host, credentials=given("ada", "s3cret"), pause=pauses) as client:
+        client.tags("a/b")
+        faulty.tokens.clear()
+        assert client.tags("a/b") == ()
+    assert faulty.count("token") == 2
+
+
+def test_mounting_asks_for_both_repositories(faulty, pauses, blob):
+    path, descriptor = blob
+    faulty.auth, faulty.users = "bearer", {"ada": "s3cret"}
+    faulty.put("parent", DATA)
+    with Registry(faulty.host, credentials=given("ada", "s3cret"), pause=pauses) as client:
+        assert client.push_blob("child", descriptor, path, mount_from=("parent",), missing=True) == "mounted"
+    assert faulty.count(r"token.*scope=repository%3Achild%3Apull%2Cpush&scope=repository%3Aparent%3Apull") == 1
+
+
+def test_a_wrong_password_is_told_without_it(faulty, pauses):
+    faulty.auth, faulty.users = "bearer", {"ada": "s3cret"}
+    with Registry(faulty.host, credentials=given("ada", "gue55"), pause=pauses) as client:
+        with pytest.raises(HelioError) as caught:
+            client.tags("a/b")
+        assert "gue55" not in repr(client.__dict__)
+    assert str(caught.value) == (
+        f"the registry `{faulty.host}` gives no token\n"
+        f"  in http://{faulty.host}/token\n"
+        "  401 Unauthorized (DENIED: wrong password)\n"
+        "  asked for repository:a/b:pull as ada\n\n"
+        f"hint: log in with `docker login {faulty.host}`"
+    )
+    assert repr(Credential(username="ada", secret="gue55")) == "Credential(username='ada')"
+
+
+def test_no_login_where_one_is_needed(faulty, client):
+    faulty.auth = "basic"
+    with pytest.raises(HelioError) as caught:
+        client.tags("a/b")
+    assert caught.value.detail == "401 Unauthorized (UNAUTHORIZED: who are you?)"
+    assert caught.value.hint == f"log in with `docker login {faulty.host}`"
