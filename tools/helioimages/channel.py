@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import digest
+from .apt import source_urls
 from .conda.archive import PLACEHOLDER_LENGTH, write_conda, write_repodata
 from .entries import Content, Entry, Kind
 from .errors import HelioError, Stage
@@ -94,7 +95,7 @@ def build_channel(
     *,
     jobs: int,
     platform: str = "linux/amd64",
-    mirrors: Callable[[], Sequence[str]] = lambda: (),
+    urls: Callable[[str, str], Sequence[str]] = source_urls,
     progress: Callable[[str], None] = say,
 ) -> Path:
     """Build the local channel unless the store has it.
@@ -103,7 +104,7 @@ def build_channel(
         root: the checkout.
         builder: the Debian builder for ``platform``.
         jobs: compilers at once; the bytes do not depend on it.
-        mirrors: gives the roots of Debian mirrors, asked only when a source is not in the store.
+        urls: gives the addresses of (pool folder, file), asked only when a source is not in the store.
         progress: is told one line a step.
 
     Returns:
@@ -119,7 +120,7 @@ def build_channel(
     final = store.root / "channels" / key
     if (final / "channel.json").exists():
         return final
-    sources = _fetch_sources(recipes, store, mirrors)
+    sources = _fetch_sources(recipes, store, urls)
     with tempfile.TemporaryDirectory(dir=store.root / "tmp", prefix="channel.") as name:
         work = Path(name)
         payloads = _payloads(recipes, root, builder, sources, work, jobs, progress)
@@ -156,14 +157,14 @@ def artefact_paths(channel: Path) -> dict[str, Path]:
     return {package["sha256"]: channel / package["file"] for package in document["packages"]}
 
 
-def _fetch_sources(recipes: Recipes, store: Store, mirrors: Callable[[], Sequence[str]]) -> dict[str, Path]:
+def _fetch_sources(recipes: Recipes, store: Store, urls: Callable[[str, str], Sequence[str]]) -> dict[str, Path]:
     wanted = [
         Wanted(
             name=source.file,
             sha256=source.sha256,
             size=source.size,
             where=f"{RECIPES} at source[{index}]",
-            urls=lambda source=source: [f"{m.rstrip('/')}/{source.pool}/{source.file}" for m in mirrors()],
+            urls=lambda source=source: urls(source.pool, source.file),
             hint=f"take the new file and its sha256 into {RECIPES}",
         )
         for index, source in enumerate(recipes.sources.values())
