@@ -24,9 +24,6 @@ from .metadata import malformed
 from .prefix import entry_point_script, replace_binary, replace_text
 from .read import Archive, Member, read_archive
 
-#: Part of every layer's key: change it when the same package would give other entries.
-LINKER_VERSION = 1
-
 PREFIX = "/srv/conda/envs/notebook"
 
 _SCRIPTS = re.compile(r"(?:bin|Scripts)/\.(.+)-(pre-link|post-link)\.(?:sh|bat)")
@@ -169,8 +166,6 @@ class _Linker:
         target = self._target(listed.path)
         path = self.place(target)
         record: dict[str, Any] = {"_path": target}
-        if target != listed.path:
-            record["original_path"] = listed.path
         if listed.no_link:
             record["no_link"] = True
         if member.kind is Kind.DIR:
@@ -180,15 +175,17 @@ class _Linker:
             record["sha256"] = listed.told_sha256
         if member.kind is Kind.SYMLINK:
             size = len(member.target.encode()) if listed.told_size is None else listed.told_size
+            if listed.told_sha256 is None:
+                record["sha256_in_prefix"] = hashlib.sha256(member.target.encode()).hexdigest()
             self._paths.append(record | {"path_type": "softlink", "size_in_bytes": size})
             return entries.symlink(path, member.target, origin=self.origin)
         content = self._content(member)
         record |= {"path_type": "hardlink", "size_in_bytes": content.size}
         if listed.placeholder:
             record |= {"file_mode": listed.file_mode, "prefix_placeholder": listed.placeholder}
-            record["sha256_in_prefix"] = hashlib.sha256(content.read()).hexdigest()
-        elif listed.sha256 is None:
-            record["sha256_in_prefix"] = member.sha256
+        actual = hashlib.sha256(content.read()).hexdigest() if listed.placeholder else member.sha256
+        if actual != listed.sha256:
+            record["sha256_in_prefix"] = actual
         self._paths.append(record)
         mode = 0o755 if member.mode & 0o111 else 0o644
         if self._shared(member):
@@ -248,7 +245,7 @@ class _Linker:
         Spec: rattler_conda_types ``PrefixRecord``, conda ``PrefixRecord``.
         """
         package, index = self._package, self._archive.index
-        paths = sorted(self._paths, key=lambda record: record["_path"])
+        paths = sorted(self._paths, key=lambda record: record["_path"].split("/"))
         # rattler reads only absolute URLs; one of a channel without a place on the network names no host.
         url = package.url if "://" in package.url else f"file:///{package.url}"
         record = {key: index[key] for key in _RECORD_FIELDS if index.get(key) not in (None, "", [])}

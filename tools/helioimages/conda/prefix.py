@@ -12,7 +12,7 @@ from ..errors import HelioError, Stage
 #: The longest ``#!`` line that a kernel takes, in bytes and with the ``#!``.
 _SHEBANG_LIMIT = {"linux": 127, "osx": 512}
 _SHEBANG = re.compile(rb"#! *(/(?:\\ |[^ \n\r\t])*)(.*)", re.DOTALL)
-_PYTHON = re.compile(rb"python(?:\d+(?:\.\d+)?)?\Z")
+_PYTHON = re.compile(rb"python(?:\d+(?:\.\d+)?)?")
 
 _ENTRY_POINT = re.compile(r"\s*([^\s=]+)\s*=\s*([\w.]+)\s*:\s*([\w.]+)\s*")
 
@@ -58,7 +58,7 @@ def _through_shell(line: bytes) -> bytes:
         return line
     path, arguments = match.groups()
     name = path.rpartition(b"/")[2]
-    if _PYTHON.search(name):
+    if _PYTHON.fullmatch(name):
         # To sh it is `exec python … script args`; to Python, which ignores the `#!` line, it is a string literal.
         return b"#!/bin/sh\n'''exec' \"" + path + b'"' + arguments + b' "$0" "$@" #\'\'\''
     return b"#!/usr/bin/env " + name + arguments
