@@ -1,0 +1,141 @@
+"""One layer from its packages: link, compile, merge, write. What worker processes run.
+
+Everything a worker needs is in its task, and everything it makes goes to the store under a key that names its inputs;
+so workers may run in any number and order, here or in another run, and never see each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .conda import link as conda_link
+from .conda.lock import CondaPackage
+from .digest import key_of
+from .entries import Entry, Kind, merge
+from .errors import HelioError, Stage
+from .oci.layer import LIBDEFLATE_6, Layer, write_layer
+from .plan import LINKER_VERSION, LayerPlan, Package
+from .pypi import pyc
+from .pypi import wheel as wheel_link
+from .pypi.lock import Wheel
+from .store import Store
+
+PREFIX = "/srv/conda/envs/notebook"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One package of a layer: how the plan sees it, its record in the lock, and its file."""
+
+    package: Package
+    record: CondaPackage | Wheel
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One layer to make.
+
+    Attributes:
+        key: of the layer; see `LayerPlan.key`.
+        python: ``3.13``, for noarch packages and script headers.
+        interpreter: compiles .pyc.
+        platform: conda's subdir, e.g. ``linux-64``.
+    """
+
+    plan: LayerPlan
+    key: str
+    sources: tuple[Source, ...]
+    python: str
+    interpreter: pyc.Interpreter
+    interpreter_id: str
+    platform: str
+    store: Path
+
+
+def make_layer(task: Task) -> Layer:
+    """Return the layer of a task, from the store if it was made before.
+
+    Raises:
+        HelioError: a package is malformed, or two packages of the layer clash.
+    """
+    store = Store(task.store)
+    known = recall(store, task.key)
+    if known is not None:
+        return known
+    entries: list[Entry] = []
+    for source in task.sources:
+        entries += package_entries(store, source, task)
+    return write(store, task.key, merge(entries))
+
+
+def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ...]:
+    """Return one package's entries with their .pyc, less what another package wins."""
+    package = source.package
+    if package.kind == "conda":
+        linked = conda_link.link(
+            source.path, source.record, prefix=PREFIX, python_version=task.python, platform=task.platform
+        )
+    else:
+        linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
+    dropped = {f"{PREFIX}/{path}".lstrip("/") for path in package.dropped}
+    absent = dropped - {entry.path for entry in linked}
+    if absent:
+        raise HelioError(
+            Stage.LINK,
+            f"`{package.origin}` has no {min(absent)}",
+            detail="x-helioimages.clobber says that another package wins this path",
+            hint="remove the entry from environment.yml",
+        )
+    kept = tuple(entry for entry in linked if entry.path not in dropped)
+    return (*kept, *_compiled(store, kept, package, task))
+
+
+def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: Task) -> tuple[Entry, ...]:
+    """Return the package's .pyc entries; compiled once, whichever layer or image asks again."""
+    if not any(entry.path.endswith(".py") for entry in entries):
+        return ()
+    key = key_of(
+        [LINKER_VERSION, package.kind, package.sha256, package.file_name, sorted(package.dropped), task.interpreter_id]
+    )
+    cached = store.cached("pyc", key)
+    if not cached.exists():
+        made = pyc.compile_entries(entries, task.interpreter, jobs=1)
+        with store.writing(cached) as file:
+            file.write(pyc.pack(made))
+    return tuple(dataclasses.replace(entry, origin=package.origin) for entry in pyc.unpack(cached.read_bytes()))
+
+
+def recall(store: Store, key: str) -> Layer | None:
+    """Return a layer made before, if its blob is still there."""
+    known = store.recall("layer", key)
+    if known is None or not store.blob(known["digest"]).exists() or not store.cached("files", key).exists():
+        return None
+    return Layer(**known)
+
+
+def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) -> Layer:
+    """Write merged entries as a layer's blob, with the list of its files, and remember both under ``key``."""
+    entries = tuple(entries)
+    scratch = store.cached("layer-scratch", key)
+    with store.writing(scratch) as file:
+        layer = write_layer(entries, file, jobs=jobs, compressor=LIBDEFLATE_6)
+    # The digest is known only now: the blob gets its name by a second rename.
+    final = store.blob(layer.digest)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    scratch.replace(final)
+    with store.writing(store.cached("files", key)) as file:
+        for entry in entries:
+            if entry.kind is not Kind.DIR:
+                file.write(f"{entry.origin}\t{entry.path}\n".encode("utf-8", "surrogateescape"))
+    store.remember("layer", key, dataclasses.asdict(layer))
+    return layer
+
+
+def files_of(store: Store, key: str) -> dict[str, str]:
+    """Return path -> origin of everything but directories in a layer."""
+    text = store.cached("files", key).read_bytes().decode("utf-8", "surrogateescape")
+    return dict(reversed(line.split("\t", 1)) for line in text.splitlines())

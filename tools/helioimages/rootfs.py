@@ -1,0 +1,139 @@
+"""A root file system from locked .debs, by mmdebstrap, without network. Needs root (or a user namespace).
+
+mmdebstrap sees one local repository that holds exactly the locked packages, so it can install nothing else. Its tar
+is cached by the lock's key; `debian.tree` cleans it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .debian.lock import AptLock, Deb
+from .digest import key_of
+from .entries import LAYER_MTIME
+from .errors import HelioError, Stage
+from .store import Store
+
+#: Raised when the same packages would give another tar.
+_FORMAT = 1
+
+#: As in Debian's own slim images: copyright files stay, manuals and translations go.
+_EXCLUDES = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
+
+
+def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs: int = 4) -> Path:
+    """Return the tar of a root file system, from the cache if these packages were installed before.
+
+    Args:
+        debs: sha256 (hex) -> file, of every package of the lock.
+
+    Raises:
+        HelioError: mmdebstrap is missing or failed; its last lines are in the detail.
+    """
+    final = store.cached("rootfs", key_of([_FORMAT, lock.key, _EXCLUDES]))
+    if final.exists():
+        return final
+    program = shutil.which("mmdebstrap")
+    if not program:
+        raise HelioError(Stage.HOST, "`mmdebstrap` is not here", hint="run `apt-get install mmdebstrap`")
+    with tempfile.TemporaryDirectory(prefix="helioimages-rootfs-", dir=_scratch(store, lock)) as scratch:
+        repository = Path(scratch) / "repository"
+        _write_repository(repository, lock, debs, jobs)
+        tar = Path(scratch) / "rootfs.tar"
+        names = ",".join(deb.name for deb in lock.packages)
+        argv = [
+            program,
+            "--quiet",
+            # In a user namespace an ordinary user can do it too; root needs none.
+            f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+            "--variant=minbase",
+            f"--architectures={lock.architecture}",
+            f"--include={names}",
+            "--format=tar",
+            "--skip=check/qemu,output/dev",
+            *(f"--dpkgopt={line}" for line in _EXCLUDES),
+            lock.suite,
+            str(tar),
+            f"deb [trusted=yes] copy:{repository} ./",
+        ]
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            "HOME": scratch,
+            "TMPDIR": scratch,
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "SOURCE_DATE_EPOCH": str(LAYER_MTIME),
+        }
+        # mmdebstrap's own umask decides modes that maintainer scripts leave open.
+        result = subprocess.run(argv, capture_output=True, text=True, env=environment, umask=0o022)
+        if result.returncode:
+            raise HelioError(
+                Stage.BUILD,
+                f"cannot make the Debian root file system of {len(lock.packages)} packages",
+                detail="\n".join(result.stderr.splitlines()[-15:]),
+                hint="run `buildimages doctor`",
+            )
+        with open(tar, "rb") as source, store.writing(final) as file:
+            shutil.copyfileobj(source, file, 4 << 20)
+    return final
+
+
+def _scratch(store: Store, lock: AptLock) -> Path:
+    """Return a folder in memory where there is room: dpkg writes and syncs some 20,000 small files."""
+    memory = Path("/dev/shm")
+    needed = 12 * sum(deb.size for deb in lock.packages)
+    try:
+        usable = not os.statvfs(memory).f_flag & os.ST_NOEXEC and shutil.disk_usage(memory).free > needed
+    except OSError:
+        usable = False
+    return memory if usable and os.access(memory, os.W_OK) else store.root / "tmp"
+
+
+def _write_repository(folder: Path, lock: AptLock, debs: Mapping[str, Path], jobs: int) -> None:
+    """Write a flat apt repository: the files by hard link or copy, and their index."""
+    folder.mkdir()
+    with ThreadPoolExecutor(jobs) as pool:
+        stanzas = list(pool.map(lambda deb: _add(folder, deb, debs[deb.sha256]), lock.packages))
+    index = "\n".join(stanzas).encode()
+    (folder / "Packages").write_bytes(index)
+    (folder / "Packages.gz").write_bytes(gzip.compress(index, mtime=0))
+    rows = [
+        f" {hashlib.sha256((folder / name).read_bytes()).hexdigest()} {(folder / name).stat().st_size} {name}"
+        for name in ("Packages", "Packages.gz")
+    ]
+    # mmdebstrap picks the required packages by codename.
+    head = f"Suite: {lock.suite}\nCodename: {lock.suite}\nDate: Tue, 01 Jan 1980 00:00:00 UTC\nSHA256:\n"
+    (folder / "Release").write_text(head + "\n".join(rows) + "\n")
+
+
+def _add(folder: Path, deb: Deb, path: Path) -> str:
+    name = f"{deb.name}_{deb.sha256[:16]}.deb"
+    try:
+        os.link(path, folder / name)
+    except OSError:
+        shutil.copyfile(path, folder / name)
+    control = subprocess.run(["dpkg-deb", "--field", str(path)], capture_output=True, text=True)
+    if control.returncode:
+        raise HelioError(
+            Stage.BUILD,
+            f"`{deb.file_name}` is not a Debian package",
+            detail=control.stderr.strip(),
+            hint="the lock names another file; run `buildimages lock`",
+        )
+    fields = control.stdout.rstrip("\n")
+    return f"{fields}\nFilename: ./{name}\nSize: {deb.size}\nSHA256: {deb.sha256}\n"
