@@ -172,7 +172,7 @@ def test_plain_http_is_for_loopback_only(pauses):
     assert caught.value.where == "https://registry.invalid:5000/v2/"
 
 
-# -- blobs ---------------------------------------------------------------------------------------------------------------
+# -- blobs -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_blob_is_pulled_whole(faulty, client):
@@ -303,7 +303,7 @@ def test_a_mount_that_fails_becomes_an_upload(faulty, client, blob):
     assert faulty.count("POST") == 1
 
 
-# -- tags and referrers --------------------------------------------------------------------------------------------------
+# -- tags and referrers ------------------------------------------------------------------------------------------------
 
 
 def test_tags_of_many_pages(faulty, client):
@@ -340,7 +340,7 @@ def test_referrers_with_the_api_and_without(faulty, client, api):
     assert (("a/b", IMAGE.digest.replace(":", "-")) in faulty.manifests) is not api
 
 
-# -- authentication ------------------------------------------------------------------------------------------------------
+# -- authentication ----------------------------------------------------------------------------------------------------
 
 
 def given(username: str, secret: str):

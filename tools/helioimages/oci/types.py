@@ -123,7 +123,7 @@ class Descriptor:
         try:
             data = base64.b64decode(encoded, validate=True) if encoded else None
         except binascii.Error as error:
-            raise node.fault("data", f"expected base64: {error}") from error
+            raise node.fault("data", "expected base64") from error
         return cls(
             media_type=node.text("mediaType"),
             digest=node.digest("digest"),
