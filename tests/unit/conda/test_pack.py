@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import rattler
 
 from helioimages import entries
 from helioimages.conda.archive import read_index, write_conda, write_repodata
@@ -55,19 +56,43 @@ def test_same_bytes_whatever_the_order(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a") == [NAME]
 
 
+# In a process of its own: py-rattler 0.28 now and then crashes while its interpreter shuts down.
+READ = """
+import json, os, sys
+from pathlib import Path
+import rattler
+
+channel, name = sys.argv[1:]
+paths = {}
+for path in rattler.PathsJson.from_package_archive(str(Path(channel, "linux-64", name))).paths:
+    found = path.prefix_placeholder
+    mode = found and ("text" if found.file_mode.text else "binary")
+    paths[str(path.relative_path)] = [path.path_type.softlink, found and found.placeholder, mode]
+repodata = rattler.RepoData.from_path(Path(channel, "linux-64", "repodata.json"))
+records = repodata.into_repo_data(rattler.Channel(Path(channel).as_uri()))
+print(json.dumps([paths, [[r.name.source, str(r.version), r.sha256.hex(), r.size] for r in records]]))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
 def test_rattler_reads_it(tmp_path: Path) -> None:
-    out = tmp_path / NAME
-    write_conda(out, index=INDEX, entries=FILES, prefix_placeholder=PLACEHOLDER, about={"summary": "hi"})
-    paths = {str(p.relative_path): p for p in rattler.PathsJson.from_package_archive(str(out)).paths}
-    assert sorted(paths) == ["bin/bonjour", "bin/hello", "lib/libhello.so", "lib/libhello.so.1"]
-    assert paths["bin/hello"].prefix_placeholder.placeholder == PLACEHOLDER
-    assert paths["bin/hello"].prefix_placeholder.file_mode.text
-    assert paths["lib/libhello.so.1"].prefix_placeholder.file_mode.binary
-    assert paths["lib/libhello.so"].path_type.softlink
+    out = tmp_path / "linux-64" / NAME
+    sha256 = write_conda(out, index=INDEX, entries=FILES, prefix_placeholder=PLACEHOLDER, about={"summary": "hi"})
+    write_repodata(tmp_path, ["linux-64"])
+    command = [sys.executable, "-c", READ, str(tmp_path), NAME]
+    paths, records = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert paths == {
+        "bin/bonjour": [False, PLACEHOLDER, "text"],
+        "bin/hello": [False, PLACEHOLDER, "text"],
+        "lib/libhello.so": [True, None, None],
+        "lib/libhello.so.1": [False, PLACEHOLDER, "binary"],
+    }
+    assert records == [["hello", "1.0", sha256, out.stat().st_size]]
     assert read_index(out) == INDEX
 
 
-def test_repodata_is_what_rattler_wants(tmp_path: Path) -> None:
+def test_repodata(tmp_path: Path) -> None:
     channel = tmp_path / "channel"
     sha256 = write_conda(channel / "linux-64" / NAME, index=INDEX, entries=FILES, prefix_placeholder=PLACEHOLDER)
     write_repodata(channel, ["linux-64"])
@@ -75,13 +100,22 @@ def test_repodata_is_what_rattler_wants(tmp_path: Path) -> None:
     write_repodata(channel, ["linux-64"])
     assert (channel / "linux-64" / "repodata.json").read_bytes() == first
     content = (channel / "linux-64" / NAME).read_bytes()
-    assert json.loads(first)["packages.conda"] == {
-        NAME: INDEX | {"sha256": sha256, "md5": hashlib.md5(content).hexdigest(), "size": len(content)}
+    assert json.loads(first) == {
+        "info": {"subdir": "linux-64"},
+        "packages": {},
+        "packages.conda": {
+            NAME: INDEX | {"sha256": sha256, "md5": hashlib.md5(content).hexdigest(), "size": len(content)}
+        },
+        "removed": [],
+        "repodata_version": 1,
     }
-    repodata = rattler.RepoData.from_path(channel / "linux-64" / "repodata.json")
-    records = repodata.into_repo_data(rattler.Channel(channel.as_uri()))
-    assert [(r.name.source, str(r.version), r.sha256.hex()) for r in records] == [("hello", "1.0", sha256)]
     assert json.loads((channel / "noarch" / "repodata.json").read_bytes())["info"] == {"subdir": "noarch"}
+    (channel / "linux-64" / NAME).rename(channel / "linux-64" / "hello-9-h0_0.conda")
+    with pytest.raises(HelioError) as caught:
+        write_repodata(channel, ["linux-64"])
+    assert caught.value.message == (
+        "cannot write the conda package `hello-9-h0_0.conda`: its name does not fit its index"
+    )
 
 
 @pytest.mark.parametrize(

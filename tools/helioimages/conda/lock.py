@@ -183,7 +183,7 @@ def parse(text: str, where: str) -> CondaLock:
     """
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise HelioError(
             Stage.LOCK, f"`{where}` is not YAML", where=where, detail=str(error), hint="run `buildimages lock`"
         ) from error
@@ -317,6 +317,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if strange := [key for key in keys if not isinstance(key, str)]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {strange[0]!r} is not text", node.start_mark)
         if len(set(keys)) < len(keys):
             twice = next(key for index, key in enumerate(keys) if key in keys[:index])
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)

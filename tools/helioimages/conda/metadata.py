@@ -59,6 +59,16 @@ def malformed(name: str, what: str, detail: str = "") -> HelioError:
     )
 
 
+def check_format(data: bytes, name: str) -> None:
+    """Check a ``.conda`` file's ``metadata.json``.
+
+    Spec: CEP 35, ".conda".
+    """
+    version = _json({"metadata.json": data}, "metadata.json", name).get("conda_pkg_format_version")
+    if version != 2:
+        raise malformed(name, f"metadata.json at conda_pkg_format_version: expected 2 not {version!r}")
+
+
 def read_index(texts: dict[str, bytes], name: str) -> dict[str, Any]:
     """Return info/index.json, its needed fields checked."""
     index = _json(texts, "info/index.json", name)
@@ -107,6 +117,8 @@ def read_listed(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
     seen: set[str] = set()
     for item in listed:
         check_path(item.path, name)
+        if item.path.startswith("conda-meta/"):
+            raise malformed(name, f"it brings {item.path}, which is the installer's to write")
         if item.path in seen:
             raise malformed(name, f"it lists {item.path} twice")
         seen.add(item.path)

@@ -15,6 +15,7 @@ import bz2
 import contextlib
 import hashlib
 import os
+import struct
 import tarfile
 import tempfile
 import weakref
@@ -37,6 +38,19 @@ MAX_UNPACKED = 16 << 30
 MAX_INFO = 512 << 20
 
 _CHUNK = 1 << 20
+
+#: What the readers of the formats raise on damage. zipfile: RuntimeError when encrypted, NotImplementedError for what
+#: it does not know; tarfile: ValueError, OverflowError and RecursionError on headers made to confuse it.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zstandard.ZstdError,
+    tarfile.TarError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +147,7 @@ def _reading(name: str) -> Iterator[None]:
     """Say in our words what the format's readers find."""
     try:
         yield
-    except (zipfile.BadZipFile, zstandard.ZstdError, tarfile.TarError, EOFError, UnicodeError) as error:
+    except _UNREADABLE as error:
         raise malformed(name, "it cannot be read", str(error)) from error
     except OSError as error:
         # bz2 reports damage as a plain OSError without a number; one with a number is the machine's.
@@ -157,6 +171,8 @@ def _components(file: IO[bytes], name: str) -> Iterator[dict[str, IO[bytes]]]:
         archive = stack.enter_context(zipfile.ZipFile(file))
         found: dict[str, IO[bytes]] = {}
         for member in archive.infolist():
+            if member.filename == "metadata.json":
+                metadata.check_format(archive.open(member).read(_CHUNK), name)
             kind, dash, _ = member.filename.partition("-")
             if not dash or kind not in ("info", "pkg"):
                 continue
@@ -219,7 +235,12 @@ class _Tar:
                 file.write(chunk)
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
+                end = -1
                 for member in tar:
+                    # A negative size would send tarfile back, to read the same member for ever (CVE-2025-8194).
+                    if member.size < 0 or member.offset_data <= end:
+                        raise malformed(name, f"the tar header of {member.name!r} is wrong")
+                    end = member.offset_data
                     self._add(member)
         for path in self._members:
             self._check_place(path)
