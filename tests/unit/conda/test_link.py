@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 import json
@@ -213,9 +214,20 @@ def test_a_prefix_longer_than_the_placeholder(tmp_path: Path) -> None:
     )
 
 
-def test_another_package_than_the_locked_one(tmp_path: Path) -> None:
-    import dataclasses
+@pytest.mark.parametrize("prefix", ["srv/conda", "/opt/my env", "", "/opt/\n"])
+def test_not_a_prefix(tmp_path: Path, prefix: str) -> None:
+    path, package = _make(tmp_path)
+    with pytest.raises(HelioError) as caught:
+        link(path, package, prefix=prefix, python_version=None, platform="linux-64")
+    assert str(caught.value) == (
+        f"`{prefix}` cannot be a prefix\n"
+        "  expected an absolute path without white space\n"
+        "\n"
+        "hint: use /srv/conda/envs/notebook"
+    )
 
+
+def test_another_package_than_the_locked_one(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
     with pytest.raises(HelioError) as caught:
         link(path, dataclasses.replace(package, version="1.1"), python_version=None, platform="linux-64")

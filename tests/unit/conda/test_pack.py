@@ -128,6 +128,10 @@ def test_repodata(tmp_path: Path) -> None:
         ({"noarch": "python"}, "noarch is 'python' but the index says None"),
         ({"entry_points": ["a = b:c"]}, "only noarch python packages have entry points"),
         ({"entries": (*FILES, entries.file("lib/libhello.so", b""))}, "lib/libhello.so is given twice"),
+        (
+            {"entries": (Entry(path="bin/x", kind=Kind.HARDLINK, target="bin/y"),)},
+            "bin/x is a hard link to bin/y, which is not a file of the package",
+        ),
         ({"entries": (entries.directory("a/b"),)}, "the folder a/b is empty, and a conda package holds only files"),
         ({"entries": (entries.file("info/x", b""),)}, "info/x would be taken for the package's metadata"),
     ],

@@ -68,7 +68,7 @@ def link(
     """
     archive = read_archive(archive_path, package.file_name)
     _check_identity(archive, package, platform)
-    check_path(prefix.removeprefix("/"), package.file_name)
+    _check_prefix(prefix)
     linker = _Linker(archive, package, prefix, python_version, site_packages, platform)
     found = [linker.entry(member) for member in archive.members]
     found += [linker.entry_point(line) for line in archive.entry_points if archive.noarch == "python"]
@@ -90,6 +90,18 @@ def history(prefix: str = PREFIX) -> Entry:
 
 def _stem(file_name: str) -> str:
     return file_name.removesuffix(".conda").removesuffix(".tar.bz2")
+
+
+def _check_prefix(prefix: str) -> None:
+    # A `#!` line cannot hold white space, and a relative prefix would be written into files as it is.
+    if not prefix.startswith("/") or prefix.split() != [prefix]:
+        raise HelioError(
+            Stage.LINK,
+            f"`{prefix}` cannot be a prefix",
+            detail="expected an absolute path without white space",
+            hint=f"use {PREFIX}",
+        )
+    check_path(prefix[1:], "the prefix")
 
 
 def _check_identity(archive: Archive, package: CondaPackage, platform: str) -> None:
@@ -156,14 +168,14 @@ class _Linker:
     def entry(self, member: Member) -> Entry:
         """Return the entry of one file, and note it for the record."""
         listed = member.listed
-        if match := _SCRIPTS.fullmatch(listed.path):
+        target = self._target(listed.path)
+        if match := _SCRIPTS.fullmatch(target):
             raise HelioError(
                 Stage.LINK,
                 f"`{self._package.file_name}` has a {match[2]} script, which would have to run at installation",
                 where=f"{self._package.file_name} at {listed.path}",
                 hint="layers are made without running anything; choose another build, or take the package from PyPI",
             )
-        target = self._target(listed.path)
         path = self.place(target)
         record: dict[str, Any] = {"_path": target}
         if listed.no_link:

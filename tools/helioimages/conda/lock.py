@@ -9,8 +9,8 @@ The file is one that stock conda-lock and micromamba read. What that format has 
 * ``virtual:<platform>:<name>``: a virtual package that the solver was told of, and its version.
 
 A package of the ``local`` channel has the URL ``local/<subdir>/<file>``: no host and no folder of any machine. It is
-relative to the folder in which the channel lies, and both installers name the channel and the platform from its last
-parts. A package of another channel has its genuine URL.
+relative to the folder in which the channel lies; conda-lock takes channel and platform from its last parts. A package
+of another channel has its genuine URL.
 
 Spec: conda-lock 4.0, ``conda_lock/lockfile/v1/models.py``.
 """

@@ -132,6 +132,10 @@ def _members(
         if path.split("/")[0] == "info":
             raise _broken(out, f"{path} would be taken for the package's metadata")
         found[path] = entry
+    for path, entry in found.items():
+        target = found.get(entry.target)
+        if entry.kind is Kind.HARDLINK and (target is None or target.kind is not Kind.FILE):
+            raise _broken(out, f"{path} is a hard link to {entry.target}, which is not a file of the package")
     parents = {path.rpartition("/")[0] for path in found}
     if empty := sorted(path for path, entry in found.items() if entry.kind is Kind.DIR and path not in parents):
         raise _broken(out, f"the folder {empty[0]} is empty, and a conda package holds only files")
@@ -141,7 +145,7 @@ def _members(
 
 def _data(members: dict[str, Entry], entry: Entry) -> bytes:
     if entry.kind is Kind.HARDLINK:
-        entry = members.get(entry.target, entry)
+        entry = members[entry.target]
     if entry.kind is Kind.FILE:
         return entry.content.read() if entry.content else b""
     return b""
