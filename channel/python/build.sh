@@ -3,6 +3,10 @@
 #
 # Runs in the Debian builder without network. Reads $IN/source and $IN/patches/, writes $OUT/prefix/ and $OUT/licenses/.
 # Environment: PREFIX (the 255-character placeholder), VERSION, JOBS, SOURCE_DATE_EPOCH.
+#
+# The compiler gets a profile of CPython's own training run, which is an input like any other
+# ($IN/profiles/<machine>.tar.xz): training on each build would make other bytes each time and take minutes. With
+# TRAIN=1 this script makes that file instead, as $OUT/profile.tar.xz; README.md says when.
 set -euo pipefail
 umask 022
 PY=${VERSION%.*}
@@ -30,14 +34,24 @@ static='array _asyncio _bisect _contextvars _csv _datetime _heapq _interpchannel
   done
 } >Modules/Setup.local
 
+profile="$IN/profiles/$(uname -m).tar.xz"
+if [ "${TRAIN:-}" ]; then
+  tune=-fprofile-generate
+  libs=-lgcov
+elif [ -f "$profile" ]; then
+  tar -C "$src" --no-same-owner -xf "$profile"
+  # Files that the training never entered have no profile, and patched functions have another shape: both are fine.
+  tune='-fprofile-use -fprofile-correction -Wno-missing-profile -Wno-coverage-mismatch'
+fi
+
 # *_NODIST flags build the interpreter but are not handed on to extensions that users compile.
 # -fno-semantic-interposition, -fno-plt: calls inside the interpreter need no indirection. No -g: nothing to strip.
 started=$SECONDS
 # The ac_cv_* lines answer what configure would find out by looking at the running machine.
 ./configure -q \
   CC=gcc CXX=g++ AR=ar OPT='-O3 -Wall' \
-  CFLAGS_NODIST="-fno-semantic-interposition -fno-plt -ffile-prefix-map=$src=." \
-  LDFLAGS_NODIST='-Wl,-O1,--as-needed,-z,relro,-z,now' \
+  CFLAGS_NODIST="-fno-semantic-interposition -fno-plt -ffile-prefix-map=$src=. ${tune:-}" \
+  LIBS="${libs:-}" LDFLAGS_NODIST="-Wl,-O1,--as-needed,-z,relro,-z,now ${TRAIN:+-fprofile-generate}" \
   --prefix="$PREFIX" \
   --with-tzpath="$PREFIX/share/zoneinfo:/usr/share/zoneinfo" \
   --with-ensurepip=no \
@@ -58,6 +72,14 @@ started=$SECONDS
 make -j"$JOBS" >make.log 2>&1 || { grep -iE -B3 -A8 'error' make.log | tail -60; exit 1; }
 grep -A6 -E 'necessary bits|failed to import|could not be' make.log && { echo 'a module of the standard library is missing'; exit 1; }
 echo "make: $((SECONDS - started)) s"
+
+if [ "${TRAIN:-}" ]; then
+  find . -name '*.gcda' -delete
+  ./python -m test --pgo --timeout 600
+  find . -name '*.gcda' | sort >/tmp/list
+  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - -T /tmp/list | xz -9e >"$OUT/profile.tar.xz"
+  exit
+fi
 
 started=$SECONDS
 # --help stops compileall: the image's builder compiles .pyc itself, for the real prefix and with unchecked hashes.
