@@ -1,0 +1,228 @@
+"""The PyPI part of an environment's lock: ``pylock.toml``.
+
+A PEP 751 lock without hosts: a wheel is named by ``path`` (its file name), sha256 and size, and the configured index
+supplies the address. A package that PyPI has as source only has its ``sdist``, and the wheel that the builder makes of
+it is recorded in the package's ``tool.helioimages.built-wheel``.
+
+Spec: PEP 751 / PyPA "pylock.toml Specification".
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import tomli_w
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from ..digest import is_hex
+from ..errors import HelioError, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wheel:
+    """One locked wheel.
+
+    Attributes:
+        name: normalised as PEP 503 says.
+        file_name: e.g. ``numpy-2.4.6-cp313-cp313-manylinux_2_27_x86_64.whl``.
+        sha256: 64 hexadecimal digits.
+        size: bytes.
+        uploaded: seconds since 1970 UTC, 0 where it is not known.
+        built: made by the builder from the sdist of this name, not from the index.
+    """
+
+    name: str
+    version: str
+    file_name: str
+    sha256: str
+    size: int
+    uploaded: int = 0
+    built: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sdist:
+    """One locked source archive of a package without a wheel; attributes as in `Wheel`."""
+
+    name: str
+    version: str
+    file_name: str
+    sha256: str
+    size: int
+    uploaded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PyPILock:
+    """A whole PyPI lock, for one platform.
+
+    Attributes:
+        python: e.g. ``3.13``.
+        platform: e.g. ``linux/amd64``.
+        content_hash: of what was asked for; 64 hexadecimal digits.
+        timestamp: newest upload, seconds since 1970 UTC.
+        wheels: sorted by name; those from the index and those that were built.
+        sdists: sorted by name; every one has a wheel with ``built`` once the builder ran.
+    """
+
+    python: str
+    platform: str
+    content_hash: str
+    wheels: tuple[Wheel, ...]
+    sdists: tuple[Sdist, ...] = ()
+
+    @property
+    def timestamp(self) -> int:
+        """The newest upload of all packages, seconds since 1970 UTC."""
+        return max((item.uploaded for item in (*self.wheels, *self.sdists)), default=0)
+
+    @property
+    def unbuilt(self) -> tuple[Sdist, ...]:
+        """The sdists whose wheel is not recorded yet."""
+        have = {wheel.name for wheel in self.wheels}
+        return tuple(sdist for sdist in self.sdists if sdist.name not in have)
+
+
+def parse(text: str, where: str) -> PyPILock:
+    """Read a ``pylock.toml`` that `dump` wrote.
+
+    Args:
+        where: how errors call the file.
+
+    Raises:
+        HelioError: not TOML, a key is missing or not understood, or a value is not what its key says.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _fault(where, "", str(error)) from error
+    top = _Reader(document, where, "")
+    if top.take("lock-version", str) != "1.0":
+        raise _fault(where, "lock-version", "expected '1.0'")
+    top.take("created-by", str)
+    top.take("requires-python", str)
+    ours = _Reader(_Reader(top.take("tool", dict), where, "tool").take("helioimages", dict), where, "tool.helioimages")
+    python, platform = ours.take("python", str), ours.take("platform", str)
+    content_hash = ours.take("content-hash", str)
+    ours.done()
+    wheels: list[Wheel] = []
+    sdists: list[Sdist] = []
+    for index, row in enumerate(top.take("packages", list)):
+        package = _Reader(row, where, f"packages[{index}]")
+        name, version = package.take("name", str), package.take("version", str)
+        if canonicalize_name(name) != name:
+            raise _fault(where, f"packages[{index}].name", f"expected {canonicalize_name(name)!r} not {name!r}")
+        for at, value in enumerate(package.take("wheels", list, [])):
+            key = f"packages[{index}].wheels[{at}]"
+            wheels.append(Wheel(name=name, version=version, **_file(value, where, key)))
+            _check_wheel(wheels[-1], where, key)
+        if (value := package.take("sdist", dict, None)) is not None:
+            sdists.append(Sdist(name=name, version=version, **_file(value, where, f"packages[{index}].sdist")))
+        if (tool := package.take("tool", dict, None)) is not None:
+            key = f"packages[{index}].tool.helioimages.built-wheel"
+            value = tool.get("helioimages", {}).get("built-wheel")
+            wheels.append(Wheel(name=name, version=version, built=True, **_file(value, where, key)))
+            _check_wheel(wheels[-1], where, key)
+        package.done()
+    top.done()
+    names = [wheel.name for wheel in wheels]
+    if len(names) != len(set(names)):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _fault(where, "packages", f"`{twice}` is there twice")
+    return PyPILock(
+        python=python, platform=platform, content_hash=content_hash, wheels=tuple(wheels), sdists=tuple(sdists)
+    )
+
+
+def dump(lock: PyPILock) -> str:
+    """Return the file's text."""
+    rows: dict[str, dict[str, Any]] = {}
+    for sdist in lock.sdists:
+        rows[sdist.name] = {"name": sdist.name, "version": sdist.version, "sdist": _row(sdist)}
+    for wheel in lock.wheels:
+        row = rows.setdefault(wheel.name, {"name": wheel.name, "version": wheel.version})
+        if wheel.built:
+            row["tool"] = {"helioimages": {"built-wheel": _row(wheel)}}
+        else:
+            row["wheels"] = [_row(wheel)]
+    document = {
+        "lock-version": "1.0",
+        "created-by": "helioimages",
+        "requires-python": f"=={lock.python}.*",
+        "tool": {"helioimages": {"python": lock.python, "platform": lock.platform, "content-hash": lock.content_hash}},
+        "packages": [rows[name] for name in sorted(rows)],
+    }
+    return tomli_w.dumps(document)
+
+
+def _row(item: Wheel | Sdist) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": item.file_name, "size": item.size, "hashes": {"sha256": item.sha256}}
+    if item.uploaded:
+        row["upload-time"] = datetime.fromtimestamp(item.uploaded, UTC)
+    return row
+
+
+def _file(value: Any, where: str, key: str) -> dict[str, Any]:
+    reader = _Reader(value, where, key)
+    name, size = reader.take("path", str), reader.take("size", int)
+    hashes = reader.take("hashes", dict)
+    uploaded = reader._left.pop("upload-time", None)
+    reader.done()
+    if "/" in name or name in ("", ".", ".."):
+        raise _fault(where, f"{key}.path", f"expected a file name not {name!r}")
+    sha256 = hashes.get("sha256", "")
+    if set(hashes) != {"sha256"} or not isinstance(sha256, str) or not is_hex(sha256):
+        raise _fault(where, f"{key}.hashes", f"expected one sha256 of 64 hexadecimal digits, not {hashes!r}")
+    seconds = int(uploaded.timestamp()) if uploaded is not None else 0
+    return {"file_name": name, "size": size, "sha256": sha256, "uploaded": seconds}
+
+
+def _check_wheel(wheel: Wheel, where: str, key: str) -> None:
+    try:
+        name, version, _, _ = parse_wheel_filename(wheel.file_name)
+    except InvalidWheelFilename as error:
+        raise _fault(where, f"{key}.path", str(error)) from error
+    if name != wheel.name or str(version) != wheel.version:
+        raise _fault(where, f"{key}.path", f"expected a wheel of {wheel.name} {wheel.version} not {wheel.file_name}")
+
+
+@dataclass(slots=True)
+class _Reader:
+    value: Any
+    where: str
+    key: str
+    _left: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, Mapping):
+            raise _fault(self.where, self.key, f"expected a table not {type(self.value).__name__}")
+        self._left = dict(self.value)
+
+    def take(self, name: str, kind: type, default: Any = ...) -> Any:
+        key = f"{self.key}.{name}" if self.key else name
+        if name not in self._left:
+            if default is ...:
+                raise _fault(self.where, key, "expected this key, found nothing")
+            return default
+        value = self._left.pop(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise _fault(self.where, key, f"expected {kind.__name__} not {type(value).__name__}")
+        return value
+
+    def done(self) -> None:
+        for name in self._left:
+            raise _fault(self.where, f"{self.key}.{name}" if self.key else name, "this key is not understood")
+
+
+def _fault(where: str, key: str, detail: str) -> HelioError:
+    return HelioError(
+        Stage.LOCK,
+        f"cannot read `{where}`",
+        where=f"{where} at {key}" if key else where,
+        detail=detail,
+        hint="run `buildimages lock`",
+    )
