@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helioimages.conda.lock import CondaPackage
+from helioimages.conda.lock import CondaLock, CondaPackage, dump, parse
 from helioimages.conda.solve import solve
 from helioimages.errors import HelioError, Stage
 
@@ -206,3 +206,12 @@ def test_genuine_conda_forge_records() -> None:
         assert package.url == document["info"]["base_url"] + package.file_name
         assert (package.sha256, package.md5) == (record["sha256"], record["md5"])
         assert package.depends == tuple(record["depends"])
+    lock = CondaLock(
+        channel="conda-forge",
+        platforms=("linux-64",),
+        packages=found,
+        content_hash="0" * 64,
+        virtual_packages={"linux-64": VIRTUAL},
+        timestamp=0,
+    )
+    assert parse(dump(lock), "conda-lock.yml") == lock
