@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -114,6 +115,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "status":
             self.body()
             self.refuse(fault.status, "OOPS", "not today", **fault.headers)
+            return
+        if fault is not None and fault.kind == "endless":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            self.close_connection = True
             return
         self.misbehaviour = fault.kind if fault else ""
         parts = urlsplit(self.path)

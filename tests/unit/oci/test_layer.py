@@ -204,6 +204,20 @@ def test_a_device_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x"])
+def test_a_name_that_leaves_the_root_is_refused(tmp_path, name):
+    path = tmp_path / "layer.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(HelioError) as caught:
+        list(read_layer(path))
+    assert str(caught.value) == (
+        f"{name!r} in a layer leaves the image's root\n"
+        f"  in {path}\n\n"
+        "hint: the layer is malformed or malicious; do not use it"
+    )
+
+
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_a_cut_layer_is_refused(tmp_path, keep):
     data = written(entries.merge([entries.file("a", random.Random(3).randbytes(100_000))]))[1]

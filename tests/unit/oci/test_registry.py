@@ -74,6 +74,17 @@ def test_a_manifest_that_is_not_its_digest_is_refused(faulty, client):
     )
 
 
+def test_an_answer_without_end_is_cut(faulty, client):
+    faulty.faults.append(faulty.Fault("GET .*manifests", "endless"))
+    with pytest.raises(HelioError) as caught:
+        client.get_manifest("a/b", "v1")
+    assert str(caught.value) == (
+        f"the registry `{faulty.host}` sends too much\n"
+        f"  in GET http://{faulty.host}/v2/a/b/manifests/v1\n"
+        "  expected at most 4,194,304 bytes"
+    )
+
+
 def test_a_registry_that_stores_other_bytes_is_caught(faulty, client):
     faulty.faults.append(faulty.Fault("PUT .*manifests", "lie"))
     with pytest.raises(HelioError, match="digest mismatch from the registry"):

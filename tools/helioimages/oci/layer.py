@@ -194,6 +194,13 @@ def _entry(member: tarfile.TarInfo, tar: tarfile.TarFile, path: Path) -> Entry |
     name = member.name.removeprefix("./").rstrip("/")
     if name in ("", "."):
         return None
+    if name.startswith("/") or ".." in name.split("/"):
+        raise HelioError(
+            Stage.BUILD,
+            f"{name!r} in a layer leaves the image's root",
+            where=str(path),
+            hint="the layer is malformed or malicious; do not use it",
+        )
     mode = member.mode & 0o7777
     owner = {"mode": mode, "uid": member.uid, "gid": member.gid, "origin": path.name}
     if member.isreg():

@@ -25,8 +25,6 @@ from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Des
 from .upload import Dropped, Upload
 
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
-#: Spec: "Pushing Manifests": registries should accept at least 4 MiB; more is not a manifest.
-_MANIFEST_MOST = 4 << 20
 #: What a dropped download loses at most.
 _PIECE = 1 << 16
 
@@ -102,7 +100,7 @@ class Registry:
         data = response.content
         said = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
         found = of_bytes(data)
-        if (said and said != found) or len(data) > _MANIFEST_MOST:
+        if said and said != found:
             raise self._mismatch(f"{repository}:{reference}", said, found, len(data))
         media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
         return Descriptor(media_type=media_type, digest=found, size=len(data)), data

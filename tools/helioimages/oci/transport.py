@@ -26,6 +26,9 @@ from .reference import is_loopback
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 _TIMEOUT = (15, 300)
 _LONGEST_PAUSE = 60.0
+#: Bytes of an answer that is read whole. Spec: distribution-spec, "Pushing Manifests": a manifest is at most 4 MiB.
+MOST = 4 << 20
+_PIECE = 1 << 16
 _DROPPED = (
     requests.ConnectionError,
     requests.Timeout,
@@ -104,7 +107,7 @@ class Transport:
             path: ``/v2/…``, or an address that the registry gave.
             scope: what a token must allow, e.g. ``repository:helio/base:pull,push``; several with a space between.
             body: makes the body anew for each try.
-            stream: the caller reads the body in pieces, and closes the response.
+            stream: the caller reads the body in pieces, and closes the response; else it is read here, up to `MOST`.
             tries: 1 when the caller recovers by itself.
 
         Raises:
@@ -122,9 +125,8 @@ class Transport:
             else:
                 if response.status_code not in _AGAIN:
                     return response
-                delay = max(delay, _retry_after(response))
                 fault = explain(response)
-                response.close()
+                delay = max(delay, _retry_after(response))
             if attempt < tries:
                 self._pause(min(delay, _LONGEST_PAUSE))
         raise HelioError(
@@ -183,21 +185,16 @@ class Transport:
                 headers["Authorization"] = authorisation
             data = body() if body else None
             response = self._session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                stream=stream,
-                timeout=_TIMEOUT,
-                allow_redirects=method == "GET",
+                method, url, data=data, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=method == "GET"
             )
+            if not stream or not response.ok:
+                _read(response, self.host)
             if response.status_code != 401 or not ours or not first:
                 return response
             # A token that has run out, or the first word that one is needed.
             with self._lock:
                 self._learn(response)
                 self._tokens.pop(scope, None)
-            response.close()
         raise RuntimeError("unreachable")
 
     def _learn(self, response: requests.Response) -> None:
@@ -303,6 +300,24 @@ def refusal(response: requests.Response) -> HelioError:
 def scope_of(repository: str, actions: str) -> str:
     """Return the scope that a token needs, e.g. ``repository:helio/base:pull,push``."""
     return f"repository:{repository}:{actions}"
+
+
+def _read(response: requests.Response, host: str) -> None:
+    """Read an answer's body into ``response.content``, but no endless one."""
+    pieces, have = [], 0
+    with response:
+        for piece in response.iter_content(_PIECE):
+            pieces.append(piece)
+            have += len(piece)
+            if have > MOST:
+                raise HelioError(
+                    Stage.PUBLISH,
+                    f"the registry `{host}` sends too much",
+                    where=f"{response.request.method} {_plain(response.url)}",
+                    detail=f"expected at most {MOST:,} bytes",
+                )
+    # requests has no limit of its own; this is where its `content` property keeps what it has read.
+    response._content = b"".join(pieces)
 
 
 def _token_of(response: requests.Response, host: str) -> str:
