@@ -7,9 +7,10 @@ packages at the same versions.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
-from ..digest import is_hex, key_of
+from ..digest import key_of
 from ..errors import HelioError, Stage
 
 
@@ -60,6 +61,25 @@ class AptLock:
         return key_of([self.suite, self.architecture, sorted(deb.sha256 for deb in self.packages)])
 
 
+# Spec: Debian policy 5.6.1 (names), 5.6.12 (versions); a pool path is what the archive's Filename fields hold. Names
+# and versions reach command lines and apt's preferences, paths reach URLs.
+_PATTERNS = {
+    "name": re.compile(r"[a-z0-9][a-z0-9+.-]+"),
+    "version": re.compile(r"[0-9][A-Za-z0-9.+:~-]*"),
+    "architecture": re.compile(r"[a-z0-9][a-z0-9-]*"),
+    "file_name": re.compile(r"pool/[A-Za-z0-9][A-Za-z0-9.+:~_/-]*\.deb"),
+    "archive": re.compile(r"debian|debian-security"),
+    "sha256": re.compile(r"[0-9a-f]{64}"),
+}
+_MEANING = {
+    "name": "a Debian package name",
+    "version": "a Debian version",
+    "architecture": "a Debian architecture",
+    "file_name": "a path below pool/",
+    "archive": "debian or debian-security",
+    "sha256": "64 hexadecimal digits",
+}
+
 _KEYS = {
     "suite": str,
     "architecture": str,
@@ -98,21 +118,33 @@ def parse(text: str, where: str) -> AptLock:
     _check(document, _KEYS, where, "")
     if document["version"] != 1:
         raise _fault(where, "version", f"expected 1 not {document['version']}")
+    for key in ("suite", "architecture"):
+        if not _PATTERNS["architecture"].fullmatch(document[key]):
+            raise _fault(where, key, f"expected a Debian {key} not {document[key]!r}")
+    for key in ("requested", "healed"):
+        for index, item in enumerate(document[key]):
+            if not isinstance(item, str) or (key == "requested" and not _PATTERNS["name"].fullmatch(item)):
+                wanted = _MEANING["name"] if key == "requested" else "a text"
+                raise _fault(where, f"{key}[{index}]", f"expected {wanted} not {item!r}")
     debs = []
     for index, row in enumerate(document["packages"]):
         key = f"packages[{index}]"
         _check(row, _DEB_KEYS, where, key)
-        if not is_hex(row["sha256"]):
-            raise _fault(where, f"{key}.sha256", f"expected 64 hexadecimal digits not {row['sha256']!r}")
-        if not row["file_name"].startswith("pool/") or ".." in row["file_name"].split("/"):
-            raise _fault(where, f"{key}.file_name", f"expected a path below pool/ not {row['file_name']!r}")
-        if row["archive"] not in ("debian", "debian-security"):
-            raise _fault(where, f"{key}.archive", f"expected debian or debian-security not {row['archive']!r}")
+        for name, pattern in _PATTERNS.items():
+            if not pattern.fullmatch(row[name]) or "/../" in row[name]:
+                raise _fault(where, f"{key}.{name}", f"expected {_MEANING[name]} not {row[name]!r}")
+        if row["architecture"] not in ("all", document["architecture"]):
+            wanted = f"all or {document['architecture']}"
+            raise _fault(where, f"{key}.architecture", f"expected {wanted} not {row['architecture']!r}")
+        if row["size"] <= 0:
+            raise _fault(where, f"{key}.size", f"expected a positive number not {row['size']}")
         debs.append(Deb(**row))
-    names = [deb.name for deb in debs]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    names = {deb.name for deb in debs}
+    if len(names) != len(debs):
+        twice = next(deb.name for index, deb in enumerate(debs) if any(deb.name == o.name for o in debs[:index]))
         raise _fault(where, "packages", f"`{twice}` is there twice")
+    if absent := sorted(set(document["requested"]) - names):
+        raise _fault(where, "requested", f"`{absent[0]}` is not among the packages")
     return AptLock(
         suite=document["suite"],
         architecture=document["architecture"],
@@ -139,6 +171,29 @@ def dump(lock: AptLock) -> str:
     }
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     return "{\n" + "\n".join(lines) + '\n  "packages": [\n    ' + ",\n    ".join(rows) + "\n  ]\n}\n"
+
+
+def changes(old: AptLock, new: AptLock) -> tuple[str, ...]:
+    """Return one line a package that differs, sorted by name, e.g. ``curl 8.14-1 -> 8.14-2``."""
+    before = {deb.name: deb for deb in old.packages}
+    after = {deb.name: deb for deb in new.packages}
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name), after.get(name)
+        if one is None or other is None or one.sha256 != other.sha256:
+            left, right = (deb.version if deb else "nothing" for deb in (one, other))
+            lines.append(f"{name} {left} -> {right}")
+    return tuple(lines)
+
+
+def settled(old: AptLock | None, new: AptLock) -> AptLock:
+    """Return ``old`` where ``new`` holds the same packages, so that a lock file changes only when packages do.
+
+    The archive's timestamp alone moves four times a day and would give every image another lock digest.
+    """
+    if old and (old.key, old.requested, old.healed) == (new.key, new.requested, new.healed):
+        return old
+    return new
 
 
 def _check(value: object, keys: dict[str, type], where: str, key: str) -> None:
