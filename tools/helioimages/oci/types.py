@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ..digest import canonical_json, is_digest
+from ..digest import canonical_json
 from ..errors import HelioError, Stage
+from .document import Node, load
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -75,7 +76,7 @@ class Platform:
     @classmethod
     def parse(cls, value: Any, where: str = "platform") -> Platform:
         """Read the ``platform`` property of a descriptor."""
-        node = _Node(value, where)
+        node = Node(value, where)
         return cls(
             os=node.text("os"), architecture=node.text("architecture"), variant=node.text("variant", required=False)
         )
@@ -114,7 +115,7 @@ class Descriptor:
         Raises:
             HelioError: a key is missing or of a wrong type, the digest is not sha256, or the size is negative.
         """
-        node = _Node(value, where)
+        node = Node(value, where)
         size = node.number("size")
         if size < 0:
             raise node.fault("size", f"expected a size in bytes not {size}")
@@ -181,7 +182,7 @@ class Manifest:
         subject = node.get("subject", dict)
         return cls(
             config=Descriptor.parse(node.must("config", dict), f"{where}.config"),
-            layers=node.descriptors("layers"),
+            layers=_descriptors(node, "layers"),
             media_type=media_type,
             artifact_type=node.text("artifactType", required=False),
             subject=None if subject is None else Descriptor.parse(subject, f"{where}.subject"),
@@ -230,7 +231,7 @@ class Index:
         if OCI_NAME.get(media_type, media_type) != INDEX:
             raise node.fault("mediaType", f"expected {INDEX} not {media_type}")
         return cls(
-            manifests=node.descriptors("manifests"), media_type=media_type, annotations=node.texts("annotations")
+            manifests=_descriptors(node, "manifests"), media_type=media_type, annotations=node.texts("annotations")
         )
 
     def dump(self) -> bytes:
@@ -254,7 +255,7 @@ class History:
     @classmethod
     def parse(cls, value: Any, where: str = "history") -> History:
         """Read one entry of a config's ``history``."""
-        node = _Node(value, where)
+        node = Node(value, where)
         return cls(
             **{key: node.text(key, required=False) for key in ("created", "created_by", "author", "comment")},
             empty_layer=node.get("empty_layer", bool) or False,
@@ -308,11 +309,11 @@ class ImageConfig:
         Raises:
             HelioError: not JSON or malformed; names the key.
         """
-        node = _Node(_load(data, where), where)
-        rootfs = _Node(node.must("rootfs", dict), f"{where}.rootfs")
+        node = Node(load(data, where), where)
+        rootfs = Node(node.must("rootfs", dict), f"{where}.rootfs")
         if (kind := rootfs.text("type")) != "layers":
             raise rootfs.fault("type", f'expected "layers" not {json.dumps(kind)}')
-        run = _Node(node.get("config", dict) or {}, f"{where}.config")
+        run = Node(node.get("config", dict) or {}, f"{where}.config")
         return cls(
             platform=Platform(
                 os=node.text("os"),
@@ -369,97 +370,14 @@ def _lean(value: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in value.items() if (v is not None and v != "" and v != {} and v != [] and v is not False)}
 
 
-def _load(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise HelioError(
-            Stage.BUILD, f"cannot read an OCI document of {len(data)} bytes", where=where, detail=f"not JSON: {error}"
-        ) from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Two readers that pick different ones of two equal keys see two different images.
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
-    return table
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _schema_2(data: bytes, where: str) -> _Node:
-    node = _Node(_load(data, where), where)
+def _schema_2(data: bytes, where: str) -> Node:
+    node = Node(load(data, where), where)
     if (version := node.number("schemaVersion")) != 2:
         raise node.fault("schemaVersion", f"expected 2 not {version}")
     return node
 
 
-_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "true or false", int: "a whole number"}
-
-
-class _Node:
-    """A JSON object read key by key; null counts as absent, as Docker writes it."""
-
-    def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise HelioError(
-                Stage.BUILD, "malformed OCI document", where=where, detail=f"expected an object not {_kind(value)}"
-            )
-        self._value, self._where = value, where
-
-    def fault(self, key: str, detail: str) -> HelioError:
-        return HelioError(Stage.BUILD, "malformed OCI document", where=f"{self._where}.{key}", detail=detail)
-
-    def get(self, key: str, kind: type) -> Any:
-        value = self._value.get(key)
-        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-            raise self.fault(key, f"expected {_NAMES[kind]} not {_kind(value)}")
-        return value
-
-    def must(self, key: str, kind: type) -> Any:
-        if (value := self.get(key, kind)) is None:
-            raise self.fault(key, f"expected {_NAMES[kind]}, found nothing")
-        return value
-
-    def text(self, key: str, *, required: bool = True) -> str:
-        return self.must(key, str) if required else self.get(key, str) or ""
-
-    def number(self, key: str) -> int:
-        return self.must(key, int)
-
-    def digest(self, key: str) -> str:
-        return self.check_digest(self.text(key), key)
-
-    def check_digest(self, text: str, key: str) -> str:
-        if not is_digest(text):
-            raise self.fault(key, f"expected sha256:<64 hex digits> not {text!r}")
-        return text
-
-    def strings(self, key: str) -> tuple[str, ...] | None:
-        values = self.get(key, list)
-        for index, value in enumerate(values or ()):
-            if not isinstance(value, str):
-                raise self.fault(f"{key}[{index}]", f"expected a string not {_kind(value)}")
-        return None if values is None else tuple(values)
-
-    def texts(self, key: str) -> Mapping[str, str]:
-        values = self.get(key, dict)
-        for name, value in (values or {}).items():
-            if not isinstance(value, str):
-                raise self.fault(f"{key}[{json.dumps(name)}]", f"expected a string not {_kind(value)}")
-        return dict(values or {})
-
-    def descriptors(self, key: str) -> tuple[Descriptor, ...]:
-        return tuple(
-            Descriptor.parse(value, f"{self._where}.{key}[{index}]") for index, value in enumerate(self.must(key, list))
-        )
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    return _NAMES.get(type(value), f"a {type(value).__name__}")
+def _descriptors(node: Node, key: str) -> tuple[Descriptor, ...]:
+    return tuple(
+        Descriptor.parse(value, f"{node.where}.{key}[{index}]") for index, value in enumerate(node.must(key, list))
+    )
