@@ -7,9 +7,13 @@ its content. A run sees its inputs read-only in ``$IN``, leaves its results in `
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import docker.errors
+import requests
+from docker.types import Mount
 
 from .debian.lock import AptLock
 from .digest import key_of
@@ -36,17 +40,22 @@ class Builder:
         self.key = key_of(["builder", 1, lock.key])
 
     def image(self) -> str:
-        """Return the engine's name of the builder's image, imported if the engine lacks it."""
-        from docker.errors import ImageNotFound
+        """Return the engine's name of the builder's image, imported if the engine lacks it.
 
+        Raises:
+            HelioError: the root file system cannot be made, or the engine does not take it.
+        """
         tag = self.key[:16]
         reference = f"{REPOSITORY}:{tag}"
-        try:
-            self._client.images.get(reference)
-        except ImageNotFound:
-            tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
-            say("==> builder: importing its root file system")
-            self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
+        with _engine("cannot import the builder's root file system"):
+            try:
+                self._client.images.get(reference)
+            except docker.errors.ImageNotFound:
+                tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
+                say("==> builder: importing its root file system")
+                self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
+                # The engine answers 200 before it unpacks; whether it could shows only here.
+                self._client.images.get(reference)
         return reference
 
     def run(
@@ -56,6 +65,9 @@ class Builder:
         inputs: Mapping[str, Path],
         output: Path,
         env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        uid: int = 0,
+        memory: str | None = None,
         timeout_s: float = 3600,
     ) -> str:
         """Run a command and return what it printed.
@@ -65,12 +77,17 @@ class Builder:
             inputs: name -> file or folder, seen read-only as ``$IN/<name>``.
             output: an existing folder, seen as ``$OUT``.
             env: further variables.
+            cwd: a folder of the builder; ``/build`` is empty, in memory, and may hold programs.
+            uid: who runs it, with group 0; ``output`` must be theirs.
+            memory: the most it may use, e.g. ``4g``; no limit if None.
 
         Raises:
-            HelioError: the command failed or outran its time; its last lines are in the detail.
+            HelioError: the command failed, ran out of memory or of time; its last lines are in the detail.
         """
-        mounts = {str(path.resolve()): {"bind": f"/in/{name}", "mode": "ro"} for name, path in inputs.items()}
-        mounts[str(output.resolve())] = {"bind": "/out", "mode": "rw"}
+        mounts = [
+            Mount(f"/in/{name}", str(path.resolve()), type="bind", read_only=True) for name, path in inputs.items()
+        ]
+        mounts.append(Mount("/out", str(output.resolve()), type="bind"))
         environment = {
             "IN": "/in",
             "OUT": "/out",
@@ -80,33 +97,66 @@ class Builder:
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             **(env or {}),
         }
-        container = self._client.containers.create(
-            self.image(),
-            list(argv),
-            environment=environment,
-            volumes=mounts,
-            network_mode="none",
-            # A compile writes many small files; they need not reach the disk.
-            tmpfs={"/tmp": "exec,mode=1777", "/build": "exec,mode=0755"},
-            working_dir="/",
-        )
+        what = f"the builder's `{' '.join(argv[:3])}`"
+        image = self.image()
+        with _engine(f"cannot start {what}"):
+            container = self._client.containers.create(
+                image,
+                list(argv),
+                environment=environment,
+                mounts=mounts,
+                network_mode="none",
+                # A compile writes many small files; they need not reach the disk.
+                tmpfs={"/tmp": "exec,mode=1777", "/build": "exec,mode=1777"},
+                working_dir=cwd,
+                user=f"{uid}:0",
+                mem_limit=memory,
+                # Else what does not fit in memory goes to the host's swap, and the limit says little.
+                memswap_limit=memory,
+                hostname="builder",
+                security_opt=["no-new-privileges"],
+            )
         try:
-            container.start()
+            with _engine(f"cannot start {what}"):
+                container.start()
             try:
                 code = container.wait(timeout=timeout_s)["StatusCode"]
-            except Exception as error:  # the SDK leaks its HTTP library's own time-outs
+            except requests.RequestException as error:
                 raise HelioError(
-                    Stage.BUILD, f"the builder's `{argv[0]}` took over {timeout_s:.0f} s", detail=str(error)
+                    Stage.BUILD,
+                    f"{what} took over {timeout_s:.0f} s",
+                    detail=_tail(container),
+                    hint="the machine may be busy; run it again",
                 ) from error
-            log = container.logs().decode("utf-8", "replace")
+            with _engine(f"cannot read what {what} printed"):
+                log = container.logs().decode("utf-8", "replace")
+                container.reload()
+            starved = container.attrs.get("State", {}).get("OOMKilled", False)
         finally:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(docker.errors.APIError, requests.RequestException):
                 container.remove(force=True)
         if code:
+            why = f"ran out of memory ({memory})" if starved else f"failed with {code}"
             raise HelioError(
                 Stage.BUILD,
-                f"the builder's `{' '.join(argv[:3])}` failed with {code}",
+                f"{what} {why}",
                 detail="\n".join(log.splitlines()[-_LINES:]),
                 hint="the command ran in a container without network; its sources or packages may be too old",
             )
         return log
+
+
+def _tail(container: Any) -> str:
+    try:
+        return container.logs(tail=_LINES).decode("utf-8", "replace")
+    except (docker.errors.APIError, requests.RequestException):
+        return ""
+
+
+@contextlib.contextmanager
+def _engine(message: str) -> Iterator[None]:
+    """Turn what the engine refuses into an error of ours."""
+    try:
+        yield
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise HelioError(Stage.ENGINE, message, detail=str(error), hint="run `buildimages doctor`") from error
