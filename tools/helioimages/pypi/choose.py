@@ -1,0 +1,80 @@
+"""Choose the one file of a release that a platform installs, by wheel tags. Pure.
+
+Spec: PyPA "Platform compatibility tags"; PEP 600 (manylinux).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
+
+from ..errors import HelioError, Stage
+
+#: OCI's word for a processor -> the kernel's, which wheel tags use.
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+#: The names that manylinux had before PEP 600, by glibc minor version; the oldest ones never had arm64.
+_LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+def machine(platform: str) -> str:
+    """Return the kernel's name of a platform's processor, e.g. ``x86_64`` of ``linux/amd64``.
+
+    Raises:
+        HelioError: a platform that wheels are not known for.
+    """
+    system, _, processor = platform.partition("/")
+    if system != "linux" or processor not in MACHINES:
+        known = ", ".join(f"linux/{name}" for name in MACHINES)
+        raise HelioError(
+            Stage.LOCK, f"no wheel tags are known for `{platform}`", detail=f"expected one of {known}", hint=""
+        )
+    return MACHINES[processor]
+
+
+def platform_tags(platform: str, glibc: tuple[int, int]) -> Iterator[str]:
+    """Yield the platform tags that run, the best first.
+
+    >>> list(platform_tags("linux/arm64", (2, 18)))
+    ['manylinux_2_18_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64', 'linux_aarch64']
+    """
+    processor = machine(platform)
+    oldest = 5 if processor == "x86_64" else 17
+    for minor in range(glibc[1], oldest - 1, -1):
+        yield f"manylinux_2_{minor}_{processor}"
+        if minor in _LEGACY:
+            yield f"{_LEGACY[minor]}_{processor}"
+    yield f"linux_{processor}"
+
+
+@lru_cache
+def supported_tags(python_version: str, platform: str, glibc: tuple[int, int]) -> dict[Tag, int]:
+    """Return tag -> rank, 0 the best, in the order that installers use.
+
+    Args:
+        python_version: ``3.13`` or ``3.13.5``.
+    """
+    version = tuple(int(part) for part in python_version.split(".")[:2])
+    platforms = tuple(platform_tags(platform, glibc))
+    tags = [
+        *cpython_tags(version, platforms=platforms),
+        *compatible_tags(version, interpreter=f"cp{version[0]}{version[1]}", platforms=platforms),
+    ]
+    return {tag: rank for rank, tag in reversed(list(enumerate(tags)))}
+
+
+def best(names: Iterable[str], tags: dict[Tag, int]) -> str | None:
+    """Return the wheel that an installer takes, or None; names that are not wheels' are passed over."""
+    ranked: list[tuple[int, tuple[int, BuildTag], str]] = []
+    for name in names:
+        try:
+            _, _, build, of_wheel = parse_wheel_filename(name)
+        except InvalidWheelFilename:
+            continue
+        ranks = [tags[tag] for tag in of_wheel if tag in tags]
+        if ranks:
+            # Between equal tags the higher build number wins, and none is lower than any.
+            ranked.append((-min(ranks), (len(build), build), name))
+    return max(ranked)[2] if ranked else None

@@ -1,0 +1,347 @@
+"""Choose the PyPI packages of an environment with uv, then the one file of each that the image installs.
+
+This module runs a program: uv, from the tool's own environment, in an empty folder, so that only the user's own
+configuration (which index, which certificates) reaches it. What the current lock has is preferred, so a run without a
+reason to change changes nothing.
+
+Spec: PEP 508 (requirements), PEP 751 (uv's answer), PEP 425 (wheel tags).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from ..errors import HelioError, Stage
+from .choose import best, machine, supported_tags
+from .lock import PyPILock, Sdist, Wheel
+
+#: Seconds that a resolution may take; a cold one with source-only packages takes minutes.
+_TIMEOUT = 1500
+
+#: sha256 -> size in bytes, of (sha256, address) pairs that uv did not tell the size of.
+Sizes = Callable[[Sequence[tuple[str, str]]], Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of the resolver.
+
+    Attributes:
+        where: the file that asks, for messages.
+        requirements: PEP 508.
+        constraints: PEP 508 limits for packages that may or may not be needed.
+        provided: distribution -> version, of what other packages of the image bring: taken as they are, never chosen.
+        inherited: the parent environment's lock: its packages at its versions, and its files.
+        python: e.g. ``3.13.5``.
+        platform: e.g. ``linux/amd64``.
+        glibc: of the image, e.g. ``(2, 41)``.
+        current: the lock that is there, whose versions are preferred.
+        upgrade: distributions whose current version is forgotten; ``all`` forgets every one.
+        exclude_newer: files uploaded later do not exist. Needs a time zone.
+    """
+
+    where: str
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    provided: Mapping[str, str] = field(default_factory=dict)
+    inherited: PyPILock | None = None
+    python: str
+    platform: str
+    glibc: tuple[int, int]
+    current: PyPILock | None = None
+    upgrade: tuple[str, ...] = ()
+    exclude_newer: datetime | None = None
+    content_hash: str = ""
+
+
+def resolve(request: Request, sizes: Sizes) -> PyPILock:
+    """Return the lock that answers a request; the same files as now where nothing asks for others.
+
+    Args:
+        sizes: asks the index how large files are.
+
+    Raises:
+        HelioError: no solution (with uv's explanation), or one side of parent and child has to give way.
+    """
+    pins = _pins(request.inherited)
+    answer = _uv(request, [*request.constraints, *_exact(request.provided), *pins])
+    if answer.fault and pins:
+        raise _conflict(request, answer.fault)
+    if answer.fault:
+        raise HelioError(
+            Stage.LOCK,
+            "no set of PyPI packages answers the `pip` list",
+            where=request.where,
+            detail=_shortened(answer.fault),
+            hint="loosen a requirement or a constraint; uv's explanation above names those that clash",
+        )
+    return _locked(request, answer.packages, sizes)
+
+
+def index_url() -> str:
+    """Return the address of the index that uv uses, as its configuration and pip's variables say.
+
+    Raises:
+        HelioError: uv does not tell.
+    """
+    result = _run(["--no-header", "--emit-index-url", "-"], input_text="")
+    match = re.search(r"^--index-url\s+(\S+)", result.stdout, re.MULTILINE)
+    if not match:
+        raise HelioError(
+            Stage.HOST,
+            "uv does not tell which package index it uses",
+            detail=result.stderr[-400:],
+            hint="set UV_DEFAULT_INDEX to the address of a package index",
+        )
+    return match[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    packages: tuple[Mapping[str, Any], ...] = ()
+    fault: str = ""
+
+
+def _uv(request: Request, constraints: Sequence[str]) -> _Answer:
+    """Return uv's packages, or its explanation why there are none."""
+    with tempfile.TemporaryDirectory(prefix="helioimages-uv-") as scratch:
+        folder = Path(scratch)
+        (folder / "requirements.in").write_text("".join(f"{line}\n" for line in request.requirements))
+        (folder / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints))
+        # uv prefers what its output file has.
+        (folder / "pylock.toml").write_text(_preferences(request))
+        arguments = [
+            *("--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header", "--quiet", "--no-annotate"),
+            *("--python-version", request.python, "--constraints", "constraints.txt"),
+            *("--python-platform", python_platform(request.platform, request.glibc)),
+            "requirements.in",
+        ]
+        if request.exclude_newer is not None:
+            arguments += ["--exclude-newer", request.exclude_newer.isoformat()]
+        result = _run(arguments, cwd=folder)
+        if result.returncode:
+            return _Answer(fault=result.stderr.strip() or f"uv ended with exit status {result.returncode}")
+        document = tomllib.loads((folder / "pylock.toml").read_text("utf-8"))
+    return _Answer(packages=tuple(document.get("packages", ())))
+
+
+def _preferences(request: Request) -> str:
+    """Return a lock of names and versions only: all that uv reads of a preference."""
+    forgotten = {canonicalize_name(name) for name in request.upgrade}
+    have: dict[str, str] = {}
+    for lock in (request.current, request.inherited):
+        for item in (*lock.wheels, *lock.sdists) if lock else ():
+            have[item.name] = item.version
+    if "all" in request.upgrade:
+        have = {}
+    head = 'lock-version = "1.0"\ncreated-by = "helioimages"\n'
+    rows = (
+        f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n'
+        for name, version in sorted(have.items())
+        if name not in forgotten
+    )
+    return head + "".join(rows)
+
+
+def _pins(lock: PyPILock | None) -> list[str]:
+    return _exact({item.name: item.version for item in (*lock.wheels, *lock.sdists)}) if lock else []
+
+
+def _exact(versions: Mapping[str, str]) -> list[str]:
+    return [f"{name}=={version}" for name, version in sorted(versions.items())]
+
+
+def _conflict(request: Request, fault: str) -> HelioError:
+    """Return an error that names both sides: what the parent has, and what the child would have without it."""
+    parent = request.inherited
+    assert parent is not None
+    free = _uv(replace(request, inherited=None, current=None), [*request.constraints, *_exact(request.provided)])
+    if free.fault:
+        return HelioError(
+            Stage.LOCK,
+            "no set of PyPI packages answers the `pip` list, whatever the parent environment has",
+            where=request.where,
+            detail=_shortened(free.fault),
+            hint="loosen a requirement or a constraint; uv's explanation above names those that clash",
+        )
+    wants = {canonicalize_name(row["name"]): row["version"] for row in free.packages}
+    sides = [
+        f"`{item.name}`: the parent has {item.version}, without it this environment would have {wants[item.name]}"
+        for item in (*parent.wheels, *parent.sdists)
+        if wants.get(item.name, item.version) != item.version and f"{item.name}==" in fault.replace(" ", "")
+    ]
+    return HelioError(
+        Stage.LOCK,
+        "the environment contradicts its parent",
+        where=request.where,
+        detail="\n".join([*sides, _shortened(fault)]),
+        hint="a child has its parent's versions: add a constraint to the parent, or leave the package out of the child",
+    )
+
+
+def _locked(request: Request, rows: Iterable[Mapping[str, Any]], sizes: Sizes) -> PyPILock:
+    """Return the lock of uv's packages: for each the one file that is installed, with its size."""
+    tags = supported_tags(request.python, request.platform, request.glibc)
+    known = _known(request)
+    wheels: list[Wheel] = []
+    sdists: list[Sdist] = []
+    addresses: list[tuple[str, str]] = []
+    for row in rows:
+        name, version = canonicalize_name(row["name"]), row["version"]
+        if name in request.provided:
+            continue
+        if (name, version) in known:
+            for item in known[name, version]:
+                (sdists if isinstance(item, Sdist) else wheels).append(item)
+            continue
+        files = {_file_name(file): file for file in row.get("wheels", ())}
+        chosen = best(files, tags)
+        if chosen is not None:
+            fields = _fields(name, version, chosen, files[chosen], request.where)
+            wheels.append(Wheel(**fields))
+            file = files[chosen]
+        elif file := row.get("sdist"):
+            fields = _fields(name, version, _file_name(file), file, request.where)
+            sdists.append(Sdist(**fields))
+        else:
+            raise HelioError(
+                Stage.LOCK,
+                f"`{name}` {version} has no file that {request.platform} can install",
+                where=request.where,
+                detail="\n".join(["expected a wheel for this Python or a source archive, not", *sorted(files)]),
+                hint="constrain it to a version that has one",
+            )
+        if not fields["size"]:
+            addresses.append((fields["sha256"], file["url"]))
+    told = sizes(addresses) if addresses else {}
+    wheels = [replace(wheel, size=wheel.size or told[wheel.sha256]) for wheel in wheels]
+    sdists = [replace(sdist, size=sdist.size or told[sdist.sha256]) for sdist in sdists]
+    return PyPILock(
+        python=".".join(request.python.split(".")[:2]),
+        platform=request.platform,
+        content_hash=request.content_hash,
+        wheels=tuple(sorted(wheels, key=lambda item: item.name)),
+        sdists=tuple(sorted(sdists, key=lambda item: item.name)),
+    )
+
+
+def _known(request: Request) -> dict[tuple[str, str], list[Wheel | Sdist]]:
+    """Return (name, version) -> the files that the parent's lock, else the current one, has of it.
+
+    A version's file stays the same when another wheel of it is uploaded later, and a wheel that was built is kept as
+    long as its source is locked. What was asked to be upgraded is chosen anew.
+    """
+    forgotten = {canonicalize_name(name) for name in request.upgrade}
+    known: dict[tuple[str, str], list[Wheel | Sdist]] = {}
+    for lock in (request.current, request.inherited):
+        # A lock for another platform has other files of the same versions.
+        if lock is None or lock.platform != request.platform or not request.python.startswith(lock.python + "."):
+            continue
+        of_lock: dict[tuple[str, str], list[Wheel | Sdist]] = {}
+        for item in (*lock.wheels, *lock.sdists):
+            if lock is request.inherited or not (item.name in forgotten or "all" in request.upgrade):
+                of_lock.setdefault((item.name, item.version), []).append(item)
+        known |= of_lock
+    return known
+
+
+def _fields(name: str, version: str, file_name: str, file: Mapping[str, Any], where: str) -> dict[str, Any]:
+    sha256 = file.get("hashes", {}).get("sha256")
+    if not sha256:
+        raise HelioError(
+            Stage.LOCK,
+            f"the package index gives no sha256 for `{file_name}`",
+            where=where,
+            hint="a lock needs it; use an index that tells",
+        )
+    uploaded = file.get("upload-time")
+    return {
+        "name": name,
+        "version": version,
+        "file_name": file_name,
+        "sha256": sha256,
+        "size": file.get("size", 0),
+        "uploaded": int(uploaded.timestamp()) if uploaded else 0,
+    }
+
+
+def _file_name(file: Mapping[str, Any]) -> str:
+    return file.get("name") or unquote(urlsplit(file["url"]).path.rpartition("/")[2])
+
+
+def python_platform(platform: str, glibc: tuple[int, int]) -> str:
+    """Return uv's name of a platform: of those it knows, the newest manylinux that the glibc allows.
+
+    Raises:
+        HelioError: uv knows none.
+    """
+    processor = machine(platform)
+    known = [int(minor) for minor in re.findall(rf"\b{processor}-manylinux_2_(\d+)\b", _platforms())]
+    fitting = [minor for minor in known if minor <= glibc[1]]
+    if not fitting:
+        raise HelioError(
+            Stage.LOCK,
+            f"uv knows no manylinux platform for {platform} with glibc {glibc[0]}.{glibc[1]}",
+            detail=f"expected a minor version of {', '.join(map(str, known)) or 'none'} or more",
+            hint="check virtual-packages.__glibc in environment.yml",
+        )
+    return f"{processor}-manylinux_2_{max(fitting)}"
+
+
+@cache
+def _platforms() -> str:
+    return _run(["--help"]).stdout
+
+
+def _run(
+    arguments: Sequence[str], *, cwd: Path | None = None, input_text: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    import uv  # found late: only locking needs the program
+
+    # Variables of an environment that happens to be active say nothing of the image.
+    dropped = {"VIRTUAL_ENV", "CONDA_PREFIX", "UV_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_PRERELEASE"}
+    environment = {key: value for key, value in os.environ.items() if key not in dropped}
+    environment |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_CUSTOM_COMPILE_COMMAND": "buildimages lock"}
+    if "PIP_INDEX_URL" in environment and "UV_INDEX_URL" not in environment:
+        # pip's variable is what many sites set; uv reads its own only.
+        environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
+    try:
+        return subprocess.run(
+            [uv.find_uv_bin(), "pip", "compile", *arguments],
+            cwd=cwd or tempfile.gettempdir(),
+            input=input_text,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HelioError(
+            Stage.LOCK,
+            f"uv found no answer within {_TIMEOUT} s",
+            hint="check the network; a second run goes on from what was downloaded",
+        ) from error
+
+
+def _shortened(text: str, lines: int = 40) -> str:
+    kept = text.splitlines()
+    return "\n".join(kept[:lines] + (["…"] if len(kept) > lines else []))
+
+
+def requested_names(requirements: Iterable[str]) -> Collection[str]:
+    """Return the normalised names of PEP 508 requirements."""
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
