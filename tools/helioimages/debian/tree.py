@@ -41,12 +41,10 @@ _DROPPED = (
     "var/lib/dpkg/triggers/Lock",
     "var/lib/systemd/",
     "var/log/",
-    "dev/",
-    "proc/",
-    "run/",
-    "sys/",
-    "tmp/",
 )
+#: Where a container mounts something of its own: the folders alone.
+_MOUNTS = ("dev", "proc", "run", "run/lock", "sys", "tmp")
+_VOLATILE = tuple(f"{name}/" for name in ("dev", "proc", "run", "sys", "tmp"))
 #: Emptied, because its presence matters and its content is the machine's.
 _EMPTIED = ("etc/machine-id",)
 
@@ -87,8 +85,27 @@ def _entry(member: tarfile.TarInfo, name: str, path: Path) -> Entry:
     if member.isfile():
         if name in _EMPTIED:
             return Entry(kind=Kind.FILE, content=Content.of(b""), **values)
-        return Entry(kind=Kind.FILE, content=slice_of(path, member.offset_data, member.size), **values)
+        content = slice_of(path, member.offset_data, member.size)
+        if name in _SETTLED:
+            content = Content.of(_SETTLED[name](content.read()))
+        return Entry(kind=Kind.FILE, content=content, **values)
     raise HelioError(Stage.BUILD, f"/{name} of the root file system is a device or socket", hint="report this as a bug")
+
+
+def _sorted_settings(data: bytes) -> bytes:
+    """Return an ini-like file with the lines of each section sorted."""
+    sections: list[list[bytes]] = [[]]
+    for line in data.splitlines(keepends=True):
+        if line.startswith(b"["):
+            sections.append([line])
+        else:
+            sections[-1].append(line)
+    head, *rest = sections
+    return b"".join((*head, *(line for section in rest for line in (section[0], *sorted(section[1:])))))
+
+
+#: Files that a package's script writes in another order each time: git-lfs walks a hash map.
+_SETTLED = {"etc/gitconfig": _sorted_settings}
 
 
 def slice_of(path: Path, offset: int, size: int) -> Content:
@@ -104,13 +121,13 @@ def slice_of(path: Path, offset: int, size: int) -> Content:
 
 def _is_dropped(name: str, is_dir: bool) -> bool:
     for dropped in _DROPPED:
-        # A folder stays, its content goes: programs expect /var/log to be there.
+        # Folders stay, what is in them goes: programs expect /var/log/apt to be there, with its owner.
         if dropped.endswith("/"):
-            if name.startswith(dropped) and not (is_dir and name + "/" == dropped):
+            if name.startswith(dropped) and not is_dir:
                 return True
         elif name == dropped:
             return True
-    return False
+    return name.startswith(_VOLATILE) and name not in _MOUNTS
 
 
 def add_user(
@@ -197,9 +214,12 @@ def delta(parent: Iterable[Entry], child: Iterable[Entry]) -> tuple[Entry, ...]:
             hint="a package of the child conflicts with one of the parent; see debian.packages in image.toml",
         )
     changed = {path: entry for path, entry in new.items() if path not in old or not same(old[path], entry)}
-    # A hard link needs its file in the same layer.
-    for entry in tuple(changed.values()):
-        if entry.kind is Kind.HARDLINK:
+    # A new file at one name of an inode leaves its other names with the old one: all of them come again.
+    links = [entry for entry in new.values() if entry.kind is Kind.HARDLINK]
+    inodes = {entry.target for entry in links if entry.path in changed or entry.target in changed}
+    for entry in links:
+        if entry.target in inodes:
+            changed.setdefault(entry.path, entry)
             changed.setdefault(entry.target, new[entry.target])
     # Parents keep their own modes and owners, which merge could only guess.
     for path in tuple(changed):
