@@ -19,7 +19,7 @@ from .entries import Content, Entry, Kind, directory, merge
 from .errors import HelioError, Stage
 from .linking import PREFIX
 from .locks import Locks
-from .oci.image import Addition, Image, Settings, append
+from .oci.image import Addition, Image, Settings, append, rfc3339
 from .oci.layer import LIBDEFLATE_6, Layer
 from .oci.types import Platform
 from .plan import LayerPlan, check_count, own_packages, plan_layers
@@ -286,8 +286,6 @@ def _is_shared(path: str) -> bool:
 
 def _labels(image: spec.ImageSpec, lock: Locks, parent: Built | None, packages: Sequence) -> dict[str, str]:
     """Return this image's labels: OCI's own names, then ours. Spec: image-spec annotations.md."""
-    from .oci.image import rfc3339
-
     created = rfc3339(lock.epoch)
     labels = {
         "org.opencontainers.image.title": image.title,
@@ -340,7 +338,7 @@ def recipe(built: Built) -> Recipe:
         if built.parent is None
         else {k: v for k, v in built.labels.items() if built.parent.labels.get(k) != v}
     )
-    # The parent's digest depends on the compressor; its lock tag does not. The Dockerfile holds what every machine agrees on.
+    # The parent's digest depends on the compressor, its lock tag does not: a Dockerfile holds what all machines agree on.
     own = {key: value for key, value in own.items() if key != "org.opencontainers.image.base.digest"}
     return Recipe(
         name=built.spec.name,

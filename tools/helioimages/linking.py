@@ -91,22 +91,21 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
             hint="remove the entry from environment.yml",
         )
     kept = tuple(entry for entry in linked if entry.path not in dropped)
-    return (*kept, *_compiled(store, kept, package, task))
+    compiled = _compiled(store, kept, package, task)
+    return (*kept, *compiled) if package.kind == "conda" else wheel_link.with_compiled(kept, compiled)
 
 
 def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: Task) -> tuple[Entry, ...]:
     """Return the package's .pyc entries; compiled once, whichever layer or image asks again."""
-    if not any(entry.path.endswith(".py") for entry in entries):
-        return ()
     key = key_of(
         [LINKER_VERSION, package.kind, package.sha256, package.file_name, sorted(package.dropped), task.interpreter_id]
     )
     cached = store.cached("pyc", key)
     if not cached.exists():
-        made = pyc.compile_entries(entries, task.interpreter, jobs=1)
+        made = pyc.compile_entries(entries, task.interpreter)
         with store.writing(cached) as file:
             file.write(pyc.pack(made))
-    return tuple(dataclasses.replace(entry, origin=package.origin) for entry in pyc.unpack(cached.read_bytes()))
+    return pyc.unpack(cached.read_bytes(), package.origin)
 
 
 def recall(store: Store, key: str) -> Layer | None:
