@@ -148,13 +148,12 @@ def _preferences(request: Request) -> str:
             have[item.name] = item.version
     if "all" in request.upgrade:
         have = {}
-    head = 'lock-version = "1.0"\ncreated-by = "helioimages"\n'
-    rows = (
-        f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n'
+    rows = [
+        f'  {{ name = "{name}", version = "{version}" }},\n'
         for name, version in sorted(have.items())
         if name not in forgotten
-    )
-    return head + "".join(rows)
+    ]
+    return f'lock-version = "1.0"\ncreated-by = "helioimages"\npackages = [\n{"".join(rows)}]\n'
 
 
 def _pins(lock: PyPILock | None) -> list[str]:

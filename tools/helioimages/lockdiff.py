@@ -1,0 +1,133 @@
+"""What a new lock changes, for people: added, removed, upgraded, downgraded, rebuilt, held back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+#: In the order in which people want to know.
+KINDS = ("downgraded", "removed", "upgraded", "added", "rebuilt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """One package of a lock: ``kind`` is ``conda``, ``wheel``, ``source`` (built here) or ``debian``."""
+
+    name: str
+    version: str
+    kind: str
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One line of a diff; ``old`` or ``new`` is empty for an added or removed package."""
+
+    kind: str
+    name: str
+    old: str = ""
+    new: str = ""
+
+    def __str__(self) -> str:
+        versions = " -> ".join(version for version in (self.old, self.new) if version)
+        return f"{self.kind:<10} {self.name} {versions}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A package whose newest version was not taken, and what keeps it; ``by`` is empty where nobody is known to."""
+
+    name: str
+    version: str
+    newest: str
+    by: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        keeper = "; ".join(self.by) if self.by else "the current lock or the solution as a whole"
+        return f"{'held back':<10} {self.name} {self.version} (newest {self.newest}) by {keeper}"
+
+
+def diff(old: Iterable[Locked], new: Iterable[Locked]) -> tuple[Change, ...]:
+    """Return what changed, by kind and name.
+
+    A package that moves from conda to PyPI or back is one package. ``rebuilt`` has the same version in another file.
+    """
+    before = {canonicalize_name(item.name): item for item in old}
+    after = {canonicalize_name(item.name): item for item in new}
+    changes = []
+    for name in before.keys() | after.keys():
+        one, other = before.get(name), after.get(name)
+        if one is None and other is not None:
+            changes.append(Change(kind="added", name=other.name, new=other.version))
+        elif other is None and one is not None:
+            changes.append(Change(kind="removed", name=one.name, old=one.version))
+        elif one is not None and other is not None and one.version != other.version:
+            kind = "downgraded" if older(other.version, one.version) else "upgraded"
+            changes.append(Change(kind=kind, name=other.name, old=one.version, new=other.version))
+        elif one is not None and other is not None and one.sha256 != other.sha256:
+            changes.append(Change(kind="rebuilt", name=other.name, new=other.version))
+    return tuple(sorted(changes, key=lambda change: (KINDS.index(change.kind), change.name)))
+
+
+def older(one: str, other: str) -> bool:
+    """Say whether ``one`` is the older version; conda's versions that PEP 440 cannot read compare by their parts."""
+    try:
+        return Version(one) < Version(other)
+    except InvalidVersion:
+        return _parts(one) < _parts(other)
+
+
+def _parts(version: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in version.replace("-", ".").split(".")]
+
+
+def silent_downgrades(changes: Iterable[Change], allowed: Collection[str]) -> tuple[Change, ...]:
+    """Return the downgrades that nobody asked for."""
+    names = {canonicalize_name(name) for name in allowed}
+    return tuple(
+        change for change in changes if change.kind == "downgraded" and canonicalize_name(change.name) not in names
+    )
+
+
+def held_back(
+    locked: Mapping[str, str],
+    newest: Mapping[str, str],
+    requirements: Mapping[str, Sequence[Requirement]],
+) -> tuple[Held, ...]:
+    """Return the packages of which the index has a newer version, and whose requirement keeps it out.
+
+    Args:
+        locked: name -> version.
+        newest: name -> the newest version that the platform could install.
+        requirements: who asks -> what; locked packages, and files such as ``environment.yml``.
+    """
+    found = []
+    for name, version in sorted(locked.items()):
+        top = newest.get(name)
+        if top is None or not older(version, top):
+            continue
+        by = [
+            f"{who} ({requirement.name}{requirement.specifier})"
+            for who, asked in requirements.items()
+            for requirement in asked
+            if canonicalize_name(requirement.name) == name and not requirement.specifier.contains(top, prereleases=True)
+        ]
+        found.append(Held(name=name, version=version, newest=top, by=tuple(dict.fromkeys(by))))
+    return tuple(found)
+
+
+def table(packages: Iterable[Locked]) -> str:
+    """Return ``packages.txt``: name, version and kind, aligned, sorted by name.
+
+    >>> print(table([Locked(name="zlib", version="1.3", kind="conda"), Locked(name="dask", version="2026.1", kind="wheel")]), end="")
+    dask  2026.1  wheel
+    zlib  1.3     conda
+    """  # noqa: E501
+    rows = sorted(packages, key=lambda item: (item.name, item.kind))
+    name_width = max((len(item.name) for item in rows), default=0)
+    version_width = max((len(item.version) for item in rows), default=0)
+    return "".join(f"{item.name:<{name_width}}  {item.version:<{version_width}}  {item.kind}\n" for item in rows)
