@@ -25,6 +25,8 @@ from .progress import say
 __all__ = ["heal", "mirror_urls", "mirrors", "missing", "resolve", "source", "source_urls"]
 
 SUITE = "trixie"
+#: Reads an index however this apt keeps it: plain, or compressed.
+_HELPER = "/usr/lib/apt/apt-helper"
 #: What the host's configuration may say to the private apt: how to reach the network, and nothing of what to install.
 _KEPT = re.compile(r"Acquire::(https?|ftp|socks)(::|\b)|Acquire::Check-(Valid-Until|Date)\b")
 
@@ -94,7 +96,7 @@ def resolve(
         HelioError: apt cannot read the archive, does not know a package, or finds no solution.
     """
     with _private(suite, architecture, prefer=prefer) as apt:
-        available = tuple(_stanzas(apt.run("apt-cache", "dumpavail")))
+        available = tuple(_available(apt))
         wanted = {*_minimal(available), *requested}
         if parent:
             versions = {deb.name: deb.version for deb in parent.packages}
@@ -250,13 +252,15 @@ def _signed_by() -> str:
     return f"[signed-by={keys[0]}] " if keys else ""
 
 
-def _stanzas(text: str) -> Iterator[dict[str, str]]:
-    """Yield the fields of each package that the archive offers."""
-    for block in text.split("\n\n"):
-        fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", block, re.MULTILINE))
-        if "Filename" in fields:
-            fields["Filename"] = fields["Filename"].removeprefix("./")
-            yield fields
+def _available(apt: _Apt) -> Iterator[dict[str, str]]:
+    """Yield the fields of each package that the archive offers, in all its versions (dumpavail gives one of each)."""
+    files = apt.run("apt-get", "indextargets", "--format", "$(FILENAME)", "Created-By: Packages").split()
+    for file in files:
+        for block in apt.run(_HELPER, "cat-file", file).split("\n\n"):
+            fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", block, re.MULTILINE))
+            if "Filename" in fields:
+                fields["Filename"] = fields["Filename"].removeprefix("./")
+                yield fields
 
 
 def _minimal(available: Iterable[dict[str, str]]) -> set[str]:
