@@ -255,33 +255,29 @@ def _check_clashes(store: Store, layers: Sequence[BuiltLayer], parent: Built | N
 
     Within a layer `entries.merge` has seen to it. Debian's layers may replace Debian's files (the dpkg database).
     """
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     at = parent
     while at is not None:
         for one in at.layers:
             if one.name != "debian":
                 seen |= linking.files_of(store, one.key)
         at = at.parent
-    faults = []
+    faults: dict[tuple[str, str], list[str]] = {}
     for one in layers:
         if one.name == "debian":
             continue
-        files = linking.files_of(store, one.key)
-        faults += [(seen[path], origin, path) for path, origin in files.items() if seen.get(path, origin) != origin]
-        seen |= files
-    faults = [fault for fault in faults if not _is_shared(fault[2])]
+        for path, (origin, held) in linking.files_of(store, one.key).items():
+            other, other_held = seen.setdefault(path, (origin, held))
+            if other_held != held:
+                faults.setdefault(tuple(sorted((other, origin))), []).append(path)
     if faults:
-        lines = [f"{path}: `{first}` and `{second}`" for first, second, path in sorted(faults)[:20]]
+        lines = [f"`{a}` and `{b}`: {len(paths)} paths, e.g. {min(paths)}" for (a, b), paths in sorted(faults.items())]
         raise HelioError(
             Stage.LINK,
-            f"packages bring the same {len(faults)} paths",
+            "packages bring different files of one name",
             detail="\n".join(lines),
-            hint="name the winners in environment.yml under x-helioimages.clobber",
+            hint="name the winners in environment.yml under x-helioimages.clobber, e.g. `tests/*: winner over loser`",
         )
-
-
-def _is_shared(path: str) -> bool:
-    return path == f"{PREFIX[1:]}/conda-meta/history"
 
 
 def _labels(image: spec.ImageSpec, lock: Locks, parent: Built | None, packages: Sequence) -> dict[str, str]:
@@ -338,7 +334,7 @@ def recipe(built: Built) -> Recipe:
         if built.parent is None
         else {k: v for k, v in built.labels.items() if built.parent.labels.get(k) != v}
     )
-    # The parent's digest depends on the compressor, its lock tag does not: a Dockerfile holds what all machines agree on.
+    # The parent's digest depends on the compressor, its lock tag does not; a Dockerfile holds what all agree on.
     own = {key: value for key, value in own.items() if key != "org.opencontainers.image.base.digest"}
     return Recipe(
         name=built.spec.name,

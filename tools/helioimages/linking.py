@@ -7,6 +7,8 @@ so workers may run in any number and order, here or in another run, and never se
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,18 +83,29 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
         )
     else:
         linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
-    dropped = {f"{PREFIX}/{path}".lstrip("/") for path in package.dropped}
-    absent = dropped - {entry.path for entry in linked}
-    if absent:
-        raise HelioError(
-            Stage.LINK,
-            f"`{package.origin}` has no {min(absent)}",
-            detail="x-helioimages.clobber says that another package wins this path",
-            hint="remove the entry from environment.yml",
-        )
-    kept = tuple(entry for entry in linked if entry.path not in dropped)
+    kept = without(linked, package)
     compiled = _compiled(store, kept, package, task)
     return (*kept, *compiled) if package.kind == "conda" else wheel_link.with_compiled(kept, compiled)
+
+
+def without(entries: tuple[Entry, ...], package: Package) -> tuple[Entry, ...]:
+    """Return a package's entries less those that another package wins.
+
+    Raises:
+        HelioError: a pattern of ``x-helioimages.clobber`` matches nothing of it.
+    """
+    lost: set[str] = set()
+    for pattern in package.dropped:
+        found = fnmatch.filter((entry.path for entry in entries), f"{PREFIX[1:]}/{pattern}")
+        if not found:
+            raise HelioError(
+                Stage.LINK,
+                f"`{package.origin}` has no {pattern}",
+                detail="x-helioimages.clobber says that another package wins this path",
+                hint="remove the entry from environment.yml",
+            )
+        lost.update(found)
+    return tuple(entry for entry in entries if entry.path not in lost)
 
 
 def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: Task) -> tuple[Entry, ...]:
@@ -129,12 +142,14 @@ def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) ->
     with store.writing(store.cached("files", key)) as file:
         for entry in entries:
             if entry.kind is not Kind.DIR:
-                file.write(f"{entry.origin}\t{entry.path}\n".encode("utf-8", "surrogateescape"))
+                held = hashlib.sha256(entry.content.read()).hexdigest() if entry.content else entry.target
+                file.write(f"{entry.origin}\t{held}\t{entry.path}\n".encode("utf-8", "surrogateescape"))
     store.remember("layer", key, dataclasses.asdict(layer))
     return layer
 
 
-def files_of(store: Store, key: str) -> dict[str, str]:
-    """Return path -> origin of everything but directories in a layer."""
+def files_of(store: Store, key: str) -> dict[str, tuple[str, str]]:
+    """Return path -> (origin, sha256 of the content or target of the link) of a layer, without directories."""
     text = store.cached("files", key).read_bytes().decode("utf-8", "surrogateescape")
-    return dict(reversed(line.split("\t", 1)) for line in text.splitlines())
+    rows = (line.split("\t", 2) for line in text.splitlines())
+    return {path: (origin, held) for origin, held, path in rows}

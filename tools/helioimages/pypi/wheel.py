@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import posixpath
+import warnings
 import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -62,7 +63,10 @@ def link(
             archive.filename = wheel.file_name
             source = WheelFile(archive)
             source.validate_record(validate_contents=True)
-            install(source, destination, additional_metadata={"INSTALLER": INSTALLER})
+            with warnings.catch_warnings():
+                # It says that it leaves a wheel's own __pycache__ out, which is what is wanted.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                install(source, destination, additional_metadata={"INSTALLER": INSTALLER})
     except (InstallerError, zipfile.BadZipFile, ValueError, KeyError, UnicodeDecodeError) as error:
         raise HelioError(
             Stage.LINK,

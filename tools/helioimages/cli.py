@@ -1,0 +1,256 @@
+"""The command line: options, errors and exit codes. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from . import __version__, host, registry_server
+from .errors import HelioError
+from .pipeline import Workspace, as_json
+from .progress import console, say
+from .store import Store, default_root
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Verbs(click.Group):
+    """Lists verbs in the pipeline's order, not the alphabet's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Locked environments to deterministic, layered container images.
+
+    Without names, every verb takes all images. Exit codes: 2 usage, 3 spec, 4 lock, 5 fetch, 6 link, 7 build, 8 smoke,
+    9 publish, 10 engine, 11 host, 12 check.
+    """
+    main.debug = debug
+
+
+def verb(function: Callable) -> Callable:
+    """Make a function a verb: the options that all verbs have, errors as lines, exit codes by stage."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except HelioError as error:
+            if getattr(main, "debug", False):
+                raise
+            text, _, hint = str(error).partition("\n\nhint: ")
+            console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+            if hint:
+                console.print(f"\nhint: {hint}", markup=False, soft_wrap=True)
+            sys.exit(int(error.stage))
+        except KeyboardInterrupt:
+            console.print("interrupted; the next run goes on from here", style="red")
+            sys.exit(130)
+
+    options = [
+        click.argument("names", nargs=-1),
+        click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, help="The checkout."),
+        click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 2, show_default=True, help="Workers."),
+        click.option("--platform", default="linux/amd64", show_default=True, help="What images are for."),
+        click.option(
+            "--channel",
+            type=click.Choice(["local", "conda-forge"]),
+            default="local",
+            show_default=True,
+            help="Conda lock.",
+        ),
+        click.option("--json", "as_data", is_flag=True, help="Print the result as JSON."),
+    ]
+    for option in reversed(options):
+        run = option(run)
+    return main.command()(run)
+
+
+def workspace(root: Path, jobs: int, platform: str, channel: str) -> Workspace:
+    """Return the checkout with the store that the environment names."""
+    return Workspace(root.resolve(), Store(default_root()), jobs=jobs, platform=platform, channel=channel)
+
+
+@verb
+@click.option("--check", is_flag=True, help="Write nothing; fail if a lock is stale.")
+@click.option("--update", multiple=True, metavar="NAME", help="Forget a package's version (`all` forgets every one).")
+@click.option("--exclude-newer", metavar="DATE", help="Packages uploaded later do not exist, e.g. 2026-10-01.")
+@click.option(
+    "--channel-dir", multiple=True, type=click.Path(path_type=Path), help="Folder with the channel's repodata."
+)
+def lock(names, root, jobs, platform, channel, as_data, check, update, exclude_newer, channel_dir):
+    """Resolve environments and pin every byte."""
+    newer = datetime.fromisoformat(exclude_newer).replace(tzinfo=UTC) if exclude_newer else None
+    ws = workspace(root, jobs, platform, channel)
+    if not check:
+        host.ensure()
+    report = ws.lock(names, check=check, update=update, exclude_newer=newer, channel_dirs=channel_dir)
+    print(as_json(report) if as_data else "\n".join(report.lines()))
+
+
+@verb
+@click.option("--check", is_flag=True, help="Write nothing; fail if this machine builds other layers.")
+def render(names, root, jobs, platform, channel, as_data, check):
+    """Write the images' Dockerfiles, or prove them."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    built = ws.build(names)
+    ws.render(built, check=check)
+    print(
+        as_json({name: one.tag for name, one in built.items()}) if as_data else f"{', '.join(built)}: Dockerfiles agree"
+    )
+
+
+@verb
+@click.option("--output", type=click.Path(path_type=Path), help="Also write an OCI layout into this folder.")
+def build(names, root, jobs, platform, channel, as_data, output):
+    """Build images from their locks."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    built = ws.build(names)
+    if output:
+        ws.layout(built, output)
+    rows = {name: {"digest": one.image.digest, "size": one.image.size, "tag": one.tag} for name, one in built.items()}
+    print(as_json(rows) if as_data else "\n".join(f"{name} {row['digest']}" for name, row in rows.items()))
+
+
+@verb
+@click.option("--output", type=click.Path(path_type=Path), default=Path("_report"), show_default=True, help="Reports.")
+@click.option("--only", multiple=True, metavar="NOTEBOOK", help="Run these notebooks only.")
+@click.option("--network", is_flag=True, help="Let notebooks reach the network.")
+@click.option("-p", "--parameter", "parameters", multiple=True, type=(str, str), help="A papermill parameter.")
+def smoke(names, root, jobs, platform, channel, as_data, output, only, network, parameters):
+    """Run the smoke notebooks inside images."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    built = ws.build(names)
+    with ws.registry(None) as client:
+        for name in ws.selected(names):
+            pushed = ws.push(client, built[name], "")
+            out = output.resolve() / name
+            ws.smoke(
+                built[name], pushed.reference, out, only=only, network=network, parameters=dict(parameters), jobs=1
+            )
+            say(f"    {name}: passed; {out / 'report.html'}")
+            if as_data:
+                print((out / "report.json").read_text())
+
+
+_registry = click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
+_prefix = click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+_output = click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("_report"), show_default=True, help="Reports."
+)
+_again = click.option("--again", is_flag=True, help="Run notebooks even if they passed in this very image.")
+
+
+@verb
+@_registry
+@_prefix
+@_output
+@_again
+def publish(names, root, jobs, platform, channel, as_data, registry, prefix, output, again):
+    """Push by digest, run the notebooks in that digest, then tag."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    _show(ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again), as_data)
+
+
+@verb
+@_registry
+@_prefix
+@_output
+@_again
+def up(names, root, jobs, platform, channel, as_data, registry, prefix, output, again):
+    """The whole main job: set up this machine, build, test and publish every image."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    done = ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again)
+    _show(done, as_data)
+    if not as_data:
+        say(f"\nStart one:\n  docker run --rm -p 127.0.0.1:8888:8888 {done[-1].reference}")
+        say(f"  (engine: {ws.engine.address})\nStop what this started: buildimages down")
+
+
+@verb
+@click.option("--port", default=8888, show_default=True, help="On loopback.")
+def run(names, root, jobs, platform, channel, as_data, port):
+    """Start an image locally and print its address."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    (name,) = ws.selected(names)[-1:]
+    built = ws.build((name,))[name]
+    with ws.registry(None) as client:
+        reference = ws.push(client, built, "").reference
+    print(ws.engine.serve(reference, port=port))
+
+
+@verb
+@click.argument("folder", type=click.Path(path_type=Path))
+def context(names, root, jobs, platform, channel, as_data, folder):
+    """Lay out a folder for a plain `docker build`: NAME FOLDER."""
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    for name in ws.selected(names):
+        ws.context(ws.build((name,))[name], folder / name if len(names) != 1 else folder)
+    print(folder)
+
+
+@verb
+def channel(names, root, jobs, platform, channel, as_data):
+    """Compile the local conda channel and print its folder."""
+    host.ensure()
+    print(workspace(root, jobs, platform, channel).channel_dir())
+
+
+@verb
+def doctor(names, root, jobs, platform, channel, as_data):
+    """Say what this machine has and lacks, and the command that mends it."""
+    lacks = host.missing()
+    facts = host.facts() | {"store": str(default_root())}
+    needs = {need.name: ("missing" if need in lacks else "here") for need in host.NEEDS}
+    if as_data:
+        print(as_json({"facts": facts, "needs": needs}))
+    else:
+        for key, value in {**facts, **needs}.items():
+            print(f"{key:<24}{value}")
+        if lacks:
+            print(f"\nmend it: {' '.join(host.command([need.package for need in lacks]))}")
+    sys.exit(11 if lacks else 0)
+
+
+@verb
+def down(names, root, jobs, platform, channel, as_data):
+    """Stop the engine and the registry that this project started; what they hold stays."""
+    from . import engine
+
+    store = Store(default_root())
+    stopped = {"registry": registry_server.stop(store.root), "engine": engine.stop(store)}
+    print(
+        as_json(stopped)
+        if as_data
+        else ", ".join(f"{k}: {'stopped' if v else 'was not ours'}" for k, v in stopped.items())
+    )
+
+
+def _show(done, as_data: bool) -> None:
+    if as_data:
+        print(as_json(done))
+        return
+    for one in done:
+        print(f"{one.image}: {one.reference}")
+        print(f"  tags    {', '.join(one.tags)}")
+        print(f"  sent    {one.bytes_sent / 1e6:,.1f} MB in {one.seconds:.1f} s")
+        print(f"  report  {one.report}")
