@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -128,6 +129,8 @@ def _uv(request: Request, constraints: Sequence[str]) -> _Answer:
             *("--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header", "--quiet", "--no-annotate"),
             *("--python-version", request.python, "--constraints", "constraints.txt"),
             *("--python-platform", python_platform(request.platform, request.glibc)),
+            # Source-only packages are asked what they need by this Python; the answer is for the image's.
+            *("--python", sys.executable),
             "requirements.in",
         ]
         if request.exclude_newer is not None:
@@ -314,7 +317,7 @@ def _run(
     # Variables of an environment that happens to be active say nothing of the image.
     dropped = {"VIRTUAL_ENV", "CONDA_PREFIX", "UV_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_PRERELEASE"}
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    environment |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_CUSTOM_COMPILE_COMMAND": "buildimages lock"}
+    environment |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
     if "PIP_INDEX_URL" in environment and "UV_INDEX_URL" not in environment:
         # pip's variable is what many sites set; uv reads its own only.
         environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
