@@ -1,0 +1,171 @@
+"""The PyPI part of a lock: what uv chooses, under the conda part and the parent's versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+
+from packaging.utils import canonicalize_name
+
+from . import spec
+from .conda.lock import CondaLock, CondaPackage
+from .errors import HelioError, Stage
+from .lockstate import Run, Solved, pypi_hash, where_of
+from .pypi.index import Index
+from .pypi.lock import PyPILock
+from .pypi.resolve import Request, requested_names, resolve
+from .spec import EnvironmentSpec
+
+#: Conda packages that are named otherwise on PyPI.
+_PYPI_NAMES = {
+    "dask-core": "dask",
+    "matplotlib-base": "matplotlib",
+    "msgpack-python": "msgpack",
+    "pytables": "tables",
+    "pytorch": "torch",
+}
+
+
+def lock_pypi(
+    run: Run,
+    environments: Mapping[str, EnvironmentSpec],
+    environment: EnvironmentSpec,
+    parent: Solved | None,
+    before: tuple[CondaLock | None, PyPILock | None],
+    conda: CondaLock,
+    index: Index,
+) -> PyPILock:
+    line = spec.lineage(environments, environment.name)
+    requirements = tuple(dict.fromkeys(text for one in line for text in one.pypi))
+    prefer = {canonicalize_name(name): side for one in line for name, side in one.prefer.items()}
+    provided = provided_by_conda(conda, requirements, prefer, where_of(environment))
+    current = before[1]
+    if run.channel != "local":
+        # The wheels are the same for both channels; the other channel's part may not bring them as well.
+        if current is None:
+            raise HelioError(
+                Stage.LOCK,
+                f"`environments/{environment.name}/pylock.toml` is missing",
+                hint=f"run `buildimages lock {environment.name}` first",
+            )
+        _refuse_both(conda, current, where_of(environment))
+        return current
+    request = Request(
+        where=where_of(environment),
+        requirements=requirements,
+        constraints=tuple(dict.fromkeys(text for one in line for text in one.constraints)),
+        provided=provided,
+        inherited=parent.pypi if parent else None,
+        python=python_version(conda, where_of(environment)),
+        platform=run.platform,
+        glibc=glibc(environment),
+        current=current,
+        upgrade=run.update,
+        exclude_newer=run.exclude_newer,
+        content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
+    )
+    found = resolve(request, index.sizes)
+    if parent:
+        _refuse_missing(environment, parent.pypi, found)
+    if found.unbuilt and run.build_wheels:
+        built = run.timed(f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt)
+        found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
+    return found
+
+
+def provided_by_conda(
+    conda: CondaLock, requirements: Iterable[str], prefer: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Return distribution -> version of the conda packages that are Python distributions, for uv to take as they are.
+
+    Raises:
+        HelioError: the pip list asks for one of them too, and ``prefer`` does not say which one to have.
+    """
+    asked = requested_names(requirements)
+    provided = {}
+    for package in conda.packages:
+        name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
+        if not _is_distribution(package) or prefer.get(name) == "pypi":
+            continue
+        if name in asked and name not in prefer:
+            raise HelioError(
+                Stage.LOCK,
+                f"a wheel would replace the conda package `{package.name}`",
+                where=where,
+                detail=f"conda brings {package.file_name}, and the `pip` list asks for {name}",
+                hint=f"say `{name}: conda` or `{name}: pypi` under x-helioimages.prefer",
+            )
+        provided[name] = package.version
+    return provided
+
+
+def _is_distribution(package: CondaPackage) -> bool:
+    """Say whether a conda package is a Python distribution: it needs Python, and is no part of the interpreter."""
+    needs_python = any(text.split()[0] == "python" for text in package.depends)
+    return needs_python and package.name not in ("python_abi", "python-gil", "cpython")
+
+
+def _refuse_both(conda: CondaLock, pypi: PyPILock, where: str) -> None:
+    """Refuse packages that both parts bring."""
+    wheels = {wheel.name: wheel for wheel in pypi.wheels}
+    for package in conda.packages:
+        name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
+        if _is_distribution(package) and name in wheels:
+            raise HelioError(
+                Stage.LOCK,
+                f"a wheel would replace the conda package `{package.name}`",
+                where=where,
+                detail=f"{conda.channel} brings {package.file_name}, pylock.toml has {wheels[name].file_name}",
+                hint="ask for only one of them in environment.yml",
+            )
+
+
+def _refuse_missing(environment: EnvironmentSpec, parent: PyPILock, child: PyPILock) -> None:
+    """Refuse a child that lacks a package of its parent, or has another version of it."""
+    mine = {item.name: item.version for item in (*child.wheels, *child.sdists)}
+    for item in (*parent.wheels, *parent.sdists):
+        if mine.get(item.name) != item.version:
+            raise HelioError(
+                Stage.LOCK,
+                f"`{item.name}` contradicts the parent environment",
+                where=where_of(environment),
+                detail=f"`{environment.parent}` has {item.version}, "
+                f"`{environment.name}` would have {mine.get(item.name, 'none')}",
+                hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
+            )
+
+
+def python_version(conda: CondaLock, where: str) -> str:
+    """Return the locked interpreter's whole version, e.g. ``3.13.5``.
+
+    Raises:
+        HelioError: the conda part has no Python.
+    """
+    for package in conda.packages:
+        if package.name == "python":
+            return package.version
+    raise HelioError(
+        Stage.LOCK,
+        "the conda part brings no Python",
+        where=where,
+        hint="add e.g. `python=3.13.*` to dependencies",
+    )
+
+
+def glibc(environment: EnvironmentSpec) -> tuple[int, int]:
+    """Return the image's C library version, which decides the wheels that run.
+
+    Raises:
+        HelioError: environment.yml does not say it, or not as ``2.41``.
+    """
+    text = environment.virtual_packages.get("__glibc", "")
+    match = re.fullmatch(r"(\d+)\.(\d+)", text)
+    if not match:
+        raise HelioError(
+            Stage.LOCK,
+            "the C library of the image is not known",
+            where=f"{where_of(environment)} at x-helioimages.virtual-packages.__glibc",
+            detail=f"expected a version such as 2.41 not {text or 'nothing'}",
+        )
+    return int(match[1]), int(match[2])
