@@ -21,7 +21,7 @@ from .conda import lock as conda_lock
 from .debian import lock as debian_lock
 from .errors import HelioError, Stage
 from .heldback import held
-from .lock_conda import lock_conda
+from .lock_conda import lock_conda, virtual_packages
 from .lock_debian import apt_of, lock_images, stale_debian
 from .lock_pypi import lock_pypi
 from .lockdiff import Change, Held, diff, silent_downgrades, table
@@ -46,6 +46,8 @@ from .pypi.index import Index
 from .pypi.resolve import index_url
 from .spec import EnvironmentSpec, ImageSpec
 from .store import Store
+
+__all__ = ["Report", "lock", "virtual_packages"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
