@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from helioimages import bootstrap  # noqa: E402
+from helioimages import bootstrap
 
 bootstrap.ensure()
 

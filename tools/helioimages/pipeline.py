@@ -179,10 +179,8 @@ class Workspace:
         with stage("layers and images"):
             for name in found:
                 built = building.build(shop, name, done)
-                size = built.image.size / 1e6
-                say(
-                    f"    {name}: {built.image.digest} {len(built.image.layers)} layers ({built.fresh} new), {size:,.1f} MB"
-                )
+                size, count = built.image.size / 1e6, len(built.image.layers)
+                say(f"    {name}: {built.image.digest} {count} layers ({built.fresh} new), {size:,.0f} MB")
         return done
 
     def render(self, built: Mapping[str, Built], *, check: bool) -> None:

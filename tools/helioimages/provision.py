@@ -6,7 +6,7 @@ no index has is made: the local channel is compiled, source-only packages are bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from . import channel, debian_mirror
@@ -90,6 +90,14 @@ def sdists(
     return fetch_all(wanted, store, jobs=jobs, label="source archives")
 
 
+def wheels(
+    store: Store, found: Iterable[Wheel], where: str, index: Callable[[], Index], *, jobs: int
+) -> dict[str, Path]:
+    """Fetch wheels."""
+    wanted = [_wheel(wheel, f"{where} at packages `{wheel.name}`", index) for wheel in found]
+    return fetch_all(wanted, store, jobs=jobs, label="build tools")
+
+
 def _local_channel(
     root: Path,
     store: Store,
@@ -151,8 +159,3 @@ def _wheel(item: Wheel | Sdist, where: str, index: Callable[[], Index]) -> Wante
         urls=lambda: index().urls(item.name, item.file_name),
         hint=f"run `buildimages lock --update {item.name}`",
     )
-
-
-def built_wheels(locks: Sequence[Locks]) -> Mapping[str, Wheel]:
-    """Return the wheels that the builder makes, by sha256."""
-    return {wheel.sha256: wheel for lock in locks for wheel in lock.pypi.wheels if wheel.built}

@@ -1,0 +1,324 @@
+"""The container engine, through the Docker SDK: one that runs already, or our own dockerd.
+
+`connect` prefers what the environment names, then the system's socket, then an engine of this store, which it starts if
+need be and which `stop` ends. Nothing else's engine is ever touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.errors
+import requests
+
+from .errors import HelioError, Stage
+from .progress import say
+from .store import Store
+
+_READY_S = 60
+_SYSTEM = ("/var/run/docker.sock", "/run/podman/podman.sock")
+_TIMEOUT = 1800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """One container's end.
+
+    Attributes:
+        log: stdout and stderr together.
+        seconds: from start to end.
+        peak_memory_bytes: of all its processes, None where the engine does not tell.
+    """
+
+    exit_code: int
+    log: str
+    seconds: float
+    peak_memory_bytes: int | None
+    timed_out: bool
+    oom_killed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine: the SDK's client, and the address it was found at."""
+
+    client: docker.DockerClient
+    address: str
+
+    def pull(self, reference: str) -> None:
+        """Pull an image by digest, unless the engine has it.
+
+        Raises:
+            HelioError: the registry or the engine refuses.
+        """
+        try:
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                self.client.images.get(reference)
+                return
+            repository, _, digest = reference.partition("@")
+            self.client.api.pull(repository, tag=digest)
+            self.client.images.get(reference)
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE,
+                f"the engine cannot pull `{reference}`",
+                detail=str(error)[:600],
+                hint=f"run `docker -H {self.address} pull {reference}`",
+            ) from error
+
+    def run(
+        self,
+        image: str,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        network: str = "none",
+        memory: str = "4g",
+        cpus: float = 2.0,
+        pids: int = 4096,
+        mounts: Mapping[str, tuple[Path, str]] | None = None,
+        tmpfs: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        read_only: bool = False,
+        workdir: str | None = None,
+        timeout_s: float = 600,
+    ) -> RunResult:
+        """Run a command in a fresh container and remove the container, whatever happens.
+
+        Args:
+            mounts: path in the container -> (path here, ``ro`` or ``rw``).
+            memory: as Docker writes it, e.g. ``4g``; there is no swap beyond it.
+            timeout_s: seconds after which the container is killed.
+
+        Raises:
+            HelioError: the engine cannot start the container.
+        """
+        volumes = {str(here): {"bind": there, "mode": mode} for there, (here, mode) in (mounts or {}).items()}
+        try:
+            container = self.client.containers.create(
+                image,
+                list(argv),
+                user=user or None,
+                network_mode=network,
+                mem_limit=memory,
+                memswap_limit=memory,
+                nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9),
+                pids_limit=pids,
+                volumes=volumes,
+                tmpfs=dict(tmpfs or {}),
+                environment=dict(env or {}),
+                read_only=read_only,
+                working_dir=workdir,
+                security_opt=["no-new-privileges"],
+            )
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE, f"the engine cannot make a container of `{image}`", detail=str(error)
+            ) from error
+        peak = _Peak(container.id)
+        start = time.monotonic()
+        timed_out = False
+        try:
+            container.start()
+            with peak:
+                try:
+                    code = container.wait(timeout=timeout_s)["StatusCode"]
+                except (requests.ConnectionError, requests.ReadTimeout):
+                    timed_out, code = True, 124
+                    container.kill()
+                    container.wait(timeout=60)
+            seconds = time.monotonic() - start
+            container.reload()
+            return RunResult(
+                exit_code=code,
+                log=container.logs().decode("utf-8", "replace"),
+                seconds=seconds,
+                peak_memory_bytes=peak.value,
+                timed_out=timed_out,
+                oom_killed=bool(container.attrs["State"].get("OOMKilled")),
+            )
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(Stage.ENGINE, f"the engine lost a container of `{image}`", detail=str(error)) from error
+        finally:
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                container.remove(force=True)
+
+    def serve(self, reference: str, *, port: int) -> str:
+        """Start an image's own command in the background and return the address to open.
+
+        Raises:
+            HelioError: the port is taken, or the server does not come up.
+        """
+        self.pull(reference)
+        try:
+            container = self.client.containers.run(
+                reference, detach=True, ports={"8888/tcp": ("127.0.0.1", port)}, labels={"io.helioimages.run": "1"}
+            )
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE, f"cannot start `{reference}`", detail=str(error), hint="choose another --port"
+            ) from error
+        deadline = time.monotonic() + _READY_S
+        while time.monotonic() < deadline:
+            for line in container.logs().decode("utf-8", "replace").splitlines():
+                if "http://127.0.0.1:8888/lab?token=" in line:
+                    say(f"stop it: docker -H {self.address} rm -f {container.short_id}")
+                    return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
+            time.sleep(0.3)
+        log = container.logs(tail=20).decode("utf-8", "replace")
+        container.remove(force=True)
+        raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
+
+
+class _Peak:
+    """Follows a container's cgroup while it runs; the kernel keeps the peak."""
+
+    def __init__(self, container: str) -> None:
+        self.value: int | None = None
+        self._container = container
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> _Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _files(self) -> list[Path]:
+        root, name = Path("/sys/fs/cgroup"), self._container
+        return [
+            root / "memory" / "docker" / name / "memory.max_usage_in_bytes",
+            root / "docker" / name / "memory.peak",
+            root / "system.slice" / f"docker-{name}.scope" / "memory.peak",
+            root / "system.slice" / f"docker-{name}.scope" / "memory.current",
+            root / "docker" / name / "memory.current",
+        ]
+
+    def _follow(self) -> None:
+        while True:
+            for path in self._files():
+                with contextlib.suppress(OSError, ValueError):
+                    self.value = max(self.value or 0, int(path.read_text()))
+                    break
+            if self._stop.wait(0.2):
+                return
+
+
+def connect(store: Store) -> Engine:
+    """Return an engine, started if none answers.
+
+    Raises:
+        HelioError: there is none and none can be started; the hint says what to install or to run.
+    """
+    if address := os.environ.get("DOCKER_HOST"):
+        found = _answering(address)
+        if found is None:
+            raise HelioError(
+                Stage.ENGINE, f"no engine answers at {address}", hint="unset DOCKER_HOST, or start that engine"
+            )
+        return found
+    for path in _SYSTEM:
+        if os.path.exists(path) and (found := _answering(f"unix://{path}")):
+            return found
+    address = f"unix://{_folder(store) / 'docker.sock'}"
+    return _answering(address) or _start(store, address)
+
+
+def stop(store: Store) -> bool:
+    """End the engine that `connect` started, and say whether there was one. What it holds stays."""
+    record = _record(store)
+    try:
+        known = json.loads(record.read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    if _started_at(known["pid"]) != known["started"]:
+        record.unlink()
+        return False
+    os.kill(known["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and _started_at(known["pid"]) == known["started"]:
+        time.sleep(0.2)
+    record.unlink()
+    return True
+
+
+def _start(store: Store, address: str) -> Engine:
+    program = shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if program is None:
+        raise HelioError(
+            Stage.ENGINE,
+            "there is no container engine",
+            hint="run `apt-get install docker.io`, or start podman's service",
+        )
+    folder = _folder(store)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = store.root / "run" / "dockerd.log"
+    argv = [
+        *([] if os.geteuid() == 0 else ["sudo", "-n"]),
+        program,
+        f"--host={address}",
+        f"--data-root={store.root / 'engine'}",
+        f"--exec-root={folder / 'exec'}",
+        f"--pidfile={folder / 'pid'}",
+        f"--group={os.getgid()}",
+    ]
+    say("==> starting a container engine of this project's own")
+    with open(log, "ab") as stream:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"
+        )
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := _answering(address):
+            pid = int((folder / "pid").read_text())
+            _record(store).write_text(json.dumps({"pid": pid, "started": _started_at(pid), "address": address}))
+            return found
+        time.sleep(0.2)
+    tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
+    raise HelioError(
+        Stage.ENGINE, "dockerd does not start", detail=tail, hint="run as root, or set DOCKER_HOST to another engine"
+    )
+
+
+def _answering(address: str) -> Engine | None:
+    try:
+        client = docker.DockerClient(base_url=address, timeout=_TIMEOUT, version="auto")
+        client.ping()
+    except (docker.errors.DockerException, requests.RequestException, OSError):
+        return None
+    return Engine(client, address)
+
+
+def _folder(store: Store) -> Path:
+    """Return where the socket is: a short path, for a Unix socket's may have 107 bytes."""
+    name = hashlib.sha256(str(store.root.resolve()).encode()).hexdigest()[:10]
+    base = Path("/run") if os.access("/run", os.W_OK) else Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
+    return base / f"helioimages-{name}"
+
+
+def _record(store: Store) -> Path:
+    return store.root / "run" / "engine.json"
+
+
+def _started_at(pid: int) -> int | None:
+    """Return a process's start in clock ticks since boot, None when it is gone. Spec: proc(5), field 22 of stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
