@@ -9,13 +9,14 @@ Spec: PEP 751 / PyPA "pylock.toml Specification".
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import tomli_w
+from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from ..digest import is_hex
@@ -100,6 +101,11 @@ def parse(text: str, where: str) -> PyPILock:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _fault(where, "", str(error)) from error
+    try:
+        # The reference parser first: what it refuses, no other installer reads.
+        Pylock.from_dict(document)
+    except PylockValidationError as error:
+        raise _fault(where, error.context or "", error.message) from error
     top = _Reader(document, where, "")
     if top.take("lock-version", str) != "1.0":
         raise _fault(where, "lock-version", "expected '1.0'")
@@ -123,10 +129,17 @@ def parse(text: str, where: str) -> PyPILock:
         if (value := package.take("sdist", dict, None)) is not None:
             sdists.append(Sdist(name=name, version=version, **_file(value, where, f"packages[{index}].sdist")))
         if (tool := package.take("tool", dict, None)) is not None:
-            key = f"packages[{index}].tool.helioimages.built-wheel"
-            value = tool.get("helioimages", {}).get("built-wheel")
+            key = f"packages[{index}].tool"
+            ours_reader = _Reader(tool, where, key)
+            built = _Reader(ours_reader.take("helioimages", dict), where, f"{key}.helioimages")
+            value = built.take("built-wheel", dict)
+            built.done()
+            ours_reader.done()
+            key += ".helioimages.built-wheel"
             wheels.append(Wheel(name=name, version=version, built=True, **_file(value, where, key)))
             _check_wheel(wheels[-1], where, key)
+            if "sdist" not in row:
+                raise _fault(where, f"packages[{index}].sdist", "expected the source of the built wheel, found nothing")
         package.done()
     top.done()
     names = [wheel.name for wheel in wheels]
@@ -139,31 +152,42 @@ def parse(text: str, where: str) -> PyPILock:
 
 
 def dump(lock: PyPILock) -> str:
-    """Return the file's text."""
-    rows: dict[str, dict[str, Any]] = {}
-    for sdist in lock.sdists:
-        rows[sdist.name] = {"name": sdist.name, "version": sdist.version, "sdist": _row(sdist)}
-    for wheel in lock.wheels:
-        row = rows.setdefault(wheel.name, {"name": wheel.name, "version": wheel.version})
-        if wheel.built:
-            row["tool"] = {"helioimages": {"built-wheel": _row(wheel)}}
-        else:
-            row["wheels"] = [_row(wheel)]
-    document = {
-        "lock-version": "1.0",
-        "created-by": "helioimages",
-        "requires-python": f"=={lock.python}.*",
-        "tool": {"helioimages": {"python": lock.python, "platform": lock.platform, "content-hash": lock.content_hash}},
-        "packages": [rows[name] for name in sorted(rows)],
-    }
-    return tomli_w.dumps(document)
+    """Return the file's text, one line a file, so that a git diff reads well."""
+    lines = [
+        "# Written by `buildimages lock`; do not edit. Files are named without a host: the configured index has them.",
+        'lock-version = "1.0"',
+        'created-by = "helioimages"',
+        f"requires-python = {_text(f'=={lock.python}.*')}",
+        "",
+        "[tool.helioimages]",
+        f"python = {_text(lock.python)}",
+        f"platform = {_text(lock.platform)}",
+        f"content-hash = {_text(lock.content_hash)}",
+    ]
+    sdists = {sdist.name: sdist for sdist in lock.sdists}
+    wheels = {wheel.name: wheel for wheel in lock.wheels}
+    for name in sorted({**sdists, **wheels}):
+        sdist, wheel = sdists.get(name), wheels.get(name)
+        lines += ["", "[[packages]]", f"name = {_text(name)}", f"version = {_text((sdist or wheels[name]).version)}"]
+        if sdist:
+            lines.append(f"sdist = {_row(sdist)}")
+        if wheel and wheel.built:
+            lines.append(f"tool.helioimages.built-wheel = {_row(wheel)}")
+        elif wheel:
+            lines.append(f"wheels = [{_row(wheel)}]")
+    return "\n".join(lines) + "\n"
 
 
-def _row(item: Wheel | Sdist) -> dict[str, Any]:
-    row: dict[str, Any] = {"path": item.file_name, "size": item.size, "hashes": {"sha256": item.sha256}}
-    if item.uploaded:
-        row["upload-time"] = datetime.fromtimestamp(item.uploaded, UTC)
-    return row
+def _row(item: Wheel | Sdist) -> str:
+    time = datetime.fromtimestamp(item.uploaded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    uploaded = f"upload-time = {time}, " if item.uploaded else ""
+    digest = f"hashes = {{ sha256 = {_text(item.sha256)} }}"
+    return f"{{ path = {_text(item.file_name)}, size = {item.size}, {uploaded}{digest} }}"
+
+
+def _text(value: str) -> str:
+    # A JSON string is a TOML basic string, but for DEL, which no name or version has.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _file(value: Any, where: str, key: str) -> dict[str, Any]:

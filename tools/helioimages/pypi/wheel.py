@@ -1,7 +1,10 @@
-"""Link a wheel: its files as entries under a prefix, as pip would put them there. Pure but for reading the wheel.
+"""Link a wheel: its files as entries under a prefix, as pip would put them there. Nothing is written.
 
-The installation itself is pypa/installer's; this module is its destination. Nothing is written: files become entries
-with the bytes that RECORD vouches for.
+The installation itself is pypa/installer's; this module is its source and its destination. RECORD is verified against
+every byte; after that, contents are read again when a layer is written, so a large wheel never lies in memory whole.
+
+Where it differs from pip: modes are 0644 or 0755 whatever the umask, everything belongs to root, INSTALLER says who
+linked it, and scripts are executable even where the archive forgot to say so.
 
 Spec: PyPA "Binary distribution format" and "Recording installed projects".
 """
@@ -13,67 +16,69 @@ import csv
 import hashlib
 import io
 import posixpath
-import warnings
-import zipfile
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from installer import install
 from installer.destinations import WheelDestination
 from installer.exceptions import InstallerError
-from installer.records import Hash, RecordEntry
+from installer.records import Hash, InvalidRecordEntry, RecordEntry, parse_record_file
 from installer.scripts import Script
-from installer.sources import WheelFile
-from installer.utils import fix_shebang
+from installer.sources import WheelSource
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from ..entries import Content, Entry, Kind, check_path
-from ..errors import HelioError, Stage
+from ..errors import HelioError
+from .archive import Member, malformed, members
 from .lock import Wheel
 
 #: What RECORD's neighbour INSTALLER says.
 INSTALLER = b"helioimages\n"
-#: No honest member shrinks a thousand times and is large.
-_BOMB_RATIO, _BOMB_SIZE = 1000, 64 << 20
+
+#: Files of a .dist-info that the installer writes or that sign a RECORD which is written anew: never taken.
+_INSTALLERS_OWN = ("INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s")
+_STRONG = ("sha256", "sha384", "sha512")
 
 
 def link(
-    path: Path, wheel: Wheel, *, prefix: str = "/srv/conda/envs/notebook", python_version: str = "3.13"
+    path: Path,
+    wheel: Wheel,
+    *,
+    prefix: str = "/srv/conda/envs/notebook",
+    python_version: str = "3.13",
+    requested: bool = False,
 ) -> tuple[Entry, ...]:
     """Return a wheel's entries under ``prefix``.
 
     Args:
-        path: the wheel's file, already verified by sha256.
+        path: the wheel's file, already verified by sha256; its own name does not matter.
         wheel: its record in the lock.
         prefix: absolute; the environment's folder in the image.
         python_version: major and minor, e.g. ``3.13``.
+        requested: write REQUESTED: a person asked for it by name.
 
     Raises:
-        HelioError: the wheel is malformed, its RECORD lies, or a path leaves the prefix.
+        HelioError: the wheel is malformed, another one than the locked, its RECORD lies, or a path leaves the prefix.
 
     Spec: PyPA "Binary distribution format", section "Installing a wheel".
     """
     origin = f"{wheel.name}-{wheel.version}"
-    destination = _Entries(prefix.strip("/"), python_version, origin)
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_members(archive, wheel.file_name)
-            # WheelFile reads name and version from the file's name, and the store's names are digests.
-            archive.filename = wheel.file_name
-            source = WheelFile(archive)
-            source.validate_record(validate_contents=True)
-            with warnings.catch_warnings():
-                # It says that it leaves a wheel's own __pycache__ out, which is what is wanted.
-                warnings.simplefilter("ignore", RuntimeWarning)
-                install(source, destination, additional_metadata={"INSTALLER": INSTALLER})
-    except (InstallerError, zipfile.BadZipFile, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise HelioError(
-            Stage.LINK,
-            f"`{wheel.file_name}` is not a valid wheel",
-            detail="\n".join(str(error).splitlines()[:8]) or type(error).__name__,
-            hint="do not use it; lock another version",
-        ) from error
+        source = _Source(wheel, members(path, wheel.file_name))
+        destination = _Entries(prefix.strip("/"), python_version, origin, source)
+        metadata = {"INSTALLER": INSTALLER} | ({"REQUESTED": b""} if requested else {})
+        install(source, destination, additional_metadata=metadata)
+    except HelioError:
+        raise
+    # installer asserts what a malformed entry_points.txt makes false.
+    except (InstallerError, InvalidRecordEntry, ValueError, KeyError, AssertionError, csv.Error) as error:
+        detail = "\n".join(str(error).splitlines()[:8]) or "entry_points.txt cannot be understood"
+        raise malformed(wheel.file_name, detail) from error
     return tuple(destination.entries)
 
 
@@ -91,32 +96,167 @@ def with_compiled(entries: Iterable[Entry], compiled: Iterable[Entry]) -> tuple[
     return (*result, *compiled)
 
 
+class _Source(WheelSource):
+    """A wheel's members, checked against its RECORD. Names and hashes are settled before anything is linked."""
+
+    def __init__(self, wheel: Wheel, found: tuple[Member, ...]) -> None:
+        try:
+            name, version, _, _ = parse_wheel_filename(wheel.file_name)
+        except InvalidWheelFilename as error:
+            raise malformed(wheel.file_name, str(error)) from error
+        if name != canonicalize_name(wheel.name) or version != Version(wheel.version):
+            raise malformed(wheel.file_name, f"the lock calls it {wheel.name} {wheel.version}")
+        distribution, file_version = wheel.file_name.split("-", 2)[:2]
+        super().__init__(distribution, file_version)
+        self.file_name = wheel.file_name
+        self._members = {member.name: member for member in found}
+        for member in found:
+            # Before any folder is looked for: a name such as /etc/x has no first folder.
+            _check_name(member.name, wheel.file_name)
+        self._dist_info = self._find(".dist-info")
+        if self._dist_info is None:
+            raise malformed(wheel.file_name, "it has no .dist-info folder")
+        self._data = self._find(".data") or f"{distribution}-{file_version}.data"
+        self._check_metadata(wheel)
+        self._records = self._check_record()
+
+    @property
+    def dist_info_dir(self) -> str:
+        assert self._dist_info is not None
+        return self._dist_info
+
+    @property
+    def data_dir(self) -> str:
+        return self._data
+
+    @property
+    def dist_info_filenames(self) -> list[str]:
+        start = self.dist_info_dir + "/"
+        return [name.removeprefix(start) for name in self._members if name.startswith(start)]
+
+    def read_dist_info(self, filename: str) -> str:
+        member = self._members.get(f"{self.dist_info_dir}/{filename}")
+        if member is None:
+            raise malformed(self.file_name, f"it has no {self.dist_info_dir}/{filename}")
+        return member.content.read().decode("utf-8")
+
+    def get_contents(self) -> Iterator[tuple[tuple[str, str, str], BinaryIO, bool]]:
+        taken = {f"{self.dist_info_dir}/{name}" for name in _INSTALLERS_OWN}
+        for name, member in self._members.items():
+            # Bytecode of someone else's interpreter would be run in place of the source beside it.
+            if name not in taken and "__pycache__" not in name.split("/"):
+                yield (name, "", ""), _Late(member), member.executable
+
+    def record(self, name: str) -> RecordEntry:
+        """Return the verified hash and size of a member."""
+        return self._records[name]
+
+    def _find(self, suffix: str) -> str | None:
+        """Return the one top folder with this ending whose name is the wheel's."""
+        tops = {name.split("/", 1)[0] for name in self._members if "/" in name}
+        found = sorted(top for top in tops if top.lower().endswith(suffix))
+        if len(found) > 1:
+            raise malformed(self.file_name, f"expected one {suffix} folder not {len(found)}: {', '.join(found)}")
+        if not found:
+            return None
+        name, _, version = found[0][: -len(suffix)].rpartition("-")
+        try:
+            same = canonicalize_name(name) == canonicalize_name(self.distribution)
+            same = same and Version(version) == Version(self.version) and found[0].endswith(suffix)
+        except InvalidVersion:
+            same = False
+        if not same:
+            expected = f"{self.distribution}-{self.version}{suffix}"
+            raise malformed(self.file_name, f"expected the folder {expected} not {found[0]}")
+        return found[0]
+
+    def _check_metadata(self, wheel: Wheel) -> None:
+        headers = HeaderParser().parsestr(self.read_dist_info("METADATA"), headersonly=True)
+        name, version = headers.get("Name", ""), headers.get("Version", "")
+        try:
+            same = canonicalize_name(name) == wheel.name and Version(version) == Version(wheel.version)
+        except InvalidVersion:
+            same = False
+        if not same:
+            raise malformed(self.file_name, f"its METADATA is of {name} {version}")
+
+    def _check_record(self) -> dict[str, RecordEntry]:
+        """Return RECORD, verified: every file is listed with a hash that is true, and nothing else is listed.
+
+        Spec: PyPA "Binary distribution format", section "The .dist-info directory".
+        """
+        listed: dict[str, RecordEntry] = {}
+        for row in parse_record_file(self.read_dist_info("RECORD").splitlines()):
+            if row[0] in listed:
+                raise malformed(self.file_name, f"RECORD lists {row[0]!r} twice")
+            listed[row[0]] = RecordEntry.from_elements(*row)
+        unlisted = {f"{self.dist_info_dir}/{name}" for name in ("RECORD", "RECORD.jws", "RECORD.p7s")}
+        verified: dict[str, RecordEntry] = {}
+        for name, member in self._members.items():
+            if name in unlisted:
+                continue
+            entry = listed.get(name)
+            if entry is None:
+                raise malformed(self.file_name, f"RECORD does not list {name!r}")
+            data = member.content.read()
+            if entry.hash_ is None or entry.hash_.name not in _STRONG:
+                raise malformed(self.file_name, f"RECORD gives no strong hash of {name!r}")
+            if not entry.hash_.validate(data):
+                raise malformed(self.file_name, f"RECORD gives another hash of {name!r}")
+            if entry.size is not None and entry.size != len(data):
+                raise malformed(
+                    self.file_name, f"RECORD says that {name!r} has {entry.size:,} bytes, it has {len(data):,}"
+                )
+            verified[name] = RecordEntry(name, Hash("sha256", _hash(data)), len(data))
+        absent = sorted(listed.keys() - self._members.keys())
+        if absent:
+            raise malformed(self.file_name, f"RECORD lists {absent[0]!r}, which is not there")
+        return verified
+
+
+class _Late(io.BytesIO):
+    """A stream that knows which member it is; its bytes are read only if somebody asks."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self.member = member
+
+
 class _Entries(WheelDestination):
     """Collects what installer would write."""
 
-    def __init__(self, prefix: str, python_version: str, origin: str) -> None:
+    def __init__(self, prefix: str, python_version: str, origin: str, source: _Source) -> None:
         self.entries: list[Entry] = []
-        self._prefix, self._origin = prefix, origin
+        self._paths: set[str] = set()
+        self._origin, self._source = origin, source
+        self._python = f"/{prefix}/bin/python"
         site = f"{prefix}/lib/python{python_version}/site-packages"
-        name = origin.rsplit("-", 1)[0]
         self._schemes = {
             "purelib": site,
             "platlib": site,
             "scripts": f"{prefix}/bin",
             "data": prefix,
-            "headers": f"{prefix}/include/python{python_version}/{name}",
+            "headers": f"{prefix}/include/python{python_version}/{source.distribution}",
         }
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
-        script = Script(name, module, attr, section)
-        file_name, data = script.generate(f"/{self._prefix}/bin/python", "posix")
-        return self._add("scripts", file_name, data, executable=True)
+        if not re.fullmatch(r"[^/\0\n\r]+", name) or name in (".", ".."):
+            raise malformed(self._source.file_name, f"entry_points.txt names a script {name!r}")
+        # The body is installer's; its first line is not, because our prefix may be longer than a kernel reads.
+        _, data = Script(name, module, attr, section).generate("python", "posix")
+        return self._add("scripts", name, Content.of(self._shebang() + data.partition(b"\n")[2]), executable=True)
 
     def write_file(self, scheme: Any, path: Any, stream: BinaryIO, is_executable: bool) -> RecordEntry:
+        if not isinstance(stream, _Late):
+            return self._add(scheme, str(path), Content.of(stream.read()), executable=False)
+        member = stream.member
         if scheme == "scripts":
-            with fix_shebang(stream, f"/{self._prefix}/bin/python") as fixed:
-                return self._add(scheme, str(path), fixed.read(), executable=True)
-        return self._add(scheme, str(path), stream.read(), executable=is_executable)
+            data = member.content.read()
+            if data.startswith(b"#!python"):
+                data = self._shebang() + data.partition(b"\n")[2]
+            return self._add(scheme, str(path), Content.of(data), executable=True)
+        record = self._source.record(member.name)
+        return self._add(scheme, str(path), member.content, executable=is_executable, record=record)
 
     def finalize_installation(
         self, scheme: Any, record_file_path: str, records: Iterable[tuple[Any, RecordEntry]]
@@ -126,45 +266,40 @@ class _Entries(WheelDestination):
         for of_scheme, record in records:
             full = posixpath.join(self._schemes[of_scheme], record.path)
             rows.append((posixpath.relpath(full, base), *record.to_row()[1:]))
-        self._add(scheme, record_file_path, _csv(sorted(rows)), executable=False)
+        self._add(scheme, record_file_path, Content.of(_csv(sorted(rows))), executable=False)
 
-    def _add(self, scheme: str, path: str, data: bytes, *, executable: bool) -> RecordEntry:
+    def _shebang(self) -> bytes:
+        """Return the first line (or lines) of a script: of this environment's Python.
+
+        Linux reads 127 bytes of a ``#!`` line and splits it at spaces; beyond that the shell starts Python, in a line
+        that Python reads as a string.
+        """
+        if len(self._python) + 3 <= 127 and " " not in self._python:
+            return f"#!{self._python}\n".encode()
+        return f"#!/bin/sh\n'''exec' \"{self._python}\" \"$0\" \"$@\"\n' '''\n".encode()
+
+    def _add(
+        self, scheme: str, path: str, content: Content, *, executable: bool, record: RecordEntry | None = None
+    ) -> RecordEntry:
         check_path(path, self._origin)
-        full = posixpath.join(self._schemes[scheme], path)
-        self.entries.append(
-            Entry(
-                path=check_path(full, self._origin),
-                kind=Kind.FILE,
-                mode=0o755 if executable else 0o644,
-                content=Content.of(data),
-                origin=self._origin,
-            )
-        )
+        full = check_path(posixpath.join(self._schemes[scheme], path), self._origin)
+        mode = 0o755 if executable else 0o644
+        if full in self._paths:
+            raise malformed(self._source.file_name, f"two of its files become {full}")
+        self._paths.add(full)
+        self.entries.append(Entry(path=full, kind=Kind.FILE, mode=mode, content=content, origin=self._origin))
+        if record is not None:
+            return RecordEntry(path, record.hash_, record.size)
+        data = content.read()
         return RecordEntry(path, Hash("sha256", _hash(data)), len(data))
 
 
-def _check_members(archive: zipfile.ZipFile, name: str) -> None:
-    """Refuse what no wheel needs before anything is inflated."""
-    seen: set[str] = set()
-    for member in archive.infolist():
-        file_type = member.external_attr >> 28
-        problem = ""
-        if member.filename in seen:
-            problem = "is there twice"
-        elif file_type not in (0, 0o4, 0o10):
-            problem = "is neither file nor folder"
-        elif member.file_size > _BOMB_SIZE and member.file_size > _BOMB_RATIO * max(1, member.compress_size):
-            problem = f"grows from {member.compress_size:,} to {member.file_size:,} bytes"
-        elif member.flag_bits & 1:
-            problem = "is encrypted"
-        if problem:
-            raise HelioError(
-                Stage.LINK,
-                f"`{name}` is not a valid wheel",
-                detail=f"{member.filename!r} {problem}",
-                hint="do not use it; lock another version",
-            )
-        seen.add(member.filename)
+def _check_name(name: str, wheel: str) -> None:
+    """Refuse a member that leaves the place it is put in."""
+    try:
+        check_path(name, wheel)
+    except HelioError as error:
+        raise malformed(wheel, f"{name!r} may not be in a wheel") from error
 
 
 def _hash(data: bytes) -> str:
