@@ -46,7 +46,7 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
             for package in locks.conda.packages:
                 path = paths[package.sha256]
                 entries += conda_link.link(path, package, prefix=PREFIX, python_version=version, platform=subdir)
-            _write(half, merge(entries))
+            write_tree(half, merge(entries))
             for sha256 in debs:
                 subprocess.run(["dpkg-deb", "--extract", str(paths[sha256]), str(half)], check=True)
             half.chmod(0o755)
@@ -83,7 +83,8 @@ def _system(apt: AptLock) -> tuple[str, ...]:
     return tuple(deb.sha256 for deb in apt.packages if deb.name in _LIBRARIES)
 
 
-def _write(folder: Path, entries: tuple[Entry, ...]) -> None:
+def write_tree(folder: Path, entries: tuple[Entry, ...]) -> None:
+    """Write merged entries below a folder."""
     for entry in entries:
         path = folder / entry.path
         if entry.kind is Kind.DIR:
