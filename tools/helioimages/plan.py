@@ -19,7 +19,7 @@ from .digest import key_of
 from .errors import HelioError, Stage
 
 #: Raised when the same package would be linked into other bytes; part of every layer's key.
-LINKER_VERSION = 1
+LINKER_VERSION = 2
 
 #: What an engine with overlay2 can stack, less a reserve for those who extend the image.
 MAX_LAYERS = 120

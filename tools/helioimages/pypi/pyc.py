@@ -15,21 +15,37 @@ from dataclasses import dataclass, field
 from ..entries import Content, Entry, Kind
 from ..errors import HelioError, Stage
 
-#: Runs inside the locked interpreter. Marshal writes an object that is shared once and refers to it later, and whether
-#: it counts as shared depends on what else the process holds; a second round trip through fresh objects settles that.
+#: Runs inside the locked interpreter. Each file is compiled in a fork of its own: marshal writes a string as interned if
+#: an equal one is interned in the process, so a process that has compiled other files before writes other bytes. A fork
+#: also takes the crash of a source that is nested too deeply. What does not compile has no .pyc.
 _WORKER = r"""
-import importlib._bootstrap_external as external, marshal, struct, sys, _imp
-sys.dont_write_bytecode = True
+import _imp, gc, importlib._bootstrap_external as external, os, struct, sys
+gc.disable()
 read, write = sys.stdin.buffer.read, sys.stdout.buffer.write
 while header := read(8):
     path_size, data_size = struct.unpack("<II", header)
-    path, data = read(path_size).decode("utf-8", "surrogateescape"), read(data_size)
-    try:
-        code = compile(data, path, "exec", dont_inherit=True, optimize=0)
-        code = marshal.loads(marshal.dumps(code))
-        hashed = _imp.source_hash(external._RAW_MAGIC_NUMBER, data)
-        made = bytes(external._code_to_hash_pyc(code, hashed, False))
-    except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
+    path, data = read(path_size), read(data_size)
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            code = compile(data, path.decode("utf-8", "surrogateescape"), "exec", dont_inherit=True, optimize=0)
+            hashed = _imp.source_hash(external._RAW_MAGIC_NUMBER, data)
+            with open(send, "wb") as pipe:
+                pipe.write(external._code_to_hash_pyc(code, hashed, False))
+        except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError):
+            os._exit(1)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(2)
+        os._exit(0)
+    os.close(send)
+    with open(receive, "rb") as pipe:
+        made = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 2:
+        sys.exit(2)
+    if status:
         made = b""
     write(struct.pack("<I", len(made)) + made)
 """
