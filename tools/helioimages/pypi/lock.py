@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from packaging.pylock import Pylock, PylockValidationError
+from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from ..digest import is_hex
@@ -105,10 +105,10 @@ def parse(text: str, where: str) -> PyPILock:
         # The reference parser first: what it refuses, no other installer reads.
         Pylock.from_dict(document)
     except PylockValidationError as error:
-        raise _fault(where, error.context or "", error.message) from error
+        context = "lock-version" if isinstance(error, PylockUnsupportedVersionError) else error.context or ""
+        raise _fault(where, context, error.message) from error
     top = _Reader(document, where, "")
-    if top.take("lock-version", str) != "1.0":
-        raise _fault(where, "lock-version", "expected '1.0'")
+    top.take("lock-version", str)
     top.take("created-by", str)
     top.take("requires-python", str)
     ours = _Reader(_Reader(top.take("tool", dict), where, "tool").take("helioimages", dict), where, "tool.helioimages")
@@ -158,6 +158,7 @@ def dump(lock: PyPILock) -> str:
         'lock-version = "1.0"',
         'created-by = "helioimages"',
         f"requires-python = {_text(f'=={lock.python}.*')}",
+        *(() if lock.wheels or lock.sdists else ("packages = []",)),
         "",
         "[tool.helioimages]",
         f"python = {_text(lock.python)}",

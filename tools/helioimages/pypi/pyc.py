@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from ..entries import Content, Entry, Kind
 from ..errors import HelioError, Stage
 
-#: Runs inside the locked interpreter. Each file is compiled in a fork of its own: marshal writes a string as interned if
-#: an equal one is interned in the process, so a process that has compiled other files before writes other bytes. A fork
+#: Runs inside the locked interpreter. Each file is compiled in a fork of its own: marshal writes a string as interned
+#: if an equal one is interned in the process, so a process that compiled other files before writes other bytes. A fork
 #: also takes the crash of a source that is nested too deeply. What does not compile has no .pyc.
 _WORKER = r"""
 import _imp, gc, importlib._bootstrap_external as external, os, struct, sys

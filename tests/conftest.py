@@ -1,0 +1,38 @@
+"""Fixtures that the tests of several rooms share. What they are made of is in support/."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+from pypi_support import IndexServer, environment_of, serving, wheel_bytes, wheel_of
+
+
+@pytest.fixture
+def make_wheel(tmp_path: Path):
+    """Write a wheel under a name like the store's and return (path, record)."""
+
+    def write(files: Mapping[str, bytes], *, name: str = "demo", version: str = "1.0", **options):
+        data = wheel_bytes(files, name=name, version=version, **options)
+        path = tmp_path / hashlib.sha256(data).hexdigest()
+        path.write_bytes(data)
+        return path, wheel_of(data, name=name, version=version)
+
+    return write
+
+
+@pytest.fixture
+def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IndexServer]:
+    """Run a package index on loopback that uv is configured for."""
+    with serving() as index:
+        for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_INDEX_URL"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment_of(index, str(tmp_path / "uv-cache")).items():
+            monkeypatch.setenv(name, value)
+        yield index

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+from packaging.utils import parse_wheel_filename
+
+from helioimages.errors import HelioError
+from helioimages.pypi.choose import best, platform_tags, supported_tags
+
+AMD = supported_tags("3.13.5", "linux/amd64", (2, 41))
+ARM = supported_tags("3.13", "linux/arm64", (2, 41))
+
+
+@pytest.mark.parametrize(
+    ("names", "amd", "arm"),
+    [
+        (["d-1-py3-none-any.whl"], 0, 0),
+        (["d-1-cp312-cp312-manylinux_2_28_x86_64.whl", "d-1.tar.gz"], None, None),
+        (["d-1-py3-none-any.whl", "d-1-cp313-cp313-manylinux_2_28_x86_64.whl"], 1, 0),
+        (["d-1-cp313-cp313-manylinux2014_x86_64.whl", "d-1-cp313-cp313-manylinux_2_34_x86_64.whl"], 1, None),
+        (["d-1-cp313-cp313-manylinux_2_42_x86_64.whl"], None, None),
+        (["d-1-cp38-abi3-manylinux1_x86_64.whl", "d-1-cp313-abi3-manylinux1_x86_64.whl"], 1, None),
+        (["d-1-cp313-cp313-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"], None, 0),
+        (["d-1-cp313-cp313-musllinux_1_2_x86_64.whl", "d-1-cp313-cp313-win_amd64.whl"], None, None),
+        (["d-1-2-py3-none-any.whl", "d-1-10-py3-none-any.whl", "d-1-py3-none-any.whl"], 1, 1),
+        (["d-1-cp313-cp313t-manylinux_2_28_x86_64.whl"], None, None),
+        (["not a wheel", "d-1-linux.whl"], None, None),
+    ],
+)
+def test_the_wheel_that_an_installer_takes(names, amd, arm):
+    assert best(names, AMD) == (None if amd is None else names[amd])
+    assert best(names, ARM) == (None if arm is None else names[arm])
+    assert best(reversed(names), AMD) == best(names, AMD)
+
+
+def test_tags_are_ranked_as_packaging_ranks_them():
+    _, _, _, tags = parse_wheel_filename("d-1-cp313-cp313-manylinux_2_41_x86_64.whl")
+    assert [AMD[tag] for tag in tags] == [0]
+
+
+def test_old_names_are_where_their_glibc_is():
+    found = list(platform_tags("linux/amd64", (2, 18)))
+    assert found[:4] == ["manylinux_2_18_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"] + [
+        "manylinux_2_16_x86_64"
+    ]
+    assert found[-3:] == ["manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+
+
+def test_an_unknown_platform():
+    with pytest.raises(HelioError) as caught:
+        supported_tags("3.13", "linux/riscv64", (2, 41))
+    assert str(caught.value) == (
+        "no wheel tags are known for `linux/riscv64`\n  expected one of linux/amd64, linux/arm64"
+    )

@@ -1,0 +1,117 @@
+"""Compiling, by the Python that runs the tests: what is tested holds for any."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import random
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from helioimages.entries import directory, file
+from helioimages.errors import HelioError
+from helioimages.pypi.pyc import Interpreter, cached_path, compile_entries, pack, unpack
+
+SITE = "srv/conda/envs/notebook/lib/python3.13/site-packages"
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Interpreter:
+    env = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "PATH": os.defpath}
+    return Interpreter(argv=(sys.executable,), env=env, cache_tag=sys.implementation.cache_tag)
+
+
+def sources(count: int = 30):
+    # The names and strings of one are in the others too: what a process compiled before must not matter.
+    text = (
+        "def outer():\n    class foo:\n        a = 'outer.<locals>.foo'\n        b = {'x y', 'z', 1000}\n"
+        "    return foo, 'name %d', (1.5, b'q', 'x y'), 'outer.<locals>.foo'\n"
+    )
+    return [file(f"{SITE}/demo/m{n}.py", (text % (n % 5)).encode(), origin="demo-1") for n in range(count)]
+
+
+def test_equal_bytes_in_any_order_and_company(interpreter):
+    entries = sources()
+    expected = {entry.path: entry.content.read() for entry in compile_entries(entries, interpreter)}
+    assert len(expected) == len(entries)
+    for seed in range(3):
+        random.Random(seed).shuffle(entries)
+        found = {entry.path: entry.content.read() for entry in compile_entries(entries, interpreter)}
+        assert found == expected
+    alone = {e.path: e.content.read() for entry in entries[:5] for e in compile_entries([entry], interpreter)}
+    assert alone.items() <= expected.items()
+
+
+def test_the_file_is_an_unchecked_hash_one_with_the_final_path(interpreter):
+    source = b"value = 42\n"
+    (made,) = compile_entries([file(f"{SITE}/demo/a.py", source, origin="demo-1")], interpreter)
+    data = made.content.read()
+    assert made.path == f"{SITE}/demo/__pycache__/a.{interpreter.cache_tag}.pyc"
+    assert (made.mode, made.uid, made.gid, made.origin) == (0o644, 0, 0, "demo-1")
+    assert data[:4] == importlib.util.MAGIC_NUMBER
+    assert struct.unpack("<I", data[4:8]) == (0b01,)
+    assert data[8:16] == importlib.util.source_hash(source)
+    code = marshal.loads(data[16:])
+    assert code.co_filename == f"/{SITE}/demo/a.py"
+    space: dict = {}
+    exec(code, space)
+    assert space["value"] == 42
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"print 'python 2'\n",
+        b"\x00",
+        b"# coding: no-such\n",
+        b"x = '\xff'\n",
+        b"(" * 5000 + b")" * 5000,
+        b"-" * 200_000 + b"1",
+    ],
+)
+def test_what_does_not_compile_has_no_pyc_and_harms_nobody(interpreter, source):
+    good = file(f"{SITE}/demo/good.py", b"1", origin="demo-1")
+    bad = file(f"{SITE}/demo/bad.py", source, origin="demo-1")
+    made = compile_entries([bad, good], interpreter)
+    assert [entry.path for entry in made] == [cached_path(good.path, interpreter.cache_tag)]
+
+
+def test_only_modules_are_compiled(interpreter):
+    entries = [
+        directory(f"{SITE}/x.py"),
+        file("srv/conda/envs/notebook/bin/tool.py", b"1"),
+        file(f"{SITE}/data.txt", b"1"),
+    ]
+    assert compile_entries(entries, interpreter) == ()
+
+
+def test_compiled_files_import_and_are_used(interpreter, tmp_path):
+    entries = [file(f"{SITE}/mod.py", b"print('source')\n", origin="m")]
+    source = tmp_path / "mod.py"
+    (made,) = compile_entries(entries, interpreter)
+    source.write_bytes(b"print('another source')\n")
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / made.path.rpartition("/")[2]).write_bytes(made.content.read())
+    # Unchecked: the source beside it is not looked at, whatever its time.
+    result = subprocess.run([sys.executable, "-c", "import mod"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == "source\n"
+
+
+def test_pack_and_unpack(interpreter):
+    made = compile_entries(sources(3), interpreter)
+    again = unpack(pack(made), "demo-1")
+    assert [(e.path, e.origin, e.mode, e.content.read()) for e in again] == [
+        (e.path, e.origin, e.mode, e.content.read()) for e in made
+    ]
+    assert unpack(pack(()), "x") == ()
+
+
+def test_an_interpreter_that_does_not_run(interpreter, tmp_path):
+    broken = Interpreter(argv=("/bin/false",), env={}, cache_tag="x")
+    with pytest.raises(HelioError) as caught:
+        compile_entries(sources(1), broken)
+    assert caught.value.message == "cannot compile the sources of `demo-1`"

@@ -1,0 +1,148 @@
+"""uv itself, on an index on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+
+import pytest
+from pypi_support import IndexServer, sdist_bytes, wheel_bytes
+
+from helioimages.errors import HelioError, Stage
+from helioimages.pypi.index import Index
+from helioimages.pypi.resolve import Request, index_url, python_platform, resolve
+
+
+def add(index: IndexServer, name: str, version: str, *requires: str, tag="py3-none-any", at="2026-01-01") -> None:
+    data = wheel_bytes({}, name=name, version=version, requires=requires)
+    index.add(f"{name}-{version}-{tag}.whl", data, f"{at}T00:00:00Z")
+
+
+@pytest.fixture
+def ask(package_index, tmp_path):
+    index = Index(package_index.url, tmp_path / "index")
+
+    def resolved(*requirements: str, **options):
+        options = {"python": "3.13.5", "platform": "linux/amd64", "glibc": (2, 41), "content_hash": "0" * 64} | options
+        return resolve(
+            Request(where="environments/x/environment.yml", requirements=requirements, **options), index.sizes
+        )
+
+    return resolved
+
+
+def versions(lock):
+    return {item.name: item.version for item in (*lock.wheels, *lock.sdists)}
+
+
+def test_the_newest_that_fit_with_the_file_of_the_platform(package_index, ask):
+    add(package_index, "app", "1.0", "lib<2", 'win; sys_platform == "win32"', at="2026-02-01")
+    add(package_index, "lib", "2.0")
+    add(package_index, "lib", "1.5", tag="cp313-cp313-manylinux_2_28_x86_64")
+    add(package_index, "lib", "1.5", tag="cp313-cp313-manylinux_2_17_x86_64")
+    add(package_index, "lib", "1.5", tag="cp313-cp313-manylinux_2_28_aarch64")
+    found = ask("app")
+    assert versions(found) == {"app": "1.0", "lib": "1.5"}
+    assert found.wheels[1].file_name == "lib-1.5-cp313-cp313-manylinux_2_28_x86_64.whl"
+    assert found.wheels[1].size == len(package_index.files[found.wheels[1].file_name])
+    assert found.timestamp == int(datetime(2026, 2, 1, tzinfo=UTC).timestamp())
+    assert ask("app", platform="linux/arm64").wheels[1].file_name == "lib-1.5-cp313-cp313-manylinux_2_28_aarch64.whl"
+
+
+def test_what_is_there_is_kept_unless_it_is_asked_to_go(package_index, ask):
+    add(package_index, "app", "1.0", "lib")
+    add(package_index, "lib", "1.0")
+    first = ask("app")
+    add(package_index, "lib", "2.0")
+    add(package_index, "lib", "1.0", tag="cp313-cp313-manylinux_2_28_x86_64")
+    assert ask("app", current=first) == first
+    assert versions(ask("app", current=first, upgrade=("lib",))) == {"app": "1.0", "lib": "2.0"}
+    assert versions(ask("app", current=first, upgrade=("all",))) == {"app": "1.0", "lib": "2.0"}
+    assert versions(ask("app", current=first, constraints=("lib>1",))) == {"app": "1.0", "lib": "2.0"}
+
+
+def test_the_past_can_be_asked(package_index, ask):
+    add(package_index, "lib", "1.0", at="2025-01-01")
+    add(package_index, "lib", "2.0", at="2026-01-01")
+    assert versions(ask("lib", exclude_newer=datetime(2025, 6, 1, tzinfo=UTC))) == {"lib": "1.0"}
+
+
+def test_source_only_packages(package_index, ask):
+    package_index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0", ("lib",)))
+    add(package_index, "lib", "1.0")
+    found = ask("old")
+    assert [wheel.name for wheel in found.wheels] == ["lib"]
+    assert [(sdist.name, sdist.file_name) for sdist in found.unbuilt] == [("old", "old-1.0.tar.gz")]
+    built = dataclasses.replace(
+        found.wheels[0], name="old", file_name="old-1.0-py3-none-any.whl", sha256="12" * 32, built=True
+    )
+    with_wheel = dataclasses.replace(found, wheels=(found.wheels[0], built))
+    assert ask("old", current=with_wheel) == with_wheel
+    assert ask("old", current=with_wheel, upgrade=("old",)) == found
+
+
+def test_what_conda_brings_is_not_chosen(package_index, ask):
+    add(package_index, "app", "1.0", "lib")
+    add(package_index, "lib", "1.0")
+    add(package_index, "lib", "2.0")
+    assert versions(ask("app", provided={"lib": "1.0"})) == {"app": "1.0"}
+    with pytest.raises(HelioError) as caught:
+        ask("app", "lib>1", provided={"lib": "1.0"})
+    assert caught.value.message == "no set of PyPI packages answers the `pip` list"
+    assert "lib==1.0" in caught.value.detail and "lib>1" in caught.value.detail
+
+
+def test_a_child_has_its_parents_versions_and_files(package_index, ask):
+    add(package_index, "lib", "1.0")
+    parent = ask("lib")
+    add(package_index, "lib", "2.0")
+    add(package_index, "app", "1.0", "lib")
+    child = ask("lib", "app", inherited=parent)
+    assert versions(child) == {"app": "1.0", "lib": "1.0"}
+    assert parent.wheels[0] in child.wheels
+
+
+def test_a_conflict_names_both_sides(package_index, ask):
+    add(package_index, "lib", "1.0")
+    parent = ask("lib")
+    add(package_index, "lib", "2.0")
+    add(package_index, "app", "1.0", "lib>=2")
+    with pytest.raises(HelioError) as caught:
+        ask("lib", "app", inherited=parent)
+    assert caught.value.stage is Stage.LOCK
+    assert caught.value.message == "the environment contradicts its parent"
+    assert caught.value.where == "environments/x/environment.yml"
+    assert caught.value.detail.splitlines()[0] == (
+        "`lib`: the parent has 1.0, without it this environment would have 2.0"
+    )
+    assert caught.value.hint == (
+        "a child has its parent's versions: add a constraint to the parent, or leave the package out of the child"
+    )
+    with pytest.raises(HelioError) as caught:
+        ask("lib", "app", "absent", inherited=parent)
+    assert caught.value.message == (
+        "no set of PyPI packages answers the `pip` list, whatever the parent environment has"
+    )
+
+
+def test_a_package_for_other_platforms_only(package_index, ask):
+    add(package_index, "lib", "1.0", tag="cp313-cp313-win_amd64")
+    with pytest.raises(HelioError) as caught:
+        ask("lib")
+    assert caught.value.message == "no set of PyPI packages answers the `pip` list"
+    assert "lib" in caught.value.detail
+
+
+def test_the_index_is_the_one_that_uv_uses(package_index, monkeypatch):
+    assert index_url() == package_index.url
+    monkeypatch.delenv("UV_DEFAULT_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/pip/simple")
+    assert index_url() == "http://127.0.0.1:9/pip/simple"
+
+
+def test_uvs_platform_is_the_newest_that_the_c_library_allows():
+    assert python_platform("linux/amd64", (2, 34)) == "x86_64-manylinux_2_34"
+    assert python_platform("linux/arm64", (2, 30)) == "aarch64-manylinux_2_28"
+    with pytest.raises(HelioError) as caught:
+        python_platform("linux/amd64", (2, 5))
+    assert caught.value.message == "uv knows no manylinux platform for linux/amd64 with glibc 2.5"

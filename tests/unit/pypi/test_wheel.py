@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helioimages.entries import Kind, file, merge
+from helioimages.errors import HelioError, Stage
+from helioimages.pypi.wheel import link, with_compiled
+
+PREFIX = "srv/conda/envs/notebook"
+SITE = f"{PREFIX}/lib/python3.13/site-packages"
+
+
+def by_path(entries):
+    return {entry.path: entry for entry in entries}
+
+
+def rows_of(entries):
+    record = next(entry for entry in entries if entry.path.endswith(".dist-info/RECORD"))
+    return {row[0]: row[1:] for row in csv.reader(io.StringIO(record.content.read().decode()))}
+
+
+def test_every_scheme_has_its_place(make_wheel):
+    path, wheel = make_wheel(
+        {
+            "demo/__init__.py": b"x = 1\n",
+            "demo-1.0.data/purelib/pure.py": b"",
+            "demo-1.0.data/platlib/plat.so": b"\x7fELF",
+            "demo-1.0.data/scripts/tool": b"#!python\nprint()\n",
+            "demo-1.0.data/scripts/shell": b"#!/bin/sh\n",
+            "demo-1.0.data/data/share/demo/a.txt": b"a",
+            "demo-1.0.data/headers/demo.h": b"int x;",
+        },
+        entry_points="[console_scripts]\ndemo = demo.cli:main\n[other]\nx = demo:y\n",
+    )
+    found = by_path(link(path, wheel))
+    assert sorted(found) == sorted(
+        [
+            f"{PREFIX}/bin/demo",
+            f"{PREFIX}/bin/shell",
+            f"{PREFIX}/bin/tool",
+            f"{PREFIX}/include/python3.13/demo/demo.h",
+            f"{PREFIX}/share/demo/a.txt",
+            f"{SITE}/demo/__init__.py",
+            f"{SITE}/pure.py",
+            f"{SITE}/plat.so",
+            *(
+                f"{SITE}/demo-1.0.dist-info/{name}"
+                for name in ("INSTALLER", "METADATA", "RECORD", "WHEEL", "entry_points.txt")
+            ),
+        ]
+    )
+    assert found[f"{PREFIX}/bin/tool"].content.read() == b"#!/srv/conda/envs/notebook/bin/python\nprint()\n"
+    assert found[f"{PREFIX}/bin/shell"].content.read() == b"#!/bin/sh\n"
+    script = found[f"{PREFIX}/bin/demo"].content.read().decode()
+    assert script.startswith("#!/srv/conda/envs/notebook/bin/python\n")
+    assert "from demo.cli import main" in script
+    assert found[f"{SITE}/demo-1.0.dist-info/INSTALLER"].content.read() == b"helioimages\n"
+    assert {entry.mode for path, entry in found.items() if "/bin/" in path} == {0o755}
+    assert {entry.mode for path, entry in found.items() if "/bin/" not in path} == {0o644}
+    assert {(entry.uid, entry.gid, entry.kind, entry.origin) for entry in found.values()} == {
+        (0, 0, Kind.FILE, "demo-1.0")
+    }
+
+
+def test_executable_files_stay_so(make_wheel):
+    path, wheel = make_wheel({"demo/run.sh": b"#!/bin/sh\n", "demo/a.py": b""}, executable=("demo/run.sh",))
+    found = by_path(link(path, wheel))
+    assert found[f"{SITE}/demo/run.sh"].mode == 0o755
+    assert found[f"{SITE}/demo/a.py"].mode == 0o644
+
+
+def test_record_is_written_anew_and_lists_every_file(make_wheel):
+    path, wheel = make_wheel(
+        {"demo/__init__.py": b"1", "demo-1.0.data/scripts/t": b"#!python\n", "demo-1.0.data/data/etc/c": b"c"}
+    )
+    entries = link(path, wheel)
+    rows = rows_of(entries)
+    assert set(rows) == {
+        "../../../bin/t",
+        "../../../etc/c",
+        "demo-1.0.dist-info/INSTALLER",
+        "demo-1.0.dist-info/METADATA",
+        "demo-1.0.dist-info/RECORD",
+        "demo-1.0.dist-info/WHEEL",
+        "demo/__init__.py",
+    }
+    assert rows["demo-1.0.dist-info/RECORD"] == ["", ""]
+    assert rows["demo/__init__.py"] == ["sha256=a4ayc_80_OGda4BO_1o_V0etpOqiLx1JwB5S3beHW0s", "1"]
+
+
+def test_compiled_files_are_listed_without_hash_and_in_any_order_alike(make_wheel):
+    path, wheel = make_wheel({"demo/__init__.py": b"1"})
+    entries = link(path, wheel)
+    compiled = [file(f"{SITE}/demo/__pycache__/{name}.cpython-313.pyc", b"c") for name in ("b", "a")]
+    one, other = with_compiled(entries, compiled), with_compiled(entries, reversed(compiled))
+    assert rows_of(one)["demo/__pycache__/a.cpython-313.pyc"] == ["", ""]
+    assert [e.content.read() for e in merge(one)[-9:] if e.content] == [
+        e.content.read() for e in merge(other)[-9:] if e.content
+    ]
+    assert with_compiled(entries, []) == entries
+
+
+def test_a_long_prefix_goes_through_the_shell(make_wheel):
+    prefix = "/" + "/".join(["srv"] + ["x" * 40] * 3)
+    path, wheel = make_wheel({}, entry_points="[console_scripts]\ndemo = demo:main\n")
+    script = by_path(link(path, wheel, prefix=prefix))[f"{prefix[1:]}/bin/demo"].content.read().decode()
+    assert script.splitlines()[:3] == [
+        "#!/bin/sh",
+        f'\'\'\'exec\' "{prefix}/bin/python" "$0" "$@"',
+        "' '''",
+    ]
+    compile(script, "demo", "exec")
+
+
+def test_what_an_installer_writes_is_not_taken_from_the_wheel(make_wheel):
+    info = "demo-1.0.dist-info"
+    path, wheel = make_wheel(
+        {
+            f"{info}/INSTALLER": b"evil\n",
+            f"{info}/REQUESTED": b"",
+            f"{info}/direct_url.json": b"{}",
+            "demo/__pycache__/a.cpython-313.pyc": b"someone else's",
+        }
+    )
+    found = by_path(link(path, wheel))
+    assert found[f"{SITE}/{info}/INSTALLER"].content.read() == b"helioimages\n"
+    assert not {f"{SITE}/{info}/REQUESTED", f"{SITE}/{info}/direct_url.json"} & found.keys()
+    assert not any("__pycache__" in path for path in found)
+    assert f"{SITE}/{info}/REQUESTED" in by_path(link(path, wheel, requested=True))
+
+
+def test_contents_are_read_late(make_wheel):
+    path, wheel = make_wheel({"demo/a.py": b"a", "demo-1.0.data/scripts/t": b"#!python\n"})
+    entries = by_path(link(path, wheel))
+    path.write_bytes(b"")
+    with pytest.raises(Exception, match="unpack requires"):
+        entries[f"{SITE}/demo/a.py"].content.read()
+    assert entries[f"{PREFIX}/bin/t"].content.read() == b"#!/srv/conda/envs/notebook/bin/python\n"
+
+
+names = st.text("abc_", min_size=1, max_size=3)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join), st.binary(max_size=50), max_size=6))
+def test_what_goes_in_comes_out(make_wheel, files):
+    files = {f"demo/{path}.x": data for path, data in files.items()}
+    path, wheel = make_wheel(files)
+    found = {entry.path: entry.content.read() for entry in link(path, wheel)}
+    assert {f"{SITE}/{name}": data for name, data in files.items()}.items() <= found.items()
+
+
+def test_the_lock_names_another_wheel(make_wheel):
+    path, wheel = make_wheel({})
+    other = type(wheel)(name="demo", version="2.0", file_name=wheel.file_name, sha256=wheel.sha256, size=wheel.size)
+    with pytest.raises(HelioError) as caught:
+        link(path, other)
+    assert caught.value.stage is Stage.LINK
+    assert str(caught.value) == (
+        "`demo-1.0-py3-none-any.whl` is not a valid wheel\n"
+        "  the lock calls it demo 2.0\n"
+        "\n"
+        "hint: do not use it; lock another version"
+    )
