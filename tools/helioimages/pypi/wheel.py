@@ -12,6 +12,7 @@ Spec: PyPA "Binary distribution format" and "Recording installed projects".
 from __future__ import annotations
 
 import base64
+import configparser
 import csv
 import hashlib
 import io
@@ -75,6 +76,8 @@ def link(
         install(source, destination, additional_metadata=metadata)
     except HelioError:
         raise
+    except configparser.Error as error:
+        raise malformed(wheel.file_name, f"entry_points.txt cannot be read: {error.message.splitlines()[0]}") from error
     # installer asserts what a malformed entry_points.txt makes false.
     except (InstallerError, InvalidRecordEntry, ValueError, KeyError, AssertionError, csv.Error) as error:
         detail = "\n".join(str(error).splitlines()[:8]) or "entry_points.txt cannot be understood"

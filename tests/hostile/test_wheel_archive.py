@@ -1,0 +1,127 @@
+"""Wheels that lie about their archive: each is refused, with its name, before anything of it is linked."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+
+import pytest
+from pypi_support import record_row, wheel_bytes, wheel_of
+
+from helioimages.errors import HelioError, Stage
+from helioimages.pypi import archive as archive_module
+from helioimages.pypi.wheel import link
+
+
+def refused(path, wheel) -> str:
+    """Return what the error says besides the name and the hint that all have."""
+    with pytest.raises(HelioError) as caught:
+        link(path, wheel)
+    assert caught.value.stage is Stage.LINK
+    assert caught.value.message == "`demo-1.0-py3-none-any.whl` is not a valid wheel"
+    assert caught.value.hint == "do not use it; lock another version"
+    return caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.py", "demo/../../evil.py", "/etc/cron.d/evil", "demo//a.py", "./a.py", "demo/.", "demo/.wh.gone"],
+)
+def test_a_path_that_leaves_its_place(make_wheel, name):
+    assert refused(*make_wheel({name: b"x"})) == f"{name!r} may not be in a wheel"
+
+
+@pytest.mark.parametrize("name", ["demo\\..\\evil.py", "C:\\evil.py"])
+def test_a_path_of_another_system(make_wheel, name):
+    assert refused(*make_wheel({name: b"x"})) == f"{name!r} has a character that no path may have"
+
+
+def test_a_path_with_nul(tmp_path):
+    data = wheel_bytes({"demo/a.pyXtxt": b"x"}).replace(b"demo/a.pyXtxt", b"demo/a.py\0txt")
+    path = tmp_path / "w"
+    path.write_bytes(data)
+    assert refused(path, wheel_of(data)) == "'demo/a.py\\x00txt' has a character that no path may have"
+
+
+def test_a_member_twice(make_wheel):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        made = make_wheel({"demo/a.py": b"good"}, extra=((zipfile.ZipInfo("demo/a.py"), b"evil"),))
+    assert refused(*made) == "'demo/a.py' is there twice"
+
+
+@pytest.mark.parametrize(("mode", "what"), [(0o120777, "link"), (0o020644, "device"), (0o010644, "fifo")])
+def test_a_member_that_is_no_file(make_wheel, mode, what):
+    member = zipfile.ZipInfo("demo/odd")
+    member.external_attr = mode << 16
+    assert refused(*make_wheel({}, extra=((member, b"/etc/passwd"),))) == "'demo/odd' is neither file nor folder"
+
+
+def test_a_bomb(make_wheel):
+    assert refused(*make_wheel({"demo/zeros": bytes(70 << 20)})).startswith("'demo/zeros' grows from ")
+
+
+def test_a_wheel_larger_than_any(make_wheel, monkeypatch):
+    monkeypatch.setattr(archive_module, "MAX_UNPACKED", 100)
+    assert refused(*make_wheel({"demo/a": b"x" * 101})) == "'demo/a' brings the wheel over 100 bytes"
+
+
+def test_more_members_than_any(make_wheel, monkeypatch):
+    monkeypatch.setattr(archive_module, "MAX_MEMBERS", 2)
+    assert refused(*make_wheel({})) == "it has 3 members"
+
+
+def test_a_member_larger_than_the_directory_says(tmp_path):
+    data = bytearray(wheel_bytes({"demo/a": b"x" * 1000}))
+    # The size in the central directory's first entry, after its signature and 20 bytes.
+    at = data.index(b"PK\1\2")
+    data[at + 24 : at + 28] = struct.pack("<I", 10)
+    path = tmp_path / "w"
+    path.write_bytes(data)
+    assert refused(path, wheel_of(bytes(data))) == "'demo/a' is not what the directory says"
+
+
+def test_a_member_with_other_bytes(tmp_path):
+    data = wheel_bytes({})
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w") as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+    stored = bytearray(stream.getvalue())
+    at = stored.index(b"Metadata-Version")
+    stored[at] ^= 1
+    path = tmp_path / "w"
+    path.write_bytes(stored)
+    assert refused(path, wheel_of(bytes(stored))) == "'demo-1.0.dist-info/METADATA' is not what the directory says"
+
+
+def test_encrypted_and_oddly_compressed_members(tmp_path):
+    data = bytearray(wheel_bytes({"demo/a": b"x"}))
+    at = data.index(b"PK\1\2")
+    for offset, value, said in ((8, 1, "is encrypted"), (10, 99, "is compressed by method 99")):
+        changed = bytearray(data)
+        changed[at + offset] = value
+        path = tmp_path / "w"
+        path.write_bytes(changed)
+        assert refused(path, wheel_of(bytes(changed))) == f"'demo/a' {said}"
+
+
+@pytest.mark.parametrize("data", [b"", b"not a zip", b"PK\5\6" + bytes(18)])
+def test_not_a_wheel_at_all(tmp_path, data):
+    path = tmp_path / "w"
+    path.write_bytes(data)
+    expected = "it has no .dist-info folder" if data.startswith(b"PK") else "File is not a zip file"
+    assert refused(path, wheel_of(data)) == expected
+
+
+def test_a_truncated_wheel(tmp_path):
+    data = wheel_bytes({"demo/a": b"x" * 5000})
+    path = tmp_path / "w"
+    path.write_bytes(data[: len(data) // 2])
+    assert refused(path, wheel_of(data)) == "File is not a zip file"
+
+
+def test_a_listed_path_is_checked_as_well(make_wheel):
+    row = record_row("../../../../etc/evil", b"x")
+    made = make_wheel({}, record=lambda text: text + row)
+    assert refused(*made) == "RECORD lists '../../../../etc/evil', which is not there"
