@@ -1,0 +1,191 @@
+"""What an image must look like inside, asked of the real base image in a real engine; and the Dockerfile's proof."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from helioimages import host
+from helioimages.pipeline import Workspace
+from helioimages.store import Store, default_root
+
+pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def workspace() -> Workspace:
+    host.ensure()
+    return Workspace(ROOT, Store(default_root()), jobs=os.cpu_count() or 2)
+
+
+@pytest.fixture(scope="module")
+def built(workspace):
+    return workspace.build(("base",))["base"]
+
+
+@pytest.fixture(scope="module")
+def image(workspace, built) -> str:
+    with workspace.registry(None) as client:
+        reference = workspace.push(client, built, "").reference
+    workspace.engine.pull(reference)
+    return reference
+
+
+def shell(workspace, image, script, **options) -> str:
+    result = workspace.engine.run(image, ["bash", "-c", script], **options)
+    assert result.exit_code == 0, result.log
+    return result.log
+
+
+def test_user_prefix_and_home(workspace, image):
+    log = shell(workspace, image, "id; pwd; python -c 'import sys; print(sys.prefix)'; echo $HOME")
+    assert log.splitlines() == [
+        "uid=1000(jovyan) gid=1000(jovyan) groups=1000(jovyan),100(users)",
+        "/home/jovyan",
+        "/srv/conda/envs/notebook",
+        "/home/jovyan",
+    ]
+
+
+def test_config(workspace, built):
+    config = json.loads(built.image.config_bytes)["config"]
+    assert config["User"] == "1000"
+    assert config["Entrypoint"] == ["/srv/start"]
+    assert config["WorkingDir"] == "/home/jovyan"
+    assert "8888/tcp" in config["ExposedPorts"]
+    for label in ("title", "description", "revision", "version", "created", "licenses", "base.name"):
+        assert config["Labels"][f"org.opencontainers.image.{label}"]
+
+
+def test_tools_are_on_path(workspace, image):
+    tools = (
+        "bash git git-lfs ssh curl less nano vim make gcc tar zip unzip xz ps rsync jupyter jupyterhub-singleuser pip"
+    )
+    shell(workspace, image, f"for tool in {tools}; do command -v $tool >/dev/null || {{ echo $tool; exit 1; }}; done")
+
+
+def test_pip_sees_the_truth(workspace, image, built):
+    assert "No broken requirements found." in shell(workspace, image, "pip check")
+    listed = json.loads(shell(workspace, image, "pip list --format json --disable-pip-version-check"))
+    assert {row["name"].lower().replace("_", "-").replace(".", "-") for row in listed} >= {
+        wheel.name for wheel in built.locks.pypi.wheels
+    }
+
+
+def test_a_login_shell_has_the_environment(workspace, image):
+    log = shell(workspace, image, "env -i HOME=/home/jovyan bash -lc 'command -v python; echo $CONDA_DEFAULT_ENV'")
+    assert log.split() == ["/srv/conda/envs/notebook/bin/python", "notebook"]
+
+
+def test_dask_configuration(workspace, image):
+    script = """python -c "import dask
+assert '/srv/conda/etc' in dask.config.paths
+print(dask.config.get('labextension.factory.class'))" """
+    assert shell(workspace, image, script).strip() == "LocalCluster"
+
+
+def test_an_arbitrary_uid_and_a_read_only_root(workspace, image):
+    log = shell(
+        workspace,
+        image,
+        "touch $HOME/x && python -c 'import getpass, numpy; print(getpass.getuser())'",
+        user="123456:0",
+        read_only=True,
+        tmpfs={"/home/jovyan": "rw,mode=0777", "/tmp": "rw"},
+    )
+    assert log.strip() == "jovyan"
+
+
+def test_heliocloud_scratch(workspace, image):
+    env = {"HELIOCLOUD_SCRATCH_PREFIX": "s3://scratch", "JUPYTERHUB_USER": "ada"}
+    assert shell(workspace, image, "echo $HELIOCLOUD_SCRATCH", env=env).strip() == "s3://scratch/ada/"
+
+
+def test_pid_1_reaps_and_ends_in_seconds(workspace, image):
+    container = workspace.engine.client.containers.run(image, ["sleep", "600"], detach=True, network_mode="none")
+    try:
+        top = container.top()["Processes"][0]
+        assert "tini" in " ".join(top)
+        start = time.monotonic()
+        container.stop(timeout=30)
+        assert time.monotonic() - start < 10
+    finally:
+        container.remove(force=True)
+
+
+def test_no_world_writable_files_and_few_setuid(workspace, image):
+    found = shell(workspace, image, "find / -xdev -type f -perm -0002 2>/dev/null; true", user="0")
+    assert found.strip() == ""
+    setuid = shell(workspace, image, "find / -xdev -type f -perm /6000 2>/dev/null | sort; true", user="0").split()
+    assert not [path for path in setuid if not path.startswith("/usr/")]
+
+
+def test_docker_build_of_the_context_gives_the_same_files(workspace, built, image, tmp_path):
+    folder = tmp_path / "context"
+    workspace.context(built, folder)
+    made, _ = workspace.engine.client.images.build(
+        path=str(folder), tag="helioimages-test:context", network_mode="none"
+    )
+    try:
+        assert tree(workspace, made.id) == tree(workspace, image)
+        ours = workspace.engine.client.images.get(image).attrs["Config"]
+        theirs = made.attrs["Config"]
+        # An engine puts PATH first; nothing depends on the order of variables.
+        assert sorted(theirs["Env"]) == sorted(ours["Env"])
+        for key in ("User", "WorkingDir", "Entrypoint", "Cmd", "ExposedPorts", "Labels"):
+            assert theirs[key] == ours[key], key
+    finally:
+        workspace.engine.client.images.remove(made.id, force=True)
+
+
+def tree(workspace, image: str) -> dict[str, tuple]:
+    """Return path -> what is there, of an image's file system as the engine exports it."""
+    container = workspace.engine.client.containers.create(image, ["true"])
+    found = {}
+    try:
+        stream = io.BufferedReader(Chunks(container.export()), 1 << 20)
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                # The engine puts these into every container.
+                if member.name.split("/")[0] in ("dev", "proc", "sys") or member.name in (
+                    ".dockerenv",
+                    "etc/hostname",
+                    "etc/hosts",
+                    "etc/resolv.conf",
+                    "etc/mtab",
+                ):
+                    continue
+                content = hashlib.sha256(tar.extractfile(member).read()).hexdigest() if member.isreg() else ""
+                found[member.name] = (member.type, member.mode, member.uid, member.gid, member.linkname, content)
+    finally:
+        container.remove(force=True)
+    assert len(found) > 10_000
+    return found
+
+
+class Chunks(io.RawIOBase):
+    """A readable file over an iterator of bytes."""
+
+    def __init__(self, chunks) -> None:
+        self._chunks, self._rest = iter(chunks), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        while not self._rest:
+            try:
+                self._rest = next(self._chunks)
+            except StopIteration:
+                return 0
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
