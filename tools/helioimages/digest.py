@@ -38,9 +38,7 @@ def is_hex(text: str) -> bool:
 
 def canonical_json(value: Any) -> bytes:
     """Return one byte string for equal values: sorted keys, no spaces, UTF-8, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def key_of(value: Any) -> str:

@@ -120,8 +120,9 @@ def same(one: Entry, other: Entry) -> bool:
 def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """Return the entries of one layer: checked, with missing parents added, sorted so that parents come first.
 
-    The order in which packages are given does not matter. What two packages both bring folds into one where it is the
-    same (directories, and files with equal bytes: many wheels carry an empty ``tests/__init__.py``); else it is a clash.
+    The order in which packages are given does not matter. What two packages both bring folds into one where it is
+    the same (directories, and files with equal bytes: many wheels carry an empty ``tests/__init__.py``); else it is a
+    clash.
 
     Raises:
         HelioError: on a clash (names both packages) or a path that may not be in a layer.

@@ -36,9 +36,7 @@ class HelioError(Exception):
         hint: what to do, usually a command.
     """
 
-    def __init__(
-        self, stage: Stage, message: str, *, where: str = "", detail: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, stage: Stage, message: str, *, where: str = "", detail: str = "", hint: str = "") -> None:
         super().__init__(message)
         self.stage = stage
         self.message = message

@@ -1,9 +1,9 @@
 """The layer plan: which package goes into which layer. Pure, and stable.
 
-A package's layer depends on that package alone: one whose artefact is large has a layer of its own, a smaller one shares
-a bucket chosen by a hash of its name. So adding, removing or upgrading one package touches one layer and moves no other
-package, which is what makes rebuilds, pushes and pulls small. (Popularity, as some tools use, would reshuffle layers
-when the world changes, and neighbours would when the environment does.)
+A package's layer depends on that package alone: one whose artefact is large has a layer of its own, a smaller one
+shares a bucket chosen by a hash of its name. So adding, removing or upgrading one package touches one layer and moves
+no other package, which is what makes rebuilds, pushes and pulls small. (Popularity, as some tools use, would reshuffle
+layers when the world changes, and neighbours would when the environment does.)
 
 Order, lowest first: Debian, conda packages, large wheels by name, buckets by number, the image's own files.
 An engine must extract again whatever lies above a changed layer, and small packages change most often.
