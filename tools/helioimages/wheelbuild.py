@@ -20,6 +20,7 @@ from pathlib import Path
 from packaging.utils import parse_wheel_filename
 
 from .builder import Builder
+from .channel import subdir_of
 from .conda import link as conda_link
 from .conda.lock import CondaPackage
 from .digest import key_of, of_file
@@ -180,15 +181,13 @@ def unpack_tools(
     packages = sorted(python, key=lambda pair: pair[0].name)
     found = {package.name: package for package, _ in packages}
     version = ".".join(found["python"].version.split(".")[:2])
-    key = key_of(
-        ["buildtools", 1, [package.sha256 for package, _ in packages], sorted(w.sha256 for w in tools.wheels)]
-    )
+    key = key_of(["buildtools", 1, [package.sha256 for package, _ in packages], sorted(w.sha256 for w in tools.wheels)])
     folder = store.root / "toolchain" / f"build-{key}"
     if not folder.exists():
         entries: list[Entry] = []
         for package, path in packages:
             entries += conda_link.link(
-                path, package, prefix=PREFIX, python_version=version, platform=package.subdir_of(platform)
+                path, package, prefix=PREFIX, python_version=version, platform=subdir_of(platform)
             )
         for wheel in tools.wheels:
             entries += wheel_link.link(wheels[wheel.sha256], wheel, prefix=PREFIX, python_version=version)
@@ -206,9 +205,7 @@ def unpack_tools(
     return Tools(folder=folder / PREFIX.lstrip("/"), key=key)
 
 
-def _run(
-    store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: Tools, epoch: int, folder: Path
-) -> Path:
+def _run(store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: Tools, epoch: int, folder: Path) -> Path:
     """Return the wheel as the backend made it."""
     (folder / "sdist").mkdir()
     # The archive keeps its name: some backends read it.
