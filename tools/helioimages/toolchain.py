@@ -48,7 +48,7 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
                 entries += conda_link.link(path, package, prefix=PREFIX, python_version=version, platform=subdir)
             write_tree(half, merge(entries))
             for sha256 in debs:
-                subprocess.run(["dpkg-deb", "--extract", str(paths[sha256]), str(half)], check=True)
+                _extract(paths[sha256], half)
             half.chmod(0o755)
             half.rename(folder)
         except OSError:
@@ -57,10 +57,15 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
                 raise
         finally:
             shutil.rmtree(half, ignore_errors=True)
-    return _interpreter(folder, version)
+    return interpreter_in(folder, version)
 
 
-def _interpreter(folder: Path, version: str) -> Interpreter:
+def interpreter_in(folder: Path, version: str) -> Interpreter:
+    """Return the interpreter of an unpacked toolchain.
+
+    Raises:
+        HelioError: it does not run here.
+    """
     loaders = sorted(folder.glob("usr/lib/*/ld-linux-*.so.*"))
     home = folder / PREFIX.lstrip("/")
     program = home / "bin" / f"python{version}"
@@ -77,6 +82,20 @@ def _interpreter(folder: Path, version: str) -> Interpreter:
             hint="another processor? images are built on the platform they are for",
         )
     return Interpreter(argv=argv, env=env, cache_tag=result.stdout.strip())
+
+
+def _extract(deb: Path, folder: Path) -> None:
+    try:
+        result = subprocess.run(["dpkg-deb", "--extract", str(deb), str(folder)], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise HelioError(Stage.HOST, "`dpkg-deb` is not here", hint="run this on Debian or Ubuntu") from error
+    if result.returncode:
+        raise HelioError(
+            Stage.LINK,
+            f"cannot unpack the Debian package {deb.name}",
+            detail=result.stderr.strip()[-400:],
+            hint="delete the file from the store and run again",
+        )
 
 
 def _system(apt: AptLock) -> tuple[str, ...]:

@@ -239,7 +239,7 @@ class _Entries(WheelDestination):
             "platlib": site,
             "scripts": f"{prefix}/bin",
             "data": prefix,
-            "headers": f"{prefix}/include/python{python_version}/{source.distribution}",
+            "headers": f"{prefix}/include/python{python_version}/{origin.rpartition('-')[0]}",
         }
 
     def write_script(self, name: str, module: str, attr: str, section: Any) -> RecordEntry:
