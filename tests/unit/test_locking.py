@@ -204,6 +204,17 @@ def test_a_downgrade_is_refused_unless_it_is_meant(world):
     assert world.lock().lines()[:2] == ("base: 1 downgraded, 1 added", "  downgraded lib 2.0 -> 1.0")
 
 
+def test_the_past_can_be_locked_again(world):
+    world.wheel("lib", "1.0", at="2020-01-01")
+    world.wheel("lib", "2.0", at="2026-01-01")
+    world.environment("base", "lib")
+    world.lock()
+    # The channel's own packages are younger than that, and stay.
+    report = world.lock(exclude_newer=datetime(2021, 1, 1, tzinfo=UTC))
+    assert report.lines() == ("base: 1 downgraded", "  downgraded lib 2.0 -> 1.0")
+    assert world.lock(exclude_newer=datetime(2021, 1, 1, tzinfo=UTC)).lines() == ("base: unchanged",)
+
+
 def test_a_child_contains_its_parent(world):
     world.wheel("lib", "1.0")
     world.environment("base", "lib")

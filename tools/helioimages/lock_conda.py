@@ -40,7 +40,8 @@ def lock_conda(
         virtual_packages=virtual,
         locked=kept,
         pinned=inherited,
-        exclude_newer=run.exclude_newer,
+        # The local channel is compiled here: when it was made says nothing of how old its sources are.
+        exclude_newer=None if run.channel == "local" else run.exclude_newer,
     )
     chosen = {package.name: package for package in found}
     for package in inherited:

@@ -43,6 +43,7 @@ from .lockstate import (
 from .progress import say
 from .pypi import lock as pypi_lock
 from .pypi.index import Index
+from .pypi.lock import PyPILock
 from .pypi.resolve import index_url
 from .spec import EnvironmentSpec, ImageSpec
 from .store import Store
@@ -99,7 +100,8 @@ def lock(
         names: environments or images, their ancestors not included; all if empty.
         channel: ``local`` or ``conda-forge``; the PyPI and Debian parts are the same for both.
         update: packages whose current version is forgotten; ``all`` forgets every one.
-        exclude_newer: packages made later do not exist (conda and PyPI).
+        exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
+            for older versions.
         check: write nothing; raise if a lock is not of what is asked for now.
         channel_dirs: folders with the channel's ``<subdir>/repodata.json``.
         build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
@@ -176,7 +178,8 @@ def _lock(
             solved[name] = Solved(conda=conda, pypi=pypi)
             now = packages(conda, pypi)
             changes[name] = diff(packages(before[0], before[1]), now)
-            refuse_downgrades(environment, changes[name], run.update)
+            if not _is_replay(run, before[1]):
+                refuse_downgrades(environment, changes[name], run.update)
             unbuilt[name] = tuple(f"{one.name} {one.version}" for one in pypi.unbuilt)
             folder = f"environments/{name}"
             files[f"{folder}/{CONDA_LOCK[run.channel]}"] = conda_lock.dump(conda)
@@ -200,6 +203,11 @@ def _lock(
         held_back = {name: future.result() for name, future in newer.items()}
     written = tuple(file for file, text in files.items() if write_text(run.root / file, text))
     return Report(changes=changes, held=held_back, unbuilt=unbuilt, written=written, seconds=run.seconds)
+
+
+def _is_replay(run: Run, current: PyPILock | None) -> bool:
+    """Say whether an earlier moment than the present lock's was asked for: then older versions are what is meant."""
+    return run.exclude_newer is not None and current is not None and current.timestamp > run.exclude_newer.timestamp()
 
 
 def _counts(changes: Sequence[Change]) -> str:
