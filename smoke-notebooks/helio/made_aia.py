@@ -69,7 +69,7 @@ def series(start: str, stop: str, count: int, seed: int = 193) -> Iterator[MadeF
         tiles[FLARE_ROWS] = flare_heap[index * height : (index + 1) * height]
         sums[band] = flare_sums[index * height : (index + 1) * height]
         time = str(first + index * step)
-        exposure, quality = float(exposures[index]), 0 if index % 12 != 7 else 0x40000000
+        exposure, quality = float(exposures[index]), 0 if index % 12 != 4 else 0x40000000
         total = int(sums.sum())
         header = _header(time, exposure, quality, total / NPIX)
         yield MadeFile(

@@ -9,10 +9,10 @@ import obstore
 from obstore.store import S3Store
 
 
-def fetch(key: str) -> bytes:
-    """Return the object `s3://bucket/path`. `AWS_ENDPOINT_URL` and `AWS_DEFAULT_REGION` say where."""
+def fetch(key: str) -> memoryview:
+    """Return the object `s3://bucket/path`, not copied. `AWS_ENDPOINT_URL` and `AWS_DEFAULT_REGION` say where."""
     bucket, _, path = key.removeprefix("s3://").partition("/")
-    return bytes(obstore.get(_store(bucket), path).bytes())
+    return memoryview(obstore.get(_store(bucket), path).bytes())
 
 
 @lru_cache
