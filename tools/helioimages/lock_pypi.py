@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
 from . import spec
 from .conda.lock import CondaLock, CondaPackage
 from .errors import HelioError, Stage
-from .lockstate import Run, Solved, pypi_hash, where_of
+from .lockstate import Run, Solved, forgotten, pypi_hash, where_of
 from .pypi.index import Index
 from .pypi.lock import PyPILock
 from .pypi.resolve import Request, requested_names, resolve
@@ -57,12 +58,14 @@ def lock_pypi(
         constraints=tuple(dict.fromkeys(text for one in line for text in one.constraints)),
         provided=provided,
         inherited=parent.pypi if parent else None,
+        from_source=frozenset(canonicalize_name(name) for name in environment.build),
         python=python_version(conda, where_of(environment)),
         platform=run.platform,
         glibc=glibc(environment),
         current=current,
         upgrade=run.update,
         exclude_newer=run.exclude_newer,
+        built=_built(run, (current, parent.pypi if parent else None)),
         content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
     )
     found = resolve(request, index.sizes)
@@ -72,6 +75,17 @@ def lock_pypi(
         built = run.timed(f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt)
         found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
     return found
+
+
+def _built(run: Run, locks: Iterable[PyPILock | None]) -> dict[str, Path]:
+    """Return file name -> file of the built wheels that the store has, but for packages that are to be chosen anew."""
+    return {
+        wheel.file_name: run.store.artefact(wheel.sha256)
+        for lock in locks
+        if lock and lock.platform == run.platform
+        for wheel in lock.wheels
+        if wheel.built and not forgotten(wheel.name, run.update) and run.store.artefact(wheel.sha256).exists()
+    }
 
 
 def provided_by_conda(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
+import tarfile
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +13,7 @@ from pypi_support import IndexServer, sdist_bytes, wheel_bytes
 
 from helioimages.errors import HelioError, Stage
 from helioimages.pypi.index import Index
+from helioimages.pypi.lock import PyPILock, Sdist, Wheel
 from helioimages.pypi.resolve import Request, index_url, python_platform, resolve
 
 
@@ -79,6 +83,31 @@ def test_source_only_packages(package_index, ask):
     with_wheel = dataclasses.replace(found, wheels=(found.wheels[0], built))
     assert ask("old", current=with_wheel) == with_wheel
     assert ask("old", current=with_wheel, upgrade=("old",)) == found
+
+
+def test_a_built_wheel_is_asked_in_place_of_its_source(package_index, ask, tmp_path):
+    # Nobody can build this source, or ask it what it needs: its metadata are dynamic and its build fails.
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        text = b"raise SystemExit('never run')\n"
+        member = tarfile.TarInfo("old-1.0/setup.py")
+        member.size = len(text)
+        tar.addfile(member, io.BytesIO(text))
+    package_index.add("old-1.0.tar.gz", stream.getvalue())
+    add(package_index, "lib", "1.0")
+    data = wheel_bytes({}, name="old", version="1.0", requires=("lib",))
+    path = tmp_path / "artefact"
+    path.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    source = Sdist(name="old", version="1.0", file_name="old-1.0.tar.gz", sha256="cd" * 32, size=9)
+    wheel = Wheel(name="old", version="1.0", file_name="old-1.0-py3-none-any.whl", sha256=sha256, size=9, built=True)
+    current = PyPILock(python="3.13", platform="linux/amd64", content_hash="0" * 64, wheels=(wheel,), sdists=(source,))
+    found = ask("old", current=current, built={wheel.file_name: path})
+    assert versions(found) == {"lib": "1.0", "old": "1.0"}
+    assert wheel in found.wheels and found.sdists == (source,)
+    with pytest.raises(HelioError) as caught:
+        ask("old", current=current)
+    assert caught.value.message == "no set of PyPI packages answers the `pip` list"
 
 
 def test_what_conda_brings_is_not_chosen(package_index, ask):

@@ -47,12 +47,15 @@ class Request:
         constraints: PEP 508 limits for packages that may or may not be needed.
         provided: distribution -> version, of what other packages of the image bring: taken as they are, never chosen.
         inherited: the parent environment's lock: its packages at its versions, and its files.
+        from_source: distributions that are built from source though the index may have a wheel.
         python: e.g. ``3.13.5``.
         platform: e.g. ``linux/amd64``.
         glibc: of the image, e.g. ``(2, 41)``.
         current: the lock that is there, whose versions are preferred.
         upgrade: distributions whose current version is forgotten; ``all`` forgets every one.
         exclude_newer: files uploaded later do not exist. Needs a time zone.
+        built: file name -> file, of wheels that were built of locked source archives: uv reads there what they need,
+            and does not have to run the build of each to ask.
     """
 
     where: str
@@ -60,12 +63,14 @@ class Request:
     constraints: tuple[str, ...] = ()
     provided: Mapping[str, str] = field(default_factory=dict)
     inherited: PyPILock | None = None
+    from_source: frozenset[str] = frozenset()
     python: str
     platform: str
     glibc: tuple[int, int]
     current: PyPILock | None = None
     upgrade: tuple[str, ...] = ()
     exclude_newer: datetime | None = None
+    built: Mapping[str, Path] = field(default_factory=dict)
     content_hash: str = ""
 
 
@@ -133,6 +138,11 @@ def _uv(request: Request, constraints: Sequence[str]) -> _Answer:
             *("--python", sys.executable),
             "requirements.in",
         ]
+        if request.built:
+            (folder / "built").mkdir()
+            for name, path in request.built.items():
+                (folder / "built" / name).symlink_to(path)
+            arguments += ["--find-links", "built"]
         if request.exclude_newer is not None:
             arguments += ["--exclude-newer", request.exclude_newer.isoformat()]
         result = _run(arguments, cwd=folder)
@@ -211,7 +221,7 @@ def _locked(request: Request, rows: Iterable[Mapping[str, Any]], sizes: Sizes) -
                 (sdists if isinstance(item, Sdist) else wheels).append(item)
             continue
         files = {_file_name(file): file for file in row.get("wheels", ())}
-        chosen = best(files, tags)
+        chosen = None if name in request.from_source else best(files, tags)
         if chosen is not None:
             fields = _fields(name, version, chosen, files[chosen], request.where)
             wheels.append(Wheel(**fields))
@@ -255,7 +265,10 @@ def _known(request: Request) -> dict[tuple[str, str], list[Wheel | Sdist]]:
             continue
         of_lock: dict[tuple[str, str], list[Wheel | Sdist]] = {}
         for item in (*lock.wheels, *lock.sdists):
-            if lock is request.inherited or not (item.name in forgotten or "all" in request.upgrade):
+            if lock is not request.inherited and (item.name in forgotten or "all" in request.upgrade):
+                continue
+            # What is built from source from now on has a wheel of the index in the current lock.
+            if isinstance(item, Sdist) or item.built or item.name not in request.from_source:
                 of_lock.setdefault((item.name, item.version), []).append(item)
         known |= of_lock
     return known
