@@ -180,7 +180,7 @@ def pypi_hash(
             one.constraints,
             dict(one.prefer),
             dict(one.virtual_packages),
-            {name: [build.requires, dict(build.env)] for name, build in one.build.items()},
+            {name: [build.requires, dict(build.env), build.after] for name, build in one.build.items()},
         ]
         for one in line
     ]

@@ -29,11 +29,14 @@ class BuildSpec:
     Attributes:
         requires: exact build requirements (PEP 508).
         env: environment variables of the build.
+        after: shell command run in the unpacked wheel before it is packed again, e.g. to compile what the package
+            would else compile at its first import, into a folder that is read-only in the image.
         reason: why it is built here, for the environment's README.
     """
 
     requires: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    after: str = ""
     reason: str = ""
 
 
@@ -180,7 +183,10 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
     for key in builds.names():
         table = builds.table(key)
         build[key] = BuildSpec(
-            requires=table.strings("requires"), env=table.mapping("env"), reason=table.take("reason", str, "")
+            requires=table.strings("requires"),
+            env=table.mapping("env"),
+            after=table.take("after", str, ""),
+            reason=table.take("reason", str, ""),
         )
         for at, text_of in enumerate(build[key].requires):
             _requirement(text_of, table, f"requires[{at}]")

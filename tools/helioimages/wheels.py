@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import channel, locking, provision, sdist_wheels
+from . import channel, locking, provision, wheelbuild
 from .builder import Builder
 from .conda.lock import CondaPackage
 from .conda.solve import solve
@@ -88,7 +88,7 @@ class WheelBuilder:
         where = f"environments/{environment.name}/pylock.toml"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
         with stage(f"wheels of {len(lock.sdists)} source-only packages"):
-            return sdist_wheels.build_all(
+            return wheelbuild.build_all(
                 self.store,
                 self.builder(),
                 lock,
