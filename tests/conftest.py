@@ -13,6 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from pypi_support import IndexServer, environment_of, serving, wheel_bytes, wheel_of
 
+from helioimages import engine as engines
+from helioimages import host
+from helioimages.errors import HelioError
+from helioimages.store import Store, default_root
+
 
 @pytest.fixture
 def make_wheel(tmp_path: Path):
@@ -36,3 +41,27 @@ def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[I
         for name, value in environment_of(index, str(tmp_path / "uv-cache")).items():
             monkeypatch.setenv(name, value)
         yield index
+
+
+@pytest.fixture(scope="session")
+def engine() -> engines.Engine:
+    """Return the container engine that the product itself would use, started if none runs."""
+    host.ensure()
+    try:
+        return engines.connect(Store(default_root()))
+    except HelioError as error:
+        pytest.skip(f"no container engine: {error.message}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[OURS] = engines.running(Store(default_root()))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the engine that this run started, and no other."""
+    if config.stash.get(OURS, None) is False:
+        engines.stop(Store(default_root()))
+
+
+OURS = pytest.StashKey[bool]()

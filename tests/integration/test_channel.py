@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import docker
 import pytest
 
 from helioimages import apt, channel
@@ -89,13 +88,12 @@ subprocess.run([*words, "-I" + s.get_paths()["include"], "/in/deep.c", "-o", out
 """
 
 
-def _builder(store: Store) -> Builder:
+def _builder(store: Store, client) -> Builder:
     lock = apt_lock.parse((ROOT / LOCK).read_text(), LOCK)
     wanted = [
         Wanted(name=deb.name, sha256=deb.sha256, size=deb.size, where=LOCK, urls=lambda deb=deb: apt.mirror_urls(deb))
         for deb in lock.packages
     ]
-    client = docker.from_env(timeout=3600)
     return Builder(client, store, lock, fetch_all(wanted, store, label="builder"))
 
 
@@ -107,8 +105,8 @@ def store():
 
 
 @pytest.fixture(scope="module")
-def builder(store):
-    return _builder(store)
+def builder(store, engine):
+    return _builder(store, engine.client)
 
 
 @pytest.fixture(scope="module")

@@ -355,21 +355,14 @@ def test_a_package_that_is_not_the_locked_file_is_refused(minimal, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory) -> Builder:
+def builder(tmp_path_factory, engine) -> Builder:
     needs("mmdebstrap")
-    docker = pytest.importorskip("docker")
     lock_file = ROOT / "channel" / "apt-lock.json"
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no container engine answers: {error}")
     lock = parse(lock_file.read_text(), "channel/apt-lock.json")
     store = Store(tmp_path_factory.mktemp("builder"))
     gone = apt.missing(lock.packages)
     lock = apt.heal(lock, gone) if gone else lock
-    yield Builder(client, store, lock, fetched(store, lock))
-    client.close()
+    return Builder(engine.client, store, lock, fetched(store, lock))
 
 
 def containers(builder: Builder) -> list[str]:

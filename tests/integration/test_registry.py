@@ -321,29 +321,23 @@ def runnable(store, tmp_path_factory):
 EXPECTED = "hello from a long name as 1000 in /srv"
 
 
-def test_an_engine_pulls_by_digest_and_runs(client, store, runnable):
-    docker = pytest.importorskip("docker")
-    try:
-        engine = docker.from_env(timeout=120)
-        engine.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no container engine answers: {error}")
+def test_an_engine_pulls_by_digest_and_runs(client, store, runnable, engine):
+    docker = engine.client
     reference = publish.push_untagged(client, runnable, "t/runnable", store).reference
     try:
-        engine.images.pull(reference)
+        docker.images.pull(reference)
         # Following the log of a program that ends at once loses it now and then on docker 20.10: wait, then read.
-        container = engine.containers.run(reference, detach=True, network_disabled=True)
+        container = docker.containers.run(reference, detach=True, network_disabled=True)
         try:
             assert container.wait(timeout=60)["StatusCode"] == 0
             assert container.logs().decode() == EXPECTED
         finally:
             container.remove(force=True)
-        found = engine.api.inspect_image(reference)
+        found = docker.api.inspect_image(reference)
         assert found["RootFS"]["Layers"] == list(runnable.config.diff_ids)
         assert found["Id"] == runnable.manifest.config.digest
     finally:
-        engine.images.remove(reference, force=True)
-        engine.close()
+        docker.images.remove(reference, force=True)
 
 
 def test_skopeo_reads_the_layout_and_the_registry(client, store, runnable, tmp_path):

@@ -67,6 +67,20 @@ def test_check_names_the_file_and_shows_the_difference(tmp_path):
     assert "+# wheels-01: numpy 2.4.7" in caught.value.detail
 
 
+def test_a_healed_image_may_differ_in_its_debian_layer_only(tmp_path):
+    debian = RecipeLayer(diff_id="sha256:" + "c" * 64, comment="Debian trixie: curl 1")
+    committed = tmp_path / "Dockerfile"
+    committed.write_text(dockerfile(recipe(layers=(debian, *recipe().layers)), TEMPLATE))
+    newer = RecipeLayer(diff_id="sha256:" + "d" * 64, comment="Debian trixie: curl 2")
+    shown = "images/child/Dockerfile"
+    check(recipe(layers=(newer, *recipe().layers)), TEMPLATE, committed, shown, healed=True)
+    with pytest.raises(HelioError, match="is not what this machine builds"):
+        check(recipe(layers=(newer, *recipe().layers)), TEMPLATE, committed, shown)
+    other = RecipeLayer(diff_id="sha256:" + "e" * 64, comment="wheels-01: numpy 2.4.6")
+    with pytest.raises(HelioError, match="is not what this machine builds"):
+        check(recipe(layers=(newer, other)), TEMPLATE, committed, shown, healed=True)
+
+
 def test_an_unknown_name_in_the_template_is_an_error():
     with pytest.raises(HelioError, match=r"cannot render `images/Dockerfile.j2`"):
         dockerfile(recipe(), "{{ recipe.nothing }}")

@@ -24,11 +24,13 @@ import docker.errors
 import requests
 
 from .errors import HelioError, Stage
+from .host import SOCKETS, listens
 from .progress import say
 from .store import Store
 
 _READY_S = 60
-_SYSTEM = ("/var/run/docker.sock", "/run/podman/podman.sock")
+# Held so that Python does not complain of a child that outlives us, as it is meant to.
+_STARTED: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 1800
 
 
@@ -232,29 +234,40 @@ def connect(store: Store) -> Engine:
                 Stage.ENGINE, f"no engine answers at {address}", hint="unset DOCKER_HOST, or start that engine"
             )
         return found
-    for path in _SYSTEM:
-        if os.path.exists(path) and (found := _answering(f"unix://{path}")):
+    for path in SOCKETS:
+        if found := _answering(f"unix://{path}"):
             return found
     address = f"unix://{_folder(store) / 'docker.sock'}"
-    return _answering(address) or _start(store, address)
+    # Several processes may ask at once, e.g. the workers of a test run: one starts it, the others find it.
+    with store.lock("engine"):
+        return _answering(address) or _start(store, address)
+
+
+def running(store: Store) -> bool:
+    """Return whether the engine that `connect` started for this store still runs."""
+    return _ours(store) is not None
 
 
 def stop(store: Store) -> bool:
     """End the engine that `connect` started, and say whether there was one. What it holds stays."""
-    record = _record(store)
+    pid = _ours(store)
+    if pid is not None:
+        started = _started_at(pid)
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and _started_at(pid) == started:
+            time.sleep(0.2)
+    _record(store).unlink(missing_ok=True)
+    return pid is not None
+
+
+def _ours(store: Store) -> int | None:
+    """Return the process of the engine that we started: the one recorded, unless it died and its number went on."""
     try:
-        known = json.loads(record.read_bytes())
+        known = json.loads(_record(store).read_bytes())
     except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    if _started_at(known["pid"]) != known["started"]:
-        record.unlink()
-        return False
-    os.kill(known["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and _started_at(known["pid"]) == known["started"]:
-        time.sleep(0.2)
-    record.unlink()
-    return True
+        return None
+    return known["pid"] if _started_at(known["pid"]) == known["started"] else None
 
 
 def _start(store: Store, address: str) -> Engine:
@@ -282,6 +295,7 @@ def _start(store: Store, address: str) -> Engine:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"
         )
+    _STARTED.append(process)
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline and process.poll() is None:
         if found := _answering(address):
@@ -296,6 +310,8 @@ def _start(store: Store, address: str) -> Engine:
 
 
 def _answering(address: str) -> Engine | None:
+    if address.startswith("unix://") and not listens(address.removeprefix("unix://")):
+        return None
     try:
         client = docker.DockerClient(base_url=address, timeout=_TIMEOUT, version="auto")
         client.ping()

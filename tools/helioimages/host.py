@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from pathlib import Path
 
 from .errors import HelioError, Stage
 from .progress import say
+
+# Where a system's own engine listens: dockerd, and podman's service.
+SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +39,18 @@ class Need:
     there: Callable[[], bool]
 
 
-def _engine() -> bool:
-    if os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists():
+def listens(path: str) -> bool:
+    """Return whether somebody answers at a Unix socket, whose file outlives its engine."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
         return True
-    return bool(shutil.which("dockerd") or shutil.which("podman"))
+    return False
+
+
+def _engine() -> bool:
+    if os.environ.get("DOCKER_HOST") or any(listens(path) for path in SOCKETS):
+        return True
+    return bool(shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") or shutil.which("podman"))
 
 
 def _program(*names: str) -> Callable[[], bool]:

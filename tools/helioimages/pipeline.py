@@ -17,6 +17,7 @@ from pathlib import Path
 from . import (
     building,
     engine,
+    healing,
     locking,
     locks,
     provision,
@@ -146,8 +147,35 @@ class Workspace:
             jobs=self.jobs,
         )
 
-    def build(self, names: Sequence[str]) -> dict[str, Built]:
-        """Build images after their ancestors, and return all of them by name."""
+    def heal(self, names: Sequence[str], *, strict: bool) -> None:
+        """Follow the Debian mirror where it dropped locked packages; see `healing`.
+
+        A healed builder may compile other bytes, so the packages it makes are locked again too.
+        """
+        line = dict.fromkeys(one.name for name in self.selected(names) for one in spec.lineage(self.images, name))
+        found = self.locks_of(self.selected(names))
+        made = [
+            package.sha256
+            for lock in found.values()
+            for package in lock.conda.packages
+            if lock.conda.channel == "local"
+        ]
+        made += [wheel.sha256 for lock in found.values() for wheel in lock.pypi.wheels if wheel.built]
+        needs_builder = not all(self.store.artefact(sha256).exists() for sha256 in made)
+        images = [self.images[name] for name in self.images if name in line]
+        healed = healing.heal(self.root, self.store, images, builder=needs_builder, strict=strict)
+        if provision.BUILDER_LOCK in healed:
+            say("warning: the builder was healed: what it makes is locked again")
+            sources = {sdist.name for lock in found.values() for sdist in lock.pypi.sdists}
+            self.lock((), check=False, update=sorted(sources), exclude_newer=None, channel_dirs=())
+
+    def build(self, names: Sequence[str], *, strict: bool = False) -> dict[str, Built]:
+        """Build images after their ancestors, and return all of them by name.
+
+        Args:
+            strict: refuse to build when the Debian mirror dropped a locked package, instead of healing the lock.
+        """
+        self.heal(names, strict=strict)
         found = self.locks_of(self.selected(names))
         subdir = subdir_of(self.platform)
         with stage("artefacts"):
@@ -189,7 +217,10 @@ class Workspace:
         for name, one in built.items():
             path = self.root / "images" / name / "Dockerfile"
             if check:
-                render.check(building.recipe(one), template, path, f"images/{name}/Dockerfile")
+                healed = one.locks.apt.healed
+                for line in healed:
+                    say(f"warning: {name} has healed Debian packages, so only its other layers are compared: {line}")
+                render.check(building.recipe(one), template, path, f"images/{name}/Dockerfile", healed=bool(healed))
             else:
                 path.write_text(render.dockerfile(building.recipe(one), template), "utf-8")
 
@@ -254,7 +285,6 @@ class Workspace:
         host: str | None,
         prefix: str,
         out: Path,
-        only_built: bool = False,
         reuse: bool = True,
     ) -> tuple[Published, ...]:
         """Build, push by digest, smoke that digest, then tag: test before tag.
@@ -265,7 +295,8 @@ class Workspace:
             out: where reports go, a folder an image.
             reuse: an image whose notebooks passed before, unchanged, is not run again.
         """
-        done = self.build(names)
+        # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
+        done = self.build(names, strict=host is not None and not is_loopback(host))
         wanted = self.selected(names)
         published = []
         client = self.registry(host)

@@ -8,6 +8,7 @@ same name.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -47,6 +48,15 @@ class Store:
     def cached(self, kind: str, key: str) -> Path:
         """Return where the cached file of a pure step is or will be."""
         return self.root / "cache" / kind / key
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Wait for and hold a lock that all processes on this store share; the kernel frees it when its holder dies."""
+        path = self.root / "run" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
     @contextlib.contextmanager
     def writing(self, final: Path) -> Iterator[IO[bytes]]:
