@@ -1,0 +1,82 @@
+"""What every verb has: options, errors as lines, exit codes by stage. Data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from . import __version__
+from .errors import HelioError
+from .pipeline import Workspace
+from .progress import console
+from .store import Store, default_root
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Verbs(click.Group):
+    """Lists verbs in the pipeline's order, not the alphabet's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs as they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Locked environments to deterministic, layered container images.
+
+    Without names, every verb takes all images. Exit codes: 2 usage, 3 spec, 4 lock, 5 fetch, 6 link, 7 build, 8 smoke,
+    9 publish, 10 engine, 11 host, 12 check.
+    """
+    main.debug = debug
+
+
+def verb(function: Callable) -> Callable:
+    """Make a function a verb: the options that all verbs have, errors as lines, exit codes by stage."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except HelioError as error:
+            if getattr(main, "debug", False):
+                raise
+            text, _, hint = str(error).partition("\n\nhint: ")
+            console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+            if hint:
+                console.print(f"\nhint: {hint}", markup=False, soft_wrap=True)
+            sys.exit(int(error.stage))
+        except KeyboardInterrupt:
+            console.print("interrupted; the next run goes on from here", style="red")
+            sys.exit(130)
+
+    options = [
+        click.argument("names", nargs=-1),
+        click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, help="The checkout."),
+        click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 2, show_default=True, help="Workers."),
+        click.option("--platform", default="linux/amd64", show_default=True, help="What images are for."),
+        click.option(
+            "--channel",
+            type=click.Choice(["local", "conda-forge"]),
+            default="local",
+            show_default=True,
+            help="Conda lock.",
+        ),
+        click.option("--json", "as_data", is_flag=True, help="Print the result as JSON."),
+    ]
+    for option in reversed(options):
+        run = option(run)
+    return main.command()(run)
+
+
+def workspace(root: Path, jobs: int, platform: str, channel: str) -> Workspace:
+    """Return the checkout with the store that the environment names."""
+    return Workspace(root.resolve(), Store(default_root()), jobs=jobs, platform=platform, channel=channel)
