@@ -1,4 +1,4 @@
-"""What every verb has: options, errors as lines, exit codes by stage. Data goes to stdout, everything else to stderr."""
+"""What every verb has: options, errors as lines, exit codes by stage. Data go to stdout, all else to stderr."""
 
 from __future__ import annotations
 
