@@ -67,7 +67,7 @@ def test_config(workspace, built):
 
 def test_tools_are_on_path(workspace, image):
     tools = (
-        "bash git git-lfs ssh curl less nano vim make gcc tar zip unzip xz ps rsync jupyter jupyterhub-singleuser pip"
+        "bash git git-lfs ssh curl less nano vim make gcc tar zip unzip xz ps rsync jupyter jupyterhub-singleuser pip aws"
     )
     shell(workspace, image, f"for tool in {tools}; do command -v $tool >/dev/null || {{ echo $tool; exit 1; }}; done")
 

@@ -42,8 +42,11 @@ def render(names, root, jobs, platform, channel, as_data, check):
     ws = workspace(root, jobs, platform, channel)
     built = ws.build(names)
     ws.render(built, check=check)
+    word = "agree" if check else "written"
     print(
-        as_json({name: one.tag for name, one in built.items()}) if as_data else f"{', '.join(built)}: Dockerfiles agree"
+        as_json({name: one.tag for name, one in built.items()})
+        if as_data
+        else f"{', '.join(built)}: Dockerfiles {word}"
     )
 
 
