@@ -5,6 +5,7 @@ A `Table` hands out each key once; `done()` then refuses what nobody asked for, 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,6 +116,7 @@ _NAMES = {
     bool: "true or false",
     list: "a list",
     dict: "a mapping",
+    datetime.date: "a date",
 }
 
 
