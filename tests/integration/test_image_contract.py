@@ -85,6 +85,16 @@ def test_a_login_shell_has_the_environment(workspace, image):
     assert log.split() == ["/srv/conda/envs/notebook/bin/python", "notebook"]
 
 
+def test_the_kernel_is_named_for_people(workspace, image):
+    found = json.loads(shell(workspace, image, "jupyter kernelspec list --json 2>/dev/null"))["kernelspecs"]
+    assert {name: one["spec"]["display_name"] for name, one in found.items()} == {"python3": "Python (heliophysics)"}
+    script = """python -c "
+from jupyter_client.manager import run_kernel
+with run_kernel(kernel_name='python3') as client:
+    client.execute_interactive('print(6 * 7)')" """
+    assert shell(workspace, image, script).splitlines()[-1] == "42"
+
+
 def test_dask_configuration(workspace, image):
     script = """python -c "import dask
 assert '/srv/conda/etc' in dask.config.paths

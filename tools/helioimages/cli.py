@@ -43,11 +43,8 @@ def render(names, root, jobs, platform, channel, as_data, check):
     built = ws.build(names)
     ws.render(built, check=check)
     word = "agree" if check else "written"
-    print(
-        as_json({name: one.tag for name, one in built.items()})
-        if as_data
-        else f"{', '.join(built)}: Dockerfiles {word}"
-    )
+    tags = {name: one.tag for name, one in built.items()}
+    print(as_json(tags) if as_data else f"{', '.join(built)}: Dockerfiles {word}")
 
 
 @verb

@@ -104,10 +104,11 @@ def packages(locks: Locks, environment: spec.EnvironmentSpec) -> tuple[Package, 
     losers: dict[str, list[str]] = {}
     names = {package.name for package in (*locks.conda.packages, *locks.pypi.wheels)}
     for path, text in environment.clobber.items():
-        # "winner over loser, loser": both sides are named, so that nothing is dropped by surprise.
+        # "winner over loser, loser": both sides are named, so that nothing is dropped by surprise. `files` are the
+        # image's own.
         winner, _, rest = text.partition(" over ")
         for name in (winner, *rest.split(", ")):
-            if name not in names:
+            if name not in names and not name == winner == "files":
                 raise HelioError(
                     Stage.SPEC,
                     f"`{name}` is not a locked package",
