@@ -218,17 +218,27 @@ def _package_layers(shop: Workshop, lock: Locks, plans: Sequence[LayerPlan]) -> 
 
 def _files_layer(shop: Workshop, image: spec.ImageSpec) -> tuple[tuple[BuiltLayer, ...], int]:
     """Return the layer of ``images/<name>/files`` and the directories of image.toml, if there are any."""
-    folder = shop.root / "images" / image.name / "files"
-    entries = [*files_entries(folder, image.name), *_dirs(image)]
+    entries = own_entries(shop.root, image)
     if not entries:
         return (), 0
-    key = key_of(
-        ["files", locks.files_digest(folder), [dataclasses.asdict(one) for one in image.dirs], LIBDEFLATE_6.name]
-    )
+    key = files_key(shop.root, image)
     layer, fresh = linking.recall(shop.store, key), 0
     if layer is None:
         layer, fresh = linking.write(shop.store, key, merge(entries)), 1
     return (BuiltLayer(name="files", comment=f"files of images/{image.name}", key=key, layer=layer),), fresh
+
+
+def own_entries(root: Path, image: spec.ImageSpec) -> tuple[Entry, ...]:
+    """Return the entries of an image's last layer: its own files, and the directories of image.toml."""
+    return (*files_entries(root / "images" / image.name / "files", image.name), *_dirs(image))
+
+
+def files_key(root: Path, image: spec.ImageSpec) -> str:
+    """Return the key of that layer."""
+    folder = root / "images" / image.name / "files"
+    return key_of(
+        ["files", locks.files_digest(folder), [dataclasses.asdict(one) for one in image.dirs], LIBDEFLATE_6.name]
+    )
 
 
 def files_entries(folder: Path, image: str) -> tuple[Entry, ...]:

@@ -186,3 +186,7 @@ def _show(done, as_data: bool) -> None:
         print(f"  tags    {', '.join(one.tags)}")
         print(f"  sent    {one.bytes_sent / 1e6:,.1f} MB in {one.seconds:.1f} s")
         print(f"  report  {one.report}")
+
+
+# Further verbs, listed after the pipeline's.
+from . import verbs_delta  # noqa: E402, F401

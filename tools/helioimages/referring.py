@@ -1,0 +1,129 @@
+"""What refers to an image in a registry: SBOM, provenance, signature, smoke report. Any registry, any tool's artifacts.
+
+Two ways exist to hang a document on an image: OCI 1.1's referrers (with the ``sha256-<hex>`` tag where the registry
+lacks the API; `oci.registry` reads both), and cosign's older tags ``sha256-<hex>.sig``, ``.att`` and ``.sbom``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from .contents import Contents, from_sbom
+from .oci.registry import Registry
+from .oci.types import Descriptor, Manifest
+from .store import Store
+
+#: Parts of artifact and media types -> our word; the first that matches counts.
+_TYPES = (
+    ("sbom", ("cyclonedx", "spdx")),
+    ("signature", ("cosign", "sigstore", "simplesigning", "notary.signature")),
+    ("provenance", ("in-toto", "slsa")),
+    ("smoke", ("smoke", "helioimages.report", "nbformat", "x-ipynb")),
+)
+_COSIGN = {"sig": "signature", "att": "provenance", "sbom": "sbom"}
+TITLE = "org.opencontainers.image.title"
+#: An SBOM of 1,000 packages with its files has some tens of megabytes; more is not read.
+_MOST_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A document about an image.
+
+    Attributes:
+        kind: ``sbom``, ``signature``, ``provenance``, ``smoke`` or ``other``.
+        type: the artifact type as the registry has it.
+        digest: of its manifest.
+        files: its blobs.
+    """
+
+    kind: str
+    type: str
+    digest: str
+    files: tuple[Descriptor, ...]
+
+
+def kind_of(artifact_type: str, media_types: Iterable[str] = ()) -> str:
+    """Return our word for an artifact.
+
+    >>> kind_of("application/vnd.cyclonedx+json")
+    'sbom'
+    """
+    for text in (artifact_type, *media_types):
+        for kind, parts in _TYPES:
+            if any(part in text.lower() for part in parts):
+                return kind
+    return "other"
+
+
+def artifacts(
+    client: Registry, repository: str, digest: str, *, tags: Collection[str], store: Store
+) -> tuple[Artifact, ...]:
+    """Return what refers to a manifest, sorted by kind and digest.
+
+    Args:
+        tags: all of the repository's tags, to find cosign's.
+
+    Raises:
+        HelioError: the registry refuses, or a document is malformed.
+    """
+    found = {}
+    for one in client.referrers(repository, digest):
+        if (manifest := _manifest(client, repository, one.digest, store)) is not None:
+            said = one.artifact_type or manifest.artifact_type or manifest.config.media_type
+            kind = kind_of(said, [layer.media_type for layer in manifest.layers])
+            found[one.digest] = Artifact(kind=kind, type=said, digest=one.digest, files=manifest.layers)
+    for suffix, kind in _COSIGN.items():
+        tag = f"{digest.replace(':', '-')}.{suffix}"
+        if tag in tags and (got := client.get_manifest(repository, tag)) is not None:
+            manifest = Manifest.parse(got[1], f"{repository}:{tag}")
+            said = manifest.layers[0].media_type if manifest.layers else manifest.config.media_type
+            found[got[0].digest] = Artifact(kind=kind, type=said, digest=got[0].digest, files=manifest.layers)
+    return tuple(sorted(found.values(), key=lambda one: (one.kind, one.digest)))
+
+
+def contents_of(client: Registry, repository: str, found: Iterable[Artifact], store: Store) -> Contents | None:
+    """Return the packages of an image's SBOM, the one that knows most licences first; None if it has no SBOM.
+
+    Raises:
+        HelioError: as `read_blob` says, or the SBOM is none.
+    """
+    best: Contents | None = None
+    for one in found:
+        for file in one.files if one.kind == "sbom" else ():
+            if file.size > _MOST_BYTES:
+                continue
+            contents = from_sbom(read_blob(client, repository, file, store), f"{client.host}/{repository}@{one.digest}")
+            if best is None or _known(contents) > _known(best):
+                best = contents
+    return best
+
+
+def read_blob(client: Registry, repository: str, file: Descriptor, store: Store) -> bytes:
+    """Return a blob's bytes, verified, from the store if it has them.
+
+    Raises:
+        HelioError: missing, or not what the descriptor says.
+    """
+    path = store.blob(file.digest)
+    if path.exists() and path.stat().st_size == file.size:
+        return path.read_bytes()
+    data = client.get_bytes(repository, file)
+    store.put_blob(data)
+    return data
+
+
+def _manifest(client: Registry, repository: str, digest: str, store: Store) -> Manifest | None:
+    path = store.blob(digest)
+    if path.exists():
+        return Manifest.parse(path.read_bytes(), f"{repository}@{digest}")
+    found = client.get_manifest(repository, digest)
+    if found is None:
+        return None
+    store.put_blob(found[1])
+    return Manifest.parse(found[1], f"{repository}@{digest}")
+
+
+def _known(contents: Contents) -> tuple[int, int]:
+    return len(contents.packages), sum(bool(one.licenses) for one in contents.packages)

@@ -1,0 +1,187 @@
+"""The images that `delta` compares, from wherever they are: this checkout, a registry, a layout, the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import building, debian_layers, linking, locks, lockstate, referring, spec
+from .contents import Contents, Package, from_history, layer_names
+from .delta import LayerRef, Side
+from .digest import is_digest
+from .entries import merge
+from .errors import HelioError, Stage
+from .locks import Locks
+from .oci.image import Image
+from .oci.layer import LIBDEFLATE_6, Layer
+from .oci.layout import read_layout
+from .oci.reference import Reference
+from .oci.registry import Registry
+from .oci.types import Manifest, Platform
+from .pipeline import Workspace
+from .plan import own_packages, plan_layers
+from .store import Store
+
+#: The manifests that were asked for by digest alone are small.
+_MANIFEST_BYTES = 4 << 20
+
+
+def side(ws: Workspace, text: str, *, registry: str | None = None, prefix: str = "") -> Side:
+    """Return what a word on the command line names.
+
+    Args:
+        text: an image of the checkout (``helio``: its locks as they are now), a tag or digest of one in the registry
+            (``helio:2026.11.21``, ``helio@sha256:…``), a whole reference, the digest of an image built here, or the
+            folder of an OCI layout (``./out``, ``./out:helio``).
+        registry: the host that short names are looked up in; None is the embedded one.
+
+    Raises:
+        HelioError: it names nothing.
+    """
+    if text in ws.images:
+        return planned(ws, text)
+    if is_digest(text):
+        return of_image(_stored(ws.store, text), text, known_locks(ws))
+    if (found := _layout(text)) is not None:
+        return of_image(found, text, known_locks(ws))
+    name = text.partition("@")[0].partition(":")[0]
+    if "/" not in text and name in ws.images and text != name:
+        with ws.registry(registry) as client:
+            found = Reference.parse(f"{client.host}/{prefix}{text}")
+            return _published(ws, client, found, text)
+    reference = Reference.parse(text)
+    with ws.registry(reference.host) as client:
+        return _published(ws, client, reference, text)
+
+
+def planned(ws: Workspace, name: str) -> Side:
+    """Return an image as its locks say, built or not. Layers that the store lacks are counted by the packages' files.
+
+    Raises:
+        HelioError: a lock is missing or malformed.
+    """
+    layers: list[LayerRef] = []
+    parent: Locks | None = None
+    line = spec.lineage(ws.images, name)
+    user = next((one.user for one in line if one.user), None)
+    lock: Locks | None = None
+    for image in line:
+        lock = locks.load(ws.root, ws.images, image.name, channel=ws.channel)
+        packages = locks.packages(lock, ws.environments[image.environment])
+        if parent:
+            packages = own_packages(packages, locks.packages(parent, ws.environments[parent.image.environment]))
+        key = debian_layers.key(lock.apt, parent.apt if parent else None, user)
+        below = {deb.sha256 for deb in parent.apt.packages} if parent else set()
+        new = [deb for deb in lock.apt.packages if deb.sha256 not in below]
+        layers.append(_ref("debian", key, linking.recall(ws.store, key), sum(deb.size for deb in new)))
+        for plan in plan_layers(packages, alone_bytes=image.alone_bytes, buckets=image.buckets):
+            key = plan.key(prefix=linking.PREFIX, interpreter=lock.python.sha256, compressor=LIBDEFLATE_6.name)
+            layers.append(_ref(plan.name, key, linking.recall(ws.store, key), plan.size))
+        entries = building.own_entries(ws.root, image)
+        if entries:
+            key = building.files_key(ws.root, image)
+            known = linking.recall(ws.store, key) or linking.write(ws.store, key, merge(entries))
+            layers.append(_ref("files", key, known, 0))
+        parent = lock
+    assert lock is not None
+    # The config is written with the image; a few kilobytes that only a build knows exactly.
+    return Side(label=name, layers=tuple(layers), config=(lock.digest, 0), contents=of_locks(lock))
+
+
+def of_image(image: Image, label: str, known: Mapping[str, Contents], sbom: Contents | None = None) -> Side:
+    """Return an image that was built.
+
+    Args:
+        known: lock digest -> contents, for images of this checkout.
+        sbom: what its SBOM says; it wins.
+    """
+    names = layer_names(image.config)
+    return Side(
+        label=label,
+        layers=tuple(
+            LayerRef(digest=one.digest, size=one.size, name=name) for one, name in zip(image.layers, names, strict=True)
+        ),
+        config=(image.manifest.config.digest, image.manifest.config.size),
+        contents=sbom or known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config),
+    )
+
+
+def known_locks(ws: Workspace) -> dict[str, Contents]:
+    """Return lock digest -> packages of the checkout's images, leaving out those without a whole lock."""
+    found = {}
+    for name in ws.images:
+        try:
+            lock = locks.load(ws.root, ws.images, name, channel=ws.channel)
+        except HelioError:
+            continue
+        found[lock.digest] = of_locks(lock)
+    return found
+
+
+def of_locks(lock: Locks) -> Contents:
+    """Return the packages of an image's locks."""
+    rows = (*lockstate.packages(lock.conda, lock.pypi), *lockstate.debs(lock.apt))
+    packages = {
+        (kind, one.name): Package(name=one.name, version=one.version, kind=kind)
+        for one in rows
+        for kind in ["wheel" if one.kind == "source" else one.kind]
+    }
+    return Contents(packages=tuple(packages[key] for key in sorted(packages)), source="locks", complete=True)
+
+
+def _published(ws: Workspace, client: Registry, reference: Reference, label: str) -> Side:
+    at = reference.digest or reference.tag or "latest"
+    image = client.get_image(reference.repository, at, Platform.of(ws.platform))
+    if image is None:
+        raise HelioError(
+            Stage.USAGE,
+            f"`{label}` is not in the registry",
+            where=f"{client.host}/{reference.repository}",
+            detail=f"expected a manifest under {at}",
+            hint=f"the tags there: {', '.join(client.tags(reference.repository)) or 'none'}",
+        )
+    tags = client.tags(reference.repository)
+    found = referring.artifacts(client, reference.repository, image.digest, tags=tags, store=ws.store)
+    sbom = referring.contents_of(client, reference.repository, found, ws.store)
+    return of_image(image, label, known_locks(ws), sbom)
+
+
+def _stored(store: Store, digest: str) -> Image:
+    path = store.blob(digest)
+    if not path.exists() or path.stat().st_size > _MANIFEST_BYTES:
+        raise HelioError(
+            Stage.USAGE,
+            f"the store has no image {digest}",
+            where=str(store.root),
+            hint="give the whole reference, host/name@digest, for an image in a registry",
+        )
+    data = path.read_bytes()
+    config = store.blob(Manifest.parse(data, digest).config.digest)
+    return Image.of(data, config.read_bytes(), digest)
+
+
+def _layout(text: str) -> Image | None:
+    """Return the image of ``folder`` or ``folder:name``; None if the text is no layout."""
+    folder, name = Path(text), ""
+    if not (folder / "oci-layout").is_file():
+        head, colon, name = text.rpartition(":")
+        folder = Path(head)
+        if not colon or not (folder / "oci-layout").is_file():
+            return None
+    images = read_layout(folder)
+    if name in images:
+        return images[name]
+    if name or len(images) != 1:
+        raise HelioError(
+            Stage.USAGE,
+            f"the layout `{folder}` has no image `{name}`" if name else f"the layout `{folder}` has several images",
+            detail=f"expected one of: {', '.join(images)}",
+            hint=f"write {folder}:NAME",
+        )
+    return next(iter(images.values()))
+
+
+def _ref(name: str, key: str, known: Layer | None, estimate: int) -> LayerRef:
+    if known is not None:
+        return LayerRef(digest=known.digest, size=known.size, name=name)
+    return LayerRef(digest=f"key:{key}", size=estimate, name=name, exact=False)
