@@ -76,9 +76,9 @@ def _apt(package: str) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    result = subprocess.run(argv, stdout=sys.stderr)
+    result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
-        sys.exit(f"error: `{' '.join(argv[:4])} …` failed with {result.returncode}\n\nhint: its message is above")
+        sys.exit(f"{result.stdout}\nerror: `{' '.join(argv[:4])} …` failed with {result.returncode}")
 
 
 if __name__ == "__main__":
