@@ -103,9 +103,23 @@ class Workspace:
         return tuple(name for name in self.images if not names or name in names)
 
     def locks_of(self, names: Sequence[str]) -> dict[str, Locks]:
-        """Read the locks of images and of their ancestors."""
+        """Read the locks of images and of their ancestors.
+
+        Raises:
+            HelioError: a lock is missing, malformed, or for another platform.
+        """
         line = [ancestor.name for name in names for ancestor in spec.lineage(self.images, name)]
-        return {name: locks.load(self.root, self.images, name, channel=self.channel) for name in dict.fromkeys(line)}
+        found = {name: locks.load(self.root, self.images, name, channel=self.channel) for name in dict.fromkeys(line)}
+        for name, lock in found.items():
+            if lock.pypi.platform != self.platform:
+                raise HelioError(
+                    Stage.LOCK,
+                    f"the locks of `{name}` are for another platform",
+                    where=f"environments/{self.images[name].environment}/pylock.toml at platform",
+                    detail=f"expected {self.platform}, not {lock.pypi.platform}",
+                    hint=f"run `buildimages lock {name} --platform {self.platform}` in a checkout for that platform",
+                )
+        return found
 
     def channel_dir(self) -> Path:
         """Return the local channel's folder, compiled if the store lacks it."""

@@ -83,11 +83,6 @@ def link(
     return tuple(sorted(found, key=lambda entry: entry.path.split("/")))
 
 
-def history(prefix: str = PREFIX) -> Entry:
-    """Return the file by which conda knows a folder for an environment."""
-    return entries.file(f"{prefix.removeprefix('/')}/conda-meta/history", b"", origin="conda-meta")
-
-
 def _stem(file_name: str) -> str:
     return file_name.removesuffix(".conda").removesuffix(".tar.bz2")
 
