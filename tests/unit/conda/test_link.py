@@ -15,7 +15,7 @@ import pytest
 
 from helioimages import entries
 from helioimages.conda.archive import read_archive, write_conda
-from helioimages.conda.link import history, link
+from helioimages.conda.link import link
 from helioimages.conda.lock import CondaPackage
 from helioimages.entries import Entry, Kind, merge
 from helioimages.errors import HelioError, Stage
@@ -266,8 +266,3 @@ def test_packages_that_clash(tmp_path: Path) -> None:
     with pytest.raises(HelioError) as caught:
         merge((*ours, other))
     assert caught.value.message == f"`tool-1.0` and `other-2` both bring {PREFIX}/bin/tool"
-
-
-def test_history() -> None:
-    entry = history()
-    assert (entry.path, entry.mode, entry.content.read()) == (f"{PREFIX}/conda-meta/history", 0o644, b"")
