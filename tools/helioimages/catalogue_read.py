@@ -1,0 +1,325 @@
+"""Read a catalogue from a registry: tags, manifests, configs and what refers to them. Every byte is verified.
+
+What an image lacks is said, not guessed: one without an SBOM has the packages that its history names, marked as not
+whole. A malformed document of one image is a fault of that image and stops nobody else's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+
+from . import publish, referring, yanked
+from .catalogue import (
+    FACTS,
+    Attached,
+    Catalogue,
+    Entry,
+    File,
+    ImagePage,
+    Notebook,
+    Smoke,
+    newest_entries_first,
+    order_tags,
+)
+from .contents import Contents, Package, from_history, layer_names
+from .delta import LayerRef
+from .digest import key_of
+from .errors import HelioError, Stage
+from .oci.image import Image
+from .oci.registry import Registry
+from .oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
+from .progress import bar, say
+from .referring import TITLE, Artifact
+from .store import Store
+
+#: What a fact is read from where the label is missing, as in other projects' images.
+_FACT_PACKAGES = {"python": "python", "jupyterhub": "jupyterhub", "jupyterlab": "jupyterlab", "dask": "dask"}
+_MOST_REPORT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where images are read from, and what this checkout knows about them.
+
+    Attributes:
+        prefix: before image names, e.g. ``heliocloud/``.
+        known: lock digest -> contents.
+        yanks: image -> entries of its yanked.toml.
+        keep: told the bytes and name of each report file; returns its path in the site.
+        verify: says whether an image's signature is good; None where there is no key to check with.
+    """
+
+    client: Registry
+    store: Store
+    prefix: str = ""
+    known: Mapping[str, Contents]
+    yanks: Mapping[str, tuple[yanked.Yank, ...]]
+    keep: Callable[[bytes, str], str] = lambda _data, _name: ""
+    verify: Callable[[str, str], bool] | None = None
+
+
+def read(source: Source, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
+    """Read the images of a registry; a repository without tags is left out, and said.
+
+    Raises:
+        HelioError: the registry refuses, or none of the images is there.
+    """
+    pages = []
+    for name in names:
+        page = _page(source, name, jobs)
+        if page is None:
+            say(f"warning: {source.client.host}/{source.prefix}{name} has no images")
+        else:
+            pages.append(page)
+    if not pages:
+        raise HelioError(
+            Stage.USAGE,
+            f"the registry `{source.client.host}` has none of the images",
+            detail=f"looked for {', '.join(source.prefix + name for name in names)}",
+            hint="publish first (`buildimages publish`), or name the repositories",
+        )
+    return Catalogue(registry=source.client.host, images=tuple(pages))
+
+
+def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
+    repository = source.prefix + name
+    digests = publish.existing_tags(source.client, repository, jobs=jobs)
+    if not digests:
+        return None
+    all_tags = frozenset(source.client.tags(repository))
+    by_digest: dict[str, list[str]] = {}
+    for tag, digest in digests.items():
+        by_digest.setdefault(digest, []).append(tag)
+    entries: list[Entry] = []
+    labels: dict[str, Mapping[str, str]] = {}
+
+    def one(named: str) -> list[tuple[Entry, Mapping[str, str]]]:
+        found = []
+        try:
+            images = _images(source, repository, named)
+        except HelioError as error:
+            # A chart or another artifact with a tag of its own; what the registry itself refuses is not hidden.
+            if error.stage is not Stage.BUILD:
+                raise
+            say(f"warning: {repository}:{by_digest[named][0]} is left out: {error.message}")
+            return []
+        for image in images:
+            entry = _entry(source, name, repository, named, image, by_digest[named], all_tags)
+            found.append((entry, image.config.labels))
+        return found
+
+    with bar(f"catalogue of {name}", len(by_digest)) as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
+        for found in pool.map(one, by_digest):
+            advance(1)
+            for entry, said in found:
+                entries.append(entry)
+                labels[entry.digest] = said
+    if not entries:
+        return None
+    ordered = newest_entries_first(sorted(entries, key=lambda entry: entry.digest))
+    said = labels[ordered[0].digest]
+    return ImagePage(
+        name=name,
+        repository=repository,
+        title=said.get("org.opencontainers.image.title", "") or name,
+        description=said.get("org.opencontainers.image.description", ""),
+        entries=ordered,
+    )
+
+
+def _images(source: Source, repository: str, named: str) -> list[Image]:
+    """Return the images under a digest: one, or one a platform of an index."""
+    media_type, data = _document(source, repository, named)
+    if OCI_NAME.get(media_type, media_type) == INDEX:
+        found = []
+        for one in Index.parse(data, f"{repository}@{named}").manifests:
+            # BuildKit lists its attestations as images of an unknown platform.
+            if one.platform is not None and one.platform.os != "unknown":
+                found += _images(source, repository, one.digest)
+        return found
+    manifest = Manifest.parse(data, f"{repository}@{named}")
+    return [Image.of(data, referring.read_blob(source.client, repository, manifest.config, source.store), repository)]
+
+
+def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]:
+    path = source.store.blob(digest)
+    if path.exists():
+        data = path.read_bytes()
+        document = json.loads(data)
+        return document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST), data
+    found = source.client.get_manifest(repository, digest)
+    if found is None:
+        raise HelioError(
+            Stage.PUBLISH,
+            f"the registry lists {digest} but does not have it",
+            where=f"{source.client.host}/{repository}",
+        )
+    source.store.put_blob(found[1])
+    return found[0].media_type, found[1]
+
+
+def _entry(
+    source: Source,
+    name: str,
+    repository: str,
+    named: str,
+    image: Image,
+    tags: Iterable[str],
+    all_tags: frozenset[str],
+) -> Entry:
+    faults: list[str] = []
+    found: tuple[Artifact, ...] = ()
+    try:
+        for digest in dict.fromkeys((image.digest, named)):
+            found += referring.artifacts(source.client, repository, digest, tags=all_tags, store=source.store)
+    except HelioError as error:
+        faults.append(f"what refers to it cannot be read: {error.message}")
+    contents = _contents(source, repository, image, found, faults)
+    labels = image.config.labels
+    by_name = {one.name: one.version for one in contents.packages if one.kind != "debian"}
+    facts = {key: labels[label] for key, label in FACTS.items() if labels.get(label)}
+    facts |= {
+        key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
+    }
+    smoke, attached = _attached(source, repository, found, faults)
+    ordered = order_tags(tags)
+    return Entry(
+        image=name,
+        digest=image.digest,
+        named=named,
+        platform=str(image.config.platform),
+        tags=ordered,
+        created=image.config.created,
+        facts=facts,
+        layers=tuple(
+            LayerRef(digest=layer.digest, size=layer.size, name=layer_name)
+            for layer, layer_name in zip(image.layers, layer_names(image.config), strict=True)
+        ),
+        config=(image.manifest.config.digest, image.manifest.config.size),
+        contents=contents,
+        attached=attached,
+        smoke=smoke,
+        signature=_signature(source, repository, image.digest, attached, faults),
+        advisory=yanked.find(source.yanks.get(name, ()), tags=ordered, digest=image.digest),
+        faults=tuple(faults),
+    )
+
+
+def _signature(source: Source, repository: str, digest: str, attached: Iterable[Attached], faults: list[str]) -> str:
+    if not any(one.kind == "signature" for one in attached):
+        return "none"
+    if source.verify is None:
+        return "attached"
+    try:
+        if source.verify(repository, digest):
+            return "verified"
+        faults.append("its signature is not by the given key")
+    except HelioError as error:
+        faults.append(f"its signature is not good: {error.message}")
+    return "bad"
+
+
+def _contents(source: Source, repository: str, image: Image, found: Iterable[Artifact], faults: list[str]) -> Contents:
+    sboms = [one for one in found if one.kind == "sbom"]
+    key = key_of(["contents", 1, sorted(one.digest for one in sboms)])
+    if sboms and (known := source.store.recall("contents", key)) is not None:
+        return Contents(packages=tuple(Package(**one) for one in known), source="sbom", complete=True)
+    try:
+        contents = referring.contents_of(source.client, repository, sboms, source.store)
+    except HelioError as error:
+        faults.append(f"its SBOM cannot be read: {error.detail or error.message}")
+        contents = None
+    if contents is not None:
+        source.store.remember("contents", key, [asdict(one) for one in contents.packages])
+        return contents
+    return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
+
+
+def _attached(
+    source: Source, repository: str, found: Iterable[Artifact], faults: list[str]
+) -> tuple[Smoke | None, tuple[Attached, ...]]:
+    """Return the smoke report, and every artifact with the report's files copied into the site."""
+    rows, blobs = [], {}
+    for one in found:
+        files = []
+        for file in one.files:
+            name = file.annotations.get(TITLE, "")
+            path = ""
+            if one.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
+                try:
+                    data = referring.read_blob(source.client, repository, file, source.store)
+                except HelioError as error:
+                    faults.append(f"{name} of its smoke report cannot be read: {error.message}")
+                    continue
+                blobs[name] = data
+                path = source.keep(data, name)
+            files.append(File(name=name, media_type=file.media_type, digest=file.digest, size=file.size, path=path))
+        rows.append(Attached(kind=one.kind, type=one.type, digest=one.digest, files=tuple(files)))
+    paths = {file.name: file.path for one in rows for file in one.files if file.path}
+    smoke = None
+    for name, data in blobs.items():
+        if name.rpartition("/")[2] == "report.json":
+            try:
+                smoke = read_smoke(data)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                faults.append(f"its smoke report cannot be read: {error}")
+    if smoke is None:
+        return None, tuple(rows)
+    by_stem = {name.rpartition("/")[2]: name for name in blobs}
+    notebooks = []
+    for one in smoke.notebooks:
+        name = by_stem.get(one.path)
+        notebooks.append(
+            replace(
+                one, path=paths.get(name or "", ""), figures=_figures(source, blobs[name], one.path) if name else ()
+            )
+        )
+    page = next((path for name, path in paths.items() if name.endswith("report.html")), "")
+    return replace(smoke, notebooks=tuple(notebooks), report=page), tuple(rows)
+
+
+def read_smoke(data: bytes) -> Smoke:
+    """Read ``report.json``, version 1; ``path`` of a notebook is its file name as yet.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is no such report.
+    """
+    document = json.loads(data)
+    if document["version"] != 1:
+        raise ValueError(f"expected version 1 not {document['version']!r}")
+    return Smoke(
+        passed=document["passed"] is True,
+        notebooks=tuple(
+            Notebook(
+                name=str(one["name"]),
+                title=str(one["title"]),
+                status=str(one["status"]),
+                seconds=float(one["seconds"]),
+                peak_memory_bytes=one["peak_memory_bytes"],
+                path=str(one["notebook"]),
+            )
+            for one in document["notebooks"]
+        ),
+    )
+
+
+def _figures(source: Source, notebook: bytes, name: str) -> tuple[str, ...]:
+    """Return the pictures of an executed notebook, as files of the site."""
+    found = []
+    try:
+        for cell in json.loads(notebook).get("cells", ()):
+            for output in cell.get("outputs", ()):
+                data = output.get("data", {}).get("image/png")
+                if data:
+                    text = "".join(data) if isinstance(data, list) else data
+                    png = base64.b64decode(text)
+                    stem = name.removesuffix(".ipynb")
+                    found.append(source.keep(png, f"{stem}-{len(found) + 1}.png"))
+    except (ValueError, binascii.Error, AttributeError, TypeError):
+        return tuple(found)
+    return tuple(path for path in found if path)

@@ -1,0 +1,48 @@
+"""The verb `catalogue`: a static site and a JSON document of what a registry holds, for hub admins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from . import catalogue_read, catalogue_site, sides, yanked
+from .catalogue import Catalogue, document
+from .command import verb, workspace
+from .pipeline import Workspace
+from .progress import say
+
+
+def read(ws: Workspace, names, registry: str | None, prefix: str, jobs: int, **options) -> Catalogue:
+    """Read the catalogue of a registry; of the checkout's images if none are named."""
+    with ws.registry(registry) as client:
+        source = catalogue_read.Source(
+            client=client,
+            store=ws.store,
+            prefix=prefix,
+            known=sides.known_locks(ws),
+            yanks=yanked.load(ws.root),
+            **options,
+        )
+        return catalogue_read.read(source, names or tuple(ws.images), jobs=max(8, jobs))
+
+
+@verb
+@click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
+@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("_catalogue"), show_default=True, help="Site.")
+def catalogue(names, root, jobs, platform, channel, as_data, registry, prefix, output):
+    """Make a site of a registry's images to choose a tag from; open its index.html.
+
+    Names may be any repositories, this checkout's or not.
+    """
+    ws = workspace(root, jobs, platform, channel)
+    with catalogue_site.writing(output) as site:
+        found = read(ws, names, registry, prefix, jobs, keep=site.keep)
+        site.write(found)
+    whole = ", ".join(f"{image.name} {len(image.entries)}" for image in found.images)
+    say(f"    builds: {whole}")
+    print(
+        json.dumps(document(found), indent=1, ensure_ascii=False, sort_keys=True) if as_data else output / "index.html"
+    )
