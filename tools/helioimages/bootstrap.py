@@ -6,6 +6,7 @@ lock's content; a second run finds it. On a Debian or Ubuntu without `python3-ve
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -50,16 +51,25 @@ def environment(lock: Path) -> Path:
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
         return python
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f"{name}.lock", "w") as stream:
+        # Two first runs at once: one makes it, the other waits and finds it.
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            _make(folder, lock)
+    return python
+
+
+def _make(folder: Path, lock: Path) -> None:
+    python = folder / "bin" / "python"
     print(f"==> tool environment from {lock.relative_to(ROOT)} (once, about a minute)", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     if importlib.util.find_spec("ensurepip") is None:
         _apt("python3-venv")
     _run([sys.executable, "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     _run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)])
     (folder / "complete").touch()
-    return python
 
 
 def _store() -> Path:

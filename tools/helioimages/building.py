@@ -10,6 +10,7 @@ import dataclasses
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,6 +205,13 @@ def _package_layers(shop: Workshop, lock: Locks, plans: Sequence[LayerPlan]) -> 
                 for future in as_completed(futures):
                     layers[futures[future].plan.name] = future.result()
                     advance(futures[future].plan.size)
+            except BrokenProcessPool as error:
+                raise HelioError(
+                    Stage.LINK,
+                    f"a worker that made layers of `{lock.image.name}` was killed",
+                    detail=str(error),
+                    hint="this machine may lack memory: run with fewer --jobs; layers that are done are kept",
+                ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from . import __version__
-from .errors import HelioError
+from .errors import HelioError, Stage
 from .pipeline import Workspace
 from .progress import console
 from .store import Store, default_root
@@ -45,7 +45,19 @@ def verb(function: Callable) -> Callable:
     @functools.wraps(function)
     def run(*args, **kwargs):
         try:
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                # What no stage expected: a disk that is full or read-only, a folder of somebody else.
+                what = f"`{error.filename}`" if error.filename else type(error).__name__
+                raise HelioError(
+                    Stage.HOST,
+                    f"the system refuses {what}",
+                    detail=error.strerror or str(error),
+                    hint="check space and rights; `buildimages --debug` shows where",
+                ) from error
         except HelioError as error:
             if getattr(main, "debug", False):
                 raise

@@ -98,6 +98,20 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
 
 
 def _fetch(item: Wanted, store: Store, session: requests.Session, advance, stop: threading.Event) -> None:
+    try:
+        _fetch_file(item, store, session, advance, stop)
+    except OSError as error:
+        # A full disk may be noticed as late as when the file is closed.
+        raise HelioError(
+            Stage.FETCH,
+            f"cannot write `{item.name}`",
+            where=str(store.root),
+            detail=str(error),
+            hint="check the space and rights of the store",
+        ) from error
+
+
+def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, stop: threading.Event) -> None:
     final = store.artefact(item.sha256)
     part = store.root / "tmp" / f"{item.sha256}.part"
     faults: list[str] = []
@@ -174,11 +188,7 @@ def _download(url: str, item: Wanted, file, session: requests.Session, advance: 
                     raise _Again(f"{_shown(url)} sent more than {item.size:,} bytes")
                 file.write(chunk)
                 advance(len(chunk))
-    except (requests.RequestException, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-            raise HelioError(
-                Stage.FETCH, f"cannot write `{item.name}`", detail=str(error), hint="check the space of the store"
-            ) from error
+    except requests.RequestException as error:
         raise _Again(f"{_shown(url)}: {type(error).__name__}") from error
     finally:
         file.flush()

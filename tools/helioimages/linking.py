@@ -132,13 +132,9 @@ def recall(store: Store, key: str) -> Layer | None:
 def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) -> Layer:
     """Write merged entries as a layer's blob, with the list of its files, and remember both under ``key``."""
     entries = tuple(entries)
-    scratch = store.cached("layer-scratch", key)
-    with store.writing(scratch) as file:
+    # The digest is known only when the blob is written.
+    with store.writing(lambda: store.blob(layer.digest)) as file:
         layer = write_layer(entries, file, jobs=jobs, compressor=LIBDEFLATE_6)
-    # The digest is known only now: the blob gets its name by a second rename.
-    final = store.blob(layer.digest)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    scratch.replace(final)
     with store.writing(store.cached("files", key)) as file:
         for entry in entries:
             if entry.kind is not Kind.DIR:

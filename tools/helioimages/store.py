@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,8 +33,11 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("artefacts/sha256", "blobs/sha256", "memo", "cache", "tmp", "run", "toolchain"):
-            (root / name).mkdir(parents=True, exist_ok=True)
+        try:
+            for name in ("artefacts/sha256", "blobs/sha256", "memo", "cache", "tmp", "run", "toolchain"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _refused(root, error) from error
 
     def artefact(self, sha256: str) -> Path:
         """Return where the package file with this sha256 (hex) is or will be."""
@@ -53,26 +56,40 @@ class Store:
     def lock(self, name: str) -> Iterator[None]:
         """Wait for and hold a lock that all processes on this store share; the kernel frees it when its holder dies."""
         path = self.root / "run" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "wb") as stream:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(path, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise _refused(path, error) from error
+        with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
     @contextlib.contextmanager
-    def writing(self, final: Path) -> Iterator[IO[bytes]]:
-        """Yield a file open for writing and reading; on success it becomes ``final`` whole, on error it is gone."""
-        final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.root / "tmp", prefix=final.name[:16] + ".")
+    def writing(self, final: Path | Callable[[], Path]) -> Iterator[IO[bytes]]:
+        """Yield a file open for writing and reading; on success it becomes ``final`` whole, on error it is gone.
+
+        Args:
+            final: its place, or what tells it once the file is written (a blob's digest is known only then).
+
+        Raises:
+            HelioError: the store is full, or cannot be written.
+        """
+        shown = final if isinstance(final, Path) else self.root / "blobs"
+        try:
+            handle, name = tempfile.mkstemp(dir=self.root / "tmp", prefix=shown.name[:16] + ".")
+        except OSError as error:
+            raise _refused(shown, error) from error
         try:
             with os.fdopen(handle, "w+b") as file:
                 yield file
                 file.flush()
                 os.fchmod(file.fileno(), 0o444)
-            os.replace(name, final)
+            place = final if isinstance(final, Path) else final()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(name, place)
         except OSError as error:
-            raise HelioError(
-                Stage.FETCH, f"cannot write {final}", detail=str(error), hint="check the space and rights of the store"
-            ) from error
+            raise _refused(shown, error) from error
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
@@ -99,13 +116,19 @@ class Store:
         return hexdigest
 
     def recall(self, kind: str, key: str) -> Any | None:
-        """Return the memo of a pure step, or None."""
+        """Return the memo of a pure step, or None; one that a power cut emptied is forgotten."""
         try:
             return json.loads((self.root / "memo" / kind / f"{key}.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return None
 
     def remember(self, kind: str, key: str, value: Any) -> None:
         """Keep the memo of a pure step: a JSON value under a 64-digit key."""
         with self.writing(self.root / "memo" / kind / f"{key}.json") as file:
             file.write(json.dumps(value, sort_keys=True).encode())
+
+
+def _refused(path: Path, error: OSError) -> HelioError:
+    return HelioError(
+        Stage.FETCH, f"cannot write {path}", detail=str(error), hint="check the space and rights of the store"
+    )

@@ -139,7 +139,8 @@ class Index:
         """
         name = canonicalize_name(name)
         path = self._cache / f"{name}.json"
-        if not fresh and path.exists() and time.time() - path.stat().st_mtime < _FRESH:
+        # A page from the future was written under a clock that was wrong; it would be believed for ever.
+        if not fresh and path.exists() and 0 <= time.time() - path.stat().st_mtime < _FRESH:
             return tuple(IndexFile(**row) for row in json.loads(path.read_bytes()))
         response = self._ask("GET", f"{self._url}{name}/", f"the page of `{name}`", headers={"Accept": _ACCEPT})
         files = () if response.status_code == 404 else parse_page(response.text, response.url)

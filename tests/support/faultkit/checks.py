@@ -1,0 +1,66 @@
+"""What must hold after any fault: whole files only, no half lock, no half tag."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+from helioimages.errors import HelioError
+from helioimages.oci.reference import is_loopback
+from helioimages.oci.registry import Registry
+from helioimages.oci.types import Manifest
+
+from .world import Site
+
+
+def store_faults(root: Path) -> list[str]:
+    """Return what is wrong in a store: files whose content is not their name, memos that are cut."""
+    faults = []
+    for kind in ("artefacts", "blobs"):
+        for path in (root / kind / "sha256").iterdir():
+            with open(path, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != path.name:
+                    faults.append(f"{kind}/{path.name} holds other bytes")
+            if path.stat().st_mode & 0o222:
+                faults.append(f"{kind}/{path.name} is writable")
+    for path in (root / "memo").rglob("*.json"):
+        try:
+            memo = json.loads(path.read_bytes())
+        except ValueError:
+            faults.append(f"{path.relative_to(root)} is no JSON")
+            continue
+        if path.parent.name == "layer":
+            blob = root / "blobs" / memo["digest"].replace(":", "/")
+            if blob.exists() and blob.stat().st_size != memo["size"]:
+                faults.append(f"{path.relative_to(root)} has another size than its blob")
+    return faults
+
+
+def checkout_faults(site: Site, expected: dict) -> list[str]:
+    """Return the locks that are neither absent nor whole."""
+    return [f"{file} is half" for file, found in site.locks().items() if found != expected["locks"][file]]
+
+
+def registry_faults(host: str, expected: dict) -> list[str]:
+    """Return what is wrong in a registry: tags that are not wanted, or whose image is not whole."""
+    assert is_loopback(host)
+    faults = []
+    with Registry(host) as client:
+        for name, wanted in expected["tags"].items():
+            for tag in client.tags(name):
+                if tag not in wanted:
+                    faults.append(f"{name}:{tag} is not wanted")
+                    continue
+                found = client.get_manifest(name, tag)
+                if found is None or found[0].digest != wanted[tag]:
+                    faults.append(f"{name}:{tag} names {found and found[0].digest}")
+                    continue
+                manifest = Manifest.parse(found[1], f"{name}:{tag}")
+                for blob in (manifest.config, *manifest.layers):
+                    try:
+                        client.pull_blob(name, blob, io.BytesIO())
+                    except HelioError as error:
+                        faults.append(f"{name}:{tag} has a damaged blob {blob.digest}: {error}")
+    return faults

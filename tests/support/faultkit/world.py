@@ -1,0 +1,209 @@
+"""The small world: a checkout of two images, a conda channel, an index, and one run of the whole pipeline over them.
+
+Everything is the product's own code on real files, but the Debian layer: its memo is in the store beforehand, since a
+root file system takes a minute to make.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import random
+import shutil
+import stat
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from pypi_support import IndexServer, wheel_bytes
+
+from helioimages import debian_layers, entries, linking, publish, spec, tags
+from helioimages.conda.archive import write_conda
+from helioimages.debian import lock as debian_lock
+from helioimages.debian.lock import AptLock
+from helioimages.oci.registry import Registry
+from helioimages.pipeline import Workspace
+from helioimages.store import Store
+
+IMAGES = ("base", "child")
+ENVIRONMENT = """\
+name: {name}
+channels: [local]
+dependencies:
+  - python=3.13
+  - libdata
+  - pip:
+      - {pip}
+x-helioimages:
+  virtual-packages: {{__glibc: "2.41"}}
+{parent}"""
+IMAGE = """\
+name = "{name}"
+title = "T"
+description = "D"
+environment = "{name}"
+{parent}
+[layers]
+alone-mib = 1
+buckets = 3
+"""
+LOCKS = tuple(
+    file for name in IMAGES for file in (f"environments/{name}/conda-lock.yml", f"environments/{name}/pylock.toml")
+)
+
+
+class World:
+    """Folders below ``folder``: ``checkout`` (without locks), ``channel``; ``index`` is filled."""
+
+    def __init__(self, folder: Path, index: IndexServer) -> None:
+        self._places(folder, index.url)
+        self._channel()
+        self._index(index)
+        self._checkout()
+
+    def _places(self, folder: Path, url: str) -> None:
+        self.url, self.checkout, self.channel = url, folder / "checkout", folder / "channel"
+
+    @classmethod
+    def existing(cls, folder: Path, url: str) -> World:
+        """Return a world that another process made and serves."""
+        self = cls.__new__(cls)
+        self._places(folder, url)
+        return self
+
+    def _channel(self) -> None:
+        # The locked interpreter is a script that runs this one: the real one would have to be compiled.
+        python = f'#!/bin/sh\nunset PYTHONHOME\nexec {sys.executable} "$@"\n'.encode()
+        noise = random.Random(1).randbytes(3 << 20)
+        for name, version, depends, files in (
+            ("python", "3.13.5", ["libdata"], (entries.file("bin/python3.13", python, mode=0o755),)),
+            ("libdata", "1.0", [], (entries.file("lib/libdata.so", noise), entries.file("lib/data.py", b"x = 1\n"))),
+        ):
+            (self.channel / "linux-64").mkdir(parents=True, exist_ok=True)
+            index = {"name": name, "version": version, "build": "h0_0", "build_number": 0, "subdir": "linux-64"}
+            index |= {"depends": depends, "timestamp": 1_700_000_000_000}
+            path = self.channel / "linux-64" / f"{name}-{version}-h0_0.conda"
+            write_conda(path, index=index, entries=files)
+            data = path.read_bytes()
+            index |= {"sha256": _sha256(data), "md5": hashlib.md5(data, usedforsecurity=False).hexdigest()}
+            self._record(path.name, index | {"size": len(data)})
+
+    def _record(self, file: str, record: dict) -> None:
+        for subdir in ("linux-64", "noarch"):
+            path = self.channel / subdir / "repodata.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            document = json.loads(path.read_text()) if path.exists() else {"packages": {}, "packages.conda": {}}
+            document |= {"info": {"subdir": subdir}, "repodata_version": 1}
+            if subdir == "linux-64":
+                document["packages.conda"][file] = record
+            path.write_text(json.dumps(document))
+
+    def _index(self, index: IndexServer) -> None:
+        for number in range(8):
+            name = f"part{number}"
+            size = (2 << 20) if number == 0 else 60_000
+            files = {
+                f"{name}/__init__.py": f"value = {number}\n".encode(),
+                f"{name}/code.py": "".join(f"def f{i}(x):\n    return x + {i}\n\n" for i in range(200)).encode(),
+                f"{name}/data.bin": random.Random(number).randbytes(size),
+            }
+            requires = ("part1", "part2", "part3") if number == 0 else ("part5", "part6") if number == 4 else ()
+            data = wheel_bytes(files, name=name, version="1.0", requires=requires)
+            index.add(f"{name}-1.0-py3-none-any.whl", data)
+
+    def _checkout(self) -> None:
+        real = Path(__file__).parents[3]
+        for name, pip, parent in (("base", "part0", ""), ("child", "part4", "base")):
+            environment, image = self.checkout / "environments" / name, self.checkout / "images" / name
+            environment.mkdir(parents=True)
+            image.mkdir(parents=True)
+            ours = f"  parent: {parent}\n" if parent else ""
+            (environment / "environment.yml").write_text(ENVIRONMENT.format(name=name, pip=pip, parent=ours))
+            line = f'parent = "{parent}"\n' if parent else ""
+            (image / "image.toml").write_text(IMAGE.format(name=name, parent=line))
+            apt = AptLock(suite="trixie", architecture="amd64", requested=(), packages=(), timestamp=1_700_000_000)
+            (image / "apt-lock.json").write_text(debian_lock.dump(apt))
+        shutil.copyfile(real / "images" / "Dockerfile.j2", self.checkout / "images" / "Dockerfile.j2")
+
+    def fresh(self, folder: Path) -> Site:
+        """Return a site of its own: a copy of the checkout, and a store that has the Debian layers."""
+        shutil.copytree(self.checkout, folder / "checkout")
+        site = Site(folder=folder, channel=self.channel, environment=self.environment(folder))
+        seed_debian(Store(site.store), site.checkout)
+        return site
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """Return the variables that a run gets: this index, and nothing of the user's."""
+        return {
+            "UV_DEFAULT_INDEX": self.url,
+            "UV_CACHE_DIR": str(folder / "uv-cache"),
+            "HELIOIMAGES_STORE": str(folder / "store"),
+            "HOME": str(folder),
+        }
+
+
+class Site:
+    """One place where the pipeline runs: ``checkout`` and ``store`` below ``folder``."""
+
+    def __init__(self, *, folder: Path, channel: Path, environment: dict[str, str]) -> None:
+        self.folder, self.channel, self.environment = folder, channel, environment
+        self.checkout, self.store = folder / "checkout", folder / "store"
+
+    def run(self, host: str, steps: tuple[str, ...] = ("lock", "fetch", "build", "publish")) -> dict:
+        """Run the pipeline and return the digests that it came to.
+
+        Args:
+            host: the registry's, on loopback.
+        """
+        os.environ.update(self.environment)
+        for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+            os.environ.pop(name, None)
+        store = Store(self.store)
+        ws = Workspace(self.checkout, store, jobs=2)
+        if "lock" in steps:
+            ws.lock((), check=False, update=(), exclude_newer=None, channel_dirs=(self.channel,))
+        if "fetch" in steps:
+            for path in sorted(self.channel.glob("*/*.conda")):
+                store.put_artefact(path)
+        result: dict = {"locks": self.locks()}
+        if "build" in steps:
+            built = ws.build(())
+            result["images"] = {name: one.image.digest for name, one in built.items()}
+            result["diff_ids"] = [one.layer.diff_id for name in built for one in built[name].layers]
+        if "publish" in steps:
+            with Registry(host, pause=lambda _seconds: None) as client:
+                for name, one in built.items():
+                    ws.push(client, one, "")
+                    existing = publish.existing_tags(client, name)
+                    day = datetime.date(2026, 11, 21)
+                    plan = tags.plan(digest=one.image.digest, day=day, lock=one.locks.digest, existing=existing)
+                    publish.promote(client, name, one.image.digest, plan.missing)
+                    result.setdefault("tags", {})[name] = dict.fromkeys(plan.wanted, one.image.digest)
+        return result
+
+    def locks(self) -> dict[str, str]:
+        """Return file -> sha256 of the locks that are there."""
+        return {file: _sha256((self.checkout / file).read_bytes()) for file in LOCKS if (self.checkout / file).exists()}
+
+    def remove(self) -> None:
+        """Delete the folder, whatever is read-only in it."""
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):
+                path.chmod(stat.S_IRWXU)
+        shutil.rmtree(self.folder)
+
+
+def seed_debian(store: Store, checkout: Path) -> None:
+    """Put the Debian layers of the images into a store, as an earlier run would have left them."""
+    images = spec.load_images(checkout)
+    locks = {name: debian_lock.parse((checkout / f"images/{name}/apt-lock.json").read_text(), name) for name in images}
+    for name, image in images.items():
+        key = debian_layers.key(locks[name], locks[image.parent] if image.parent else None, None)
+        found = [entries.file(f"etc/{name}", name.encode(), origin="debian")]
+        linking.write(store, key, entries.merge(found))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
