@@ -265,9 +265,10 @@ def _ours(store: Store) -> int | None:
     """Return the process of the engine that we started: the one recorded, unless it died and its number went on."""
     try:
         known = json.loads(_record(store).read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError):
+        pid, started = int(known["pid"]), int(known["started"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return known["pid"] if _started_at(known["pid"]) == known["started"] else None
+    return pid if _started_at(pid) == started else None
 
 
 def _start(store: Store, address: str) -> Engine:

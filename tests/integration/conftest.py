@@ -1,0 +1,37 @@
+"""The real base image, built once and pulled by the engine, for every test that asks it something."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from helioimages import host
+from helioimages.building import Built
+from helioimages.pipeline import Workspace
+from helioimages.store import Store, default_root
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def workspace(engine) -> Workspace:
+    """Return this checkout with the store of the environment."""
+    host.ensure()
+    return Workspace(ROOT, Store(default_root()), jobs=os.cpu_count() or 2)
+
+
+@pytest.fixture(scope="session")
+def built(workspace) -> Built:
+    """Return the base image, from the store if it was built before."""
+    return workspace.build(("base",))["base"]
+
+
+@pytest.fixture(scope="session")
+def image(workspace, built) -> str:
+    """Return the reference by which the engine has the base image."""
+    with workspace.registry(None) as client:
+        reference = workspace.push(client, built, "").reference
+    workspace.engine.pull(reference)
+    return reference

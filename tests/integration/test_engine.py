@@ -1,0 +1,59 @@
+"""Containers under limits, in a real engine: how they end, and what is said of it."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+
+from helioimages.errors import HelioError, Stage
+
+pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+
+def test_the_exit_code_and_both_streams(engine, image):
+    result = engine.run(image, ["sh", "-c", "echo out; echo err >&2; exit 3"])
+    assert (result.exit_code, sorted(result.log.split()), result.timed_out) == (3, ["err", "out"], False)
+
+
+def test_a_container_that_takes_too_long_is_ended(engine, image):
+    result = engine.run(image, ["sh", "-c", "echo begun; exec sleep 60"], timeout_s=2)
+    assert (result.timed_out, result.exit_code, result.log.strip()) == (True, 124, "begun")
+    assert result.seconds < 30
+
+
+def test_a_container_that_takes_too_much_memory_is_ended(engine, image):
+    result = engine.run(image, ["python", "-c", "b'x' * (600 << 20)"], memory="128m")
+    assert result.exit_code == 137
+    assert result.oom_killed
+    assert result.peak_memory_bytes <= 128 << 20
+
+
+def test_no_container_stays(engine, image):
+    before = {one.id for one in engine.client.containers.list(all=True)}
+    engine.run(image, ["false"])
+    assert engine.run(image, ["no-such-program"]).exit_code == 127
+    assert {one.id for one in engine.client.containers.list(all=True)} <= before
+
+
+def test_there_is_no_network_unless_asked_for(engine, image):
+    result = engine.run(image, ["sh", "-c", "ls /sys/class/net"])
+    assert result.log.split() == ["lo"]
+
+
+def test_a_digest_that_the_registry_has_not(engine, image):
+    wrong = re.sub(r"[0-9a-f]{64}$", "0" * 64, image)
+    with pytest.raises(HelioError) as caught:
+        engine.pull(wrong)
+    assert (caught.value.stage, caught.value.message) == (Stage.ENGINE, f"the engine cannot pull `{wrong}`")
+    assert caught.value.hint == f"run `docker -H {engine.address} pull {wrong}`"
+
+
+def test_a_taken_port(engine, image):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(HelioError) as caught:
+            engine.serve(image, port=taken.getsockname()[1])
+    assert (caught.value.message, caught.value.hint) == (f"cannot start `{image}`", "choose another --port")

@@ -1,0 +1,88 @@
+"""Which engine is used, which is ours to end, and what is said when there is none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helioimages import engine
+from helioimages.errors import HelioError, Stage
+from helioimages.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    (store.root / "run").mkdir(parents=True, exist_ok=True)
+    return store
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["sleep", "60"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def _record(store: Store, pid: int, started: int) -> Path:
+    path = store.root / "run" / "engine.json"
+    path.write_text(json.dumps({"pid": pid, "started": started, "address": "unix:///nowhere"}))
+    return path
+
+
+def _started(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19])
+
+
+def test_the_engine_that_we_started_is_ended(store, process):
+    record = _record(store, process.pid, _started(process.pid))
+    assert engine.running(store)
+    assert engine.stop(store)
+    assert process.wait(timeout=10) == -15
+    assert not record.exists()
+    assert not engine.running(store)
+
+
+def test_a_process_that_took_the_number_of_ours_is_left_alone(store, process):
+    record = _record(store, process.pid, _started(process.pid) - 1)
+    assert not engine.running(store)
+    assert not engine.stop(store)
+    assert process.poll() is None
+    assert not record.exists()
+
+
+def test_nothing_was_started(store):
+    assert not engine.running(store)
+    assert not engine.stop(store)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}'])
+def test_a_damaged_record_is_no_engine(store, text):
+    (store.root / "run" / "engine.json").write_text(text)
+    assert not engine.running(store)
+
+
+def test_the_engine_that_the_environment_names_must_answer(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(HelioError) as caught:
+        engine.connect(store)
+    assert caught.value.stage is Stage.ENGINE
+    assert str(caught.value) == (
+        f"no engine answers at unix://{tmp_path}/none.sock\n\nhint: unset DOCKER_HOST, or start that engine"
+    )
+
+
+def test_no_engine_is_installed(store, monkeypatch):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "SOCKETS", ())
+    monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(HelioError) as caught:
+        engine.connect(store)
+    assert str(caught.value) == (
+        "there is no container engine\n\nhint: run `apt-get install docker.io`, or start podman's service"
+    )
