@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -248,8 +249,8 @@ def _entry(
             "rows": sorted(package_row[_key(one)] for one in contents.packages),
         },
         "signature": entry.signature,
-        "attached": [dataclasses.asdict(one) for one in entry.attached],
-        "smoke": dataclasses.asdict(entry.smoke) if entry.smoke else None,
+        "attached": [_plain(one) for one in entry.attached],
+        "smoke": _plain(entry.smoke) if entry.smoke else None,
         "advisory": {
             "level": advisory.level,
             "reason": advisory.reason,
@@ -308,6 +309,11 @@ def _same(one: Sequence[int], other: Sequence[int]) -> int:
             break
         count += 1
     return count
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON has it: with lists, not tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(value)))
 
 
 def _key(one: Package) -> tuple[str, str, str]:

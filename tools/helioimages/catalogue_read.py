@@ -205,9 +205,14 @@ def _entry(
         attached=attached,
         smoke=smoke,
         signature=_signature(source, repository, image.digest, attached, faults),
-        advisory=yanked.find(source.yanks.get(name, ()), tags=ordered, digest=image.digest),
+        advisory=_advisory(source.yanks.get(name, ()), ordered, (image.digest, named)),
         faults=tuple(faults),
     )
+
+
+def _advisory(yanks: Sequence[yanked.Yank], tags: Sequence[str], digests: Sequence[str]) -> yanked.Yank | None:
+    hits = [hit for digest in digests if (hit := yanked.find(yanks, tags=tags, digest=digest)) is not None]
+    return min(hits, key=lambda one: yanked.LEVELS.index(one.level), default=None)
 
 
 def _signature(source: Source, repository: str, digest: str, attached: Iterable[Attached], faults: list[str]) -> str:

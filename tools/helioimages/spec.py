@@ -17,6 +17,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 
 from .errors import HelioError, Stage
+from .hubspec import HubSpec, parse_hub
 from .reading import Table, load_yaml
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -113,7 +114,7 @@ class ImageSpec:
         alone_bytes: a package with an artefact of at least this size has a layer of its own.
         buckets: the number of layers that the smaller wheels share.
         budget_bytes: the most that the image's layers may be, compressed, parents included.
-        hub: hints for hub admins, kept as read (title, resources, GPU).
+        hub: how hubs offer the image.
     """
 
     name: str
@@ -136,7 +137,7 @@ class ImageSpec:
     buckets: int = 16
     budget_bytes: int = 0
     smoke: SmokeSpec = SmokeSpec()
-    hub: Mapping[str, Any] = field(default_factory=dict)
+    hub: HubSpec = field(default_factory=HubSpec)
 
 
 def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
@@ -259,7 +260,7 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
             timeout=smoke.take("timeout", int, 600),
             cpus=float(smoke.take("cpus", int, 2)),
         ),
-        hub=top.take("hub", dict, {}),
+        hub=parse_hub(top.table("hub")),
     )
     if not _NAME.fullmatch(spec.name):
         raise top.error("name", f"expected lower-case letters, digits and dashes (at most 63), not {spec.name!r}")
