@@ -51,9 +51,11 @@ def test_a_digest_that_the_registry_has_not(engine, image):
 
 
 def test_a_taken_port(engine, image):
+    before = {one.id for one in engine.client.containers.list(all=True)}
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(HelioError) as caught:
             engine.serve(image, port=taken.getsockname()[1])
     assert (caught.value.message, caught.value.hint) == (f"cannot start `{image}`", "choose another --port")
+    assert {one.id for one in engine.client.containers.list(all=True)} <= before

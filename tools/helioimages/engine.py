@@ -164,11 +164,13 @@ class Engine:
             HelioError: the port is taken, or the server does not come up.
         """
         self.pull(reference)
+        container = self.client.containers.create(
+            reference, ports={"8888/tcp": ("127.0.0.1", port)}, labels={"io.helioimages.run": "1"}
+        )
         try:
-            container = self.client.containers.run(
-                reference, detach=True, ports={"8888/tcp": ("127.0.0.1", port)}, labels={"io.helioimages.run": "1"}
-            )
+            container.start()
         except (docker.errors.DockerException, requests.RequestException) as error:
+            container.remove(force=True)
             raise HelioError(
                 Stage.ENGINE, f"cannot start `{reference}`", detail=str(error), hint="choose another --port"
             ) from error
