@@ -255,12 +255,20 @@ def stop(store: Store) -> bool:
     pid = _ours(store)
     if pid is not None:
         started = _started_at(pid)
-        os.kill(pid, signal.SIGTERM)
+        _terminate(pid)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and _started_at(pid) == started:
             time.sleep(0.2)
     _record(store).unlink(missing_ok=True)
     return pid is not None
+
+
+def _terminate(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except PermissionError:
+        # An ordinary user started it through sudo, so it is root's.
+        subprocess.run(["sudo", "-n", "kill", "-TERM", str(pid)], check=False)
 
 
 def _ours(store: Store) -> int | None:

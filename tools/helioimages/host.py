@@ -65,6 +65,12 @@ NEEDS: tuple[Need, ...] = (
         package="debian-archive-keyring",
         there=lambda: any(Path("/usr/share/keyrings").glob("debian-archive-*keyring*")),
     ),
+    Need(
+        name="newuidmap",
+        why="Debian root file system as an ordinary user",
+        package="uidmap",
+        there=lambda: os.geteuid() == 0 or bool(shutil.which("newuidmap")),
+    ),
     Need(name="a container engine", why="builder and smoke notebooks", package="docker.io", there=_engine),
     Need(name="docker-registry", why="embedded registry", package="docker-registry", there=_program("docker-registry")),
 )
