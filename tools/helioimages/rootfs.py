@@ -52,6 +52,8 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
     if not program:
         raise HelioError(Stage.HOST, "`mmdebstrap` is not here", hint="run `apt-get install mmdebstrap`")
     with tempfile.TemporaryDirectory(prefix="helioimages-rootfs-", dir=_scratch(store, lock)) as scratch:
+        # In a user namespace, root is one of the user's subordinate ids: a stranger to the user's own files.
+        os.chmod(scratch, 0o755)
         repository = Path(scratch) / "repository"
         _write_repository(repository, lock, debs, jobs)
         tar = Path(scratch) / "rootfs.tar"
@@ -101,7 +103,10 @@ def _scratch(store: Store, lock: AptLock) -> Path:
         usable = not os.statvfs(memory).f_flag & os.ST_NOEXEC and shutil.disk_usage(memory).free > needed
     except OSError:
         usable = False
-    return memory if usable and os.access(memory, os.W_OK) else store.root / "tmp"
+    if usable and os.access(memory, os.W_OK):
+        return memory
+    # A stranger (see above) may not reach into a home.
+    return store.root / "tmp" if os.geteuid() == 0 else Path("/var/tmp")
 
 
 def _write_repository(folder: Path, lock: AptLock, debs: Mapping[str, Path], jobs: int) -> None:
@@ -119,6 +124,8 @@ def _write_repository(folder: Path, lock: AptLock, debs: Mapping[str, Path], job
     # mmdebstrap picks the required packages by codename.
     head = f"Suite: {lock.suite}\nCodename: {lock.suite}\nDate: Tue, 01 Jan 1980 00:00:00 UTC\nSHA256:\n"
     (folder / "Release").write_text(head + "\n".join(rows) + "\n")
+    for path in (folder, folder / "Packages", folder / "Packages.gz", folder / "Release"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _add(folder: Path, deb: Deb, path: Path) -> str:
@@ -127,6 +134,7 @@ def _add(folder: Path, deb: Deb, path: Path) -> str:
         os.link(path, folder / name)
     except OSError:
         shutil.copyfile(path, folder / name)
+        (folder / name).chmod(0o644)
     control = subprocess.run(["dpkg-deb", "--field", str(path)], capture_output=True, text=True)
     if control.returncode:
         raise HelioError(
