@@ -157,6 +157,9 @@ def push(
     return image
 
 
+_PUSHED: set[tuple[str, str, str]] = set()
+
+
 def _blob(client: Registry, store: Store, repository: str, data: bytes, media_type: str, title: str = "") -> Descriptor:
     one = Descriptor(
         media_type=media_type,
@@ -164,5 +167,7 @@ def _blob(client: Registry, store: Store, repository: str, data: bytes, media_ty
         size=len(data),
         annotations={"org.opencontainers.image.title": title} if title else {},
     )
-    client.push_blob(repository, one, store.blob(one.digest))
+    if (client.host, repository, one.digest) not in _PUSHED:
+        client.push_blob(repository, one, store.blob(one.digest))
+        _PUSHED.add((client.host, repository, one.digest))
     return one

@@ -1,0 +1,302 @@
+"""The catalogue of 200 tags in Debian's docker-registry, read, written as a site, and used in a real Chromium.
+
+`CATALOGUE_SHOTS=DIR` keeps screenshots for people to look at.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from catalogue_support import PNG, push, tag_of
+
+from helioimages import catalogue_read, catalogue_site, registry_server, yanked
+from helioimages.catalogue import document
+from helioimages.delta import delta, mb
+from helioimages.oci.registry import Registry
+from helioimages.store import Store
+
+HELIO, BASE = 120, 80
+SMOKE = "application/vnd.helioimages.smoke.v1"
+ACCESSIBILITY = (Path(__file__).parents[1] / "support" / "accessibility.js").read_text()
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def report() -> tuple[tuple[str, str, str, bytes], ...]:
+    """Return a smoke report as files: JSON, page, and an executed notebook with a picture."""
+    row = {
+        "name": "helio/20-sunpy-map",
+        "title": "A map of the Sun",
+        "status": "passed",
+        "seconds": 12.25,
+        "peak_memory_bytes": 812_000_000,
+        "notebook": "20-sunpy-map.ipynb",
+    }
+    picture = {"output_type": "display_data", "data": {"image/png": base64.b64encode(PNG).decode()}}
+    return (
+        (
+            SMOKE,
+            "report.json",
+            "application/json",
+            json.dumps({"version": 1, "passed": True, "notebooks": [row]}).encode(),
+        ),
+        (SMOKE, "report.html", "text/html", b"<!doctype html><title>report</title>"),
+        (
+            SMOKE,
+            "20-sunpy-map.ipynb",
+            "application/x-ipynb+json",
+            json.dumps({"cells": [{"outputs": [picture]}]}).encode(),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A registry with 120 builds of one image and 80 of another; one has no SBOM, one has a report, one a bad SBOM."""
+    if not any(shutil.which(name) for name in ("docker-registry", "registry")):
+        pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
+    store = Store(tmp_path_factory.mktemp("store"))
+    server = registry_server.start(store.root, port=5400)
+    try:
+        with Registry(server.host) as client:
+            for day in range(HELIO):
+                documents = report() if day == HELIO - 1 else ()
+                if day == 3:
+                    documents = (("application/spdx+json", "sbom", "application/spdx+json", b"{"),)
+                push(client, store, "t/helio", day, count=300, stack=60, documents=documents, sbom=day not in (3, 5))
+            for day in range(BASE):
+                push(client, store, "t/base", day, count=120, stack=20)
+        yield server.host
+    finally:
+        registry_server.stop(store.root)
+
+
+@pytest.fixture(scope="module")
+def site(registry, tmp_path_factory):
+    """The site's folder and the catalogue it shows."""
+    folder = tmp_path_factory.mktemp("site") / "site"
+    store = Store(tmp_path_factory.mktemp("reader"))
+    yanks = yanked.parse(
+        f'[[yanked]]\ntag = "{tag_of(100)}"\nreason = "code runs when a header is read"\ndate = 2026-09-01\n'
+        f'replacement = "{tag_of(101)}"\naliases = ["CVE-2026-00001"]\n',
+        "helio",
+        "images/helio/yanked.toml",
+    )
+    start = time.monotonic()
+    with Registry(registry) as client, catalogue_site.writing(folder) as made:
+        source = catalogue_read.Source(
+            client=client, store=store, prefix="t/", known={}, yanks={"helio": yanks}, keep=made.keep
+        )
+        found = catalogue_read.read(source, ["base", "helio"], jobs=8)
+        read = time.monotonic() - start
+        made.write(found)
+    print(f"\n{len(found.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
+    return folder, found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+    )
+    if not program:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
+    with playwright.sync_playwright() as started:
+        # A fresh profile each time is what Playwright does.
+        running = started.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """Open a page of the site from its folder; fails if it logs an error or asks a host for anything."""
+    contexts, faults = [], []
+
+    def opened(path: str, *, scheme: str = "light", width: int = 1280, name: str = ""):
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+        page.on(
+            "request", lambda one: None if one.url.startswith(("file:", "data:", "blob:")) else faults.append(one.url)
+        )
+        start = time.monotonic()
+        page.goto(site[0].as_uri() + "/" + path)
+        page.loaded = time.monotonic() - start
+        folder = os.environ.get("CATALOGUE_SHOTS")
+        if folder and name:
+            page.wait_for_timeout(300)
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def test_what_is_read(site):
+    folder, found = site
+    base, helio = found.images
+    assert (len(base.entries), len(helio.entries)) == (BASE, HELIO)
+    newest, noted = helio.entries[0], {entry.tag: entry for entry in helio.entries}
+    assert newest.tags == (tag_of(HELIO - 1), "latest")
+    assert (newest.contents.source, len(newest.contents.packages)) == ("sbom", 302)
+    assert newest.facts == {"python": "3.13.5", "jupyterhub": "5.4.0", "dask": "2026.4.0"}
+    assert {one.kind for one in newest.attached} == {"sbom", "smoke"}
+    (notebook,) = newest.smoke.notebooks
+    assert (notebook.title, notebook.peak_memory_bytes) == ("A map of the Sun", 812_000_000)
+    assert (folder / notebook.figures[0]).read_bytes() == PNG
+    assert (folder / newest.smoke.report).read_bytes().startswith(b"<!doctype html>")
+    assert noted[tag_of(5)].contents.source == "none"
+    assert noted[tag_of(3)].faults == (
+        "its SBOM cannot be read: not JSON: Expecting property name enclosed in double quotes: "
+        "line 1 column 2 (char 1)",
+    )
+    assert noted[tag_of(100)].yanked and not noted[tag_of(101)].yanked
+    jsonschema.validate(document(found), json.loads(catalogue_site.SCHEMA.read_text()))
+
+
+def test_overview_and_a_long_table(open_page):
+    page = open_page("index.html", name="light-index")
+    assert page.get_by_role("heading", level=1).inner_text() == "Images"
+    page.get_by_role("link", name="The helio image").click()
+    assert page.locator("#tags tbody tr").count() == HELIO
+    page.get_by_role("searchbox").fill(tag_of(100))
+    assert page.locator("#tags tbody tr:visible").count() == 1
+    assert page.locator("#filter-count").inner_text() == f"1 of {HELIO} builds"
+    page.locator("#tags tbody tr:visible a").first.click()
+    banner = page.get_by_role("note").inner_text()
+    assert "code runs when a header is read" in banner and f"Use {tag_of(101)} instead" in banner
+
+
+def test_compare_says_what_delta_says(open_page, site):
+    _, found = site
+    entries = {f"{entry.image} {entry.tag}": entry for entry in found.entries}
+    cases = [(f"helio {tag_of(10)}", f"helio {tag_of(90)}"), (f"base {tag_of(79)}", f"helio {tag_of(119)}")]
+    page = open_page("compare.html", name="light-compare")
+    for old, new in cases:
+        page.get_by_label("A node has").select_option(label=old)
+        page.get_by_label("It should run").select_option(label=new)
+        want = delta(entries[old].side(), entries[new].side())
+        totals = page.locator(".totals")
+        assert int(totals.get_attribute("data-pull")) == want.pull_bytes
+        assert int(totals.get_attribute("data-layers")) == len(want.pull)
+        assert page.locator(".total b").first.inner_text() == mb(want.pull_bytes)
+        rows = page.get_by_role("table", name="Packages that changed").locator("tbody tr").all_inner_texts()
+        shown = [row.split("\t") for row in rows]
+        said = [(kind, name, old.replace("–", ""), new.replace("–", "")) for kind, name, old, new, _ in shown]
+        assert said == [(one.kind, one.name, one.old, one.new) for one in want.changes]
+        assert len(said) > 50
+    page.get_by_role("button", name="Swap the two images").click()
+    assert page.get_by_label("A node has").input_value() == entries[cases[-1][1]].id
+    # The address is what one sends to a colleague.
+    again = open_page("compare.html#" + page.url.partition("#")[2])
+    assert again.locator("#result").inner_text() == page.locator("#result").inner_text()
+
+
+def test_an_entry_notebooks_packages_and_copying(open_page, site):
+    _, found = site
+    entry = found.images[1].entries[0]
+    page = open_page(f"tags/{entry.id}.html", name="light-entry")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    image = page.get_by_role("img", name="Figure 1 of A map of the Sun")
+    image.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.figures img').complete")
+    assert image.evaluate("one => one.naturalWidth") == 1
+    page.locator("#package-rows tr").first.wait_for()
+    page.get_by_label("Search").fill("package-07 bsd")
+    assert page.locator("#package-rows tr:visible").count() == 10
+    assert page.locator("#package-count").inner_text() == "10 of 302 packages"
+    page.get_by_role("button", name="Copy").nth(3).click()
+    page.wait_for_function("document.getElementById('said').textContent === 'Copied'")
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#copy-4").inner_text()
+    page.get_by_role("textbox", name="Hub").fill("https://hub.example.edu/")
+    page.get_by_role("textbox", name="Open").fill("a b.ipynb")
+    assert page.locator("#gitpuller-link").inner_text() == (
+        "https://hub.example.edu/hub/user-redirect/git-pull?repo=https%3A%2F%2Fexample.org%2Fgroup%2Fnotebooks"
+        "&branch=main&urlpath=lab%2Ftree%2Fnotebooks%2Fa+b.ipynb"
+    )
+
+
+def test_which_builds_have_a_package(open_page):
+    page = open_page("packages.html#bash", name="light-packages")
+    table = page.get_by_role("table", name="Versions of bash")
+    rows = table.locator("tbody tr").all_inner_texts()
+    # Two builds of helio say nothing of their packages.
+    assert [row.split("\t")[:2] for row in rows] == [["5.2-3", "20"], ["5.2-2", "80"], ["5.2-1", "98"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_is_readable(open_page, site, scheme, width):
+    """Contrast of all text, names of all controls, one heading, no sideways scrolling; wide and on a phone."""
+    _, found = site
+    helio = {entry.tag: entry for entry in found.images[1].entries}
+    shape = "phone" if width < 500 else "wide"
+    for path, name in (
+        ("index.html", "index"),
+        ("images/helio.html", "image"),
+        (f"tags/{helio[tag_of(119)].id}.html", "entry"),
+        (f"tags/{helio[tag_of(100)].id}.html", "yanked"),
+        (f"tags/{helio[tag_of(3)].id}.html", "bare"),
+        (f"compare.html#{helio[tag_of(90)].id}..{helio[tag_of(119)].id}", "compare"),
+        ("packages.html#package-01", "packages"),
+    ):
+        page = open_page(path, scheme=scheme, width=width, name=f"{scheme}-{shape}-{name}")
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate(ACCESSIBILITY) == [], path
+        assert page.locator("h1").count() == 1 and page.locator("main").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_the_keyboard_reaches_everything(open_page):
+    page = open_page("images/helio.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "filter"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_seconds_of_200_builds(open_page, site, capsys):
+    folder, found = site
+    times = {}
+    for path in (
+        "index.html",
+        "images/helio.html",
+        "compare.html",
+        "packages.html#python",
+        f"tags/{found.entries[-1].id}.html",
+    ):
+        page = open_page(path)
+        page.wait_for_load_state("networkidle")
+        times[path] = round(page.loaded, 3)
+    size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    data = (folder / "data" / "contents.js").stat().st_size
+    with capsys.disabled():
+        print(
+            f"\ncatalogue of {len(found.entries)} builds: {size / 1e6:.1f} MB, data {data / 1e3:.0f} kB,"
+            f" seconds to load: {times}"
+        )
+    assert data < 1_000_000
