@@ -21,6 +21,7 @@ import jinja2
 from .catalogue import Catalogue, Entry, ImagePage, Smoke, columns, document
 from .delta import delta, mb, summary
 from .errors import HelioError, Stage
+from .lockdiff import Change
 
 _TEMPLATES = Path(__file__).with_name("templates") / "catalogue"
 SCHEMA = Path(__file__).with_name("schemas") / "catalogue.schema.json"
@@ -63,13 +64,14 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """From the build before to this one; ``summary`` and ``partial`` as in `delta`."""
+    """From the build before to this one; ``summary``, ``changes`` and ``partial`` as in `delta`."""
 
     old_id: str
     old_tag: str
     bytes: int
     layers: int
     summary: str
+    changes: tuple[Change, ...]
     partial: tuple[str, ...]
 
 
@@ -232,6 +234,7 @@ def _steps(image: ImagePage) -> dict[str, Step | None]:
                 bytes=found.pull_bytes,
                 layers=len(found.pull),
                 summary=f"Packages: {summary(found.changes)}" if known else "Packages are not known",
+                changes=found.changes,
                 partial=found.partial,
             )
         newer[entry.platform] = entry
