@@ -7,6 +7,7 @@ its content. A run sees its inputs read-only in ``$IN``, leaves its results in `
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ class Builder:
         finally:
             with contextlib.suppress(docker.errors.APIError, requests.RequestException):
                 container.remove(force=True)
+            self._give_back(output)
         if code:
             why = f"ran out of memory ({memory})" if starved else f"failed with {code}"
             raise HelioError(
@@ -144,6 +146,23 @@ class Builder:
                 hint="the command ran in a container without network; its sources or packages may be too old",
             )
         return log
+
+    def _give_back(self, output: Path) -> None:
+        """Make the caller the owner of what the builder's root wrote; an ordinary user could not even remove it."""
+        mine = os.geteuid()
+        if mine == 0 or all(path.lstat().st_uid == mine for path in output.rglob("*")):
+            return
+        with _engine("cannot take over what the builder wrote"):
+            container = self._client.containers.create(
+                self.image(),
+                ["chown", "-hR", f"{mine}:{os.getegid()}", "/out"],
+                mounts=[Mount("/out", str(output.resolve()), type="bind")],
+                network_mode="none",
+                user="0:0",
+            )
+            container.start()
+            container.wait(timeout=600)
+            container.remove(force=True)
 
 
 def _tail(container: Any) -> str:
