@@ -84,7 +84,10 @@ def sdist_bytes(name: str, version: str, requires: tuple[str, ...] = ()) -> byte
 
 
 class IndexServer:
-    """Serves ``files`` (name -> content) as HTML with upload times, or as JSON; counts what is asked."""
+    """Serves ``files`` (name -> content) as HTML with upload times, or as JSON; counts what is asked.
+
+    ``lies`` are served in place of files (a HEAD tells the truth), ``pages`` (project -> bytes) of right pages.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -93,6 +96,8 @@ class IndexServer:
         self.url = ""
         self.asked: list[str] = []
         self.broken: set[str] = set()
+        self.lies: dict[str, bytes] = {}
+        self.pages: dict[str, bytes] = {}
 
     def add(self, name: str, data: bytes, uploaded: str = "2026-01-01T00:00:00Z") -> None:
         self.files[name] = data
@@ -141,9 +146,10 @@ def serving() -> Iterator[IndexServer]:
             name = name.strip("/")
             found: tuple[bytes, str] | None = None
             if kind == "simple":
-                found = index.page(name)
+                found = index.page(name) if name not in index.pages else (index.pages[name], "text/html")
             elif name in index.files:
-                found = index.files[name], "application/octet-stream"
+                data = index.lies.get(name, index.files[name]) if self.command == "GET" else index.files[name]
+                found = data, "application/octet-stream"
             if self.path in index.broken:
                 self.send_error(503)
             elif found is None:

@@ -7,14 +7,11 @@ the layers to the parent and keep the documents in the store. A second build of 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import debian_layers, linking, locks, spec
+from . import debian_layers, linking, locks, spec, workers
 from .digest import key_of
 from .entries import Content, Entry, Kind, directory, merge
 from .errors import HelioError, Stage
@@ -194,27 +191,13 @@ def _package_layers(shop: Workshop, lock: Locks, plans: Sequence[LayerPlan]) -> 
     if tasks:
         # The largest first: a big one started last would be waited for by idle processes.
         tasks.sort(key=lambda task: -task.plan.size)
-        context = multiprocessing.get_context("forkserver")
         label = f"layers of {lock.image.name}"
-        with (
-            bar(label, sum(task.plan.size for task in tasks), unit="bytes") as advance,
-            ProcessPoolExecutor(min(shop.jobs, len(tasks)), mp_context=context) as pool,
-        ):
-            futures = {pool.submit(linking.make_layer, task): task for task in tasks}
-            try:
-                for future in as_completed(futures):
-                    layers[futures[future].plan.name] = future.result()
-                    advance(futures[future].plan.size)
-            except BrokenProcessPool as error:
-                raise HelioError(
-                    Stage.LINK,
-                    f"a worker that made layers of `{lock.image.name}` was killed",
-                    detail=str(error),
-                    hint="this machine may lack memory: run with fewer --jobs; layers that are done are kept",
-                ) from error
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with bar(label, sum(task.plan.size for task in tasks), unit="bytes") as advance:
+            for task, layer in workers.run(
+                linking.make_layer, tasks, jobs=shop.jobs, what=f"layers of `{lock.image.name}`"
+            ):
+                layers[task.plan.name] = layer
+                advance(task.plan.size)
     built = []
     for plan in plans:
         layer = layers[plan.name]

@@ -6,9 +6,9 @@ It is started through that library's own loader, so a host with an older one nee
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,8 +40,9 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
     folder = store.root / "toolchain" / key
     version = locks.python_version
     if not folder.exists():
-        half = Path(tempfile.mkdtemp(prefix="toolchain-", dir=store.root / "tmp"))
+        half = store.root / "tmp" / f"toolchain-{secrets.token_hex(8)}"
         try:
+            half.mkdir()
             entries: list[Entry] = []
             for package in locks.conda.packages:
                 path = paths[package.sha256]
@@ -51,10 +52,16 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
                 _extract(paths[sha256], half)
             half.chmod(0o755)
             half.rename(folder)
-        except OSError:
+        except OSError as error:
             # Another run was faster; its folder is as good.
             if not folder.exists():
-                raise
+                raise HelioError(
+                    Stage.LINK,
+                    "cannot unpack the locked interpreter",
+                    where=str(folder),
+                    detail=str(error),
+                    hint="check the space and rights of the store",
+                ) from error
         finally:
             shutil.rmtree(half, ignore_errors=True)
     return interpreter_in(folder, version)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pypi_support import IndexServer, wheel_bytes
 
-from helioimages import debian_layers, entries, linking, publish, spec, tags
+from helioimages import building, debian_layers, entries, linking, publish, spec, tags
 from helioimages.conda.archive import write_conda
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
@@ -28,6 +28,7 @@ from helioimages.pipeline import Workspace
 from helioimages.store import Store
 
 IMAGES = ("base", "child")
+DAY = datetime.date(2026, 11, 21)
 ENVIRONMENT = """\
 name: {name}
 channels: [local]
@@ -151,36 +152,33 @@ class Site:
         self.folder, self.channel, self.environment = folder, channel, environment
         self.checkout, self.store = folder / "checkout", folder / "store"
 
-    def run(self, host: str, steps: tuple[str, ...] = ("lock", "fetch", "build", "publish")) -> dict:
-        """Run the pipeline and return the digests that it came to.
-
-        Args:
-            host: the registry's, on loopback.
-        """
+    def build(self) -> tuple[Workspace, dict[str, building.Built], dict]:
+        """Lock, fetch and build; returns the workspace, the images, and the digests that were come to."""
         os.environ.update(self.environment)
         for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
             os.environ.pop(name, None)
         store = Store(self.store)
         ws = Workspace(self.checkout, store, jobs=2)
-        if "lock" in steps:
-            ws.lock((), check=False, update=(), exclude_newer=None, channel_dirs=(self.channel,))
-        if "fetch" in steps:
-            for path in sorted(self.channel.glob("*/*.conda")):
-                store.put_artefact(path)
-        result: dict = {"locks": self.locks()}
-        if "build" in steps:
-            built = ws.build(())
-            result["images"] = {name: one.image.digest for name, one in built.items()}
-            result["diff_ids"] = [one.layer.diff_id for name in built for one in built[name].layers]
-        if "publish" in steps:
-            with Registry(host, pause=lambda _seconds: None) as client:
-                for name, one in built.items():
-                    ws.push(client, one, "")
-                    existing = publish.existing_tags(client, name)
-                    day = datetime.date(2026, 11, 21)
-                    plan = tags.plan(digest=one.image.digest, day=day, lock=one.locks.digest, existing=existing)
-                    publish.promote(client, name, one.image.digest, plan.missing)
-                    result.setdefault("tags", {})[name] = dict.fromkeys(plan.wanted, one.image.digest)
+        ws.lock((), check=False, update=(), exclude_newer=None, channel_dirs=(self.channel,))
+        for path in sorted(self.channel.glob("*/*.conda")):
+            store.put_artefact(path)
+        built = ws.build(())
+        result = {
+            "locks": self.locks(),
+            "images": {name: one.image.digest for name, one in built.items()},
+            "diff_ids": [one.layer.diff_id for name in built for one in built[name].layers],
+        }
+        return ws, built, result
+
+    def run(self, host: str) -> dict:
+        """Run the pipeline and return the digests that it came to.
+
+        Args:
+            host: the registry's, on loopback.
+        """
+        ws, built, result = self.build()
+        with Registry(host, pause=lambda _seconds: None) as client:
+            result["tags"] = {name: release(ws, client, one) for name, one in built.items()}
         return result
 
     def locks(self) -> dict[str, str]:
@@ -193,6 +191,16 @@ class Site:
             with suppress(OSError):
                 path.chmod(stat.S_IRWXU)
         shutil.rmtree(self.folder)
+
+
+def release(ws: Workspace, client: Registry, built: building.Built) -> dict[str, str]:
+    """Push an image and tag it, as the publish verb does; returns tag -> digest."""
+    name, digest = built.spec.name, built.image.digest
+    ws.push(client, built, "")
+    existing = publish.existing_tags(client, name)
+    plan = tags.plan(digest=digest, day=DAY, lock=built.locks.digest, existing=existing)
+    publish.promote(client, name, digest, plan.missing)
+    return dict.fromkeys(plan.wanted, digest)
 
 
 def seed_debian(store: Store, checkout: Path) -> None:

@@ -19,6 +19,7 @@ import requests
 
 from ..digest import is_digest, of_bytes
 from ..errors import HelioError, Stage
+from .document import load
 from .image import Image
 from .transport import Credential, Transport, anonymous, refusal, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest, Platform
@@ -294,13 +295,15 @@ class Registry:
         """Return all tags of a repository, sorted; none when the repository is not there.
 
         Raises:
-            HelioError: the registry refuses.
+            HelioError: the registry refuses, or its list is malformed.
         """
         names: set[str] = set()
         for response in self._pages(repository, "tags/list?n=1000"):
-            document = response.json()
+            document = load(response.content, f"{self.host}/{repository} at tags")
             listed = document.get("tags") if isinstance(document, dict) else None
-            names.update(one for one in listed or () if isinstance(one, str))
+            # Go's registries write null for an empty list.
+            listed = listed if isinstance(listed, list) else ()
+            names.update(one for one in listed if isinstance(one, str))
         return tuple(sorted(names))
 
     def referrers(self, repository: str, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:

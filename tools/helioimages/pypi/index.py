@@ -8,6 +8,7 @@ Spec: PyPA "Simple repository API" (HTML and JSON), PEP 700 (sizes and upload ti
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import html
 import json
@@ -64,8 +65,19 @@ def parse_page(text: str, url: str) -> tuple[IndexFile, ...]:
 
     Args:
         url: the page's own address; the files' may be relative to it.
+
+    Raises:
+        HelioError: it is neither, e.g. the page of a proxy that wants a login.
     """
-    return _parse_json(text, url) if text.lstrip().startswith("{") else _parse_html(text, url)
+    try:
+        return _parse_json(text, url) if text.lstrip().startswith("{") else _parse_html(text, url)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HelioError(
+            Stage.LOCK,
+            f"cannot read a page of the package index: `{urlsplit(url).path}`",
+            detail=f"{type(error).__name__}: {error}",
+            hint="check the index that pip and uv are configured for",
+        ) from error
 
 
 def _parse_json(text: str, url: str) -> tuple[IndexFile, ...]:
@@ -122,7 +134,6 @@ class Index:
         self._url = url.rstrip("/") + "/"
         # Two indexes never answer for each other.
         self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
-        self._cache.mkdir(parents=True, exist_ok=True)
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
         self._session.mount("https://", adapter)
@@ -139,8 +150,7 @@ class Index:
         """
         name = canonicalize_name(name)
         path = self._cache / f"{name}.json"
-        # A page from the future was written under a clock that was wrong; it would be believed for ever.
-        if not fresh and path.exists() and 0 <= time.time() - path.stat().st_mtime < _FRESH:
+        if not fresh and _is_fresh(path):
             return tuple(IndexFile(**row) for row in json.loads(path.read_bytes()))
         response = self._ask("GET", f"{self._url}{name}/", f"the page of `{name}`", headers={"Accept": _ACCEPT})
         files = () if response.status_code == 404 else parse_page(response.text, response.url)
@@ -172,7 +182,8 @@ class Index:
     def _size(self, wanted: tuple[str, str]) -> int:
         sha256, url = wanted
         path = self._cache / "sizes" / sha256
-        if path.exists():
+        # The lock keeps sizes; asking again after an hour forgets what a server told wrongly.
+        if _is_fresh(path):
             return int(json.loads(path.read_bytes()))
         name = unquote(urlsplit(url).path.rpartition("/")[2])
         response = self._ask("HEAD", url, f"`{name}`", headers={"Accept-Encoding": "identity"})
@@ -210,8 +221,24 @@ class Index:
         )
 
     def _keep(self, path: Path, value: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-        with os.fdopen(handle, "w") as file:
-            json.dump(value, file)
-        os.replace(name, path)
+        # A cache that cannot be written only means that the next run asks again.
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+            try:
+                with os.fdopen(handle, "w") as file:
+                    json.dump(value, file)
+                os.replace(name, path)
+            except OSError:
+                os.unlink(name)
+
+
+def _is_fresh(path: Path) -> bool:
+    """Say whether a cached answer is to be believed.
+
+    One from the future was written under a clock that was wrong, and would be believed for ever.
+    """
+    try:
+        return 0 <= time.time() - path.stat().st_mtime < _FRESH
+    except FileNotFoundError:
+        return False

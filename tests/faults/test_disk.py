@@ -1,0 +1,130 @@
+"""A disk that is full or read-only, two runs at once, and a clock that jumps."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faultkit import once
+from faultkit.checks import checkout_faults, registry_faults, store_faults
+
+YEAR = 365 * 86400.0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory of 1 MiB, where the store will be."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or not _mount("-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(folder)):
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def _mount(*arguments: str) -> bool:
+    return subprocess.run(["mount", *arguments], capture_output=True).returncode == 0
+
+
+def _onto(disk: Path, site) -> None:
+    """Move a site's store onto a disk."""
+    shutil.copytree(site.store, disk / "store")
+    shutil.rmtree(site.store)
+    site.store.symlink_to(disk / "store")
+
+
+def look(site, host, expected) -> list[str]:
+    return [*store_faults(site.store), *checkout_faults(site, expected), *registry_faults(host, expected)]
+
+
+def test_a_full_disk_is_told_and_then_forgiven(disk, site, host, expected, request):
+    _onto(disk, site)
+    told = 0
+    sizes = range(1, 16) if request.config.getoption("--long") else (2, 8)
+    for size in sizes:
+        assert _mount("-o", f"remount,size={size}m", str(disk))
+        code, result, said = once.outcome(once.spawn(site, host))
+        assert code != once.TRACEBACK, said
+        assert look(site, host, expected) == []
+        if code:
+            told += 1
+            assert "No space left on device" in said
+    assert told >= 2
+    assert _mount("-o", "remount,size=64m", str(disk))
+    code, result, said = once.outcome(once.spawn(site, host))
+    assert (code, result) == (0, expected), said
+
+
+def test_a_read_only_store(disk, site, host, expected):
+    _onto(disk, site)
+    assert _mount("-o", "remount,ro,size=64m", str(disk))
+    code, _, said = once.outcome(once.spawn(site, host))
+    assert code == 5, said
+    assert re.search(r"^cannot write .*\n  .*Read-only file system", said, re.MULTILINE), said
+    assert "hint: check the space and rights of the store" in said
+    assert look(site, host, expected) == []
+    assert _mount("-o", "remount,rw", str(disk))
+    code, result, said = once.outcome(once.spawn(site, host))
+    assert (code, result) == (0, expected), said
+
+
+def test_two_runs_at_once_on_one_store(world, site, tmp_path, host, expected):
+    other = world.fresh(tmp_path / "other")
+    shutil.rmtree(other.store)
+    other.store.symlink_to(site.store)
+    running = [once.spawn(one, host) for one in (site, other)]
+    for process in running:
+        code, result, said = once.outcome(process)
+        assert (code, result) == (0, expected), said
+    assert look(site, host, expected) == []
+    assert [path.name for path in (site.store / "tmp").iterdir()] == []
+
+
+def test_a_clock_that_jumps_changes_nothing(site, host, expected):
+    for clock in (30 * YEAR, -20 * YEAR):
+        code, result, said = once.outcome(once.spawn(site, host, clock=clock))
+        assert (code, result) == (0, expected), said
+
+
+def test_a_worker_that_is_killed(site, host, expected):
+    """The out-of-memory killer takes one process, not the whole run."""
+    process = once.spawn(site, host)
+    victim = _worker(process.pid)
+    os.kill(victim, signal.SIGKILL)
+    code, _, said = once.outcome(process)
+    assert code == 6, said
+    assert re.search(
+        r"a worker that made layers of `(base|child)` was killed\n"
+        r"  .+\n\n"
+        r"hint: this machine may lack memory: run with fewer --jobs; what is done is kept",
+        said,
+    ), said
+    assert look(site, host, expected) == []
+    code, result, said = once.outcome(once.spawn(site, host))
+    assert (code, result) == (0, expected), said
+
+
+def _worker(pid: int) -> int:
+    """Return a process two levels below a run: the fork server's child."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for child in _children(pid):
+            for grandchild in _children(child):
+                if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return grandchild
+        time.sleep(0.001)
+    raise AssertionError("the run has no worker")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
