@@ -245,7 +245,8 @@ def test_z2jh_yaml_reads_back_and_is_the_same_each_time():
     assert text.startswith(profiles.HEADER)
     assert yaml.safe_load(text) == {"singleuser": {"profileList": made}}
     assert "&id" not in text, "no YAML aliases: people edit and diff this"
-    # What the chart's schema wants of each profile: a display_name; its keys go to KubeSpawner as they are.
+    # The chart's values.schema.yaml wants an array and no more: "simply a passthrough" to KubeSpawner.
+    assert isinstance(yaml.safe_load(text)["singleuser"]["profileList"], list)
     assert [profile["slug"] for profile in made] == ["cpu", "gpu"]
     assert [profile["default"] for profile in made] == [True, False]
 
