@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -19,7 +20,10 @@ from catalogue_support import PNG, push, tag_of
 from helioimages import catalogue_read, catalogue_site, registry_server, yanked
 from helioimages.catalogue import document
 from helioimages.delta import delta, mb
+from helioimages.errors import HelioError
+from helioimages.oci.image import artifact
 from helioimages.oci.registry import Registry
+from helioimages.oci.types import INDEX, Index, Platform
 from helioimages.store import Store
 
 HELIO, BASE = 120, 80
@@ -54,7 +58,12 @@ def report() -> tuple[tuple[str, str, str, bytes], ...]:
             "application/json",
             json.dumps({"version": 1, "passed": True, "notebooks": [row]}).encode(),
         ),
-        (SMOKE, "report.html", "text/html", b"<!doctype html><title>report</title>"),
+        (
+            SMOKE,
+            "report.html",
+            "text/html",
+            b"<!doctype html><title>report</title><a href=20-sunpy-map.ipynb>notebook</a>",
+        ),
         (
             SMOKE,
             "20-sunpy-map.ipynb",
@@ -166,6 +175,7 @@ def test_what_is_read(site):
     assert (notebook.title, notebook.peak_memory_bytes) == ("A map of the Sun", 812_000_000)
     assert (folder / notebook.figures[0]).read_bytes() == PNG
     assert (folder / newest.smoke.report).read_bytes().startswith(b"<!doctype html>")
+    assert (folder / newest.smoke.report).with_name("20-sunpy-map.ipynb") == folder / notebook.path
     assert noted[tag_of(5)].contents.source == "none"
     assert noted[tag_of(3)].faults == (
         "its SBOM cannot be read: not JSON: Expecting property name enclosed in double quotes: "
@@ -173,6 +183,42 @@ def test_what_is_read(site):
     )
     assert noted[tag_of(100)].yanked and not noted[tag_of(101)].yanked
     jsonschema.validate(document(found), json.loads(catalogue_site.SCHEMA.read_text()))
+
+
+def test_other_projects_images(registry, tmp_path):
+    """An index of two platforms with BuildKit's attestation, cosign's older tags, and a tag that is no image."""
+    with Registry(registry) as client:
+        store = Store(tmp_path / "store")
+        images = [push(client, store, "other/app", day, count=5, stack=3, sbom=False) for day in (0, 1)]
+        attestation = replace(images[0].descriptor, platform=Platform(os="unknown", architecture="unknown"))
+        arm = replace(images[1].descriptor, platform=Platform.of("linux/arm64"))
+        index = Index(manifests=(images[0].descriptor, arm, attestation)).dump()
+        client.put_manifest("other/app", "v2", index, INDEX)
+        signature = client.get_manifest("other/app", "latest")[1]
+        client.put_manifest("other/app", f"{images[0].digest.replace(':', '-')}.sig", signature)
+        chart = artifact(images[0].descriptor, "application/vnd.cncf.helm.chart", images[0].layers[0])
+        store.put_blob(b"{}")
+        client.push_blob("other/app", chart.config, store.blob(chart.config.digest))
+        client.put_manifest("other/app", "chart", chart.dump())
+        source = catalogue_read.Source(client=client, store=store, prefix="other/", known={}, yanks={})
+        for _ in range(2):
+            # The second time from the store.
+            (page,) = catalogue_read.read(source, ["missing", "app"]).images
+            by_tags = {entry.tags: entry for entry in page.entries}
+            assert set(by_tags) == {("v2",), (tag_of(0),), (tag_of(1), "latest")}
+            assert sorted(entry.digest for entry in page.entries if entry.tags == ("v2",)) == sorted(
+                image.digest for image in images
+            )
+            first = by_tags[(tag_of(0),)]
+            assert (first.signature, first.contents.source, first.has("sbom")) == ("attached", "none", False)
+            assert by_tags[(tag_of(1), "latest")].signature == "none"
+    with Registry(registry) as client, pytest.raises(HelioError) as caught:
+        source = catalogue_read.Source(client=client, store=store, prefix="other/", known={}, yanks={})
+        catalogue_read.read(source, ["missing"])
+    assert str(caught.value) == (
+        f"the registry `{registry}` has none of the images\n  looked for other/missing\n\n"
+        "hint: publish first (`buildimages publish`), or name the repositories"
+    )
 
 
 def test_overview_and_a_long_table(open_page):

@@ -107,6 +107,21 @@ def test_the_pages_data_unpack_to_the_document():
     assert len(json.dumps(packed)) < len(json.dumps(whole)) / 2
 
 
+def test_an_image_alone_and_in_an_index_has_two_pages(tmp_path: Path):
+    index = digest("index")
+    rows = (
+        entry(),
+        entry(named=index, tags=("v2",)),
+        entry(named=index, tags=("v2",), digest=digest("arm"), platform="linux/arm64"),
+    )
+    with catalogue_site.writing(tmp_path / "site") as site:
+        site.write(catalogue(page("helio", *rows)))
+    assert len(list((tmp_path / "site" / "tags").iterdir())) == len({row.id for row in rows}) == 3
+    packed = columns(document(catalogue(page("helio", *rows))))
+    assert {one["id"] for one in packed["entries"]} == {row.id for row in rows}
+    assert "linux/arm64" in (tmp_path / "site" / "compare.html").read_text()
+
+
 def test_orders():
     assert order_tags(["latest", "lock-0123456789ab", "2026.01.02", "2026.01.02-10", "2026.01.02-9", "dev"]) == (
         "2026.01.02-10",
@@ -123,8 +138,9 @@ def test_orders():
 
 def test_a_site_stands_alone(tmp_path: Path):
     with catalogue_site.writing(tmp_path / "site") as site:
-        path = site.keep(PNG, "../../evil dir/../a b.png")
-        assert path == site.keep(PNG, "a b.png"), "equal bytes are one file"
+        path = site.keep(PNG, "../../evil dir/../a b.png", digest("report"))
+        other = site.keep(b"<html>", "report.html", digest("report"))
+        assert path.rpartition("/")[0] == other.rpartition("/")[0], "a report's links hold"
         site.write(full())
     folder = tmp_path / "site"
     assert (folder / path).read_bytes() == PNG and path.startswith("files/") and path.endswith("/a-b.png")

@@ -119,7 +119,7 @@ class Entry:
     @property
     def id(self) -> str:
         """A name that no other entry has, safe in a file name."""
-        return f"{self.image.replace('/', '-')}-{self.digest[7:19]}"
+        return entry_id(self.image, self.digest, self.named)
 
     @property
     def yanked(self) -> bool:
@@ -162,6 +162,16 @@ class Catalogue:
     def entries(self) -> tuple[Entry, ...]:
         """Every image's entries."""
         return tuple(entry for image in self.images for entry in image.entries)
+
+
+def entry_id(image: str, digest: str, named: str) -> str:
+    """Return `Entry.id`: one image may stand alone and in an index too.
+
+    >>> entry_id("org/helio", "sha256:0123456789abcdef", "sha256:0123456789abcdef")
+    'org-helio-0123456789ab'
+    """
+    within = "" if named == digest else f"-in-{named[7:19]}"
+    return f"{image.replace('/', '-')}-{digest[7:19]}{within}"
 
 
 def order_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -282,7 +292,7 @@ def columns(document: dict[str, Any]) -> dict[str, Any]:
             tail = _same(layers[head:][::-1], stack[head:][::-1])
             entries.append(
                 {
-                    "id": f"{image['name'].replace('/', '-')}-{one['digest'][7:19]}",
+                    "id": entry_id(image["name"], one["digest"], one["named"]),
                     "image": image["name"],
                     "tags": one["tags"],
                     "platform": one["platform"],

@@ -50,7 +50,7 @@ class Source:
         prefix: before image names, e.g. ``heliocloud/``.
         known: lock digest -> contents.
         yanks: image -> entries of its yanked.toml.
-        keep: told the bytes and name of each report file; returns its path in the site.
+        keep: told the bytes, the name and the artifact's digest of each report file; returns its path in the site.
         verify: says whether an image's signature is good; None where there is no key to check with.
     """
 
@@ -59,7 +59,7 @@ class Source:
     prefix: str = ""
     known: Mapping[str, Contents]
     yanks: Mapping[str, tuple[yanked.Yank, ...]]
-    keep: Callable[[bytes, str], str] = lambda _data, _name: ""
+    keep: Callable[[bytes, str, str], str] = lambda _data, _name, _group: ""
     verify: Callable[[str, str], bool] | None = None
 
 
@@ -248,44 +248,44 @@ def _contents(source: Source, repository: str, image: Image, found: Iterable[Art
 def _attached(
     source: Source, repository: str, found: Iterable[Artifact], faults: list[str]
 ) -> tuple[Smoke | None, tuple[Attached, ...]]:
-    """Return the smoke report, and every artifact with the report's files copied into the site."""
-    rows, blobs = [], {}
+    """Return the smoke report, and every artifact, with the report's files copied into the site."""
+    smoke: Smoke | None = None
+    rows = []
     for one in found:
+        texts: dict[str, bytes] = {}
         files = []
         for file in one.files:
-            name = file.annotations.get(TITLE, "")
+            name = file.annotations.get(TITLE, "").rpartition("/")[2]
             path = ""
             if one.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
                 try:
-                    data = referring.read_blob(source.client, repository, file, source.store)
+                    texts[name] = referring.read_blob(source.client, repository, file, source.store)
+                    path = source.keep(texts[name], name, one.digest)
                 except HelioError as error:
                     faults.append(f"{name} of its smoke report cannot be read: {error.message}")
-                    continue
-                blobs[name] = data
-                path = source.keep(data, name)
             files.append(File(name=name, media_type=file.media_type, digest=file.digest, size=file.size, path=path))
         rows.append(Attached(kind=one.kind, type=one.type, digest=one.digest, files=tuple(files)))
-    paths = {file.name: file.path for one in rows for file in one.files if file.path}
-    smoke = None
-    for name, data in blobs.items():
-        if name.rpartition("/")[2] == "report.json":
+        if "report.json" in texts:
             try:
-                smoke = read_smoke(data)
+                smoke = _smoke(source, rows[-1], texts)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 faults.append(f"its smoke report cannot be read: {error}")
-    if smoke is None:
-        return None, tuple(rows)
-    by_stem = {name.rpartition("/")[2]: name for name in blobs}
-    notebooks = []
-    for one in smoke.notebooks:
-        name = by_stem.get(one.path)
-        notebooks.append(
-            replace(
-                one, path=paths.get(name or "", ""), figures=_figures(source, blobs[name], one.path) if name else ()
-            )
+    return smoke, tuple(rows)
+
+
+def _smoke(source: Source, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
+    """Return a report with the paths of its page, notebooks and pictures in the site."""
+    paths = {file.name: file.path for file in attached.files}
+    report = read_smoke(texts["report.json"])
+    notebooks = [
+        replace(
+            one,
+            path=paths.get(one.path, ""),
+            figures=_figures(source, texts[one.path], one.path, attached.digest) if one.path in texts else (),
         )
-    page = next((path for name, path in paths.items() if name.endswith("report.html")), "")
-    return replace(smoke, notebooks=tuple(notebooks), report=page), tuple(rows)
+        for one in report.notebooks
+    ]
+    return replace(report, notebooks=tuple(notebooks), report=paths.get("report.html", ""))
 
 
 def read_smoke(data: bytes) -> Smoke:
@@ -313,7 +313,7 @@ def read_smoke(data: bytes) -> Smoke:
     )
 
 
-def _figures(source: Source, notebook: bytes, name: str) -> tuple[str, ...]:
+def _figures(source: Source, notebook: bytes, name: str, group: str) -> tuple[str, ...]:
     """Return the pictures of an executed notebook, as files of the site."""
     found = []
     try:
@@ -324,7 +324,7 @@ def _figures(source: Source, notebook: bytes, name: str) -> tuple[str, ...]:
                     text = "".join(data) if isinstance(data, list) else data
                     png = base64.b64decode(text)
                     stem = name.removesuffix(".ipynb")
-                    found.append(source.keep(png, f"{stem}-{len(found) + 1}.png"))
+                    found.append(source.keep(png, f"{stem}-{len(found) + 1}.png", group))
     except (ValueError, binascii.Error, AttributeError, TypeError):
         return tuple(found)
     return tuple(path for path in found if path)

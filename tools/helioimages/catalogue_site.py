@@ -6,7 +6,6 @@ needs it. Each package and each layer stands in it once, and each build as a dif
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -81,14 +80,16 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, data: bytes, name: str) -> str:
-        """Write a report's file, once for equal bytes, and return its path in the site."""
-        digest = hashlib.sha256(data).hexdigest()[:16]
+    def keep(self, data: bytes, name: str, group: str) -> str:
+        """Write a file of an artifact and return its path in the site.
+
+        Args:
+            group: the artifact's digest. Its files share a folder, so that the links of a report hold.
+        """
         safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).lstrip(".-") or "file"
-        path = self.folder / "files" / digest / safe
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        path = self.folder / "files" / group.removeprefix("sha256:")[:16] / safe
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
         return path.relative_to(self.folder).as_posix()
 
     def write(self, catalogue: Catalogue) -> None:
