@@ -4,9 +4,11 @@ import asyncio
 import dataclasses
 import datetime
 import re
+import types
 from pathlib import Path
 
 import pytest
+import traitlets.config
 import yaml
 from catalogue_support import catalogue, digest, entry, page, tag_of
 
@@ -252,16 +254,17 @@ def test_z2jh_yaml_reads_back_and_is_the_same_each_time():
 
 
 def test_dockerspawner():
-    found = profiles.offers(both()[1], {})
-    given: dict = {}
-
-    class Config:
-        class DockerSpawner:
-            pass
-
-    exec(profiles.as_dockerspawner(found), {"c": Config}, given)
-    assert Config.DockerSpawner.image == f"{REPOSITORY}:2026.05.06"
-    assert list(Config.DockerSpawner.allowed_images.values()) == [offer.plain for offer in found]
+    dockerspawner = pytest.importorskip("dockerspawner", reason="dockerspawner is not installed (extra `test`)")
+    images = {"helio": image("helio"), "ml-gpu": image("ml-gpu", "default = true\n")}
+    found = profiles.offers(both()[1], images)
+    config = traitlets.config.Config()
+    exec(profiles.as_dockerspawner(found), {"c": config})
+    spawner = dockerspawner.DockerSpawner(config=config, user=types.SimpleNamespace(name="ada"))
+    first = "The ml-gpu image 2026.05.05 (Python 3.13, CUDA 13.0, 0.1 GB)"
+    assert next(iter(spawner.allowed_images)) == first
+    assert asyncio.run(spawner.check_allowed(first)) == spawner.image == "registry.example:5000/org/ml-gpu:2026.05.05"
+    assert sorted(spawner.allowed_images.values()) == sorted(offer.plain for offer in found)
+    assert spawner.options_form.index(first) < spawner.options_form.index("The helio image")
 
 
 def test_dask_gateway():

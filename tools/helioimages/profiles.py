@@ -174,11 +174,11 @@ def as_z2jh(profiles: list[dict[str, Any]]) -> str:
 
 def as_dockerspawner(found: Sequence[Offer]) -> str:
     """Return a fragment of ``jupyterhub_config.py``: DockerSpawner's choices, by the names that people see."""
-    chosen = _with_default(found)
+    # DockerSpawner's form preselects what comes first.
+    chosen = sorted(_with_default(found), key=lambda offer: not offer.default)
     rows = "".join(f"    {offer.title!r}: {offer.plain!r},\n" for offer in chosen)
-    first = next(offer for offer in chosen if offer.default)
     # Tags, not digests: DockerSpawner splits at the last colon. A dated tag never moves.
-    return f"{HEADER}c.DockerSpawner.image = {first.plain!r}\nc.DockerSpawner.allowed_images = {{\n{rows}}}\n"
+    return f"{HEADER}c.DockerSpawner.image = {chosen[0].plain!r}\nc.DockerSpawner.allowed_images = {{\n{rows}}}\n"
 
 
 def as_gateway(found: Sequence[Offer]) -> str:
