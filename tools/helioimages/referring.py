@@ -6,10 +6,12 @@ lacks the API; `oci.registry` reads both), and cosign's older tags ``sha256-<hex
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .contents import Contents, from_sbom
+from .errors import HelioError, Stage
 from .oci.registry import Registry
 from .oci.types import Descriptor, Manifest
 from .store import Store
@@ -18,7 +20,7 @@ from .store import Store
 _TYPES = (
     ("sbom", ("cyclonedx", "spdx")),
     ("signature", ("cosign", "sigstore", "simplesigning", "notary.signature")),
-    ("provenance", ("in-toto", "slsa")),
+    ("provenance", ("in-toto", "slsa", "dsse")),
     ("smoke", ("smoke", "helioimages.report", "nbformat", "x-ipynb")),
 )
 _COSIGN = {"sig": "signature", "att": "provenance", "sbom": "sbom"}
@@ -44,12 +46,17 @@ class Artifact:
     files: tuple[Descriptor, ...]
 
 
-def kind_of(artifact_type: str, media_types: Iterable[str] = ()) -> str:
+def kind_of(artifact_type: str, media_types: Iterable[str] = (), predicate: str = "") -> str:
     """Return our word for an artifact.
+
+    Args:
+        predicate: what a Sigstore bundle states: it may hold a signature or a provenance.
 
     >>> kind_of("application/vnd.cyclonedx+json")
     'sbom'
     """
+    if "slsa.dev/provenance" in predicate:
+        return "provenance"
     for text in (artifact_type, *media_types):
         for kind, parts in _TYPES:
             if any(part in text.lower() for part in parts):
@@ -72,7 +79,8 @@ def artifacts(
     for one in client.referrers(repository, digest):
         if (manifest := _manifest(client, repository, one.digest, store)) is not None:
             said = one.artifact_type or manifest.artifact_type or manifest.config.media_type
-            kind = kind_of(said, [layer.media_type for layer in manifest.layers])
+            predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType", "")
+            kind = kind_of(said, [layer.media_type for layer in manifest.layers], predicate)
             found[one.digest] = Artifact(kind=kind, type=said, digest=one.digest, files=manifest.layers)
     for suffix, kind in _COSIGN.items():
         tag = f"{digest.replace(':', '-')}.{suffix}"
@@ -87,17 +95,44 @@ def contents_of(client: Registry, repository: str, found: Iterable[Artifact], st
     """Return the packages of an image's SBOM, the one that knows most licences first; None if it has no SBOM.
 
     Raises:
-        HelioError: as `read_blob` says, or the SBOM is none.
+        HelioError: none of them can be read; as `read_blob` and `contents.from_sbom` say.
     """
     best: Contents | None = None
+    fault: HelioError | None = None
     for one in found:
         for file in one.files if one.kind == "sbom" else ():
-            if file.size > _MOST_BYTES:
+            where = f"{client.host}/{repository}@{one.digest}"
+            try:
+                if file.size > _MOST_BYTES:
+                    raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"{file.size:,} bytes")
+                contents = from_sbom(_plain(read_blob(client, repository, file, store), where), where)
+            except HelioError as error:
+                fault = error
                 continue
-            contents = from_sbom(read_blob(client, repository, file, store), f"{client.host}/{repository}@{one.digest}")
             if best is None or _known(contents) > _known(best):
                 best = contents
+    if best is None and fault is not None:
+        raise fault
     return best
+
+
+def _plain(data: bytes, where: str) -> bytes:
+    """Return the bytes, unpacked if they are gzip, but never more than we read of any SBOM."""
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        text = unpacker.decompress(data, _MOST_BYTES)
+    except zlib.error as error:
+        raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"not gzip: {error}") from error
+    if not unpacker.eof:
+        raise HelioError(
+            Stage.CHECK,
+            "cannot read an SBOM",
+            where=where,
+            detail=f"it is cut, or unpacks to over {_MOST_BYTES:,} bytes",
+        )
+    return text
 
 
 def read_blob(client: Registry, repository: str, file: Descriptor, store: Store) -> bytes:
