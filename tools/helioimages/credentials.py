@@ -9,7 +9,6 @@ Spec: docker-credential-helpers, README "Development": ``docker-credential-<name
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import shutil
@@ -80,7 +79,7 @@ def _from_entry(entry: dict[str, Any], file: Path, key: str) -> Credential | Non
     if encoded := entry.get("auth"):
         try:
             name, colon, secret = base64.b64decode(str(encoded), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             name = colon = secret = ""
         if not colon:
             # The value is a secret, so the message does not show it.

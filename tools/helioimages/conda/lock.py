@@ -197,7 +197,8 @@ def parse(text: str, where: str) -> CondaLock:
     platforms = tuple(_texts(metadata, "platforms"))
     if not platforms or platforms != tuple(sorted(set(platforms))):
         raise metadata.wrong("platforms", "expected platforms, sorted and each once")
-    if set(hashes) != set(platforms) or len(set(hashes.values())) != 1 or not is_hex(str(hashes[platforms[0]])):
+    texts = {str(text) for text in hashes.values()}
+    if set(hashes) != set(platforms) or len(texts) != 1 or not is_hex(min(texts)):
         raise metadata.wrong("content_hash", "expected one hash of 64 hexadecimal digits, given for each platform")
     if (sources := _texts(metadata, "sources")) != ["environment.yml"]:
         raise metadata.wrong("sources", f"expected ['environment.yml'] not {sources}")
@@ -228,7 +229,7 @@ def parse(text: str, where: str) -> CondaLock:
         channel=channel,
         platforms=platforms,
         packages=packages,
-        content_hash=hashes[platforms[0]],
+        content_hash=min(texts),
         virtual_packages={platform: found for platform, found in virtual.items() if found},
         timestamp=timestamp,
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import hashlib
 import os
 import struct
@@ -150,8 +151,9 @@ def _reading(name: str) -> Iterator[None]:
     except _UNREADABLE as error:
         raise malformed(name, "it cannot be read", str(error)) from error
     except OSError as error:
-        # bz2 reports damage as a plain OSError without a number; one with a number is the machine's.
-        if error.errno is not None:
+        # bz2 reports damage as a plain OSError without a number, and a zip's directory that points before the file's
+        # start is EINVAL; other numbers are the machine's.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise malformed(name, "it cannot be read", str(error)) from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..entries import Content, Entry, Kind, directory, merge, same
@@ -53,9 +53,21 @@ def read_tar(path: Path) -> tuple[Entry, ...]:
     """Return a root file system's entries, cleaned; contents are read late from the tar.
 
     Raises:
-        HelioError: a capability, which a layer of ours cannot carry, would be lost.
+        HelioError: a capability, which a layer of ours cannot carry, would be lost; or it is no such tar.
     """
-    entries: list[Entry] = []
+    try:
+        return tuple(_read(path))
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise HelioError(
+            Stage.BUILD,
+            "cannot read the root file system's tar",
+            where=str(path),
+            detail=str(error),
+            hint="delete the file and run again",
+        ) from error
+
+
+def _read(path: Path) -> Iterator[Entry]:
     with tarfile.open(path) as tar:
         for member in tar:
             name = member.name.removeprefix("./").rstrip("/")
@@ -70,8 +82,7 @@ def read_tar(path: Path) -> tuple[Entry, ...]:
                     detail="layers carry modes and owners only",
                     hint="leave its package out of images/*/image.toml",
                 )
-            entries.append(_entry(member, name, path))
-    return tuple(entries)
+            yield _entry(member, name, path)
 
 
 def _entry(member: tarfile.TarInfo, name: str, path: Path) -> Entry:

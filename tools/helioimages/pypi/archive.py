@@ -8,6 +8,7 @@ Spec: PyPA "Binary distribution format", section "File format"; APPNOTE.TXT 6.3.
 
 from __future__ import annotations
 
+import errno
 import struct
 import zipfile
 import zlib
@@ -60,7 +61,8 @@ class _Reader:
     def __call__(self) -> bytes:
         with open(self.path, "rb") as file:
             file.seek(self.offset)
-            magic, name_size, extra_size = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+            header = file.read(_LOCAL_HEADER.size).ljust(_LOCAL_HEADER.size, b"\0")
+            magic, name_size, extra_size = _LOCAL_HEADER.unpack(header)
             if magic != b"PK\3\4":
                 raise malformed(self.wheel, f"{self.name!r} is not where the directory says")
             file.seek(name_size + extra_size, 1)
@@ -90,13 +92,19 @@ def members(path: Path, wheel: str) -> tuple[Member, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(_checked(archive.infolist(), path, wheel))
-    except (zipfile.BadZipFile, UnicodeDecodeError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
         raise malformed(wheel, str(error) or type(error).__name__) from error
+    except OSError as error:
+        # A directory that points before the file's start; other numbers are the machine's.
+        if error.errno != errno.EINVAL:
+            raise
+        raise malformed(wheel, "its directory points out of the file") from error
 
 
 def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[Member]:
     seen: set[str] = set()
     total = 0
+    file_size = path.stat().st_size
     if len(infos) > MAX_MEMBERS:
         raise malformed(wheel, f"it has {len(infos):,} members")
     for info in infos:
@@ -110,6 +118,8 @@ def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[M
             problem = "is there twice"
         elif "\0" in name or "\\" in name:
             problem = "has a character that no path may have"
+        elif not 0 <= info.header_offset <= info.header_offset + info.compress_size <= file_size:
+            problem = "is not where the directory says"
         elif file_type not in _REGULAR:
             problem = "is neither file nor folder"
         elif info.flag_bits & _ENCRYPTED:

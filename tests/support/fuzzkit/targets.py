@@ -1,0 +1,245 @@
+"""What is fuzzed: each parser with valid input of its own, made here or taken from the repository."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import random
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import yaml
+
+from helioimages import audit, credentials, osv, reading, recipes, spec, yanked
+from helioimages.conda import lock as conda_lock
+from helioimages.debian import lock as apt_lock
+from helioimages.oci import layer as oci_layer
+from helioimages.oci import types as oci_types
+from helioimages.oci.reference import Reference
+from helioimages.pypi import index
+from helioimages.pypi import lock as pypi_lock
+
+from . import packages
+from .edits import Target, broken, to_json
+from .packages import FILES, tar_of
+
+ROOT = Path(__file__).parents[3]
+
+
+def targets() -> Iterator[Target]:
+    """Yield every target."""
+    yield from packages.targets()
+    yield from _locks()
+    yield from _specs()
+    yield from _oci()
+    yield from _rest()
+
+
+def _text(parse: Callable[[str], Any]) -> Callable[[bytes], None]:
+    # Files are read as UTF-8 at the edge; surrogates stand for what is none.
+    return lambda data: parse(data.decode("utf-8", "replace")) and None
+
+
+def _toml(tree_of: Any) -> bytes:
+    return tomli_w.dumps(tree_of).encode()
+
+
+def _yaml(tree_of: Any) -> bytes:
+    return yaml.safe_dump(tree_of).encode()
+
+
+def _load_toml(data: bytes) -> Any:
+    return tomllib.loads(data.decode())
+
+
+def _file(name: str) -> bytes:
+    return (ROOT / name).read_bytes()
+
+
+# -- locks and what people write
+
+
+def _cut_lock(data: bytes, key: str, most: int) -> bytes:
+    """Return a lock of the repository with a few of its packages: small input is broken in more places a second."""
+    document = yaml.safe_load(data) if key == "package" else _load_toml(data)
+    document[key] = document[key][:most]
+    if key == "package":
+        known = {one["url"].partition("/")[2] for one in document[key]}
+        custom = document["metadata"]["custom_metadata"]
+        kept = {name: value for name, value in custom.items() if name.partition(":")[2] in known}
+        document["metadata"]["custom_metadata"] = kept
+    return _yaml(document) if key == "package" else _toml(document)
+
+
+def _locks() -> Iterator[Target]:
+    conda = _cut_lock(_file("environments/base/conda-lock.yml"), "package", 3)
+    pylock = _cut_lock(_file("environments/base/pylock.toml"), "packages", 3)
+    document = json.loads(_file("images/base/apt-lock.json"))
+    kept = document["packages"][:3]
+    apt = json.dumps(document | {"packages": kept, "requested": [kept[0]["name"]]}).encode()
+    yield Target(
+        name="conda-lock.yml",
+        **broken(conda, yaml.safe_load, _yaml),
+        feed=_text(lambda text: conda_lock.parse(text, "f")),
+    )
+    yield Target(
+        name="pylock.toml",
+        **broken(pylock, _load_toml, _toml),
+        feed=_text(lambda text: pypi_lock.parse(text, "f")),
+    )
+    yield Target(
+        name="apt-lock.json",
+        **broken(apt, json.loads, to_json),
+        feed=_text(lambda text: apt_lock.parse(text, "f")),
+    )
+
+
+def _specs() -> Iterator[Target]:
+    environment = _file("environments/base/environment.yml")
+    path = Path("f")
+    yield Target(
+        name="environment.yml",
+        **broken(environment, yaml.safe_load, _yaml),
+        feed=_text(lambda text: spec.parse_environment(text, path, "f")),
+    )
+    yield Target(
+        name="image.toml",
+        **broken(_file("images/base/image.toml"), _load_toml, _toml),
+        feed=_text(lambda text: spec.parse_image(text, path, "f")),
+    )
+    row = {"tag": "2026.09.01", "reason": "bad", "replacement": "2026.09.02", "aliases": ["CVE-1"]}
+    yank = tomli_w.dumps({"yanked": [row]}).replace("reason", "date = 2026-09-01\nreason").encode()
+    yield Target(
+        name="yanked.toml",
+        **broken(yank, _load_toml, _toml),
+        feed=_text(lambda text: yanked.parse(text, "i", "f")),
+    )
+    yield Target(
+        name="recipes.toml",
+        **broken(_file("channel/recipes.toml"), _load_toml, _toml),
+        feed=_text(recipes.read_recipes),
+    )
+    yield Target(
+        name="yaml",
+        **broken(environment),
+        feed=_text(lambda t: reading.load_yaml(t, "f")),
+    )
+
+
+# -- registries
+
+
+def _oci() -> Iterator[Target]:
+    digest = "sha256:" + "a" * 64
+    blob = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": 3}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": oci_types.MANIFEST,
+        "config": blob | {"mediaType": "application/vnd.oci.image.config.v1+json"},
+        "layers": [blob],
+        "annotations": {"a": "b"},
+    }
+    entry = blob | {"mediaType": oci_types.MANIFEST, "platform": {"os": "linux", "architecture": "amd64"}}
+    listing = {"schemaVersion": 2, "mediaType": oci_types.INDEX, "manifests": [entry]}
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2026-01-01T00:00:00Z",
+        "config": {"Env": ["A=b"], "Cmd": ["x"], "ExposedPorts": {"8888/tcp": {}}, "Labels": {"a": "b"}, "User": "1"},
+        "rootfs": {"type": "layers", "diff_ids": [digest]},
+        "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "x"}],
+    }
+    for name, document, parse in (
+        ("OCI manifest", manifest, oci_types.Manifest.parse),
+        ("OCI index", listing, oci_types.Index.parse),
+        ("OCI config", config, oci_types.ImageConfig.parse),
+    ):
+        data = json.dumps(document).encode()
+        yield Target(name=name, **broken(data, json.loads, to_json), feed=lambda data, p=parse: p(data) and None)
+    reference = f"localhost:5000/helio/base:2026.01.01@{digest}".encode()
+    yield Target(name="reference", **broken(reference), feed=_text(Reference.parse))
+    layer = gzip.compress(tar_of(FILES))
+    yield Target(name="OCI layer", **broken(layer), feed=_layer)
+    yield Target(name="OCI layer tar", **broken(tar_of(FILES)), feed=_layer)
+    auths = {"auths": {"ghcr.io": {"auth": base64.b64encode(b"u:p").decode()}}, "credsStore": ""}
+    yield Target(
+        name="Docker config",
+        **broken(json.dumps(auths).encode(), json.loads, to_json),
+        feed=_docker,
+    )
+
+
+def _layer(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        for entry in oci_layer.read_layer(Path(file.name)):
+            if entry.path.startswith("/") or ".." in entry.path.split("/"):
+                raise AssertionError(entry.path)
+
+
+def _docker(data: bytes) -> None:
+    # A helper is a program: none may be run here.
+    if b"cred" in data and b'"credsStore": ""' not in data:
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        credentials.from_docker_config((Path(file.name),))("ghcr.io")
+
+
+# -- indexes and advisories
+
+
+def _rest() -> Iterator[Target]:
+    rows = [
+        {"filename": "a-1-py3-none-any.whl", "url": "/a", "hashes": {"sha256": "0" * 64}, "size": 3, "yanked": False}
+        | {"upload-time": "2026-01-01T00:00:00Z", "requires-python": ">=3"}
+    ]
+    page = json.dumps({"meta": {"api-version": "1.1"}, "name": "a", "files": rows}).encode()
+    feed = _text(lambda text: index.parse_page(text, "http://127.0.0.1/simple/a/"))
+    yield Target(name="index JSON", **broken(page, json.loads, to_json), feed=feed)
+    html = b'<a href="../a#sha256=00" data-requires-python="&gt;=3" data-upload-time="2026-01-01T00:00:00Z">a-1.whl</a>'
+    yield Target(name="index HTML", **broken(html), feed=feed)
+    events = [{"introduced": "0"}, {"fixed": "1.1"}, {"introduced": "2.0rc1"}, {"last_affected": "2.1.post1"}]
+    affected = [
+        {"package": {"ecosystem": kind, "name": "demo"}, "ranges": [{"type": "ECOSYSTEM", "events": events}]}
+        | {"versions": ["1.0"], "ecosystem_specific": {"urgency": "low"}}
+        for kind in ("PyPI", "Debian:13", "conda")
+    ]
+    vector = {"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}
+    record = {"id": "X-1", "modified": "2026-01-01T00:00:00Z", "affected": affected, "severity": [vector]}
+    record |= {"aliases": ["CVE-1"], "summary": "s", "database_specific": {"severity": "HIGH"}}
+    yield Target(
+        name="OSV",
+        **broken(json.dumps(record).encode(), json.loads, to_json),
+        feed=_osv,
+    )
+
+
+def _osv(data: bytes) -> None:
+    one = osv.parse(data, "x.json")
+    packages = [
+        audit.Locked(
+            kind=kind,
+            name="demo",
+            version="1.0",
+            file="f",
+            images=("i",),
+            component=osv.Component(ecosystems=names, release="13", name="demo", version="1.0"),
+        )
+        for kind, names in (("wheel", ("PyPI",)), ("deb", ("Debian",)), ("conda", ("conda", "PyPI")))
+    ]
+    audit.audit(packages, [one]).lines()
+
+
+def buffers(seed: int) -> Iterator[bytes]:
+    """Yield random bytes that hypothesis turns into input."""
+    chance = random.Random(seed)
+    while True:
+        yield chance.randbytes(chance.choice((32, 128, 512)))
