@@ -178,7 +178,7 @@ def test_what_is_read(site):
     assert (folder / newest.smoke.report).with_name("20-sunpy-map.ipynb") == folder / notebook.path
     assert noted[tag_of(5)].contents.source == "none"
     assert noted[tag_of(3)].faults == (
-        "its SBOM cannot be read: not JSON: Expecting property name enclosed in double quotes: "
+        "its packages cannot be read: not JSON: Expecting property name enclosed in double quotes: "
         "line 1 column 2 (char 1)",
     )
     assert noted[tag_of(100)].yanked and not noted[tag_of(101)].yanked

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from helioimages import sides
+from helioimages import documents, publish, sides
 from helioimages.delta import delta
 from helioimages.errors import HelioError
 
@@ -40,3 +42,20 @@ def test_a_reference_that_is_not_there(workspace, built):
         f"`{name}` is not in the registry\n  in {name.rpartition(':')[0]}\n  expected a manifest under 1999.01.01\n\n"
         f"hint: the tags there: {tags}"
     )
+
+
+def test_what_is_attached_comes_back(workspace, built, tmp_path):
+    """An image in a registry carries its package list and its report, and an unchanged second time adds nothing."""
+    (tmp_path / "report.html").write_text("<p>report</p>")
+    document = {"version": 1, "reference": f"x/base@{built.image.digest}", "passed": True, "notebooks": []}
+    (tmp_path / "report.json").write_text(json.dumps(document))
+    repository = "t/attached"
+    with workspace.registry(None) as client:
+        publish.push_untagged(client, built.image, repository, workspace.store, mount_from=("base",))
+        first = documents.attach(client, repository, built, tmp_path, workspace.store)
+        before = client.referrers(repository, built.image.digest)
+        assert documents.attach(client, repository, built, tmp_path, workspace.store) == first
+        assert client.referrers(repository, built.image.digest) == before
+        found = sides.side(workspace, f"{client.host}/{repository}@{built.image.digest}")
+    assert {one.artifact_type for one in before} >= {documents.PACKAGES, documents.SMOKE}
+    assert (found.contents.source, found.contents.packages) == ("list", documents.of_locks(built.locks).packages)

@@ -56,7 +56,7 @@ def test_spdx():
 def test_what_is_no_sbom(data, detail):
     with pytest.raises(HelioError) as caught:
         from_sbom(data, "r/helio@x")
-    assert str(caught.value) == f"cannot read an SBOM\n  in r/helio@x\n  {detail}"
+    assert str(caught.value) == f"cannot read what an image holds\n  in r/helio@x\n  {detail}"
 
 
 def config(*history: History, layers: int) -> ImageConfig:

@@ -230,17 +230,19 @@ def _signature(source: Source, repository: str, digest: str, attached: Iterable[
 
 
 def _contents(source: Source, repository: str, image: Image, found: Iterable[Artifact], faults: list[str]) -> Contents:
-    sboms = [one for one in found if one.kind == "sbom"]
-    key = key_of(["contents", 1, sorted(one.digest for one in sboms)])
+    sboms = [one for one in found if one.kind in ("sbom", "packages")]
+    key = key_of(["contents", 2, sorted(one.digest for one in sboms)])
     if sboms and (known := source.store.recall("contents", key)) is not None:
-        return Contents(packages=tuple(Package(**one) for one in known), source="sbom", complete=True)
+        packages = tuple(Package(**one) for one in known["packages"])
+        return Contents(packages=packages, source=known["source"], complete=True)
     try:
         contents = referring.contents_of(source.client, repository, sboms, source.store)
     except HelioError as error:
-        faults.append(f"its SBOM cannot be read: {error.detail or error.message}")
+        faults.append(f"its packages cannot be read: {error.detail or error.message}")
         contents = None
     if contents is not None:
-        source.store.remember("contents", key, [asdict(one) for one in contents.packages])
+        rows = [asdict(one) for one in contents.packages]
+        source.store.remember("contents", key, {"packages": rows, "source": contents.source})
         return contents
     return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
 

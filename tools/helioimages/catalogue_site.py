@@ -34,6 +34,7 @@ LABELS = {
 }
 _KINDS = {
     "sbom": "SBOM",
+    "packages": "Package list",
     "signature": "Signature",
     "provenance": "Provenance",
     "smoke": "Smoke report",

@@ -1,7 +1,8 @@
-"""What is in an image, read from what travels with it: an SBOM, or the comments of its history. Pure.
+"""What is in an image, read from what travels with it: an SBOM, our package list, or its history. Pure.
 
-An SBOM names every package. History names those whose layer is theirs alone, since only short comments are written
-there; such a list is marked incomplete, and nobody mistakes it for the whole.
+An SBOM names every package and every file, so it is large; the package list is what `publish` attaches besides. History
+names those whose layer is theirs alone, since only short comments are written there; such a list is marked incomplete,
+and nobody mistakes it for the whole.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
+from .digest import canonical_json
 from .errors import HelioError, Stage
 from .oci.types import ImageConfig
 
@@ -43,7 +45,7 @@ class Contents:
     """An image's packages, by kind and name.
 
     Attributes:
-        source: ``sbom``, ``locks``, ``history`` or ``none``.
+        source: ``sbom``, ``list``, ``locks``, ``history`` or ``none``.
         complete: whether the list is all of them.
     """
 
@@ -76,6 +78,34 @@ def from_sbom(data: bytes, where: str) -> Contents:
     else:
         raise _fault(where, "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)")
     return Contents(packages=_unique(one for one in rows if one), source="sbom", complete=True)
+
+
+def dump_list(packages: Iterable[Package]) -> bytes:
+    """Return a package list, version 1: what `from_list` reads."""
+    rows = [{"kind": one.kind, "name": one.name, "version": one.version} for one in sorted(packages)]
+    return canonical_json({"version": 1, "packages": rows})
+
+
+def from_list(data: bytes, where: str) -> Contents:
+    """Read a package list.
+
+    Raises:
+        HelioError: it is none of version 1.
+    """
+    try:
+        document = json.loads(data)
+        if document["version"] != 1:
+            raise _fault(where, f"expected a package list of version 1 not {document['version']!r}")
+        rows = [
+            Package(name=_text(one, "name"), version=_text(one, "version"), kind=_text(one, "kind"))
+            for one in _objects(document["packages"])
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _fault(where, f"not a package list: {error}") from error
+    known = {*_KINDS.values()}
+    return Contents(
+        packages=_unique(one for one in rows if one.name and one.kind in known), source="list", complete=True
+    )
 
 
 def from_history(config: ImageConfig) -> Contents:
@@ -177,4 +207,4 @@ def _text(table: Mapping[str, Any], key: str) -> str:
 
 
 def _fault(where: str, detail: str) -> HelioError:
-    return HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=detail)
+    return HelioError(Stage.CHECK, "cannot read what an image holds", where=where, detail=detail)

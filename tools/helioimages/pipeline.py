@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import (
     building,
+    documents,
     engine,
     healing,
     locking,
@@ -322,6 +323,7 @@ class Workspace:
                     pushed = self.push(client, built, prefix)
                     self._smoke_once(built, pushed.reference, out / name, reuse=reuse)
                     repository = prefix + name
+                    documents.attach(client, repository, built, out / name, self.store)
                     day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
                     plan = tags.plan(
                         digest=built.image.digest,

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from .contents import Contents, from_sbom
+from .contents import Contents, from_list, from_sbom
 from .errors import HelioError, Stage
 from .oci.registry import Registry
 from .oci.types import Descriptor, Manifest
@@ -18,6 +18,7 @@ from .store import Store
 
 #: Parts of artifact and media types -> our word; the first that matches counts.
 _TYPES = (
+    ("packages", ("helioimages.packages",)),
     ("sbom", ("cyclonedx", "spdx")),
     ("signature", ("cosign", "sigstore", "simplesigning", "notary.signature")),
     ("provenance", ("in-toto", "slsa", "dsse")),
@@ -25,6 +26,7 @@ _TYPES = (
 )
 _COSIGN = {"sig": "signature", "att": "provenance", "sbom": "sbom"}
 TITLE = "org.opencontainers.image.title"
+CREATED = "org.opencontainers.image.created"
 #: An SBOM of 1,000 packages with its files has some tens of megabytes; more is not read.
 _MOST_BYTES = 128 << 20
 
@@ -34,16 +36,18 @@ class Artifact:
     """A document about an image.
 
     Attributes:
-        kind: ``sbom``, ``signature``, ``provenance``, ``smoke`` or ``other``.
+        kind: ``sbom``, ``packages``, ``signature``, ``provenance``, ``smoke`` or ``other``.
         type: the artifact type as the registry has it.
         digest: of its manifest.
         files: its blobs.
+        created: RFC 3339, empty if it does not say.
     """
 
     kind: str
     type: str
     digest: str
     files: tuple[Descriptor, ...]
+    created: str = ""
 
 
 def kind_of(artifact_type: str, media_types: Iterable[str] = (), predicate: str = "") -> str:
@@ -67,7 +71,7 @@ def kind_of(artifact_type: str, media_types: Iterable[str] = (), predicate: str 
 def artifacts(
     client: Registry, repository: str, digest: str, *, tags: Collection[str], store: Store
 ) -> tuple[Artifact, ...]:
-    """Return what refers to a manifest, sorted by kind and digest.
+    """Return what refers to a manifest, by kind, the newest last.
 
     Args:
         tags: all of the repository's tags, to find cosign's.
@@ -81,18 +85,21 @@ def artifacts(
             said = one.artifact_type or manifest.artifact_type or manifest.config.media_type
             predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType", "")
             kind = kind_of(said, [layer.media_type for layer in manifest.layers], predicate)
-            found[one.digest] = Artifact(kind=kind, type=said, digest=one.digest, files=manifest.layers)
+            created = manifest.annotations.get(CREATED, "")
+            found[one.digest] = Artifact(
+                kind=kind, type=said, digest=one.digest, files=manifest.layers, created=created
+            )
     for suffix, kind in _COSIGN.items():
         tag = f"{digest.replace(':', '-')}.{suffix}"
         if tag in tags and (got := client.get_manifest(repository, tag)) is not None:
             manifest = Manifest.parse(got[1], f"{repository}:{tag}")
             said = manifest.layers[0].media_type if manifest.layers else manifest.config.media_type
             found[got[0].digest] = Artifact(kind=kind, type=said, digest=got[0].digest, files=manifest.layers)
-    return tuple(sorted(found.values(), key=lambda one: (one.kind, one.digest)))
+    return tuple(sorted(found.values(), key=lambda one: (one.kind, one.created, one.digest)))
 
 
 def contents_of(client: Registry, repository: str, found: Iterable[Artifact], store: Store) -> Contents | None:
-    """Return the packages of an image's SBOM, the one that knows most licences first; None if it has no SBOM.
+    """Return the packages of an image's SBOM or package list, whichever knows most; None if it has neither.
 
     Raises:
         HelioError: none of them can be read; as `read_blob` and `contents.from_sbom` say.
@@ -100,12 +107,13 @@ def contents_of(client: Registry, repository: str, found: Iterable[Artifact], st
     best: Contents | None = None
     fault: HelioError | None = None
     for one in found:
-        for file in one.files if one.kind == "sbom" else ():
+        for file in one.files if one.kind in ("sbom", "packages") else ():
             where = f"{client.host}/{repository}@{one.digest}"
             try:
                 if file.size > _MOST_BYTES:
                     raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"{file.size:,} bytes")
-                contents = from_sbom(_plain(read_blob(client, repository, file, store), where), where)
+                text = _plain(read_blob(client, repository, file, store), where)
+                contents = from_sbom(text, where) if one.kind == "sbom" else from_list(text, where)
             except HelioError as error:
                 fault = error
                 continue

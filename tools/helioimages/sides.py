@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import building, debian_layers, linking, locks, lockstate, referring, spec
-from .contents import Contents, Package, from_history, layer_names
+from . import building, debian_layers, linking, locks, referring, spec
+from .contents import Contents, from_history, layer_names
 from .delta import LayerRef, Side
 from .digest import is_digest
+from .documents import of_locks
 from .entries import merge
 from .errors import HelioError, Stage
 from .locks import Locks
@@ -116,17 +117,6 @@ def known_locks(ws: Workspace) -> dict[str, Contents]:
             continue
         found[lock.digest] = of_locks(lock)
     return found
-
-
-def of_locks(lock: Locks) -> Contents:
-    """Return the packages of an image's locks."""
-    rows = (*lockstate.packages(lock.conda, lock.pypi), *lockstate.debs(lock.apt))
-    packages = {
-        (kind, one.name): Package(name=one.name, version=one.version, kind=kind)
-        for one in rows
-        for kind in ["wheel" if one.kind == "source" else one.kind]
-    }
-    return Contents(packages=tuple(packages[key] for key in sorted(packages)), source="locks", complete=True)
 
 
 def _published(ws: Workspace, client: Registry, reference: Reference, label: str) -> Side:
