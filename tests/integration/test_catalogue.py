@@ -212,6 +212,10 @@ def test_other_projects_images(registry, tmp_path):
             first = by_tags[(tag_of(0),)]
             assert (first.signature, first.contents.source, first.has("sbom")) == ("attached", "none", False)
             assert by_tags[(tag_of(1), "latest")].signature == "none"
+        for good, state in ((True, "verified"), (False, "bad")):
+            checked = replace(source, verify=lambda _repository, _digest, good=good: good)
+            states = [entry.signature for entry in catalogue_read.read(checked, ["app"]).entries]
+            assert sorted(states) == sorted([state, state, "none", "none"])
     with Registry(registry) as client, pytest.raises(HelioError) as caught:
         source = catalogue_read.Source(client=client, store=store, prefix="other/", known={}, yanks={})
         catalogue_read.read(source, ["missing"])

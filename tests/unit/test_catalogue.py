@@ -155,7 +155,7 @@ def test_a_site_stands_alone(tmp_path: Path):
     for part in ("&lt;Dask&gt;", "something is odd", "signed, not checked", "2 of 2", "../files/1/a.png"):
         assert part in shown
     bare = (folder / f"tags/helio-{digest('helio 1')[7:19]}.html").read_text()
-    for part in ("no SBOM", "not signed", "No smoke report is attached", "names no packages"):
+    for part in ("no SBOM", "not signed", "No smoke report is attached", "history names none"):
         assert part in bare
     whole = json.loads((folder / "catalogue.json").read_text())
     jsonschema.validate(whole, json.loads((folder / "catalogue.schema.json").read_text()))

@@ -72,7 +72,7 @@ def test_an_image_without_a_list_says_so():
     assert found.changes == ()
     assert found.lines()[-2:] == (
         "warning: a carries no package list, so packages are not compared",
-        "warning: b has no SBOM; its history names 1 packages, not all of them",
+        "warning: b lists 1 packages in its history, not all of them",
     )
 
 

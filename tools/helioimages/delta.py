@@ -180,7 +180,7 @@ def _locked(packages: Iterable[Package], debian: bool) -> list[Locked]:
 def _missing(side: Side) -> str:
     if side.contents.source == "none":
         return f"{side.label} carries no package list, so packages are not compared"
-    return f"{side.label} has no SBOM; its history names {len(side.contents.packages)} packages, not all of them"
+    return f"{side.label} lists {len(side.contents.packages)} packages in its history, not all of them"
 
 
 def _largest(layers: Iterable[LayerRef]) -> list[LayerRef]:

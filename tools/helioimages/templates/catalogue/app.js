@@ -174,7 +174,7 @@
       left.append(element("p", { class: "soft" }, "One of them has no package list, so packages are not compared."));
     } else {
       for (const entry of [old, to].filter((one) => !one.complete)) {
-        left.append(element("p", { class: "soft" }, `${entry.image} ${entry.tags[0] ?? ""} has no SBOM: only what its history names is compared.`));
+        left.append(element("p", { class: "soft" }, `${entry.image} ${entry.tags[0] ?? ""} lists no packages: only what its history names is compared.`));
       }
       const kinds = [...new Set(found.changes.map((row) => row[0]))];
       left.append(element("p", {}, kinds.map((kind) => `${found.changes.filter((row) => row[0] === kind).length} ${kind}`).join(", ") || (old.complete && to.complete ? "None changed." : "None of those changed.")));
