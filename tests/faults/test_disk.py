@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,27 @@ def test_a_clock_that_jumps_changes_nothing(site, host, expected):
     for clock in (30 * YEAR, -20 * YEAR):
         code, result, said = once.outcome(once.spawn(site, host, clock=clock))
         assert (code, result) == (0, expected), said
+
+
+def test_an_ordinary_user(world, tmp_path, host, expected):
+    """Locking, fetching, linking and publishing need no root; what needs an engine is elsewhere."""
+    site, nobody = world.fresh(tmp_path / "site"), 65534
+    if os.geteuid() == 0:
+        readable = (
+            subprocess.run([sys.executable, "-c", ""], user=nobody, capture_output=True) if _reachable() else None
+        )
+        if readable is None or readable.returncode:
+            pytest.skip("this Python lies where only root may read")
+        for path in (*tmp_path.parents[:2], tmp_path, site.folder, world.channel):
+            path.chmod(0o755)
+        for path in (site.folder, *site.folder.rglob("*")):
+            os.chown(path, nobody, nobody, follow_symlinks=False)
+    code, result, said = once.outcome(once.spawn(site, host, user=nobody if os.geteuid() == 0 else None))
+    assert (code, result) == (0, expected), said
+
+
+def _reachable() -> bool:
+    return all(path.stat().st_mode & 0o001 for path in Path(sys.executable).resolve().parents)
 
 
 def test_a_worker_that_is_killed(site, host, expected):

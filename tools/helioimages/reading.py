@@ -6,7 +6,7 @@ A `Table` hands out each key once; `done()` then refuses what nobody asked for, 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import yaml
@@ -101,6 +101,10 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                problem="a list or a mapping as a key", problem_mark=key_node.start_mark
+            )
         if key in seen:
             raise yaml.constructor.ConstructorError(problem=f"duplicate key {key!r}", problem_mark=key_node.start_mark)
         seen[key] = loader.construct_object(value_node, deep=True)

@@ -33,20 +33,38 @@ def run(
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
         try:
-            futures = {pool.submit(function, task): task for task in tasks}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except (BrokenProcessPool, BrokenPipeError, EOFError) as error:
-            # The last two are of a worker that died while it was started. One that was started while the pool broke is
-            # never told to end, and leaving the pool would wait for it for ever (CPython 3.11).
+            yield from _results(pool, function, tasks)
+        except _Killed as killed:
+            # A worker that was started while the pool broke is never told to end, and leaving the pool would wait for
+            # it for ever (CPython 3.11).
             for worker in set(multiprocessing.active_children()) - others:
                 worker.kill()
             raise HelioError(
                 Stage.LINK,
                 f"a worker that made {what} was killed",
-                detail=str(error) or type(error).__name__,
+                detail=str(killed),
                 hint="this machine may lack memory: run with fewer --jobs; what is done is kept",
-            ) from error
+            ) from killed
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+class _Killed(Exception):
+    """A worker is gone."""
+
+
+def _results(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> Iterator[tuple[Task, Result]]:
+    try:
+        futures = {pool.submit(function, task): task for task in tasks}
+    except (BrokenProcessPool, OSError, EOFError) as error:
+        # Workers start on demand: one that dies meanwhile shows as a closed pipe.
+        raise _Killed(str(error) or type(error).__name__) from error
+    for future in as_completed(futures):
+        try:
+            result = future.result()
+        except BrokenProcessPool as error:
+            raise _Killed(str(error)) from error
+        yield futures[future], result

@@ -15,7 +15,7 @@ from pathlib import Path
 TRACEBACK = 70
 
 
-def spawn(site, host: str, *, clock: float = 0) -> subprocess.Popen:
+def spawn(site, host: str, *, clock: float = 0, user: int | None = None) -> subprocess.Popen:
     """Start a run of a `world.Site`; `outcome` waits for it."""
     said = {
         "folder": str(site.folder),
@@ -31,6 +31,9 @@ def spawn(site, host: str, *, clock: float = 0) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=[] if user is not None else None,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": ":".join(sys.path)},
     )
     assert process.stdin is not None

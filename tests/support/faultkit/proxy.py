@@ -6,6 +6,7 @@ few requests.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -40,6 +41,7 @@ class Proxy:
         self.tokens: dict[str, int] = {}
         self.expired = 0
         self.requests = 0
+        self.logins: set[str] = set()
         self.lock = threading.Lock()
         self.host = ""
 
@@ -84,6 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.proxy
         length = int(self.headers.get("Content-Length") or 0)
         if self.path.startswith("/token"):
+            given = self.headers.get("Authorization", "").removeprefix("Basic ")
+            proxy.logins.add(base64.b64decode(given).decode())
             self.answer(200, json.dumps({"token": proxy.token()}).encode(), {"Content-Type": "application/json"})
             return
         if not proxy.admits(self.headers.get("Authorization", "")):

@@ -21,6 +21,7 @@ from pypi_support import IndexServer, wheel_bytes
 
 from helioimages import building, debian_layers, entries, linking, publish, spec, tags
 from helioimages.conda.archive import write_conda
+from helioimages.credentials import from_docker_config
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
 from helioimages.oci.registry import Registry
@@ -177,7 +178,7 @@ class Site:
             host: the registry's, on loopback.
         """
         ws, built, result = self.build()
-        with Registry(host, pause=lambda _seconds: None) as client:
+        with Registry(host, credentials=from_docker_config(), pause=lambda _seconds: None) as client:
             result["tags"] = {name: release(ws, client, one) for name, one in built.items()}
         return result
 

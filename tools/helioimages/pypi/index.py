@@ -132,6 +132,9 @@ class Index:
 
     def __init__(self, url: str, cache: Path) -> None:
         self._url = url.rstrip("/") + "/"
+        # A login in the address goes with each request to that host, and into no cache.
+        login, at, _ = urlsplit(self._url).netloc.rpartition("@")
+        self._login, self._host = login + at, urlsplit(self._url).netloc.removeprefix(login + at)
         # Two indexes never answer for each other.
         self._cache = cache / hashlib.sha256(self._url.encode()).hexdigest()[:16]
         self._session = requests.Session()
@@ -151,11 +154,18 @@ class Index:
         name = canonicalize_name(name)
         path = self._cache / f"{name}.json"
         if not fresh and _is_fresh(path):
-            return tuple(IndexFile(**row) for row in json.loads(path.read_bytes()))
+            rows = json.loads(path.read_bytes())
+            return tuple(IndexFile(**row | {"url": self._with_login(row["url"])}) for row in rows)
         response = self._ask("GET", f"{self._url}{name}/", f"the page of `{name}`", headers={"Accept": _ACCEPT})
         files = () if response.status_code == 404 else parse_page(response.text, response.url)
-        self._keep(path, [asdict(file) for file in files])
+        self._keep(path, [asdict(file) | {"url": self._without_login(file.url)} for file in files])
         return files
+
+    def _with_login(self, url: str) -> str:
+        return url.replace("://", f"://{self._login}", 1) if urlsplit(url).netloc == self._host else url
+
+    def _without_login(self, url: str) -> str:
+        return url.replace(f"://{self._login}", "://", 1) if self._login else url
 
     def many(self, names: Sequence[str]) -> dict[str, tuple[IndexFile, ...]]:
         """Return the files of many projects, asked for at once."""
