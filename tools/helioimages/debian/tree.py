@@ -48,8 +48,6 @@ _DROPPED = (
 #: Where a container mounts something of its own: the folders alone.
 _MOUNTS = ("dev", "proc", "run", "run/lock", "sys", "tmp")
 _VOLATILE = tuple(f"{name}/" for name in ("dev", "proc", "run", "sys", "tmp"))
-#: apt gives these to its sandbox's account when it has one: not when root builds, but in a user namespace.
-_ROOTS = ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial")
 #: Emptied, because its presence matters and its content is the machine's.
 _EMPTIED = ("etc/machine-id",)
 
@@ -91,8 +89,7 @@ def _read(path: Path) -> Iterator[Entry]:
 
 
 def _entry(member: tarfile.TarInfo, name: str, path: Path) -> Entry:
-    owner = (0, 0) if name in _ROOTS else (member.uid, member.gid)
-    values = dict(path=name, mode=member.mode, uid=owner[0], gid=owner[1], origin="debian")
+    values = dict(path=name, mode=member.mode, uid=member.uid, gid=member.gid, origin="debian")
     if member.isdir():
         return Entry(kind=Kind.DIR, **values)
     if member.issym():
