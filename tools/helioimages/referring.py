@@ -112,7 +112,7 @@ def contents_of(client: Registry, repository: str, found: Iterable[Artifact], st
             try:
                 if file.size > _MOST_BYTES:
                     raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"{file.size:,} bytes")
-                text = _plain(read_blob(client, repository, file, store), where)
+                text = _plain(read_blob(client, repository, file, store, keep=False), where)
                 contents = from_sbom(text, where) if one.kind == "sbom" else from_list(text, where)
             except HelioError as error:
                 fault = error
@@ -143,8 +143,11 @@ def _plain(data: bytes, where: str) -> bytes:
     return text
 
 
-def read_blob(client: Registry, repository: str, file: Descriptor, store: Store) -> bytes:
+def read_blob(client: Registry, repository: str, file: Descriptor, store: Store, *, keep: bool = True) -> bytes:
     """Return a blob's bytes, verified, from the store if it has them.
+
+    Args:
+        keep: put them there. A year of SBOMs is gigabytes, and only their package lists are needed again.
 
     Raises:
         HelioError: missing, or not what the descriptor says.
@@ -153,7 +156,8 @@ def read_blob(client: Registry, repository: str, file: Descriptor, store: Store)
     if path.exists() and path.stat().st_size == file.size:
         return path.read_bytes()
     data = client.get_bytes(repository, file)
-    store.put_blob(data)
+    if keep:
+        store.put_blob(data)
     return data
 
 
