@@ -125,3 +125,35 @@ def test_a_listed_path_is_checked_as_well(make_wheel):
     row = record_row("../../../../etc/evil", b"x")
     made = make_wheel({}, record=lambda text: text + row)
     assert refused(*made) == "RECORD lists '../../../../etc/evil', which is not there"
+
+
+def test_a_setuid_bit_is_not_taken_over(make_wheel):
+    member = zipfile.ZipInfo("demo/tool")
+    member.external_attr = 0o104755 << 16
+    info = "demo-1.0.dist-info"
+    path, wheel = make_wheel({}, extra=((member, b"x"),), record=lambda text: record_row("demo/tool", b"x") + text)
+    modes = {entry.path.rpartition("/")[2]: entry.mode for entry in link(path, wheel) if info not in entry.path}
+    assert modes == {"tool": 0o755}
+
+
+def test_letters_that_differ_by_case_are_two_files(make_wheel):
+    """Layers are unpacked where case matters; neither hides the other."""
+    found = {
+        entry.path.rpartition("site-packages/")[2]
+        for entry in link(*make_wheel({"demo/A.py": b"1", "demo/a.py": b"2"}))
+    }
+    assert {"demo/A.py", "demo/a.py"} <= found
+
+
+def test_a_name_that_is_no_utf8(make_wheel):
+    path, _ = make_wheel({"demo/abcd.py": b"x"})
+    data = path.read_bytes().replace(b"demo/abcd.py", b"demo/\xff\xfe\xfd.py ")
+    path.write_bytes(data)
+    assert "RECORD" in refused(path, wheel_of(data))
+
+
+def test_a_directory_that_points_out_of_the_file(make_wheel):
+    path, _ = make_wheel({"demo/a.py": b"x"})
+    data = path.read_bytes()[40:]
+    path.write_bytes(data)
+    assert "the directory says" in refused(path, wheel_of(data)) or "points out" in refused(path, wheel_of(data))

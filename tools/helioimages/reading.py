@@ -86,7 +86,7 @@ def load_yaml(text: str, file: str, stage: Stage = Stage.SPEC) -> Any:
     """Parse YAML, refusing duplicate keys, which YAML forbids and PyYAML lets pass."""
     try:
         return yaml.load(text, Loader=_Strict)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)

@@ -277,7 +277,7 @@ def _package(record: _Reader, channel: str, platforms: tuple[str, ...], custom: 
     hashes.finish()
     key = f"{subdir}/{file_name}"
     size = custom.optional(f"size:{key}", str)
-    if size is not None and not re.fullmatch(r"[1-9][0-9]*|0", size):
+    if size is not None and not re.fullmatch(r"[1-9][0-9]{0,17}|0", size):
         raise custom.wrong(f"size:{key}", f"expected a number of bytes not {size}")
     return CondaPackage(
         name=record.get("name", str),

@@ -147,6 +147,8 @@ def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
         placeholder, file_mode = item.get("prefix_placeholder") or "", item.get("file_mode") or ""
         if placeholder and (file_mode not in ("text", "binary") or not isinstance(placeholder, str)):
             raise malformed(name, f"{at}.file_mode: expected text or binary not {file_mode!r}")
+        if not placeholder.isascii():
+            raise malformed(name, f"{at}.prefix_placeholder: expected ASCII not {placeholder!r}")
         # Of a symbolic link, builders write the digest and size of the link's text, of its target, or of nothing.
         is_file = kind is Kind.FILE
         found.append(
@@ -181,6 +183,8 @@ def _from_files(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
     found = []
     for path in _lines(texts, "info/files"):
         placeholder, file_mode = prefixes.pop(path, ("", ""))
+        if not placeholder.isascii():
+            raise malformed(name, f"info/has_prefix: expected ASCII not {placeholder!r}")
         found.append(Listed(path=path, placeholder=placeholder, file_mode=file_mode, no_link=path in no_link))
     if prefixes:
         raise malformed(name, f"info/has_prefix names {min(prefixes)}, which info/files does not")
