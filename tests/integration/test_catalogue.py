@@ -24,6 +24,7 @@ from helioimages.errors import HelioError
 from helioimages.oci.image import artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import INDEX, Index, Platform
+from helioimages.referring import SIGNATURE
 from helioimages.store import Store
 
 HELIO, BASE = 120, 80
@@ -194,7 +195,8 @@ def test_other_projects_images(registry, tmp_path):
         arm = replace(images[1].descriptor, platform=Platform.of("linux/arm64"))
         index = Index(manifests=(images[0].descriptor, arm, attestation)).dump()
         client.put_manifest("other/app", "v2", index, INDEX)
-        signature = client.get_manifest("other/app", "latest")[1]
+        payload = replace(images[0].layers[0], annotations={SIGNATURE: "good"})
+        signature = replace(images[0].manifest, layers=(payload,)).dump()
         client.put_manifest("other/app", f"{images[0].digest.replace(':', '-')}.sig", signature)
         chart = artifact(images[0].descriptor, "application/vnd.cncf.helm.chart", images[0].layers[0])
         store.put_blob(b"{}")
@@ -212,8 +214,9 @@ def test_other_projects_images(registry, tmp_path):
             first = by_tags[(tag_of(0),)]
             assert (first.signature, first.contents.source, first.has("sbom")) == ("attached", "none", False)
             assert by_tags[(tag_of(1), "latest")].signature == "none"
-        for good, state in ((True, "verified"), (False, "bad")):
-            checked = replace(source, verify=lambda _repository, _digest, good=good: good)
+        for image, state in ((images[0], "verified"), (images[1], "bad")):
+            good = f"good {image.digest}"
+            checked = replace(source, verify=lambda _data, text, good=good: good.removeprefix(f"{text} "))
             states = [entry.signature for entry in catalogue_read.read(checked, ["app"]).entries]
             assert sorted(states) == sorted([state, state, "none", "none"])
     with Registry(registry) as client, pytest.raises(HelioError) as caught:

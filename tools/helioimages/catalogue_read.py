@@ -34,7 +34,7 @@ from .oci.image import Image
 from .oci.registry import Registry
 from .oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
 from .progress import bar, say
-from .referring import TITLE, Artifact
+from .referring import SIGNATURE, TITLE, Artifact
 from .store import Store
 
 #: What a fact is read from where the label is missing, as in other projects' images.
@@ -51,7 +51,8 @@ class Source:
         known: lock digest -> contents.
         yanks: image -> entries of its yanked.toml.
         keep: told the bytes, the name and the artifact's digest of each report file; returns its path in the site.
-        verify: says whether an image's signature is good; None where there is no key to check with.
+        verify: told a payload and its signature; returns the digest that it names if the signature is good. None where
+            there is no key to check with.
     """
 
     client: Registry
@@ -60,7 +61,7 @@ class Source:
     known: Mapping[str, Contents]
     yanks: Mapping[str, tuple[yanked.Yank, ...]]
     keep: Callable[[bytes, str, str], str] = lambda _data, _name, _group: ""
-    verify: Callable[[str, str], bool] | None = None
+    verify: Callable[[bytes, str], str] | None = None
 
 
 def read(source: Source, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
@@ -204,7 +205,7 @@ def _entry(
         contents=contents,
         attached=attached,
         smoke=smoke,
-        signature=_signature(source, repository, image.digest, attached, faults),
+        signature=_signature(source, repository, image.digest, found, faults),
         advisory=_advisory(source.yanks.get(name, ()), ordered, (image.digest, named)),
         faults=tuple(faults),
     )
@@ -215,17 +216,18 @@ def _advisory(yanks: Sequence[yanked.Yank], tags: Sequence[str], digests: Sequen
     return min(hits, key=lambda one: yanked.LEVELS.index(one.level), default=None)
 
 
-def _signature(source: Source, repository: str, digest: str, attached: Iterable[Attached], faults: list[str]) -> str:
-    if not any(one.kind == "signature" for one in attached):
+def _signature(source: Source, repository: str, digest: str, found: Iterable[Artifact], faults: list[str]) -> str:
+    signatures = [file for one in found if one.kind == "signature" for file in one.files]
+    if not signatures:
         return "none"
     if source.verify is None:
         return "attached"
-    try:
-        if source.verify(repository, digest):
-            return "verified"
-        faults.append("its signature is not by the given key")
-    except HelioError as error:
-        faults.append(f"its signature is not good: {error.message}")
+    for file in signatures:
+        if SIGNATURE in file.annotations:
+            data = referring.read_blob(source.client, repository, file, source.store)
+            if source.verify(data, file.annotations[SIGNATURE]) == digest:
+                return "verified"
+    faults.append("it is signed, but not with the given key")
     return "bad"
 
 

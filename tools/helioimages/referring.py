@@ -27,6 +27,8 @@ _TYPES = (
 _COSIGN = {"sig": "signature", "att": "provenance", "sbom": "sbom"}
 TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
+#: Where cosign keeps the signature of a payload.
+SIGNATURE = "dev.cosignproject.cosign/signature"
 #: An SBOM of 1,000 packages with its files has some tens of megabytes; more is not read.
 _MOST_BYTES = 128 << 20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,8 +14,14 @@ from .command import verb, workspace
 from .pipeline import Workspace
 from .progress import say
 
+key_option = click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Check signatures with this public key (cosign.pub).",
+)
 
-def read(ws: Workspace, names, registry: str | None, prefix: str, jobs: int, **options) -> Catalogue:
+
+def read(ws: Workspace, names, registry: str | None, prefix: str, jobs: int, key: Path | None, **options) -> Catalogue:
     """Read the catalogue of a registry; of the checkout's images if none are named."""
     with ws.registry(registry) as client:
         source = catalogue_read.Source(
@@ -23,23 +30,33 @@ def read(ws: Workspace, names, registry: str | None, prefix: str, jobs: int, **o
             prefix=prefix,
             known=sides.known_locks(ws),
             yanks=yanked.load(ws.root),
+            verify=_verifier(key) if key else None,
             **options,
         )
         return catalogue_read.read(source, names or tuple(ws.images), jobs=max(8, jobs))
+
+
+def _verifier(path: Path) -> Callable[[bytes, str], str]:
+    # Only those who check need the libraries of cryptography.
+    from . import signing
+
+    key = signing.load_public(path)
+    return lambda data, signature: signing.signed_digest(data) if signing.good(key, data, signature) else ""
 
 
 @verb
 @click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
 @click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("_catalogue"), show_default=True, help="Site.")
-def catalogue(names, root, jobs, platform, channel, as_data, registry, prefix, output):
+@key_option
+def catalogue(names, root, jobs, platform, channel, as_data, registry, prefix, output, key):
     """Make a site of a registry's images to choose a tag from; open its index.html.
 
     Names may be any repositories, this checkout's or not.
     """
     ws = workspace(root, jobs, platform, channel)
     with catalogue_site.writing(output) as site:
-        found = read(ws, names, registry, prefix, jobs, keep=site.keep)
+        found = read(ws, names, registry, prefix, jobs, key, keep=site.keep)
         site.write(found)
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in found.images)
     say(f"    builds: {whole}")

@@ -12,7 +12,7 @@ from . import profiles as profiling
 from .catalogue import document
 from .command import verb, workspace
 from .errors import HelioError, Stage
-from .verbs_catalogue import read
+from .verbs_catalogue import key_option, read
 
 
 @verb
@@ -36,10 +36,11 @@ from .verbs_catalogue import read
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this file, not stdout.")
 @click.option("--check", is_flag=True, help="Write nothing; fail with a diff if --output is not up to date.")
-def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, file, form, unlisted, output, check):
+@key_option
+def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, file, form, unlisted, output, check, key):
     """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's."""
     ws = workspace(root, jobs, platform, channel)
-    whole = _load(file) if file else document(read(ws, names, registry, prefix, jobs))
+    whole = _load(file) if file else document(read(ws, names, registry, prefix, jobs, key))
     found = profiling.offers(whole, ws.images)
     if form == "dockerspawner":
         text = profiling.as_dockerspawner(found)
