@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import IO
 
 import pytest
 
@@ -46,8 +47,8 @@ class Client:
     def __init__(self, *blobs: bytes) -> None:
         self.blobs = {of_bytes(data): data for data in blobs}
 
-    def get_bytes(self, _repository: str, descriptor: Descriptor) -> bytes:
-        return self.blobs[descriptor.digest]
+    def pull_blob(self, _repository: str, descriptor: Descriptor, out: IO[bytes]) -> None:
+        out.write(self.blobs[descriptor.digest])
 
 
 def sbom(*names: str) -> bytes:

@@ -88,6 +88,12 @@ _output = click.option(
     "--output", type=click.Path(path_type=Path), default=Path("_report"), show_default=True, help="Reports."
 )
 _again = click.option("--again", is_flag=True, help="Run notebooks even if they passed in this very image.")
+_key = click.option(
+    "--key",
+    envvar="COSIGN_KEY",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Sign with this private key: cosign's, or PEM (COSIGN_KEY names it too, COSIGN_PASSWORD opens it).",
+)
 
 
 @verb
@@ -95,11 +101,12 @@ _again = click.option("--again", is_flag=True, help="Run notebooks even if they 
 @_prefix
 @_output
 @_again
-def publish(names, root, jobs, platform, channel, as_data, registry, prefix, output, again):
+@_key
+def publish(names, root, jobs, platform, channel, as_data, registry, prefix, output, again, key):
     """Push by digest, run the notebooks in that digest, then tag."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    _show(ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again), as_data)
+    _show(ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key), as_data)
 
 
 @verb
@@ -107,11 +114,12 @@ def publish(names, root, jobs, platform, channel, as_data, registry, prefix, out
 @_prefix
 @_output
 @_again
-def up(names, root, jobs, platform, channel, as_data, registry, prefix, output, again):
+@_key
+def up(names, root, jobs, platform, channel, as_data, registry, prefix, output, again, key):
     """The whole main job: set up this machine, build, test and publish every image."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    done = ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again)
+    done = ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
     _show(done, as_data)
     if not as_data:
         say(f"\nStart one:\n  docker run --rm -p 127.0.0.1:8888:8888 {done[-1].reference}")
@@ -189,4 +197,4 @@ def _show(done, as_data: bool) -> None:
 
 
 # Further verbs, listed after the pipeline's.
-from . import verbs_audit, verbs_catalogue, verbs_delta, verbs_profiles  # noqa: E402, F401
+from . import verbs_audit, verbs_catalogue, verbs_delta, verbs_profiles, verbs_verify  # noqa: E402, F401

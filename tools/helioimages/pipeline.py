@@ -29,6 +29,7 @@ from . import (
     spec,
     tags,
     toolchain,
+    trust,
 )
 from .building import Built
 from .channel import build_channel, subdir_of
@@ -301,6 +302,7 @@ class Workspace:
         prefix: str,
         out: Path,
         reuse: bool = True,
+        key: Path | None = None,
     ) -> tuple[Published, ...]:
         """Build, push by digest, smoke that digest, then tag: test before tag.
 
@@ -309,6 +311,7 @@ class Workspace:
             prefix: put before image names, e.g. ``heliocloud/``.
             out: where reports go, a folder an image.
             reuse: an image whose notebooks passed before, unchanged, is not run again.
+            key: signs the image and its documents; None signs nothing.
         """
         # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
         done = self.build(names, strict=host is not None and not is_loopback(host))
@@ -324,6 +327,7 @@ class Workspace:
                     self._smoke_once(built, pushed.reference, out / name, reuse=reuse)
                     repository = prefix + name
                     documents.attach(client, repository, built, out / name, self.store)
+                    trust.attach(client, repository, built, self.root, self.store, key=key)
                     day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
                     plan = tags.plan(
                         digest=built.image.digest,

@@ -6,6 +6,7 @@ lacks the API; `oci.registry` reads both), and cosign's older tags ``sha256-<hex
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -157,7 +158,10 @@ def read_blob(client: Registry, repository: str, file: Descriptor, store: Store,
     path = store.blob(file.digest)
     if path.exists() and path.stat().st_size == file.size:
         return path.read_bytes()
-    data = client.get_bytes(repository, file)
+    # An SBOM is larger than what a registry may answer at once.
+    stream = io.BytesIO()
+    client.pull_blob(repository, file, stream)
+    data = stream.getvalue()
     if keep:
         store.put_blob(data)
     return data

@@ -1,0 +1,108 @@
+"""Signatures in cosign's formats, and the key files that make them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from nacl.secret import SecretBox
+
+from helioimages import signing
+from helioimages.errors import HelioError
+
+DIGEST = "sha256:" + "1" * 64
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+
+
+def der(key) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def pem(key, password: bytes | None = None) -> bytes:
+    how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+
+
+def cosign_pem(key, password: bytes) -> bytes:
+    """Write a key as ``cosign generate-key-pair`` does."""
+    salt, nonce = bytes(range(32)), bytes(range(24))
+    secret = hashlib.scrypt(password, salt=salt, n=32768, r=8, p=1, maxmem=256 << 20, dklen=32)
+    text = {
+        "kdf": {
+            "name": "scrypt",
+            "params": {"N": 32768, "r": 8, "p": 1},
+            "salt": base64.b64encode(salt).decode(),
+        },
+        "cipher": {"name": "nacl/secretbox", "nonce": base64.b64encode(nonce).decode()},
+        "ciphertext": base64.b64encode(SecretBox(secret).encrypt(der(key), nonce).ciphertext).decode(),
+    }
+    body = base64.encodebytes(json.dumps(text).encode()).decode()
+    return (
+        f"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n{body}-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "password"), [(pem(KEY), ""), (pem(KEY, b"open"), "open"), (cosign_pem(KEY, b"open"), "open")]
+)
+def test_keys_of_every_format(tmp_path, text, password):
+    (tmp_path / "key").write_bytes(text)
+    assert der(signing.load_private(tmp_path / "key", password)) == der(KEY)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"key", pem(KEY, b"other"), cosign_pem(KEY, b"other"), pem(ec.derive_private_key(7, ec.SECP384R1()))]
+)
+def test_other_keys_are_refused(tmp_path, text):
+    (tmp_path / "key").write_bytes(text)
+    with pytest.raises(HelioError, match=r"^cannot use the key `key`\n"):
+        signing.load_private(tmp_path / "key", "open")
+
+
+def test_a_payload_is_cosigns():
+    assert signing.payload("127.0.0.1:5000/base", DIGEST) == (
+        b'{"critical":{"identity":{"docker-reference":"127.0.0.1:5000/base"},"image":{"docker-manifest-digest":"'
+        + DIGEST.encode()
+        + b'"},"type":"cosign container image signature"},"optional":null}'
+    )
+    assert signing.signed_digest(signing.payload("x", DIGEST)) == DIGEST
+    assert signing.signed_digest(b"{}") == signing.signed_digest(b"\xff") == ""
+
+
+def test_signing_twice_gives_one_signature_and_a_changed_byte_shows():
+    signature = signing.sign(KEY, b"text")
+    assert signature == signing.sign(KEY, b"text")
+    assert signing.good(KEY.public_key(), b"text", signature)
+    assert not signing.good(KEY.public_key(), b"texT", signature)
+    assert not signing.good(ec.derive_private_key(8, ec.SECP256R1()).public_key(), b"text", signature)
+    assert not signing.good(KEY.public_key(), b"text", "no base64!")
+
+
+def test_an_envelope_opens_with_its_key_only():
+    sealed = signing.envelope(KEY, "application/vnd.in-toto+json", b"{}")
+    assert signing.open_envelope(KEY.public_key(), sealed) == b"{}"
+    assert signing.open_envelope(ec.derive_private_key(8, ec.SECP256R1()).public_key(), sealed) is None
+    changed = json.loads(sealed) | {"payload": base64.b64encode(b"[]").decode()}
+    assert signing.open_envelope(KEY.public_key(), json.dumps(changed).encode()) is None
+    assert signing.open_envelope(KEY.public_key(), b"[]") is None
+
+
+def test_openssl_agrees(tmp_path):
+    """The signature is plain ECDSA in DER: what `openssl dgst` and cosign verify."""
+    import subprocess
+
+    (tmp_path / "pub").write_bytes(
+        KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    (tmp_path / "data").write_bytes(b"text")
+    (tmp_path / "sig").write_bytes(base64.b64decode(signing.sign(KEY, b"text")))
+    words = ["openssl", "dgst", "-sha256", "-verify", "pub", "-signature", "sig", "data"]
+    assert subprocess.run(words, cwd=tmp_path, capture_output=True, text=True).stdout == "Verified OK\n"
+    assert signing.load_public(Path(tmp_path / "pub")).public_numbers() == KEY.public_key().public_numbers()

@@ -1,0 +1,55 @@
+"""The verb ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import host
+from . import verify as verifying
+from .command import verb, workspace
+from .errors import HelioError, Stage
+from .oci.reference import Reference
+from .oci.types import Platform
+from .pipeline import as_json
+from .progress import stage
+
+
+@verb
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key (cosign.pub) that must have signed the image and its documents.",
+)
+@click.option(
+    "--rebuild/--no-rebuild", default=True, show_default=True, help="Build it from this checkout and compare."
+)
+@click.option("--image", "name", metavar="NAME", help="The image of this checkout; by default as the repository ends.")
+def verify(names, root, jobs, platform, channel, as_data, key, rebuild, name):
+    """Check a published image: digests, SBOM, provenance, signature, and that this checkout builds the same bytes.
+
+    NAMES is one reference: host[:port]/repository[:tag][@digest].
+    """
+    if len(names) != 1:
+        raise HelioError(Stage.USAGE, "which image?", hint="buildimages verify HOST/REPOSITORY:TAG")
+    reference = Reference.parse(names[0])
+    ws = workspace(root, jobs, platform, channel)
+    with ws.registry(reference.host) as client, verifying.folder(ws.store) as text:
+        folder = Path(text)
+        image = verifying.fetch(client, reference, Platform.of(platform))
+        with stage("what the registry has"):
+            checked, faults = verifying.published(client, reference, image, folder, key=key)
+        if rebuild:
+            host.ensure()
+            (wanted,) = ws.selected((name or reference.repository.rpartition("/")[2],))
+            built = ws.build((wanted,), strict=True)[wanted]
+            with stage("compare with this checkout"):
+                faults += verifying.rebuilt(built, image, folder, ws.store)
+            checked += ("a rebuild from this checkout",)
+    verdict = verifying.Verdict(reference=str(reference), digest=image.digest, checked=checked, faults=faults)
+    if as_data:
+        print(as_json(verdict))
+    verdict.check()
+    if not as_data:
+        print(f"{reference} is equal and whole: {image.digest}\nchecked: {'; '.join(checked)}")

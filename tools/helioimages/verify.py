@@ -1,0 +1,275 @@
+"""Verify a published image: every digest, what refers to it, its signature; and that this checkout builds the same.
+
+Every fault is a line; all are told together. The registry is not believed: each blob is fetched and hashed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import layerdiff, linking, provenance
+from .building import Built
+from .contents import from_sbom, layer_names
+from .digest import of_bytes
+from .errors import HelioError, Stage
+from .oci import validate
+from .oci.image import Image
+from .oci.reference import Reference
+from .oci.registry import Registry
+from .oci.types import Descriptor, Manifest, Platform
+from .store import Store
+
+_MOST_LINES = 50
+_MOST_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found.
+
+    Attributes:
+        digest: of the image, empty if there is none.
+        checked: what was looked at, for people.
+        faults: none if the image can be trusted.
+    """
+
+    reference: str
+    digest: str
+    checked: tuple[str, ...]
+    faults: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise one error with all faults.
+
+        Raises:
+            HelioError: there are faults.
+        """
+        if self.faults:
+            rest = len(self.faults) - _MOST_LINES
+            more = [f"… and {rest} more"] if rest > 0 else []
+            raise HelioError(
+                Stage.CHECK,
+                f"`{self.reference}` is not what it should be: {len(self.faults)} "
+                + ("fault" if len(self.faults) == 1 else "faults"),
+                detail="\n".join([*self.faults[:_MOST_LINES], *more]),
+                hint="do not use this image before the cause is known",
+            )
+
+
+def fetch(client: Registry, reference: Reference, platform: Platform) -> Image:
+    """Return the image that a reference names; its tag must agree with its digest where both are given.
+
+    Raises:
+        HelioError: there is none, or a document is not what its digest says.
+    """
+    found = client.get_image(reference.repository, reference.digest or reference.tag or "latest", platform)
+    if found is None:
+        raise HelioError(Stage.CHECK, f"`{reference}` is not in the registry")
+    return found
+
+
+def published(
+    client: Registry, reference: Reference, image: Image, folder: Path, *, key: Path | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check what the registry holds of an image, and return what was checked and the faults.
+
+    Args:
+        folder: gets the layers that are whole, named by their digest's hex.
+        key: a public key that must have signed the image and its documents.
+    """
+    repository, faults, checked = reference.repository, [], []
+    faults += _tag_faults(reference, image)
+    for number, one in enumerate(image.layers):
+        place = _place(folder, one.digest)
+        try:
+            with open(place, "wb") as file:
+                client.pull_blob(repository, one, file)
+        except HelioError as error:
+            place.unlink()
+            faults.append(f"layers[{number}]: {_line(error)}")
+    # A layer that did not arrive whole is told once.
+    faults += [
+        line for line in validate.faults(image, lambda digest: _place(folder, digest)) if "is missing" not in line
+    ]
+    checked.append(f"manifest, config and {len(image.layers)} layers")
+    kinds, documents = [], {}
+    for one in client.referrers(repository, image.digest):
+        try:
+            kind, data = _document(client, repository, image, one)
+            kinds.append(kind)
+            documents[of_bytes(data)] = kind
+            faults += [f"{kind} {one.digest}: {line}" for line in _content_faults(kind, data, image)]
+        except HelioError as error:
+            faults.append(f"referrer {one.digest}: {_line(error)}")
+    if not any("cyclonedx" in kind or "spdx" in kind for kind in kinds):
+        faults.append("there is no SBOM that can be read")
+    if provenance.IN_TOTO not in kinds:
+        faults.append("there is no provenance that can be read")
+    checked.append(f"{len(kinds)} referrers: {', '.join(sorted(kinds)) or 'none'}")
+    if key is not None:
+        faults += _signature_faults(client, repository, image, key, documents)
+        checked.append("the signature")
+    return tuple(checked), tuple(faults)
+
+
+def rebuilt(built: Built, image: Image, folder: Path, store: Store) -> tuple[str, ...]:
+    """Return where a published image differs from what this checkout builds; nothing if they are equal.
+
+    Args:
+        folder: has the published layers, as `published` left them.
+    """
+    if built.image.digest == image.digest:
+        return ()
+    found = []
+    layers = {one.layer.diff_id: one for at in _ancestry(built) for one in at.layers}
+    names = layer_names(built.image.config)
+    ours, theirs = built.image.config.diff_ids, image.config.diff_ids
+    if len(ours) != len(theirs):
+        found.append(f"expected {len(ours)} layers not {len(theirs)}")
+    for number, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
+        if mine == other:
+            continue
+        layer, path = layers[mine], _place(folder, image.layers[number].digest)
+        name = f"layers[{number}] ({names[number]})"
+        if not path.exists():
+            found.append(f"{name}: expected {mine} not {other}")
+            continue
+        owners = {one: origin for one, (origin, _) in linking.files_of(store, layer.key).items()}
+        try:
+            rows = layerdiff.compare(store.blob(layer.layer.digest), path, owners)
+            found += [f"{name}: {row}" for row in rows] or [f"{name}: the tar streams differ, no entry does"]
+        except HelioError as error:
+            found.append(f"{name}: {_line(error)}")
+    mine, other = json.loads(built.image.config_bytes), json.loads(image.config_bytes)
+    found += [f"config{row}" for row in _json_faults(mine, other) if not row.startswith((".rootfs", ".history"))]
+    if not found:
+        found.append(f"expected manifest {built.image.digest} not {image.digest}: another compressor or history")
+    return tuple(found)
+
+
+def folder(store: Store) -> tempfile.TemporaryDirectory[str]:
+    """Return a folder for a published image's layers, gone when it is closed."""
+    return tempfile.TemporaryDirectory(dir=store.root / "tmp", prefix="verify.")
+
+
+def _tag_faults(reference: Reference, image: Image) -> Iterator[str]:
+    """A lock tag names the lock that the image says it is of, so a tag that was moved shows."""
+    said = image.config.labels.get("io.helioimages.lock", "").removeprefix("sha256:")[:12]
+    if reference.tag.startswith("lock-") and reference.tag != f"lock-{said}":
+        yield f"tag: expected an image of {reference.tag} not of lock-{said or '?'}"
+
+
+def _document(client: Registry, repository: str, image: Image, one: Descriptor) -> tuple[str, bytes]:
+    """Return a referrer's artifact type and first document; every blob of it is fetched and hashed."""
+    got = client.get_manifest(repository, one.digest)
+    if got is None:
+        raise HelioError(Stage.CHECK, "it is listed, and missing")
+    manifest = Manifest.parse(got[1], one.digest)
+    subject = manifest.subject.digest if manifest.subject else "none"
+    if subject != image.digest:
+        raise HelioError(Stage.CHECK, "it speaks of another image", detail=f"expected {image.digest} not {subject}")
+    blobs = [_blob(client, repository, blob) for blob in manifest.layers]
+    if not blobs:
+        raise HelioError(Stage.CHECK, "it is empty")
+    return manifest.artifact_type or manifest.config.media_type, blobs[0]
+
+
+def _blob(client: Registry, repository: str, one: Descriptor) -> bytes:
+    """Return a document's bytes, verified; SBOMs are larger than what a registry may answer at once."""
+    if one.size > _MOST_BYTES:
+        raise HelioError(Stage.CHECK, f"{one.digest} is too large", detail=f"{one.size:,} bytes")
+    stream = io.BytesIO()
+    client.pull_blob(repository, one, stream)
+    return stream.getvalue()
+
+
+def _content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
+    if "cyclonedx" in kind or "spdx" in kind:
+        if not from_sbom(data, kind).packages:
+            yield "it names no package"
+        document = json.loads(data)
+        said = _get(document, "metadata", "component", "version") or next(
+            (one.get("versionInfo") for one in document.get("packages", ()) if one.get("SPDXID") == "SPDXRef-image"),
+            None,
+        )
+        if said != image.digest:
+            yield f"expected an SBOM of {image.digest} not of {said}"
+    elif kind == provenance.IN_TOTO:
+        yield from _statement_faults(data, image.digest)
+
+
+def _statement_faults(data: bytes, digest: str) -> Iterator[str]:
+    try:
+        subjects = [f"sha256:{one['digest']['sha256']}" for one in json.loads(data)["subject"]]
+    except (ValueError, KeyError, TypeError):
+        subjects = []
+    if subjects != [digest]:
+        yield f"expected a statement about {digest} not about {', '.join(subjects) or 'nothing'}"
+
+
+def _signature_faults(
+    client: Registry, repository: str, image: Image, path: Path, documents: dict[str, str]
+) -> Iterator[str]:
+    from . import signing
+
+    key = signing.load_public(path)
+    tag = image.digest.replace(":", "-")
+    try:
+        layers = _layers(client, repository, f"{tag}.sig")
+        payloads = [(client.get_bytes(repository, one), one.annotations.get(signing.SIGNATURE, "")) for one in layers]
+        sealed = [client.get_bytes(repository, one) for one in _layers(client, repository, f"{tag}.att")]
+    except HelioError as error:
+        yield f"signature: {_line(error)}"
+        return
+    ours = [data for data, signature in payloads if signing.good(key, data, signature)]
+    if not any(signing.signed_digest(data) == image.digest for data in ours):
+        yield f"signature: none of {len(payloads)} is this key's over {image.digest}"
+    signed: set[str] = set()
+    for data in sealed:
+        text = signing.open_envelope(key, data)
+        if text is not None and not list(_statement_faults(text, image.digest)):
+            signed.add(of_bytes(text))
+            signed.add(_get(json.loads(text), "predicate", "digest") or "")
+    for digest, kind in documents.items():
+        if (kind == provenance.IN_TOTO or "cyclonedx" in kind or "spdx" in kind) and digest not in signed:
+            yield f"{kind}: this key did not sign {digest}"
+
+
+def _layers(client: Registry, repository: str, tag: str) -> tuple[Descriptor, ...]:
+    got = client.get_manifest(repository, tag)
+    return Manifest.parse(got[1], f"{repository}:{tag}").layers if got else ()
+
+
+def _json_faults(ours: Any, theirs: Any, at: str = "") -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            yield from _json_faults(ours.get(key), theirs.get(key), f"{at}.{key}")
+    elif ours != theirs:
+        yield f"{at}: expected {json.dumps(ours)} not {json.dumps(theirs)}"
+
+
+def _get(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _ancestry(built: Built) -> Iterator[Built]:
+    at: Built | None = built
+    while at is not None:
+        yield at
+        at = at.parent
+
+
+def _place(folder: Path, digest: str) -> Path:
+    return folder / digest.removeprefix("sha256:")
+
+
+def _line(error: HelioError) -> str:
+    return " ".join(f"{error.message} {error.detail}".split())
