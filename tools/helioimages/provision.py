@@ -140,7 +140,7 @@ def _deb(deb: Deb, where: str) -> Wanted:
         size=deb.size,
         where=where,
         urls=lambda: debian_mirror.mirror_urls(deb),
-        hint="the mirror dropped it (a point release or security update); run `buildimages lock --heal`",
+        hint="the mirror dropped it (a point release or security update); run `buildimages lock`",
     )
 
 
