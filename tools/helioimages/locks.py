@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from .pypi import lock as pypi_lock
 
 #: The file that holds the conda part, by channel.
 CONDA_LOCK = {"local": "conda-lock.yml", "conda-forge": "conda-lock.conda-forge.yml"}
+#: Sections of image.toml that nothing in the image depends on.
+_NO_BYTES = ("hub", "smoke", "budget")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +86,9 @@ def load(root: Path, images: Mapping[str, spec.ImageSpec], name: str, *, channel
                     f"{ancestor_folder}/{CONDA_LOCK[channel]}",
                     f"{ancestor_folder}/pylock.toml",
                     f"images/{ancestor.name}/apt-lock.json",
-                    f"images/{ancestor.name}/image.toml",
                 )
             ),
+            _recipe(_read(root, f"images/{ancestor.name}/image.toml", name)),
             files_digest(root / "images" / ancestor.name / "files"),
         ]
     return Locks(
@@ -131,6 +134,11 @@ def packages(locks: Locks, environment: spec.EnvironmentSpec) -> tuple[Package, 
         for record in records
     ]
     return tuple(found)
+
+
+def _recipe(text: str) -> dict[str, object]:
+    """Return what of an image.toml makes bytes: how a hub offers the image, and how it is tested, do not."""
+    return {key: value for key, value in tomllib.loads(text).items() if key not in _NO_BYTES}
 
 
 def files_digest(folder: Path) -> str:
