@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Write the verbs of docs/reference.md from the command line itself; a test fails when they differ."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "reference.md"
+BEGIN, END = "<!-- verbs: written by docs/make_reference.py -->\n", "<!-- end of verbs -->\n"
+EVERY = ("root", "jobs", "platform", "channel", "as_data")
+
+
+def verbs() -> str:
+    """Return the section as Markdown: one heading a verb, one row an option that not every verb has."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from helioimages.cli import main
+
+    parts = []
+    for name, command in main.commands.items():
+        text = " ".join((command.help or "").split())
+        parts.append(f"### {name}\n\n{text}\n")
+        rows = []
+        for one in command.params:
+            if not isinstance(one, click.Option) or one.name in EVERY:
+                continue
+            names = ", ".join(f"`{flag}`" for flag in (*one.opts, *one.secondary_opts))
+            value = "" if one.is_flag else f" {_value(one)}"
+            rows.append(f"| {names}{value} | {' '.join((one.help or '').split())}{_default(one)} |")
+        if rows:
+            parts.append("| option | |\n|---|---|\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _value(one: click.Option) -> str:
+    if isinstance(one.type, click.Choice):
+        return "`" + "`, `".join(one.type.choices) + "`"
+    return one.metavar or one.type.name.upper()
+
+
+def _default(one: click.Option) -> str:
+    shown = one.show_default and one.default not in (None, False, "")
+    return f" Default: `{one.default}`." if shown else ""
+
+
+def page(text: str) -> str:
+    """Return a page's text with the section renewed."""
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n{verbs()}\n{END}{tail}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")

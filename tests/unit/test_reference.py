@@ -1,0 +1,98 @@
+"""docs/reference.md: every verb, option, key, exit code and label is there, and what is there exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from helioimages import reading, spec
+from helioimages.errors import Stage
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "reference.md").read_text()
+MAXIMAL = """
+name = "x"
+title = "x"
+description = "x"
+environment = "x"
+[user]
+name = "x"
+uid = 1
+gid = 1
+home = "/x"
+[[dirs]]
+path = "x"
+[hub.resources.huge]
+title = "x"
+memory-guarantee = "1G"
+memory-limit = "1G"
+cpu-guarantee = 1
+cpu-limit = 1
+"""
+
+
+def _make():
+    found = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_verbs_are_the_command_lines_own():
+    make = _make()
+    assert make.page(TEXT) == TEXT, "run `python docs/make_reference.py`"
+    assert "### publish\n" in TEXT and "`--exclude-newer`" in TEXT
+
+
+def test_every_exit_code_is_there():
+    rows = dict(re.findall(r"^\| (\d+) \| (\w+)", TEXT, re.MULTILINE))
+    assert {str(int(stage)): stage.name.lower() for stage in Stage}.items() <= rows.items()
+
+
+@pytest.fixture
+def asked(monkeypatch) -> set[str]:
+    """Record every key that a reader asks a document for."""
+    found: set[str] = set()
+    take = reading.Table.take
+
+    def recorded(self, name, kind, default=...):
+        found.add(".".join(part for part in (self.key, name) if part))
+        return take(self, name, kind, default)
+
+    monkeypatch.setattr(reading.Table, "take", recorded)
+    return found
+
+
+def test_every_key_of_image_toml_is_there(asked):
+    spec.parse_image(MAXIMAL, ROOT, "images/x/image.toml")
+    sections = ("debian", "layers", "budget", "smoke", "config", "hub", "hub.resources", "hub.resources.huge", "user")
+    nested = {*sections, "dirs"}
+    keys = {re.sub(r"^dirs\[0\]", "dirs[]", key) for key in asked - nested}
+    keys = {key.removeprefix("hub.resources.huge.") for key in keys}
+    assert {"budget.compressed-mib", "dirs[].mode", "tolerations", "hub.default"} <= keys
+    assert sorted(key for key in keys if f"`{key}`" not in TEXT) == []
+
+
+def test_every_key_of_environment_yml_is_there(asked):
+    text = """
+name: x
+channels: [local]
+dependencies: [python, pip: [numpy]]
+x-helioimages:
+  build:
+    numpy: {reason: x}
+"""
+    spec.parse_environment(text, ROOT, "environments/x/environment.yml")
+    keys = {key.replace("build.numpy", "build.<name>") for key in asked - {"x-helioimages", "dependencies[1].pip"}}
+    keys -= {"x-helioimages.build.<name>"}
+    assert {"x-helioimages.clobber", "x-helioimages.build.<name>.after"} <= keys
+    assert sorted(key for key in keys if f"`{key}`" not in TEXT) == []
+
+
+def test_links_lead_somewhere():
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
