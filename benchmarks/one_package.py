@@ -51,8 +51,8 @@ from helioimages.store import Store, default_root  # noqa: E402
 KEPT = ("artefacts", "blobs", "memo", "cache", "toolchain")
 DOCKERFILE = """FROM {under}
 USER 0
-RUN python /wheels/pip.whl/pip install --no-index --no-deps --no-compile --ignore-requires-python --root-user-action ignore \\
-    --find-links http://127.0.0.1:{port}/ --requirement /wheels/list.txt \\
+RUN python /wheels/pip.whl/pip install --no-index --no-deps --no-compile --ignore-requires-python \\
+    --root-user-action ignore --find-links http://127.0.0.1:{port}/ --requirement /wheels/list.txt \\
     && (python -m compileall -qq -j 0 {site} || true)
 USER 1000
 """
