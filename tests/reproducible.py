@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Build images again and again under other circumstances and compare their digests.
+
+Each round has a store of its own: with the downloads only (layers, root file systems and compiled Python files are made
+again), or with nothing at all (``--empty``: the local channel and source-only packages are compiled again too).
+Exits with 12 when a digest differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / "tools" / "buildimages.py"
+LONG = "a-folder-with-a-long-name-" + "x" * 60
+
+
+def rounds(folder: Path) -> list[tuple[str, dict[str, str], int, list[str], Path]]:
+    """Return (what differs, environment, umask, options, folder of the store)."""
+    other = {
+        "TZ": "Asia/Tokyo",
+        "LC_ALL": "C",
+        "LANG": "C",
+        "HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
+        "PYTHONHASHSEED": "1",
+    }
+    memory = Path(tempfile.mkdtemp(prefix="reproducible-", dir="/dev/shm"))
+    return [
+        ("as it is", {}, 0o022, [], folder / "a"),
+        ("umask 077, Tokyo, C, other HOME and TMPDIR, 1 worker", other, 0o077, ["--jobs", "1"], folder / "b"),
+        ("8 workers, a long path", {"TZ": "UTC"}, 0o002, ["--jobs", "8"], folder / LONG / LONG / "c"),
+        ("another file system, 2 workers", {"PYTHONHASHSEED": "2"}, 0o022, ["--jobs", "2"], memory),
+    ]
+
+
+def main() -> int:
+    """Run the rounds and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="*", default=["base"])
+    parser.add_argument("--empty", action="store_true", help="stores without downloads")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    source = Path(os.environ.get("HELIOIMAGES_STORE") or Path.home() / ".cache" / "helioimages")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="reproducible-", dir=source if source.exists() else None) as name:
+        folder = Path(name)
+        for part in ("home", "tmp"):
+            (folder / part).mkdir()
+        for what, environment, umask, options, store in rounds(folder):
+            try:
+                rows.append(one(asked, source, what, environment, umask, options, store))
+                print(f"{rows[-1]['seconds']:7.1f} s  {what}: {rows[-1]['digests']}", file=sys.stderr)
+            finally:
+                shutil.rmtree(store, ignore_errors=True)
+    differ = any(row["digests"] != rows[0]["digests"] for row in rows)
+    print(
+        json.dumps({"rounds": rows, "equal": not differ}, indent=2) if asked.json else "differ" if differ else "equal"
+    )
+    return 12 if differ else 0
+
+
+def one(asked, source: Path, what: str, environment, umask: int, options: list[str], store: Path) -> dict[str, object]:
+    """Build once; returns the digests by image."""
+    if not asked.empty:
+        (store / "artefacts").mkdir(parents=True)
+        # Links where the file system allows, else copies.
+        command = ["cp", "-a", "--link"] if os.stat(store).st_dev == os.stat(source).st_dev else ["cp", "-a"]
+        subprocess.run([*command, str(source / "artefacts" / "sha256"), str(store / "artefacts")], check=True)
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "build", *asked.images, "--json", *options],
+        env=os.environ | environment | {"HELIOIMAGES_STORE": str(store)},
+        umask=umask,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found = {image: row["digest"] for image, row in json.loads(done.stdout).items()}
+    return {"what": what, "seconds": round(time.monotonic() - start, 1), "digests": found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
