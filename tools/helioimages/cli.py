@@ -31,7 +31,7 @@ def lock(names, root, jobs, platform, channel, as_data, check, update, exclude_n
     if not check:
         host.ensure()
     report = ws.lock(names, check=check, update=update, exclude_newer=newer, channel_dirs=channel_dir)
-    print(as_json(report) if as_data else "\n".join(report.lines()))
+    print(as_json(report) if as_data else "\n".join(report.lines()) or "every lock is current")
 
 
 @verb
