@@ -1,0 +1,108 @@
+"""Smoke notebooks that must not pass, in the real base image: what went wrong is said, and the exit code is smoke's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from helioimages import smoke, spec
+
+pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+ROOT = Path(__file__).parents[2]
+HUNGRY = "block = bytearray(2 << 30)\nfor place in range(0, len(block), 4096):\n    block[place] = 1"
+
+
+def add(checkout: Path, name: str, *sources: str, stored: str | None = None) -> None:
+    """Write a notebook of base; ``stored`` is the output that nbval compares its last cell with."""
+    book = v4.new_notebook(cells=[v4.new_markdown_cell(f"# {name}"), *map(v4.new_code_cell, sources)])
+    book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    if stored is not None:
+        book.metadata["helioimages"] = {"nbval": True}
+        book.cells[-1].execution_count = 1
+        book.cells[-1].outputs = [v4.new_output("stream", name="stdout", text=stored)]
+    nbformat.write(book, checkout / "smoke-notebooks" / "base" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a copy of what this checkout has of base, without its notebooks."""
+    for name in ("images/base", "environments/base", "channel"):
+        shutil.copytree(ROOT / name, tmp_path / "checkout" / name, symlinks=True)
+    (tmp_path / "checkout" / "smoke-notebooks" / "base").mkdir(parents=True)
+    return tmp_path / "checkout"
+
+
+def test_how_notebooks_end(workspace, image, checkout, tmp_path):
+    """Each end has its status, its summary and its place on the page, and one that fails stops no other."""
+    compared = "# NBVAL_CHECK_OUTPUT\nprint(6 * 7)"
+    add(checkout, "10-fails", "import os\nassert os.getuid() == 1000", "raise ValueError(f'no data for {2000 + 24}')")
+    add(checkout, "20-stored", compared, stored="42\n")
+    add(checkout, "30-tampered", compared, stored="41\n")
+    add(checkout, "40-hungry", HUNGRY)
+    base = dataclasses.replace(workspace.images["base"], smoke=spec.SmokeSpec(memory="1g", timeout=240, cpus=2))
+    out = tmp_path / "out"
+    report = smoke.smoke(workspace.engine, image, base, (base,), checkout, out, jobs=4)
+    found = {one.name: one for one in report.results}
+    assert not report.passed
+    assert {name: one.status for name, one in found.items()} == {
+        "base/10-fails": "failed",
+        "base/20-stored": "passed",
+        "base/30-tampered": "failed",
+        "base/40-hungry": "oom",
+    }
+    assert found["base/10-fails"].summary == "ValueError: no data for 2024"
+    assert found["base/10-fails"].error.splitlines()[-1] == "ValueError: no data for 2024"
+    assert "1 failed" in found["base/30-tampered"].summary
+    assert "'41\\n' == '42\\n'" in found["base/30-tampered"].error
+    page = (out / "report.html").read_text("utf-8")
+    assert "1 of 4 notebooks passed" in page
+    assert "ValueError: no data for 2024" in page
+    assert [one["status"] for one in json.loads((out / "report.json").read_text())["notebooks"]] == [
+        one.status for one in report.results
+    ]
+
+
+def test_one_that_does_not_end(workspace, image, checkout, tmp_path):
+    """It is killed at its time, and its container is gone."""
+    add(checkout, "10-endless", "import time\ntime.sleep(600)")
+    base = dataclasses.replace(workspace.images["base"], smoke=spec.SmokeSpec(timeout=4))
+    (one,) = smoke.smoke(workspace.engine, image, base, (base,), checkout, tmp_path / "out").results
+    assert one.status == "timeout"
+    assert 4 <= one.seconds < 60
+    left = workspace.engine.client.containers.list(all=True, ignore_removed=True)
+    sources = [mount["Source"] for found in left for mount in found.attrs["Mounts"] if mount["Type"] == "bind"]
+    assert [path for path in sources if path.startswith(str(checkout))] == []
+
+
+def test_the_verb_ends_with_8(workspace, image, checkout, tmp_path):
+    """An error and a hint, no traceback; what passed and what did not is in the report."""
+    add(checkout, "10-fails", "raise ValueError('no data')")
+    add(checkout, "20-passes", "1 + 1")
+    out = tmp_path / "out"
+    argv = ["smoke", "base", "--root", str(checkout), "--output", str(out)]
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "buildimages.py"), *argv], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 8, ended.stderr
+    assert ended.stdout == ""
+    assert ended.stderr.endswith(
+        "error: 1 of 2 notebooks failed in `base`\n"
+        f"  in {image}\n"
+        "  base/10-fails: failed ValueError: no data\n\n"
+        f"hint: open {out / 'base' / 'report.html'}\n"
+    )
+    assert "Traceback" not in ended.stderr
+    assert (out / "base" / "report.html").exists()
+    document = json.loads((out / "base" / "report.json").read_text())
+    assert [(one["name"], one["status"]) for one in document["notebooks"]] == [
+        ("base/10-fails", "failed"),
+        ("base/20-passes", "passed"),
+    ]
