@@ -1,0 +1,102 @@
+"""The workflows: GitHub's own schema, zizmor's audits, and rules of ours that neither has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from helioimages.cli import main
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github"
+WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
+WRITES = {
+    "publish.yml": {"publish": {"id-token", "packages"}},
+    "relock.yml": {"propose": {"actions", "contents", "pull-requests"}},
+}
+each = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+
+
+def tool(name: str) -> Path:
+    path = Path(sys.executable).parent / name
+    if not path.exists():
+        pytest.skip(f"{name} is not installed (extra `test`)")
+    return path
+
+
+def jobs(path: Path) -> dict[str, dict]:
+    return yaml.safe_load(path.read_text())["jobs"]
+
+
+def steps(path: Path) -> list[dict]:
+    return [step for job in jobs(path).values() for step in job["steps"]]
+
+
+def test_the_workflows_that_the_docs_speak_of_are_there():
+    assert [path.name for path in WORKFLOWS] == ["ci.yml", "publish.yml", "relock.yml"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "files"), [("github-workflows", WORKFLOWS), ("dependabot", [FOLDER / "dependabot.yml"])]
+)
+def test_they_are_of_githubs_schema(schema, files):
+    command = [tool("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_zizmor_finds_nothing():
+    command = [tool("zizmor"), "--offline", "--no-progress", "--persona=pedantic", "--min-severity=low", FOLDER]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each
+def test_actions_are_pinned_by_commit_and_say_their_version(path):
+    for line in re.findall(r"uses:\s*(.+)", path.read_text()):
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+@each
+def test_rights_are_given_job_by_job(path):
+    assert yaml.safe_load(path.read_text())["permissions"] == {}
+    for name, job in jobs(path).items():
+        writes = {right for right, level in job["permissions"].items() if level == "write"}
+        assert writes == WRITES.get(path.name, {}).get(name, set()), name
+        assert job["timeout-minutes"] <= 240
+
+
+@each
+def test_scripts_are_bash_and_no_expression_is_pasted_into_them(path):
+    assert yaml.safe_load(path.read_text())["defaults"] == {"run": {"shell": "bash"}}
+    for step in steps(path):
+        if script := step.get("run"):
+            assert "${{" not in script, script
+            done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True)
+            assert done.returncode == 0, done.stderr
+
+
+@each
+def test_every_verb_and_option_that_they_call_is_there(path):
+    calls = 0
+    for step in steps(path):
+        script = step.get("run", "").replace("\\\n", " ")
+        for verb, rest in re.findall(r"tools/buildimages\.py (\w+)([^|>)\n]*)", script):
+            calls += 1
+            text = CliRunner().invoke(main, [verb, "--help"]).output
+            assert "Usage:" in text, verb
+            missing = [option for option in re.findall(r"--[a-z][a-z-]*", rest) if option not in text]
+            assert missing == [], f"{verb} has no {missing}"
+    assert calls > 1
+
+
+def test_foreign_code_and_the_right_to_write_contents_are_apart():
+    propose = jobs(FOLDER / "workflows" / "relock.yml")["propose"]
+    text = "\n".join(step.get("run", "") for step in propose["steps"])
+    assert "buildimages" not in text and "tests/run" not in text
