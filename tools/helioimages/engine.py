@@ -25,6 +25,7 @@ import requests
 
 from .errors import HelioError, Stage
 from .host import SOCKETS, listens
+from .oci.reference import is_loopback
 from .progress import say
 from .store import Store
 
@@ -70,7 +71,10 @@ class Engine:
                 self.client.images.get(reference)
                 return
             repository, _, digest = reference.partition("@")
-            self.client.api.pull(repository, tag=digest)
+            if is_loopback(repository.partition("/")[0]) and self._is_podman():
+                self._pull_plain(reference)
+            else:
+                self.client.api.pull(repository, tag=digest)
             self.client.images.get(reference)
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise HelioError(
@@ -79,6 +83,27 @@ class Engine:
                 detail=str(error)[:600],
                 hint=f"run `docker -H {self.address} pull {reference}`",
             ) from error
+
+    def _is_podman(self) -> bool:
+        parts = self.client.version().get("Components", ())
+        return any("podman" in part.get("Name", "").lower() for part in parts)
+
+    def _tmpfs(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Return what this engine can do: podman's tmpfs is root's, so a user's folder is the container's own there."""
+        if not any("uid=" in options for options in wanted.values()) or not self._is_podman():
+            return dict(wanted)
+        return {where: options for where, options in wanted.items() if "uid=" not in options}
+
+    def _pull_plain(self, reference: str) -> None:
+        """Pull without TLS, as docker does from loopback by itself: podman's own API has a word for it."""
+        response = self.client.api.post(
+            f"{self.client.api.base_url}/v4.0.0/libpod/images/pull",
+            params={"reference": reference, "tlsVerify": "false", "quiet": "true"},
+            timeout=_TIMEOUT,
+        )
+        rows = [json.loads(line) for line in response.text.splitlines() if line.strip()]
+        if faults := [row["error"] for row in rows if row.get("error")]:
+            raise docker.errors.APIError(faults[-1], response=response)
 
     def run(
         self,
@@ -119,7 +144,7 @@ class Engine:
                 nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9),
                 pids_limit=pids,
                 volumes=volumes,
-                tmpfs=dict(tmpfs or {}),
+                tmpfs=self._tmpfs(tmpfs or {}),
                 environment=dict(env or {}),
                 read_only=read_only,
                 working_dir=workdir,
