@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 import requests
@@ -388,8 +389,15 @@ def test_podman_pulls_and_runs(client, store, runnable, tmp_path):
     if shutil.which("podman") is None:
         pytest.skip("podman is not installed")
     reference = publish.push_untagged(client, runnable, "t/podman", store).reference
-    # Storage of its own: the user's images stay untouched.
-    podman = ["podman", "--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs"]
-    command = [*podman, "run", "--rm", "--network=none", "--tls-verify=false", reference]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    # Storage of its own: the user's images stay untouched. Its runroot may have 50 characters.
+    run = tempfile.mkdtemp(prefix="podman-", dir="/tmp")
+    runtime = ["--runtime=runc"] if shutil.which("runc", path="/usr/sbin:/usr/bin") else []
+    podman = ["podman", *runtime, "--root", str(tmp_path / "root"), "--runroot", run, "--storage-driver", "vfs"]
+    # A machine may forbid podman to raise limits; the test is about the image.
+    limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+    command = [*podman, "run", "--rm", "--network=none", "--tls-verify=false", *limits, reference]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True)
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
     assert ran.stdout == EXPECTED, ran.stderr
