@@ -13,11 +13,13 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from helioimages import smoke
+from helioimages import smoke, spec
 from helioimages.engine import RunResult
+from helioimages.errors import HelioError, Stage
 from helioimages.report import Figure
 from helioimages.spec import ImageSpec, SmokeSpec
 
+ROOT = Path(__file__).parents[2]
 BASE = ImageSpec(name="base", path=Path("images/base"), title="Base", description="", environment="base-env")
 HELIO = ImageSpec(
     name="helio",
@@ -127,8 +129,29 @@ def test_only_some_notebooks(root: Path):
     assert [one.name for one in run(FakeEngine(), root, only=("20-b", "10-y")).results] == ["base/10-y", "helio/20-b"]
 
 
+def test_a_notebook_that_is_not_there(root: Path):
+    engine = FakeEngine()
+    with pytest.raises(HelioError) as caught:
+        run(engine, root, only=("20-b", "20", "00-other"))
+    assert caught.value.stage is Stage.USAGE
+    assert str(caught.value) == (
+        "`helio` has no notebook `20`, `00-other`\n  expected one of 10-y, 30-z, 00-a, 20-b\n\n"
+        "hint: name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`"
+    )
+    assert (engine.pulled, engine.runs) == ([], [])
+
+
 def test_nothing_ran_is_no_pass(root: Path):
-    assert not run(FakeEngine(), root, only=("20",)).passed
+    shutil.rmtree(root / "smoke-notebooks")
+    assert not run(FakeEngine(), root).passed
+
+
+def test_executed_notebooks_of_one_image_lie_side_by_side():
+    """A child's notebook may not be named as an ancestor's: both are copied into one report."""
+    images = spec.load_images(ROOT)
+    for name in images:
+        names = [path.name for path in smoke.notebooks(spec.lineage(images, name), ROOT)]
+        assert len(set(names)) == len(names), name
 
 
 def test_a_container_is_given_what_a_hub_would_give(root: Path):

@@ -22,6 +22,7 @@ import nbformat
 from . import report
 from .digest import key_of, of_bytes
 from .engine import Engine, RunResult
+from .errors import HelioError, Stage
 from .progress import say
 from .report import Figure, Result
 from .spec import ImageSpec
@@ -84,10 +85,21 @@ def smoke(
         only: stems of notebooks to run; all if empty.
         parameters: given to papermill.
         network: the container may reach the network.
+
+    Raises:
+        HelioError: ``only`` names a notebook that the image has not, or the engine fails.
     """
+    found = notebooks(lineage, root)
+    if missing := [stem for stem in only if stem not in {path.stem for path in found}]:
+        raise HelioError(
+            Stage.USAGE,
+            f"`{image.name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
+            detail="expected one of " + (", ".join(path.stem for path in found) or "none"),
+            hint="name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
+        )
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
-    chosen = [path for path in notebooks(lineage, root) if not only or path.stem in only]
+    chosen = [path for path in found if not only or path.stem in only]
 
     def one(path: Path) -> Result:
         owner = next(spec for spec in lineage if spec.name == path.parent.name)
