@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from faultkit.once import PYTHONPATH
 
 
 def test_kills(tmp_path, request):
@@ -16,7 +17,7 @@ def test_kills(tmp_path, request):
         [sys.executable, "-m", "faultkit", str(tmp_path), "--kills", str(kills), "--seed", str(seed)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )
     if not done.stdout:
         pytest.fail(done.stderr)

@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 TRACEBACK = 70
+#: What a process of ours imports beside its own packages. Not `sys.path`: conda-lock, an oracle of other tests, puts a
+#: folder of old libraries before everything when it is imported.
+PYTHONPATH = ":".join(str(Path(__file__).parents[parent] / name) for parent, name in ((3, "tools"), (2, "support")))
 
 
 def spawn(site, host: str, *, clock: float = 0, user: int | None = None) -> subprocess.Popen:
@@ -34,7 +37,7 @@ def spawn(site, host: str, *, clock: float = 0, user: int | None = None) -> subp
         user=user,
         group=user,
         extra_groups=[] if user is not None else None,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": ":".join(sys.path)},
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": PYTHONPATH},
     )
     assert process.stdin is not None
     process.stdin.write(json.dumps(said))
