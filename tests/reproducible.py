@@ -23,8 +23,8 @@ TOOL = ROOT / "tools" / "buildimages.py"
 LONG = "a-folder-with-a-long-name-" + "x" * 60
 
 
-def rounds(folder: Path) -> list[tuple[str, dict[str, str], int, list[str], Path]]:
-    """Return (what differs, environment, umask, options, folder of the store)."""
+def rounds(folder: Path) -> list[tuple[str, dict[str, str], int, list[str], Path, str]]:
+    """Return (what differs, environment, umask, options, folder of the store, the tool's Python)."""
     other = {
         "TZ": "Asia/Tokyo",
         "LC_ALL": "C",
@@ -34,12 +34,33 @@ def rounds(folder: Path) -> list[tuple[str, dict[str, str], int, list[str], Path
         "PYTHONHASHSEED": "1",
     }
     memory = Path(tempfile.mkdtemp(prefix="reproducible-", dir="/dev/shm"))
-    return [
-        ("as it is", {}, 0o022, [], folder / "a"),
-        ("umask 077, Tokyo, C, other HOME and TMPDIR, 1 worker", other, 0o077, ["--jobs", "1"], folder / "b"),
-        ("8 workers, a long path", {"TZ": "UTC"}, 0o002, ["--jobs", "8"], folder / LONG / LONG / "c"),
-        ("another file system, 2 workers", {"PYTHONHASHSEED": "2"}, 0o022, ["--jobs", "2"], memory),
+    here, there = sys.executable, another_python()
+    found = [
+        ("as it is", {}, 0o022, [], folder / "a", here),
+        ("umask 077, Tokyo, C, other HOME and TMPDIR, 1 worker", other, 0o077, ["--jobs", "1"], folder / "b", here),
+        ("8 workers, a long path", {"TZ": "UTC"}, 0o002, ["--jobs", "8"], folder / LONG / LONG / "c", here),
+        ("another file system, 2 workers", {"PYTHONHASHSEED": "2"}, 0o022, ["--jobs", "2"], memory, here),
     ]
+    if there:
+        found.append((f"the tool in {there}", {}, 0o022, [], folder / "d", there))
+    else:
+        print("no other Python is here: the tool's own version is not varied", file=sys.stderr)
+    return found
+
+
+def another_python() -> str:
+    """Return a Python of another version that can run the tool, or nothing."""
+    for name in ("/usr/bin/python3", *(f"python3.{minor}" for minor in range(11, 16))):
+        program = shutil.which(name)
+        if program is None:
+            continue
+        said = subprocess.run(
+            [program, "-c", "import sys; print(*sys.version_info[:3])"], capture_output=True, text=True
+        )
+        version = tuple(map(int, said.stdout.split()))
+        if version >= (3, 11) and version != sys.version_info[:3]:
+            return program
+    return ""
 
 
 def main() -> int:
@@ -55,9 +76,9 @@ def main() -> int:
         folder = Path(name)
         for part in ("home", "tmp"):
             (folder / part).mkdir()
-        for what, environment, umask, options, store in rounds(folder):
+        for what, environment, umask, options, store, python in rounds(folder):
             try:
-                rows.append(one(asked, source, what, environment, umask, options, store))
+                rows.append(one(asked, source, what, environment, umask, options, store, python))
                 print(f"{rows[-1]['seconds']:7.1f} s  {what}: {rows[-1]['digests']}", file=sys.stderr)
             finally:
                 shutil.rmtree(store, ignore_errors=True)
@@ -68,7 +89,9 @@ def main() -> int:
     return 12 if differ else 0
 
 
-def one(asked, source: Path, what: str, environment, umask: int, options: list[str], store: Path) -> dict[str, object]:
+def one(
+    asked, source: Path, what: str, environment, umask: int, options: list[str], store: Path, python: str
+) -> dict[str, object]:
     """Build once; returns the digests by image."""
     if not asked.empty:
         (store / "artefacts").mkdir(parents=True)
@@ -77,7 +100,7 @@ def one(asked, source: Path, what: str, environment, umask: int, options: list[s
         subprocess.run([*command, str(source / "artefacts" / "sha256"), str(store / "artefacts")], check=True)
     start = time.monotonic()
     done = subprocess.run(
-        [sys.executable, str(TOOL), "build", *asked.images, "--json", *options],
+        [python, str(TOOL), "build", *asked.images, "--json", *options],
         env=os.environ | environment | {"HELIOIMAGES_STORE": str(store)},
         umask=umask,
         stdout=subprocess.PIPE,
