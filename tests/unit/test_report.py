@@ -195,3 +195,10 @@ def test_both_are_written(tmp_path: Path):
     report.write(tmp_path, IMAGE, REFERENCE, (GOOD, BAD))
     assert (tmp_path / "report.json").read_text("utf-8") == report.as_json(IMAGE, REFERENCE, (GOOD, BAD))
     assert (tmp_path / "report.html").read_text("utf-8") == report.as_html(IMAGE, REFERENCE, (GOOD, BAD))
+
+
+def test_the_page_says_whether_there_was_network():
+    # Words may be on several lines of the page.
+    without, there = (" ".join(report.as_html(IMAGE, REFERENCE, (GOOD,), network=on).split()) for on in (False, True))
+    assert "as uid 1000, without network, with" in without
+    assert "as uid 1000, with network, with" in there

@@ -50,10 +50,10 @@ class Result:
     notebook: str
 
 
-def write(out: Path, image: ImageSpec, reference: str, results: Sequence[Result]) -> None:
-    """Write both reports into ``out``."""
+def write(out: Path, image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> None:
+    """Write both reports into ``out``; ``network``: whether the notebooks could reach it."""
     (out / "report.json").write_text(as_json(image, reference, results), "utf-8")
-    (out / "report.html").write_text(as_html(image, reference, results), "utf-8")
+    (out / "report.html").write_text(as_html(image, reference, results, network=network), "utf-8")
 
 
 def as_json(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
@@ -72,7 +72,7 @@ def as_json(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
-def as_html(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
+def as_html(image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> str:
     """Return the page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
@@ -84,6 +84,7 @@ def as_html(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
         image=image,
         reference=reference,
         results=results,
+        network=network,
         passed=sum(one.status == "passed" for one in results),
         seconds=sum(one.seconds for one in results),
     )

@@ -111,7 +111,7 @@ def smoke(
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         results = tuple(pool.map(one, chosen))
     done = SmokeReport(image=image.name, reference=reference, results=results)
-    report.write(out, image, reference, results)
+    report.write(out, image, reference, results, network=network)
     return done
 
 
