@@ -2,8 +2,8 @@
 
     python idl_kernel.py PROGRAM -f CONNECTION_FILE
 
-A cell is compiled and run as a main program, so loops and procedures may span lines. Lines that begin with a dot or with
-@ go to the prompt as they are. Plots are drawn into the Z buffer and shown below the cell.
+A cell is compiled and run as a main program, so loops and procedures may span lines. Lines that begin with a dot or @
+go to the prompt as they are. Plots are drawn into the Z buffer and shown below the cell.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.kernelbase import Kernel
 
 _MARK = "-- end of cell --"
+_RESET = re.compile(r"\s*\.(res|ful)", re.IGNORECASE)
 _DIRECT = re.compile(r"\s*(\.[a-z]|@)", re.IGNORECASE)
 _WORD = re.compile(r"[a-z_][a-z0-9_$]*")
 _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|;.*""")
@@ -27,7 +28,12 @@ _CLOSES = {"end", "endif", "endelse", "endfor", "endforeach", "endwhile", "endre
 _FAILED = re.compile(r"% (Execution halted|.*[Ss]yntax error|Interrupted)")
 # Compiling is no news, and the main program's name is ours.
 _NOISE = re.compile(r"% Compiled module: |% Loaded DLM: ")
-_SETUP = ("set_plot, 'Z'", "device, set_resolution=[800, 560], decomposed=0", "!p.charsize = 1.5")
+_SETUP = (
+    f".compile {Path(__file__).with_name('idl_kernel_plot.pro')}",
+    "set_plot, 'Z'",
+    "device, set_resolution=[800, 560], decomposed=0",
+    "!p.charsize = 1.5",
+)
 
 
 def program_of(cell: str) -> str:
@@ -93,6 +99,9 @@ class IDLKernel(Kernel):
                 path.write_text(program_of(text))
                 lines.append(f".run {path}")
         failed = ""
+        reset = any(_RESET.match(line) for line in lines)
+        if reset:
+            lines += _SETUP
         for line in self._exchange([*lines, "retall"]):
             if _NOISE.match(line):
                 continue
@@ -100,6 +109,8 @@ class IDLKernel(Kernel):
                 failed = failed or line
             if not silent:
                 self._say("stderr" if line.startswith("%") else "stdout", line + "\n")
+        if reset:
+            self._mark_plot()
         if not silent:
             self._show()
         return failed
@@ -149,7 +160,7 @@ class IDLKernel(Kernel):
         path = self._folder / "plot.png"
         path.unlink(missing_ok=True)
         # The dot in the corner is gone when a plot has cleared the page, and the page differs when one was added to.
-        list(self._exchange([f"if !d.name eq 'Z' then write_png, '{path}', tvrd(true=1)", "retall"]))
+        list(self._exchange([f"idl_kernel_plot, '{path}'", "retall"]))
         if path.exists() and (png := path.read_bytes()) != self._blank:
             data = {"image/png": base64.b64encode(png).decode(), "text/plain": "plot"}
             self.send_response(self.iopub_socket, "display_data", {"data": data, "metadata": {}})
@@ -157,8 +168,7 @@ class IDLKernel(Kernel):
 
     def _mark_plot(self) -> None:
         path = self._folder / "blank.png"
-        list(self._exchange(["if !d.name eq 'Z' then tv, bytarr(1, 1) + 128b, 0, 0"]))
-        list(self._exchange([f"if !d.name eq 'Z' then write_png, '{path}', tvrd(true=1)"]))
+        list(self._exchange(["if !d.name eq 'Z' then tv, bytarr(1, 1) + 128b, 0, 0", f"idl_kernel_plot, '{path}'"]))
         self._blank = path.read_bytes() if path.exists() else b""
 
     def _say(self, name: str, text: str) -> None:
