@@ -21,7 +21,7 @@ from .spec import UserSpec
 from .store import Store
 
 #: Raised when the same packages would give another layer.
-_FORMAT = 4
+_FORMAT = 5
 #: The apt package's own example of its sources: the same bytes everywhere, and no mirror of the builder's.
 _EXAMPLE = "./usr/share/doc/apt/examples/debian.sources"
 

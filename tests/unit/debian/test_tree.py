@@ -135,6 +135,13 @@ def test_settings_that_git_lfs_writes_in_a_random_order_are_sorted(tmp_path):
     assert {content.size for content in found.values()} == {len(settled)}
 
 
+def test_octave_s_list_of_packages_does_not_tell_when_and_where_it_was_written(tmp_path):
+    data = b"# Created by Octave 9.4.0, Sat Nov 21 07:40:44 2026 UTC <root@host>\n# name: global_packages\n# rows: 0\n"
+    (entry,) = read_tar(written(tmp_path / "rootfs.tar", member("./usr/share/octave/octave_packages", data)))
+    assert entry.content.read() == b"# name: global_packages\n# rows: 0\n"
+    assert entry.content.size == 34
+
+
 def test_file_capabilities_are_refused_because_they_would_be_lost(tmp_path):
     capable = member("./usr/bin/ping", b"x", pax_headers={"SCHILY.xattr.security.capability": "x"})
     with pytest.raises(HelioError) as caught:
