@@ -125,6 +125,14 @@ def test_results_are_in_the_order_of_notebooks_at_any_number_of_jobs(root: Path,
     assert (root.parent / "out" / "30-z.ipynb").exists()
 
 
+def test_a_run_that_leaves_no_notebook_leaves_no_older_one_either(root: Path):
+    run(FakeEngine(), root)
+    kept = root.parent / "out" / "20-b.ipynb"
+    assert kept.exists()
+    run(FakeEngine(ends={"20-b": ended(137, oom=True)}, outputs={"20-b": None}), root)
+    assert (kept.exists(), (root.parent / "out" / "30-z.ipynb").exists()) == (False, True)
+
+
 def test_only_some_notebooks(root: Path):
     assert [one.name for one in run(FakeEngine(), root, only=("20-b", "10-y")).results] == ["base/10-y", "helio/20-b"]
 

@@ -162,6 +162,8 @@ def _run(
             timeout_s=image.smoke.timeout,
         )
         executed = folder / path.name
+        # What an earlier run left here is not what this one did.
+        (out / path.name).unlink(missing_ok=True)
         if executed.exists():
             shutil.copyfile(executed, out / path.name)
         return _result(path, executed, ran)
