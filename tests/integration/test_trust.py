@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+import trust_support
 from cryptography.hazmat.primitives.asymmetric import ec
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from google.protobuf import json_format
+from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
+from in_toto_attestation.v1 import statement_pb2
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+from trust_support import PLATFORM
 
-from helioimages import building, entries, linking, provenance, publish, registry_server, sbom, trust, verify
+from helioimages import documents, linking, provenance, publish, sbom, signing, verify
+from helioimages.digest import of_bytes
 from helioimages.errors import HelioError
-from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.reference import Reference
-from helioimages.oci.registry import Registry
-from helioimages.oci.types import Platform
-from helioimages.store import Store
+from helioimages.oci.types import MANIFEST, Descriptor
 
 pytestmark = pytest.mark.engine
-
-PLATFORM = Platform.of("linux/amd64")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +52,15 @@ def test_the_sboms_are_valid_and_equal_each_time(built, found):
     assert len(document.packages) == len(found) + 1
 
 
+def test_the_sbom_that_is_signed_is_valid_and_names_the_whole(built, found):
+    text = sbom.cyclonedx(built, found, "1")
+    short = sbom.without_files(text)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(short)) is None
+    assert sbom.whole_of(short) == of_bytes(text) and sbom.whole_of({}) == sbom.whole_of(None) == ""
+    assert [one["purl"] for one in short["components"] if "purl" in one] == [one.purl for one in found if one.purl]
+    assert len(json.dumps(short)) < 1 << 20 < len(text)
+
+
 def test_provenance_names_every_lock_entry(monkeypatch, built):
     monkeypatch.setenv("CANARY", "canary-value-7d1")
     said = provenance.predicate(built, commit="a" * 40, tool_version="1")
@@ -62,79 +70,46 @@ def test_provenance_names_every_lock_entry(monkeypatch, built):
     for one in (*lock.conda.packages, *lock.pypi.wheels, *lock.apt.packages):
         assert f"sha256:{one.sha256}" in entries
     assert b"canary" not in text
+    # in-toto's own types know every field of it.
+    statement = json_format.Parse(text, statement_pb2.Statement())
+    assert {one.digest["sha256"] for one in statement.subject} == {built.image.digest.removeprefix("sha256:")}
+    json_format.ParseDict(said, provenance_pb2.Provenance())
 
 
 # -- tampering: a small image in a registry whose storage we edit -----------------------------------------------------
 
 
-def make(store, built, *, content=b"0123456789") -> building.Built:
-    """Return a one-layer image with the locks of base, as `build` leaves one."""
-    key = hashlib.sha256(content).hexdigest()
-    entry = entries.file("srv/data.txt", content, origin="images/base/files")
-    layer = building.BuiltLayer(name="files", comment="files", key=key, layer=linking.write(store, key, [entry]))
-    image = append(
-        None,
-        [Addition(layer=layer.layer, created_by="ADD files")],
-        Settings(labels={"io.helioimages.lock": built.locks.digest}),
-        platform=PLATFORM,
-        created_epoch=0,
-    )
-    store.put_blob(image.config_bytes)
-    return dataclasses.replace(built, parent=None, image=image, layers=(layer,), labels={})
-
-
 @pytest.fixture
 def shop(tmp_path, workspace, built, monkeypatch):
-    """Return (store, client, image, key) of an image that is published, attached and signed."""
-    if not any(shutil.which(name) for name in ("docker-registry", "registry")):
+    """Return an image that is published, attached and signed."""
+    if not trust_support.has_registry():
         pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
-    store = Store(tmp_path / "store")
-    key = ec.derive_private_key(7, ec.SECP256R1())
-    (tmp_path / "key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    (tmp_path / "key.pub").write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    image = make(store, built)
     # The locked packages have no files in this image, so their metadata are not at hand either.
     monkeypatch.setattr(sbom, "components", lambda _store, of: sbom.materials(of))
-    server = registry_server.start(store.root, port=5311)
-    with Registry(server.host) as client:
-        publish.push_untagged(client, image.image, "base", store)
-        trust.attach(client, "base", image, workspace.root, store, key=tmp_path / "key")
-        publish.promote(client, "base", image.image.digest, [image.tag, "latest"])
-        yield store, client, image, tmp_path / "key.pub"
-    registry_server.stop(store.root)
+    with trust_support.shop(tmp_path, built, workspace.root, port=5311) as shop:
+        yield shop
 
 
-def verdict(shop, tmp_path, tag="latest"):
-    _, client, _, key = shop
-    reference = Reference(host=client.host, repository="base", tag=tag)
-    image = verify.fetch(client, reference, PLATFORM)
+def verdict(shop, tmp_path, tag="latest", repository="base", **options):
+    reference = Reference(host=shop.client.host, repository=repository, tag=tag)
+    image = verify.fetch(shop.client, reference, PLATFORM)
     folder = tmp_path / "pulled"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    return image, verify.published(client, reference, image, folder, key=key)[1], folder
+    return image, verify.published(shop.client, reference, image, folder, key=shop.pub, **options)[1], folder
 
 
-def stored(store, digest):
-    """Return the file in which the registry keeps a blob."""
-    algorithm, _, name = digest.partition(":")
-    (path,) = (store.root / "registry").rglob(f"blobs/{algorithm}/{name[:2]}/{name}/data")
-    return path
-
-
-def test_what_was_published_is_whole_and_publishing_again_changes_nothing(shop, tmp_path, workspace):
-    store, client, built, key = shop
+def test_what_was_published_is_whole_and_publishing_again_changes_nothing(shop, tmp_path):
+    store, client, built = shop.store, shop.client, shop.built
     image, faults, folder = verdict(shop, tmp_path)
     assert faults == () and verify.rebuilt(built, image, folder, store) == ()
     tags, referrers = client.tags("base"), client.referrers("base", image.digest)
     before = {path for path in (store.root / "registry").rglob("data")}
-    trust.attach(client, "base", built, workspace.root, store, key=key.with_suffix(""))
+    shop.attach(shop.key)
     assert (client.tags("base"), client.referrers("base", image.digest)) == (tags, referrers)
     assert {path for path in (store.root / "registry").rglob("data")} == before
-    assert len(referrers) == 4
+    kinds = sorted(one.artifact_type for one in referrers)
+    assert kinds == sorted([sbom.SPDX, *[signing.BUNDLE] * 4, provenance.IN_TOTO, sbom.CYCLONEDX])
 
 
 def change(path):
@@ -145,26 +120,24 @@ def change(path):
 
 
 def test_a_changed_layer_is_found(shop, tmp_path):
-    store, _, built, _ = shop
-    change(stored(store, built.image.layers[0].digest))
+    change(shop.stored(shop.built.image.layers[0].digest))
     faults = verdict(shop, tmp_path)[1]
     assert len(faults) == 1 and faults[0].startswith("layers[0]: digest mismatch from the registry"), faults
 
 
 def test_a_changed_document_is_found(shop, tmp_path):
-    store, client, built, _ = shop
-    for one in client.referrers("base", built.image.digest):
+    for one in shop.client.referrers("base", shop.built.image.digest):
         if "cyclonedx" in one.artifact_type or "in-toto" in one.artifact_type:
-            manifest = json.loads(client.get_manifest("base", one.digest)[1])
-            change(stored(store, manifest["layers"][0]["digest"]))
+            manifest = json.loads(shop.client.get_manifest("base", one.digest)[1])
+            change(shop.stored(manifest["layers"][0]["digest"]))
     faults = verdict(shop, tmp_path)[1]
     assert sum("digest mismatch from the registry" in line for line in faults) == 2, faults
     assert "there is no provenance that can be read" in faults
 
 
 def test_a_moved_tag_is_found(shop, tmp_path):
-    store, client, built, _ = shop
-    other = make(store, built, content=b"01234X6789")
+    store, client, built = shop.store, shop.client, shop.built
+    other = trust_support.make(store, built, content=b"01234X6789")
     publish.push_untagged(client, other.image, "base", store)
     client.put_manifest("base", "latest", other.image.manifest_bytes)
     image, faults, folder = verdict(shop, tmp_path)
@@ -179,17 +152,67 @@ def test_a_moved_tag_is_found(shop, tmp_path):
 
 
 def test_another_key_is_found(shop, tmp_path):
-    key = ec.derive_private_key(8, ec.SECP256R1()).public_key()
-    (tmp_path / "key.pub").write_bytes(
-        key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    trust_support.write_key(shop.key, 8)
     image, faults, _ = verdict(shop, tmp_path)
-    assert faults[0] == f"signature: none of 1 is this key's over {image.digest}"
+    assert faults[0] == f"signature: none of 5 is this key's over {image.digest}"
     assert len(faults) == 4 and all("this key did not sign" in line for line in faults[1:])
 
 
+def test_a_signature_for_another_repository_is_found(shop, tmp_path):
+    """Whoever may write to a registry could copy what was signed on trial to where releases are."""
+    client, image = shop.client, shop.built.image
+    publish.push_untagged(client, image, "release", shop.store)
+    tag = image.digest.replace(":", "-")
+    for suffix in ("", ".sig", ".att"):
+        there, data = client.get_manifest("base", tag + suffix)
+        for one in json.loads(data).get("manifests", ()):
+            copy(client, client.get_manifest("base", one["digest"])[1], one["digest"], shop.store)
+        copy(client, data, tag + suffix, shop.store, there.media_type)
+    client.put_manifest("release", "latest", image.manifest_bytes)
+    here = f"{client.host}/release"
+    faults = verdict(shop, tmp_path, repository="release")[1]
+    assert faults == (f"signature: expected one made for {here} not for {client.host}/base",)
+    # A mirror says where its images come from; and who asks for no name in particular gets none checked.
+    assert verdict(shop, tmp_path, repository="release", identity=f"{client.host}/base")[1] == ()
+    assert verdict(shop, tmp_path, repository="release", identity="*")[1] == ()
+    # Signing it for its new place mends it.
+    shop.attach(shop.key, "release")
+    assert verdict(shop, tmp_path, repository="release")[1] == ()
+
+
+def copy(client, data, reference, store, media_type=MANIFEST):
+    document = json.loads(data)
+    for one in (*document.get("layers", ()), *filter(None, [document.get("config")])):
+        blob = Descriptor(media_type=one["mediaType"], digest=one["digest"], size=one["size"])
+        client.push_blob("release", blob, store.blob(blob.digest))
+    client.put_manifest("release", reference, data, media_type)
+
+
+@pytest.mark.parametrize("suffix", ["sig", "att"])
+def test_either_place_of_the_signatures_is_enough(shop, tmp_path, suffix):
+    """cosign 3 knows the bundles only, cosign 1 and 2 the tags; the image is good by either."""
+    digest = shop.built.image.digest
+    there, _ = shop.client.get_manifest("base", f"{digest.replace(':', '-')}.{suffix}")
+    assert shop.client.delete_manifest("base", there.digest)
+    assert verdict(shop, tmp_path)[1] == ()
+
+
+def test_a_bundle_that_is_not_the_keys_is_found(shop, tmp_path):
+    """The statement is another's, the hint says ours: a bundle whose signature was taken from elsewhere."""
+    image, other = shop.built.image, ec.derive_private_key(9, ec.SECP256R1())
+    text = provenance.statement(f"{shop.client.host}/base", image.digest, signing.SIGNED, {})
+    sealed = signing.envelope(other, provenance.IN_TOTO, text)
+    forged = json.loads(signing.bundle(signing.load_private(shop.key), sealed))
+    digests = []
+    for said in (forged, json.loads(signing.bundle(other, sealed))):
+        data = json.dumps(said).encode()
+        one = documents.Document(name="", media_type=signing.BUNDLE, data=data)
+        digests.append(documents.attach_files(shop.client, "base", image, signing.BUNDLE, [one], shop.store))
+    # The second is another's own signature, which is no fault.
+    assert verdict(shop, tmp_path)[1] == (f"bundle {digests[0]}: it names this key, which did not sign it",)
+
+
 def test_a_changed_manifest_is_found(shop, tmp_path):
-    store, _, built, _ = shop
-    change(stored(store, built.image.digest))
+    change(shop.stored(shop.built.image.digest))
     with pytest.raises(HelioError, match=r"digest mismatch|refuses"):
         verdict(shop, tmp_path)

@@ -24,6 +24,7 @@ from helioimages.store import Store
         ("application/vnd.dev.cosign.artifact.sig.v1+json", "", "", "signature"),
         ("application/vnd.dev.sigstore.bundle.v0.3+json", "", "https://sigstore.dev/cosign/sign/v1", "signature"),
         ("application/vnd.dev.sigstore.bundle.v0.3+json", "", "https://slsa.dev/provenance/v1", "provenance"),
+        ("application/vnd.dev.sigstore.bundle.v0.3+json", "", "https://cyclonedx.org/bom", "other"),
         ("application/vnd.in-toto+json", "", "", "provenance"),
         (
             "application/vnd.oci.image.config.v1+json",

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from nacl.secret import SecretBox
 
-from helioimages import signing
+from helioimages import provenance, signed, signing
 from helioimages.errors import HelioError
 
 DIGEST = "sha256:" + "1" * 64
@@ -92,6 +92,35 @@ def test_an_envelope_opens_with_its_key_only():
     changed = json.loads(sealed) | {"payload": base64.b64encode(b"[]").decode()}
     assert signing.open_envelope(KEY.public_key(), json.dumps(changed).encode()) is None
     assert signing.open_envelope(KEY.public_key(), b"[]") is None
+
+
+def test_a_payload_names_its_repository():
+    assert signing.signed_name(signing.payload("127.0.0.1:5000/base", DIGEST)) == "127.0.0.1:5000/base"
+    for text in (b"", b"[]", b'{"critical": {"identity": {"docker-reference": 1}}}'):
+        assert signing.signed_name(text) == ""
+
+
+def test_a_bundle_opens_with_its_key_only():
+    other = ec.derive_private_key(8, ec.SECP256R1())
+    statement = provenance.statement("h.org/base", DIGEST, signing.SIGNED, {})
+    sealed = signing.envelope(KEY, "application/vnd.in-toto+json", statement)
+    made = signing.bundle(KEY, sealed)
+    assert signing.open_bundle(KEY.public_key(), made) == (True, statement)
+    assert signing.open_bundle(other.public_key(), made) == (False, None)
+    # It says to be another's, and is not.
+    assert signing.open_bundle(other.public_key(), signing.bundle(other, sealed)) == (True, None)
+    for text in (b"", b"[]", b'{"verificationMaterial": {"certificate": {}}}'):
+        assert signing.open_bundle(KEY.public_key(), text) == (False, None)
+    assert signed.digest_of(KEY.public_key(), made, "") == DIGEST
+    assert signed.digest_of(other.public_key(), made, "") == ""
+    payload = signing.payload("h.org/base", DIGEST)
+    assert signed.digest_of(KEY.public_key(), payload, signing.sign(KEY, payload)) == DIGEST
+    assert signed.digest_of(other.public_key(), payload, signing.sign(KEY, payload)) == ""
+
+
+def test_a_statement_of_nothing_has_no_subjects():
+    for text in (b"", b"[]", b'{"subject": [1]}', b'{"subject": [{"digest": {}}]}', b'{"subject": 3}'):
+        assert provenance.subjects(text) == ()
 
 
 def test_openssl_agrees(tmp_path):

@@ -51,8 +51,8 @@ class Source:
         known: lock digest -> contents.
         yanks: image -> entries of its yanked.toml.
         keep: told the bytes, the name and the artifact's digest of each report file; returns its path in the site.
-        verify: told a payload and its signature; returns the digest that it names if the signature is good. None where
-            there is no key to check with.
+        verify: told a payload and its signature, or a Sigstore bundle and nothing; returns the digest that it names if
+            the signature is good. None where there is no key to check with.
     """
 
     client: Registry
@@ -223,9 +223,9 @@ def _signature(source: Source, repository: str, digest: str, found: Iterable[Art
     if source.verify is None:
         return "attached"
     for file in signatures:
-        if SIGNATURE in file.annotations:
+        if SIGNATURE in file.annotations or "sigstore.bundle" in file.media_type:
             data = referring.read_blob(source.client, repository, file, source.store)
-            if source.verify(data, file.annotations[SIGNATURE]) == digest:
+            if source.verify(data, file.annotations.get(SIGNATURE, "")) == digest:
                 return "verified"
     faults.append("it is signed, but not with the given key")
     return "bad"

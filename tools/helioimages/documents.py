@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,12 +24,13 @@ from .store import Store
 
 PACKAGES = "application/vnd.helioimages.packages.v1+json"
 SMOKE = "application/vnd.helioimages.smoke.v1"
+_NONE: Mapping[str, str] = {}
 _MEDIA_TYPES = {".json": "application/json", ".html": "text/html", ".ipynb": "application/x-ipynb+json"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One file of an artifact."""
+    """One file of an artifact; the name is for people, and may be empty."""
 
     name: str
     media_type: str
@@ -94,11 +95,13 @@ def attach_files(
     store: Store,
     *,
     created: str = "",
+    annotations: Mapping[str, str] = _NONE,
 ) -> str:
     """Attach files to an image as one artifact, unless it is there, and return its digest.
 
     Args:
         created: RFC 3339; of several reports of one image the newest counts.
+        annotations: of the artifact, beside its time.
 
     Raises:
         HelioError: the registry refuses.
@@ -108,12 +111,12 @@ def attach_files(
             media_type=file.media_type,
             digest=store.put_blob(file.data),
             size=len(file.data),
-            annotations={TITLE: file.name},
+            annotations={TITLE: file.name} if file.name else {},
         )
         for file in files
     ]
-    annotations = {CREATED: created} if created else {}
-    manifest = replace(artifact(subject.descriptor, artifact_type, layers[0], annotations), layers=tuple(layers))
+    said = {**annotations, CREATED: created} if created else dict(annotations)
+    manifest = replace(artifact(subject.descriptor, artifact_type, layers[0], said), layers=tuple(layers))
     digest = of_bytes(manifest.dump())
     if any(one.digest == digest for one in client.referrers(repository, subject.digest)):
         return digest

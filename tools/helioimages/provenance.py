@@ -7,6 +7,7 @@ Spec: in-toto Statement v1; SLSA provenance v1.
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def statement(subject: str, digest: str, predicate_type: str, predicate: object)
     """Return an in-toto statement about one image.
 
     Args:
-        subject: its name, e.g. ``helioimages/base``.
+        subject: its name, e.g. ``base`` or ``ghcr.io/heliocloud/base``.
         digest: of its manifest, ``sha256:…``.
     """
     return canonical_json(
@@ -74,6 +75,15 @@ def predicate(built: Built, *, commit: str, tool_version: str) -> dict[str, obje
         },
         "runDetails": {"builder": {"id": BUILDER, "version": {"helioimages": tool_version}}},
     }
+
+
+def subjects(data: bytes) -> tuple[tuple[str, str], ...]:
+    """Return (name, digest) of what a statement is about, nothing if it is none; a name may be empty."""
+    try:
+        found = json.loads(data)["subject"]
+        return tuple((str(one.get("name", "")), f"sha256:{one['digest']['sha256']}") for one in found)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()
 
 
 def commit_of(root: Path) -> str:

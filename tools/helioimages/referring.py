@@ -64,6 +64,9 @@ def kind_of(artifact_type: str, media_types: Iterable[str] = (), predicate: str 
     """
     if "slsa.dev/provenance" in predicate:
         return "provenance"
+    if predicate and "cosign/sign" not in predicate:
+        # A statement about the image, but neither its signature nor a document that others read as it is.
+        return "other"
     for text in (artifact_type, *media_types):
         for kind, parts in _TYPES:
             if any(part in text.lower() for part in parts):
@@ -85,7 +88,8 @@ def artifacts(
     found = {}
     for one in client.referrers(repository, digest):
         if (manifest := _manifest(client, repository, one.digest, store)) is not None:
-            said = one.artifact_type or manifest.artifact_type or manifest.config.media_type
+            # The manifest first: cosign's own lists name the type of the config.
+            said = manifest.artifact_type or one.artifact_type or manifest.config.media_type
             predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType", "")
             kind = kind_of(said, [layer.media_type for layer in manifest.layers], predicate)
             created = manifest.annotations.get(CREATED, "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import email.parser
 import hashlib
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -193,6 +194,39 @@ def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> 
             "dependencies": [{"ref": "image", "dependsOn": [one.ref for one in found]}],
         }
     )
+
+
+def without_files(text: bytes) -> dict[str, object]:
+    """Return a CycloneDX document of `cyclonedx` without its files, small enough to be signed as it is.
+
+    It names the whole document by its serial number and its sha256, so who signs this signs that.
+
+    Spec: CycloneDX 1.6, externalReferences and BOM-Link.
+    """
+    whole = json.loads(text)
+    digest = hashlib.sha256(text).hexdigest()
+    link = "urn:cdx:" + whole["serialNumber"].removeprefix("urn:uuid:") + f"/{whole['version']}"
+    return whole | {
+        "serialNumber": f"urn:uuid:{UUID(bytes=hashlib.sha256(digest.encode()).digest()[:16], version=4)}",
+        "components": [{name: row[name] for name in row if name != "components"} for row in whole["components"]],
+        "externalReferences": [
+            {
+                "type": "bom",
+                "url": link,
+                "comment": "the same with every file",
+                "hashes": [{"alg": "SHA-256", "content": digest}],
+            }
+        ],
+    }
+
+
+def whole_of(document: object) -> str:
+    """Return the digest of the document that one of `without_files` names, empty if it names none."""
+    try:
+        (link,) = [one for one in document["externalReferences"] if one["type"] == "bom"]  # type: ignore[index]
+        return "sha256:" + next(one["content"] for one in link["hashes"] if one["alg"] == "SHA-256")
+    except (KeyError, TypeError, ValueError, StopIteration):
+        return ""
 
 
 def spdx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes:

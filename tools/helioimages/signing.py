@@ -2,9 +2,11 @@
 
 An image's signature is over a small JSON payload that names its digest; a document's is a DSSE envelope around its
 in-toto statement. Signing is deterministic (RFC 6979), so the same image gets the same signature, and is not pushed
-twice.
+twice. cosign 3 looks for a Sigstore bundle first, which is the same envelope with a hint at its key; cosign 1 and 2
+know the payload and the bare envelope.
 
-Spec: cosign, specs/SIGNATURE_SPEC.md and ATTESTATION_SPEC.md; DSSE v1, protocol.md.
+Spec: cosign, specs/SIGNATURE_SPEC.md, ATTESTATION_SPEC.md and BUNDLE_SPEC.md; DSSE v1, protocol.md; Sigstore's
+sigstore_bundle.proto.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ from .errors import HelioError, Stage
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+#: What a bundle states that signs an image and says nothing else of it.
+SIGNED = "https://sigstore.dev/cosign/sign/v1"
 _COSIGN_PEM = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 _TYPE = "cosign container image signature"
 #: What cosign's own keys need is 32 MiB; a key file that asks for more than this is none of its.
@@ -115,6 +120,15 @@ def signed_digest(data: bytes) -> str:
         return ""
 
 
+def signed_name(data: bytes) -> str:
+    """Return the ``host/repository`` that a payload names, empty if it names none."""
+    try:
+        name = json.loads(data)["critical"]["identity"]["docker-reference"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
 def envelope(key: ec.EllipticCurvePrivateKey, payload_type: str, data: bytes) -> bytes:
     """Return a DSSE envelope around a document."""
     body = base64.b64encode(data).decode()
@@ -134,6 +148,36 @@ def open_envelope(key: ec.EllipticCurvePublicKey, data: bytes) -> bytes | None:
     except (ValueError, KeyError, TypeError):
         return None
     return body if found else None
+
+
+def bundle(key: ec.EllipticCurvePrivateKey, sealed: bytes) -> bytes:
+    """Return a Sigstore bundle of an envelope that this key sealed; there is no certificate, no log entry, no time."""
+    return canonical_json(
+        {
+            "mediaType": BUNDLE,
+            "verificationMaterial": {"publicKey": {"hint": _hint(key.public_key())}, "tlogEntries": []},
+            "dsseEnvelope": json.loads(sealed),
+        }
+    )
+
+
+def open_bundle(key: ec.EllipticCurvePublicKey, data: bytes) -> tuple[bool, bytes | None]:
+    """Return whether a bundle says to be this key's, and what it states if its signature is good.
+
+    Bundles of other keys and of certificates, and those of other content than an envelope, are not this key's.
+    """
+    try:
+        document = json.loads(data)
+        claimed = document["verificationMaterial"]["publicKey"]["hint"] == _hint(key)
+        return claimed, open_envelope(key, json.dumps(document["dsseEnvelope"]).encode()) if claimed else None
+    except (ValueError, KeyError, TypeError):
+        return False, None
+
+
+def _hint(key: ec.EllipticCurvePublicKey) -> str:
+    """Return how bundles name a key: by the digest of its DER."""
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 def _pae(payload_type: str, data: bytes) -> bytes:

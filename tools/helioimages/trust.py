@@ -1,12 +1,12 @@
 """What `publish` hangs on an image so that others can trust it: SBOMs, provenance and, with a key, signatures.
 
-All are OCI referrers, and signatures are under cosign's tags too. They are made once for an image and kept in the
-store, so that an unchanged image gets the same documents, and nothing is pushed twice.
+All are OCI referrers, and signatures are under the tags of cosign 1 and 2 too. They are made once for an image and kept
+in the store, so that an unchanged image gets the same documents, and nothing is pushed twice.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from pathlib import Path
 
 from . import __version__, documents, provenance, sbom
@@ -18,7 +18,6 @@ from .oci.registry import Registry
 from .oci.types import CONFIG, Descriptor, Manifest
 from .store import Store
 
-SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 #: Raised when the same image would get other documents.
 _FORMAT = 1
 
@@ -76,49 +75,54 @@ def _sign(
     from . import signing
 
     key = signing.load_private(path)
-    payload = signing.payload(f"{client.host}/{repository}", image.digest)
+    name = f"{client.host}/{repository}"
+    payload = signing.payload(name, image.digest)
     signature = _descriptor(store, payload, signing.PAYLOAD, {signing.SIGNATURE: signing.sign(key, payload)})
-    done = [
-        _put_tag(client, repository, image.digest, "sig", [signature], store),
-        _refer(client, repository, image, signature, store),
-    ]
-    statement = made[provenance.PREDICATE].data
-    envelope = signing.envelope(key, provenance.IN_TOTO, statement)
-    sealed = [
-        _descriptor(
-            store,
-            envelope,
-            signing.ENVELOPE,
-            {"predicateType": provenance.PREDICATE, signing.SIGNATURE: ""},
-        )
-    ]
-    for kind, one in made.items():
-        if kind != provenance.PREDICATE:
-            # The SBOM is large: the statement names it by digest, and the registry has it once.
-            text = provenance.statement(
-                repository, image.digest, kind, {"digest": of_bytes(one.data), "mediaType": one.media_type}
-            )
-            envelope = signing.envelope(key, provenance.IN_TOTO, text)
+    done = [_put_tag(client, repository, image.digest, "sig", [signature], store)]
+    sealed = []
+    for kind, text in _statements(name, image.digest, made).items():
+        envelope = signing.envelope(key, provenance.IN_TOTO, text)
+        if kind != signing.SIGNED:
             sealed.append(
                 _descriptor(store, envelope, signing.ENVELOPE, {"predicateType": kind, signing.SIGNATURE: ""})
             )
+        bundle = Document(name="", media_type=signing.BUNDLE, data=signing.bundle(key, envelope))
+        said = {"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": kind}
+        done.append(
+            documents.attach_files(
+                client,
+                repository,
+                image,
+                signing.BUNDLE,
+                [bundle],
+                store,
+                # Not the clock's: the same image gets the same bundle.
+                created=image.config.created,
+                annotations=said,
+            )
+        )
     return [*done, _put_tag(client, repository, image.digest, "att", sealed, store)]
+
+
+def _statements(name: str, digest: str, made: dict[str, Document]) -> dict[str, bytes]:
+    """Return what is signed, by predicate type: the image, its provenance, and its SBOMs as cosign's types want them.
+
+    The SBOM with every file is too large to be signed as it is; the one without them names it by digest.
+    """
+    from . import signing
+
+    found = {signing.SIGNED: provenance.statement(name, digest, signing.SIGNED, {})}
+    for kind, one in made.items():
+        if kind == provenance.PREDICATE:
+            found[kind] = one.data
+        else:
+            whole = sbom.without_files(one.data) if one.media_type == sbom.CYCLONEDX else json.loads(one.data)
+            found[kind] = provenance.statement(name, digest, kind, whole)
+    return found
 
 
 def _descriptor(store: Store, data: bytes, media_type: str, annotations: dict[str, str]) -> Descriptor:
     return Descriptor(media_type=media_type, digest=store.put_blob(data), size=len(data), annotations=annotations)
-
-
-def _refer(client: Registry, repository: str, image: Image, one: Descriptor, store: Store) -> str:
-    """Attach a signature as OCI 1.1's referrer."""
-    manifest = replace(documents.artifact(image.descriptor, SIGNATURE, one), layers=(one,))
-    digest = of_bytes(manifest.dump())
-    if any(other.digest == digest for other in client.referrers(repository, image.digest)):
-        return digest
-    store.put_blob(b"{}")
-    for blob in (one, manifest.config):
-        client.push_blob(repository, blob, store.blob(blob.digest))
-    return client.attach(repository, manifest)
 
 
 def _put_tag(

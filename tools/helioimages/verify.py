@@ -75,13 +75,20 @@ def fetch(client: Registry, reference: Reference, platform: Platform) -> Image:
 
 
 def published(
-    client: Registry, reference: Reference, image: Image, folder: Path, *, key: Path | None = None
+    client: Registry,
+    reference: Reference,
+    image: Image,
+    folder: Path,
+    *,
+    key: Path | None = None,
+    identity: str = "",
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Check what the registry holds of an image, and return what was checked and the faults.
 
     Args:
         folder: gets the layers that are whole, named by their digest's hex.
         key: a public key that must have signed the image and its documents.
+        identity: the ``host/repository`` that the signature must name, ``*`` for any; by default the reference's.
     """
     repository, faults, checked = reference.repository, [], []
     faults += _tag_faults(reference, image)
@@ -98,12 +105,16 @@ def published(
         line for line in validate.faults(image, lambda digest: _place(folder, digest)) if "is missing" not in line
     ]
     checked.append(f"manifest, config and {len(image.layers)} layers")
-    kinds, documents = [], {}
+    kinds: list[str] = []
+    documents: dict[str, str] = {}
+    bundles: dict[str, bytes] = {}
     for one in client.referrers(repository, image.digest):
         try:
             kind, data = _document(client, repository, image, one)
             kinds.append(kind)
             documents[of_bytes(data)] = kind
+            if kind.startswith("application/vnd.dev.sigstore.bundle"):
+                bundles[one.digest] = data
             faults += [f"{kind} {one.digest}: {line}" for line in _content_faults(kind, data, image)]
         except HelioError as error:
             faults.append(f"referrer {one.digest}: {_line(error)}")
@@ -113,8 +124,12 @@ def published(
         faults.append("there is no provenance that can be read")
     checked.append(f"{len(kinds)} referrers: {', '.join(sorted(kinds)) or 'none'}")
     if key is not None:
-        faults += _signature_faults(client, repository, image, key, documents)
-        checked.append("the signature")
+        # Only those who check need the libraries of cryptography.
+        from . import signed
+
+        name = identity or f"{reference.host}/{repository}"
+        faults += signed.faults(client, repository, image, key, identity=name, documents=documents, bundles=bundles)
+        checked.append(f"the signature for {name}" if name != signed.ANY else "the signature")
     return tuple(checked), tuple(faults)
 
 
@@ -205,45 +220,9 @@ def _content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
 
 
 def _statement_faults(data: bytes, digest: str) -> Iterator[str]:
-    try:
-        subjects = [f"sha256:{one['digest']['sha256']}" for one in json.loads(data)["subject"]]
-    except (ValueError, KeyError, TypeError):
-        subjects = []
+    subjects = [about for _, about in provenance.subjects(data)]
     if subjects != [digest]:
         yield f"expected a statement about {digest} not about {', '.join(subjects) or 'nothing'}"
-
-
-def _signature_faults(
-    client: Registry, repository: str, image: Image, path: Path, documents: dict[str, str]
-) -> Iterator[str]:
-    from . import signing
-
-    key = signing.load_public(path)
-    tag = image.digest.replace(":", "-")
-    try:
-        layers = _layers(client, repository, f"{tag}.sig")
-        payloads = [(client.get_bytes(repository, one), one.annotations.get(signing.SIGNATURE, "")) for one in layers]
-        sealed = [client.get_bytes(repository, one) for one in _layers(client, repository, f"{tag}.att")]
-    except HelioError as error:
-        yield f"signature: {_line(error)}"
-        return
-    ours = [data for data, signature in payloads if signing.good(key, data, signature)]
-    if not any(signing.signed_digest(data) == image.digest for data in ours):
-        yield f"signature: none of {len(payloads)} is this key's over {image.digest}"
-    signed: set[str] = set()
-    for data in sealed:
-        text = signing.open_envelope(key, data)
-        if text is not None and not list(_statement_faults(text, image.digest)):
-            signed.add(of_bytes(text))
-            signed.add(_get(json.loads(text), "predicate", "digest") or "")
-    for digest, kind in documents.items():
-        if (kind == provenance.IN_TOTO or "cyclonedx" in kind or "spdx" in kind) and digest not in signed:
-            yield f"{kind}: this key did not sign {digest}"
-
-
-def _layers(client: Registry, repository: str, tag: str) -> tuple[Descriptor, ...]:
-    got = client.get_manifest(repository, tag)
-    return Manifest.parse(got[1], f"{repository}:{tag}").layers if got else ()
 
 
 def _json_faults(ours: Any, theirs: Any, at: str = "") -> Iterator[str]:

@@ -1,0 +1,123 @@
+"""A small image that is published, attached and signed, and the cosign programs of two Debian suites."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from helioimages import apt, building, debian_mirror, entries, fetch, linking, publish, registry_server, trust
+from helioimages.oci.image import Addition, Settings, append
+from helioimages.oci.registry import Registry
+from helioimages.oci.types import Platform
+from helioimages.store import Store
+
+PLATFORM = Platform.of("linux/amd64")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """A registry with one signed image; `key` is the private one, and `key.pub` lies beside it."""
+
+    store: Store
+    client: Registry
+    built: building.Built
+    root: Path
+    key: Path
+
+    @property
+    def pub(self) -> Path:
+        return self.key.with_suffix(".pub")
+
+    def attach(self, key: Path | None, repository: str = "base") -> None:
+        trust.attach(self.client, repository, self.built, self.root, self.store, key=key)
+
+    def stored(self, digest: str) -> Path:
+        """Return the file in which the registry keeps a blob."""
+        algorithm, _, name = digest.partition(":")
+        (path,) = (self.store.root / "registry").rglob(f"blobs/{algorithm}/{name[:2]}/{name}/data")
+        return path
+
+
+def make(store: Store, built: building.Built, *, content: bytes = b"0123456789") -> building.Built:
+    """Return a one-layer image with the locks of another, as `build` leaves one."""
+    key = hashlib.sha256(content).hexdigest()
+    entry = entries.file("srv/data.txt", content, origin="images/base/files")
+    layer = building.BuiltLayer(name="files", comment="files", key=key, layer=linking.write(store, key, [entry]))
+    image = append(
+        None,
+        [Addition(layer=layer.layer, created_by="ADD files")],
+        Settings(labels={"io.helioimages.lock": built.locks.digest}),
+        platform=PLATFORM,
+        created_epoch=built.locks.epoch,
+    )
+    store.put_blob(image.config_bytes)
+    return dataclasses.replace(built, parent=None, image=image, layers=(layer,), labels={})
+
+
+def write_key(path: Path, number: int) -> Path:
+    """Write a key pair and return the private key's file."""
+    key = ec.derive_private_key(number, ec.SECP256R1())
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    path.with_suffix(".pub").write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return path
+
+
+@contextlib.contextmanager
+def shop(folder: Path, built: building.Built, root: Path, *, port: int) -> Iterator[Shop]:
+    """Publish and sign a small image in a registry of its own."""
+    store = Store(folder / "store")
+    server = registry_server.start(store.root, port=port)
+    try:
+        with Registry(server.host) as client:
+            made = Shop(
+                store=store, client=client, built=make(store, built), root=root, key=write_key(folder / "key", 7)
+            )
+            publish.push_untagged(client, made.built.image, "base", store)
+            made.attach(made.key)
+            publish.promote(client, "base", made.built.image.digest, [made.built.tag, "latest"])
+            yield made
+    finally:
+        registry_server.stop(store.root)
+
+
+def cosign(suite: str, folder: Path) -> Path:
+    """Return the cosign program that a Debian suite has now."""
+    architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+    lock = apt.resolve(("cosign",), suite=suite, architecture=architecture)
+    (deb,) = [one for one in lock.packages if one.name == "cosign"]
+    wanted = fetch.Wanted(
+        name=deb.file_name, sha256=deb.sha256, size=deb.size, where=suite, urls=lambda: debian_mirror.mirror_urls(deb)
+    )
+    (path,) = fetch.fetch_all([wanted], Store(folder / "store")).values()
+    subprocess.run(["dpkg-deb", "-x", str(path), str(folder / "tree")], check=True)
+    return folder / "tree" / "usr" / "bin" / "cosign"
+
+
+def run_cosign(program: Path, *words: str, password: str = "") -> subprocess.CompletedProcess[str]:
+    """Run cosign with a home of its own and nothing of the network but loopback."""
+    home = program.parents[3] / "home"
+    home.mkdir(exist_ok=True)
+    return subprocess.run(
+        [str(program), *words],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "COSIGN_PASSWORD": password},
+        cwd=home,
+    )
+
+
+def has_registry() -> bool:
+    return any(shutil.which(name) for name in ("docker-registry", "registry"))
