@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,46 @@ def test_a_taken_port(engine, image):
         all=True, ignore_removed=True, filters={"label": "io.helioimages.run", "status": "created"}
     )
     assert left == []
+
+
+def test_a_gpu_that_is_not_there_is_said(engine, image):
+    if any(Path("/dev").glob("nvidia*")):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(HelioError) as caught:
+        engine.run(image, ["true"], gpus="all")
+    assert (caught.value.stage, caught.value.message) == (
+        Stage.ENGINE,
+        "the engine has no GPU to give (`--gpus all`)",
+    )
+    assert "device driver" in caught.value.detail
+    assert caught.value.hint.endswith("or leave --gpus out: every image runs on the processor too")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "some"])
+def test_gpus_are_all_or_a_number(engine, image, text):
+    with pytest.raises(HelioError) as caught:
+        engine.run(image, ["true"], gpus=text)
+    assert (caught.value.stage, caught.value.detail) == (Stage.USAGE, f"expected `all` or a number, not {text!r}")
+
+
+def test_an_image_for_gpus_says_that_it_was_given_none(engine, image):
+    hook = Path(__file__).parents[2] / "images/ml-gpu/files/srv/start.d/gpu.sh"
+    result = engine.run(image, ["echo", "on"], mounts={"/srv/start.d/gpu.sh": (hook, "ro")})
+    assert result.log.splitlines() == [
+        "helioimages: this container was given no GPU (docker run --gpus all; on Kubernetes a limit of nvidia.com/gpu)"
+        "; PyTorch, JAX and XGBoost use the processor, CuPy cannot",
+        "on",
+    ]
+
+
+def test_an_image_for_gpus_says_that_the_library_is_missing(engine, image, tmp_path):
+    hook = Path(__file__).parents[2] / "images/ml-gpu/files/srv/start.d/gpu.sh"
+    device = tmp_path / "nvidiactl"
+    device.touch()
+    mounts = {"/srv/start.d/gpu.sh": (hook, "ro"), "/dev/nvidiactl": (device, "ro")}
+    result = engine.run(image, ["echo", "on"], mounts=mounts)
+    assert result.log.splitlines() == [
+        "helioimages: there is a GPU, but not its driver's library (libcuda.so.1): the node lacks NVIDIA's container "
+        "toolkit; PyTorch, JAX and XGBoost use the processor, CuPy cannot",
+        "on",
+    ]

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import debian_layers, linking, locks, spec, workers
+from . import budget, debian_layers, labels, linking, locks, spec, workers
 from .digest import key_of
 from .entries import Content, Entry, Kind, directory, merge
 from .errors import HelioError, Stage
 from .linking import PREFIX
 from .locks import Locks
-from .oci.image import Addition, Image, Settings, append, rfc3339
+from .oci.image import Addition, Image, Settings, append
 from .oci.layer import LIBDEFLATE_6, Layer
 from .oci.types import Platform
 from .plan import LayerPlan, check_count, own_packages, plan_layers
@@ -109,10 +109,10 @@ def build(shop: Workshop, name: str, done: dict[str, Built] | None = None) -> Bu
     layers = (system, *package_layers, *files)
     check_count(name, len(layers) + (len(parent.image.layers) if parent else 0))
     _check_clashes(shop.store, layers, parent)
-    labels = _labels(image, lock, parent, packages)
+    own_labels = labels.labels(image, lock, environment, (parent.spec.name, parent.image) if parent else None)
     settings = Settings(
         env=image.env,
-        labels=labels,
+        labels=own_labels,
         exposed_ports=image.ports,
         user=str(image.user.uid) if image.user else None,
         working_dir=image.workdir or None,
@@ -133,7 +133,7 @@ def build(shop: Workshop, name: str, done: dict[str, Built] | None = None) -> Bu
     )
     shop.store.put_blob(made.config_bytes)
     shop.store.put_blob(made.manifest_bytes)
-    _check_budget(shop.store, image, made, layers)
+    budget.check(image, made, lock)
     done[name] = Built(
         spec=image,
         locks=lock,
@@ -141,7 +141,7 @@ def build(shop: Workshop, name: str, done: dict[str, Built] | None = None) -> Bu
         image=made,
         layers=layers,
         fresh=fresh + system_fresh + files_fresh,
-        labels={**(parent.labels if parent else {}), **labels},
+        labels={**(parent.labels if parent else {}), **own_labels},
     )
     return done[name]
 
@@ -279,53 +279,6 @@ def _check_clashes(store: Store, layers: Sequence[BuiltLayer], parent: Built | N
             detail="\n".join(lines),
             hint="name the winners in environment.yml under x-helioimages.clobber, e.g. `tests/*: winner over loser`",
         )
-
-
-def _labels(image: spec.ImageSpec, lock: Locks, parent: Built | None, packages: Sequence) -> dict[str, str]:
-    """Return this image's labels: OCI's own names, then ours. Spec: image-spec annotations.md."""
-    created = rfc3339(lock.epoch)
-    labels = {
-        "org.opencontainers.image.title": image.title,
-        "org.opencontainers.image.description": image.description,
-        "org.opencontainers.image.licenses": image.licenses,
-        # The content's own revision, not the commit: equal locks give equal images from any commit. The commit is in
-        # the provenance.
-        "org.opencontainers.image.revision": lock.digest,
-        "org.opencontainers.image.version": created[:10].replace("-", "."),
-        "org.opencontainers.image.created": created,
-        "org.opencontainers.image.base.name": parent.spec.name if parent else "scratch",
-        "io.helioimages.lock": lock.digest,
-        "io.helioimages.channel": lock.conda.channel,
-        "io.helioimages.python": lock.python.version,
-    }
-    if parent:
-        labels["org.opencontainers.image.base.digest"] = parent.image.digest
-    for label, name in {"jupyterhub": "jupyterhub", "jupyterlab": "jupyterlab", "dask": "dask"}.items():
-        if version := lock.version_of(name):
-            labels[f"io.helioimages.{label}"] = version
-    if lock.apt.healed:
-        labels["io.helioimages.debian.healed"] = "; ".join(lock.apt.healed)
-    return labels | dict(image.labels)
-
-
-def _check_budget(store: Store, image: spec.ImageSpec, made: Image, layers: Sequence[BuiltLayer]) -> None:
-    """Refuse an image that grew over its stated size.
-
-    Raises:
-        HelioError: names the ten largest layers of the image itself.
-    """
-    if not image.budget_bytes or made.size <= image.budget_bytes:
-        return
-    largest = sorted(layers, key=lambda one: -one.layer.size)[:10]
-    lines = [f"expected at most {image.budget_bytes / 2**20:,.0f} MiB not {made.size / 2**20:,.0f} MiB; the largest:"]
-    lines += [f"{one.layer.size / 2**20:8,.1f} MiB  {one.comment[:80]}" for one in largest]
-    raise HelioError(
-        Stage.BUILD,
-        f"image `{image.name}` is over its budget",
-        where=f"images/{image.name}/image.toml at budget.compressed-mib",
-        detail="\n".join(lines),
-        hint="leave packages out, or raise the budget on purpose",
-    )
 
 
 def recipe(built: Built) -> Recipe:

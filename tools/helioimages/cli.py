@@ -40,7 +40,7 @@ def render(names, root, jobs, platform, channel, as_data, check):
     """Write the images' Dockerfiles, or prove them."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    built = ws.build(names)
+    built = ws.build(ws.chosen(names))
     ws.render(built, check=check)
     word = "agree" if check else "written"
     tags = {name: one.tag for name, one in built.items()}
@@ -53,11 +53,14 @@ def build(names, root, jobs, platform, channel, as_data, output):
     """Build images from their locks."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    built = ws.build(names)
+    built = ws.build(ws.chosen(names))
     if output:
         ws.layout(built, output)
     rows = {name: {"digest": one.image.digest, "size": one.image.size, "tag": one.tag} for name, one in built.items()}
     print(as_json(rows) if as_data else "\n".join(f"{name} {row['digest']}" for name, row in rows.items()))
+
+
+_gpus = click.option("--gpus", metavar="COUNT", help="NVIDIA GPUs for a container: a number, or `all`.")
 
 
 @verb
@@ -65,17 +68,25 @@ def build(names, root, jobs, platform, channel, as_data, output):
 @click.option("--only", multiple=True, metavar="NOTEBOOK", help="Run these notebooks only.")
 @click.option("--network", is_flag=True, help="Let notebooks reach the network.")
 @click.option("-p", "--parameter", "parameters", multiple=True, type=(str, str), help="A papermill parameter.")
-def smoke(names, root, jobs, platform, channel, as_data, output, only, network, parameters):
+@_gpus
+def smoke(names, root, jobs, platform, channel, as_data, output, only, network, parameters, gpus):
     """Run the smoke notebooks inside images."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    built = ws.build(names)
+    wanted = ws.chosen(names)
+    built = ws.build(wanted)
     with ws.registry(None) as client:
-        for name in ws.selected(names):
+        for name in wanted:
             pushed = ws.push(client, built[name], "")
             out = output.resolve() / name
             ws.smoke(
-                built[name], pushed.reference, out, only=only, network=network, parameters=dict(parameters), jobs=1
+                built[name],
+                pushed.reference,
+                out,
+                only=only,
+                network=network,
+                parameters=dict(parameters),
+                gpus=gpus,
             )
             say(f"    {name}: passed; {out / 'report.html'}")
             if as_data:
@@ -106,7 +117,8 @@ def publish(names, root, jobs, platform, channel, as_data, registry, prefix, out
     """Push by digest, run the notebooks in that digest, then tag."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    _show(ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key), as_data)
+    wanted = ws.chosen(names)
+    _show(ws.publish(wanted, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key), as_data)
 
 
 @verb
@@ -119,7 +131,8 @@ def up(names, root, jobs, platform, channel, as_data, registry, prefix, output, 
     """The whole main job: set up this machine, build, test and publish every image."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    done = ws.publish(names, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
+    wanted = ws.chosen(names)
+    done = ws.publish(wanted, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
     _show(done, as_data)
     if not as_data:
         say(f"\nStart one:\n  docker run --rm -p 127.0.0.1:8888:8888 {done[-1].reference}")
@@ -128,15 +141,17 @@ def up(names, root, jobs, platform, channel, as_data, registry, prefix, output, 
 
 @verb
 @click.option("--port", default=8888, show_default=True, help="On loopback.")
-def run(names, root, jobs, platform, channel, as_data, port):
-    """Start an image locally and print its address."""
+@_gpus
+def run(names, root, jobs, platform, channel, as_data, port, gpus):
+    """Start an image locally (the hubs' default one if none is named) and print its address."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    (name,) = ws.selected(names)[-1:]
+    default = [name for name, image in ws.images.items() if image.hub.default]
+    (name,) = ws.selected(names or default)[-1:]
     built = ws.build((name,))[name]
     with ws.registry(None) as client:
         reference = ws.push(client, built, "").reference
-    print(ws.engine.serve(reference, port=port))
+    print(ws.engine.serve(reference, port=port, gpus=gpus))
 
 
 @verb
@@ -145,7 +160,7 @@ def context(names, root, jobs, platform, channel, as_data, folder):
     """Lay out a folder for a plain `docker build`: NAME FOLDER."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    for name in ws.selected(names):
+    for name in ws.chosen(names):
         ws.context(ws.build((name,))[name], folder / name if len(names) != 1 else folder)
     print(folder)
 

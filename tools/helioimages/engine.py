@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import requests
 from .errors import HelioError, Stage
 from .host import SOCKETS, listens
 from .oci.reference import is_loopback
+from .peak import Peak
 from .progress import say
 from .store import Store
 
@@ -121,6 +121,7 @@ class Engine:
         read_only: bool = False,
         workdir: str | None = None,
         timeout_s: float = 600,
+        gpus: str | None = None,
     ) -> RunResult:
         """Run a command in a fresh container and remove the container, whatever happens.
 
@@ -128,9 +129,10 @@ class Engine:
             mounts: path in the container -> (path here, ``ro`` or ``rw``).
             memory: as Docker writes it, e.g. ``4g``; there is no swap beyond it.
             timeout_s: seconds after which the container is killed.
+            gpus: how many NVIDIA GPUs it gets, a number or ``all``; None gives none.
 
         Raises:
-            HelioError: the engine cannot start the container.
+            HelioError: the engine cannot start the container, or has no GPU to give.
         """
         volumes = {str(here): {"bind": there, "mode": mode} for there, (here, mode) in (mounts or {}).items()}
         try:
@@ -149,16 +151,17 @@ class Engine:
                 read_only=read_only,
                 working_dir=workdir,
                 security_opt=["no-new-privileges"],
+                device_requests=_gpu_request(gpus),
             )
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise HelioError(
                 Stage.ENGINE, f"the engine cannot make a container of `{image}`", detail=str(error)
             ) from error
-        peak = _Peak(container.id)
+        peak = Peak(container.id)
         start = time.monotonic()
         timed_out = False
         try:
-            container.start()
+            _start_with(container, gpus)
             with peak:
                 try:
                     code = container.wait(timeout=timeout_s)["StatusCode"]
@@ -182,18 +185,27 @@ class Engine:
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
                 container.remove(force=True)
 
-    def serve(self, reference: str, *, port: int) -> str:
+    def serve(self, reference: str, *, port: int, gpus: str | None = None) -> str:
         """Start an image's own command in the background and return the address to open.
 
+        Args:
+            gpus: as in `run`.
+
         Raises:
-            HelioError: the port is taken, or the server does not come up.
+            HelioError: the port is taken, the engine has no GPU to give, or the server does not come up.
         """
         self.pull(reference)
         container = self.client.containers.create(
-            reference, ports={"8888/tcp": ("127.0.0.1", port)}, labels={"io.helioimages.run": "1"}
+            reference,
+            ports={"8888/tcp": ("127.0.0.1", port)},
+            labels={"io.helioimages.run": "1"},
+            device_requests=_gpu_request(gpus),
         )
         try:
-            container.start()
+            _start_with(container, gpus)
+        except HelioError:
+            container.remove(force=True)
+            raise
         except (docker.errors.DockerException, requests.RequestException) as error:
             container.remove(force=True)
             raise HelioError(
@@ -211,41 +223,39 @@ class Engine:
         raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
 
 
-class _Peak:
-    """Follows a container's cgroup while it runs; the kernel keeps the peak."""
+def _gpu_request(gpus: str | None) -> list[docker.types.DeviceRequest]:
+    """Return what asks an engine for NVIDIA GPUs, as `docker run --gpus` does.
 
-    def __init__(self, container: str) -> None:
-        self.value: int | None = None
-        self._container = container
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+    Raises:
+        HelioError: it is neither ``all`` nor a number.
+    """
+    if gpus is None:
+        return []
+    if gpus != "all" and not (gpus.isdecimal() and int(gpus)):
+        raise HelioError(
+            Stage.USAGE, f"`--gpus {gpus}` is not understood", detail=f"expected `all` or a number, not {gpus!r}"
+        )
+    return [docker.types.DeviceRequest(count=-1 if gpus == "all" else int(gpus), capabilities=[["gpu"]])]
 
-    def __enter__(self) -> _Peak:
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+def _start_with(container: docker.models.containers.Container, gpus: str | None) -> None:
+    """Start a container; an engine that has no GPU to give says so only now.
 
-    def _files(self) -> list[Path]:
-        root, name = Path("/sys/fs/cgroup"), self._container
-        return [
-            root / "memory" / "docker" / name / "memory.max_usage_in_bytes",
-            root / "docker" / name / "memory.peak",
-            root / "system.slice" / f"docker-{name}.scope" / "memory.peak",
-            root / "system.slice" / f"docker-{name}.scope" / "memory.current",
-            root / "docker" / name / "memory.current",
-        ]
-
-    def _follow(self) -> None:
-        while True:
-            for path in self._files():
-                with contextlib.suppress(OSError, ValueError):
-                    self.value = max(self.value or 0, int(path.read_text()))
-                    break
-            if self._stop.wait(0.2):
-                return
+    Raises:
+        HelioError: GPUs were asked for, and the engine has none.
+    """
+    try:
+        container.start()
+    except docker.errors.APIError as error:
+        if gpus is None or not any(word in str(error).lower() for word in ("gpu", "nvidia", "device driver")):
+            raise
+        raise HelioError(
+            Stage.ENGINE,
+            f"the engine has no GPU to give (`--gpus {gpus}`)",
+            detail=error.explanation or str(error),
+            hint="install NVIDIA's driver and container toolkit (`nvidia-ctk runtime configure`), or leave --gpus out: "
+            "every image runs on the processor too",
+        ) from error
 
 
 def connect(store: Store) -> Engine:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from . import spec
+from . import cuda, spec
 from .conda.lock import CondaLock, CondaPackage
 from .errors import HelioError, Stage
 from .lockstate import Run, Solved, forgotten, pypi_hash, where_of
@@ -69,12 +69,19 @@ def lock_pypi(
         content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
     )
     found = resolve(request, index.sizes)
+    _check_cuda(environment, conda, found)
     if parent:
         _refuse_missing(environment, parent.pypi, found)
     if found.unbuilt and run.build_wheels:
         built = run.timed(f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt)
         found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
     return found
+
+
+def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) -> None:
+    """Refuse two CUDA majors; an image's labels say the one there is."""
+    everything = [(one.name, one.version) for one in (*conda.packages, *pypi.wheels)]
+    cuda.find(everything, declared=environment.virtual_packages.get("__cuda"), where=where_of(environment))
 
 
 def _built(run: Run, locks: Iterable[PyPILock | None]) -> dict[str, Path]:

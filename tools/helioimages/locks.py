@@ -19,7 +19,7 @@ from .pypi import lock as pypi_lock
 #: The file that holds the conda part, by channel.
 CONDA_LOCK = {"local": "conda-lock.yml", "conda-forge": "conda-lock.conda-forge.yml"}
 #: Sections of image.toml that nothing in the image depends on.
-_NO_BYTES = ("hub", "smoke", "budget")
+_NO_BYTES = ("hub", "smoke", "budget", "build")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,6 +104,19 @@ class Workspace:
                 )
         return tuple(name for name in self.images if not names or name in names)
 
+    def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the images that a verb shall make: those named, else all but the heavy ones, which it says.
+
+        Raises:
+            HelioError: there is no such image.
+        """
+        light = tuple(name for name, image in self.images.items() if not image.heavy)
+        if names or not light:
+            return self.selected(names)
+        if heavy := [name for name in self.images if name not in light]:
+            say(f"==> left out, as heavy: {', '.join(heavy)} (name an image to have it)")
+        return light
+
     def locks_of(self, names: Sequence[str]) -> dict[str, Locks]:
         """Read the locks of images and of their ancestors.
 

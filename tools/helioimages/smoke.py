@@ -74,6 +74,7 @@ def smoke(
     only: Sequence[str] = (),
     parameters: Mapping[str, str] | None = None,
     network: bool = False,
+    gpus: str | None = None,
 ) -> SmokeReport:
     """Run the notebooks of an image and write the report.
 
@@ -85,6 +86,7 @@ def smoke(
         only: stems of notebooks to run; all if empty.
         parameters: given to papermill.
         network: the container may reach the network.
+        gpus: how many NVIDIA GPUs a container gets, a number or ``all``; None gives none.
 
     Raises:
         HelioError: ``only`` names a notebook that the image has not, or the engine fails.
@@ -103,7 +105,7 @@ def smoke(
 
     def one(path: Path) -> Result:
         owner = next(spec for spec in lineage if spec.name == path.parent.name)
-        result = _run(engine, reference, path, image, owner, root, out, parameters or {}, network)
+        result = _run(engine, reference, path, image, owner, root, out, parameters or {}, network, gpus)
         memory = f", {result.peak_memory_bytes / 2**20:,.0f} MiB" if result.peak_memory_bytes else ""
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip())
         return result
@@ -125,6 +127,7 @@ def _run(
     out: Path,
     parameters: Mapping[str, str],
     network: bool,
+    gpus: str | None,
 ) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="smoke-"))
     try:
@@ -160,6 +163,7 @@ def _run(
             env={"HELIOIMAGES_IMPORTS": "/smoke-data/imports.toml", "HELIOIMAGES_IMAGE": image.name},
             workdir="/out",
             timeout_s=image.smoke.timeout,
+            gpus=gpus,
         )
         executed = folder / path.name
         # What an earlier run left here is not what this one did.

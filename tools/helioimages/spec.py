@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,7 @@ class ImageSpec:
         alone_bytes: a package with an artefact of at least this size has a layer of its own.
         buckets: the number of layers that the smaller wheels share.
         budget_bytes: the most that the image's layers may be, compressed, parents included.
+        heavy: verbs that make images leave it out unless it is named.
         hub: how hubs offer the image.
     """
 
@@ -136,6 +137,7 @@ class ImageSpec:
     alone_bytes: int = 8 << 20
     buckets: int = 16
     budget_bytes: int = 0
+    heavy: bool = False
     smoke: SmokeSpec = SmokeSpec()
     hub: HubSpec = field(default_factory=HubSpec)
 
@@ -221,7 +223,7 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
     except tomllib.TOMLDecodeError as error:
         raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
     debian, layers, budget = top.table("debian"), top.table("layers"), top.table("budget")
-    smoke, config = top.table("smoke"), top.table("config")
+    smoke, config, making = top.table("smoke"), top.table("config"), top.table("build")
     user = top.table("user") if "user" in top.names() else None
     dirs = []
     for index, value in enumerate(top.take("dirs", list, [])):
@@ -255,6 +257,7 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
         alone_bytes=layers.take("alone-mib", int, 8) << 20,
         buckets=layers.take("buckets", int, 16),
         budget_bytes=budget.take("compressed-mib", int, 0) << 20,
+        heavy=making.take("heavy", bool, False),
         smoke=SmokeSpec(
             memory=smoke.take("memory", str, "4g"),
             timeout=smoke.take("timeout", int, 600),
@@ -264,7 +267,7 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
     )
     if not _NAME.fullmatch(spec.name):
         raise top.error("name", f"expected lower-case letters, digits and dashes (at most 63), not {spec.name!r}")
-    for table in (debian, layers, budget, smoke, config, top):
+    for table in (debian, layers, budget, smoke, config, making, top):
         table.done()
     return spec
 
@@ -296,6 +299,8 @@ def _requirement(text: str, table: Table, key: str) -> None:
 def load_environments(root: Path) -> dict[str, EnvironmentSpec]:
     """Read every ``environments/*/environment.yml``, parents before children.
 
+    What a parent says of the machine (``virtual-packages``), its children say too, unless they say otherwise.
+
     Raises:
         HelioError: a file is wrong, its name differs from its folder's, or a parent is missing or in a circle.
     """
@@ -305,7 +310,12 @@ def load_environments(root: Path) -> dict[str, EnvironmentSpec]:
         spec = parse_environment(path.read_text("utf-8"), path, file)
         _same_name(spec.name, path, file)
         specs[spec.name] = spec
-    return _parents_first(specs, "environment.yml", "x-helioimages.parent", "environments")
+    ordered = _parents_first(specs, "environment.yml", "x-helioimages.parent", "environments")
+    for name, one in ordered.items():
+        if one.parent is not None:
+            inherited = ordered[one.parent].virtual_packages
+            ordered[name] = replace(one, virtual_packages={**inherited, **one.virtual_packages})
+    return ordered
 
 
 def load_images(root: Path) -> dict[str, ImageSpec]:
