@@ -106,7 +106,7 @@ def build(shop: Workshop, name: str, done: dict[str, Built] | None = None) -> Bu
     system, system_fresh = _system_layer(shop, image, lock, parent)
     package_layers, fresh = _package_layers(shop, lock, plans)
     files, files_fresh = _files_layer(shop, image)
-    layers = (system, *package_layers, *files)
+    layers = (*system, *package_layers, *files)
     check_count(name, len(layers) + (len(parent.image.layers) if parent else 0))
     _check_clashes(shop.store, layers, parent)
     own_labels = labels.labels(image, lock, environment, (parent.spec.name, parent.image) if parent else None)
@@ -146,8 +146,12 @@ def build(shop: Workshop, name: str, done: dict[str, Built] | None = None) -> Bu
     return done[name]
 
 
-def _system_layer(shop: Workshop, image: spec.ImageSpec, lock: Locks, parent: Built | None) -> tuple[BuiltLayer, int]:
-    """Return the Debian layer: the root file system, or what this image's packages add to its parent's."""
+def _system_layer(
+    shop: Workshop, image: spec.ImageSpec, lock: Locks, parent: Built | None
+) -> tuple[tuple[BuiltLayer, ...], int]:
+    """Return the Debian layer, if there is one: the root file system, or what this image's packages add to it."""
+    if not debian_layers.needed(lock.apt, parent.locks.apt if parent else None):
+        return (), 0
     line = spec.lineage(shop.images, image.name)
     user = next((one.user for one in line if one.user), None)
     key = debian_layers.key(lock.apt, parent.locks.apt if parent else None, user)
@@ -160,7 +164,7 @@ def _system_layer(shop: Workshop, image: spec.ImageSpec, lock: Locks, parent: Bu
     below = {deb.name for deb in parent.locks.apt.packages} if parent else set()
     added = [f"{deb.name} {deb.version}" for deb in lock.apt.packages if deb.name not in below]
     comment = f"Debian {lock.apt.suite}: " + ", ".join(sorted(added))
-    return BuiltLayer(name="debian", comment=comment, key=key, layer=layer), fresh
+    return (BuiltLayer(name="debian", comment=comment, key=key, layer=layer),), fresh
 
 
 def _package_layers(shop: Workshop, lock: Locks, plans: Sequence[LayerPlan]) -> tuple[tuple[BuiltLayer, ...], int]:

@@ -26,6 +26,11 @@ _FORMAT = 5
 _EXAMPLE = "./usr/share/doc/apt/examples/debian.sources"
 
 
+def needed(lock: AptLock, parent: AptLock | None) -> bool:
+    """Say whether an image has a Debian layer: a child that adds no package has none."""
+    return parent is None or lock.packages != parent.packages
+
+
 def key(lock: AptLock, parent: AptLock | None, user: UserSpec | None) -> str:
     """Return the layer's key."""
     account = dataclasses.asdict(user) if user else None

@@ -71,10 +71,11 @@ def planned(ws: Workspace, name: str) -> Side:
         packages = locks.packages(lock, ws.environments[image.environment])
         if parent:
             packages = own_packages(packages, locks.packages(parent, ws.environments[parent.image.environment]))
-        key = debian_layers.key(lock.apt, parent.apt if parent else None, user)
         below = {deb.sha256 for deb in parent.apt.packages} if parent else set()
         new = [deb for deb in lock.apt.packages if deb.sha256 not in below]
-        layers.append(_ref("debian", key, linking.recall(ws.store, key), sum(deb.size for deb in new)))
+        if debian_layers.needed(lock.apt, parent.apt if parent else None):
+            key = debian_layers.key(lock.apt, parent.apt if parent else None, user)
+            layers.append(_ref("debian", key, linking.recall(ws.store, key), sum(deb.size for deb in new)))
         for plan in plan_layers(packages, alone_bytes=image.alone_bytes, buckets=image.buckets):
             key = plan.key(prefix=linking.PREFIX, interpreter=lock.python.sha256, compressor=LIBDEFLATE_6.name)
             layers.append(_ref(plan.name, key, linking.recall(ws.store, key), plan.size))
