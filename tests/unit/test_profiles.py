@@ -273,12 +273,14 @@ def test_dask_gateway():
     values = yaml.safe_load(profiles.as_gateway(found))
     code = values["dask-gateway"]["gateway"]["extraConfig"]["helioimages"]
 
-    class Config:
-        class Backend:
-            cluster_options = None
-
-    exec(code, {"c": Config})
-    made = Config.Backend.cluster_options
+    config = traitlets.config.Config()
+    exec(code, {"c": config})
+    made = config.Backend.cluster_options
+    # Distributed has no programs dask-scheduler and dask-worker any more, which are the gateway's defaults.
+    assert (config.ClusterConfig.scheduler_cmd, config.ClusterConfig.worker_cmd) == (
+        ["dask", "scheduler"],
+        ["dask", "worker"],
+    )
     assert isinstance(made, options.Options)
     parsed = made.parse_options({"image": found[1].reference})
     assert made.get_configuration(parsed, None) == {"image": found[1].reference}

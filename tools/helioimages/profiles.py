@@ -187,10 +187,22 @@ def as_gateway(found: Sequence[Offer]) -> str:
     The notebook's own image, which KubeSpawner puts into ``JUPYTER_IMAGE_SPEC``, is what a cluster asks for unless told
     otherwise; so the option's values are references, not names for people.
     """
+    return HEADER + _yaml(
+        {
+            "dask-gateway": {"gateway": {"extraConfig": {"helioimages": _Block(gateway_code(found))}}},
+            "jupyterhub": {
+                "singleuser": {"extraEnv": {"DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": "{JUPYTER_IMAGE_SPEC}"}}
+            },
+        }
+    )
+
+
+def gateway_code(found: Sequence[Offer]) -> str:
+    """Return a fragment of ``dask_gateway_config.py``: a cluster's images, and how Dask starts in them."""
     chosen = _with_default(found)
     first = next(offer for offer in chosen if offer.default)
     rows = "".join(f"    {offer.reference!r},\n" for offer in chosen)
-    code = (
+    return (
         "from dask_gateway_server.options import Options, Select\n"
         "\n"
         f"images = [\n{rows}]\n"
@@ -198,16 +210,11 @@ def as_gateway(found: Sequence[Offer]) -> str:
         "def chosen(options):\n"
         '    return {"image": options.image}\n'
         "\n"
+        # Distributed no longer brings the programs dask-scheduler and dask-worker, which are the gateway's defaults.
+        'c.ClusterConfig.scheduler_cmd = ["dask", "scheduler"]\n'
+        'c.ClusterConfig.worker_cmd = ["dask", "worker"]\n'
         f'c.Backend.cluster_options = Options(Select("image", images, default={first.reference!r}, label="Image"), '
         "handler=chosen)\n"
-    )
-    return HEADER + _yaml(
-        {
-            "dask-gateway": {"gateway": {"extraConfig": {"helioimages": _Block(code)}}},
-            "jupyterhub": {
-                "singleuser": {"extraEnv": {"DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": "{JUPYTER_IMAGE_SPEC}"}}
-            },
-        }
     )
 
 

@@ -1,0 +1,279 @@
+"""A real hub: `buildimages hub` starts it, people use it with published images, and its end leaves their homes only.
+
+JupyterHub, DockerSpawner, configurable-http-proxy and Dask Gateway are the real ones, from the hub's own locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker.errors
+import hubkit
+import pytest
+
+from helioimages import hub_parts, hub_server, publish, tags, verbs_hub
+from helioimages.errors import HelioError, Stage
+
+pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+ROOT = Path(__file__).parents[2]
+NAMES, PREFIX = ("base", "helio"), "test-hub/"
+PASSWORD = "sun and heliosphere"
+WHERE = "import os, sys; print(os.environ['HELIOCLOUD_ENV'], sys.prefix, os.getuid(), os.getcwd())"
+LOGIN_SHELL = (
+    'echo "found=$(shopt -q login_shell && echo login) $(command -v python) $CONDA_DEFAULT_ENV $HOME"; echo do""ne'
+)
+CLUSTER = """
+import os, sys
+import dask.array
+from dask_gateway import Gateway
+
+def where():
+    return os.environ["HELIOCLOUD_ENV"], sys.prefix, os.getuid()
+
+with Gateway().new_cluster() as cluster:
+    cluster.scale(2)
+    with cluster.get_client() as client:
+        client.wait_for_workers(2, timeout=60)
+        numbers = dask.array.arange(1, 1001, chunks=100)
+        print("sum", int((numbers**2).sum().compute()))
+        print("workers", sorted(client.run(where).values()))
+        print("scheduler", client.run_on_scheduler(where))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A hub that the verb started."""
+
+    process: subprocess.Popen
+    address: str
+    name: str
+    folder: Path
+    log: Path
+
+
+@pytest.fixture(scope="module")
+def references(workspace) -> Iterator[dict[str, str]]:
+    """Publish this checkout's images under a prefix of their own, and return them by name."""
+    found = {}
+    with workspace.registry(None) as client:
+        for name, built in workspace.build(NAMES).items():
+            found[name] = workspace.push(client, built, PREFIX).reference
+            repository, digest = PREFIX + name, built.image.digest
+            known = publish.existing_tags(client, repository)
+            day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
+            wanted = tags.plan(digest=digest, day=day, lock=built.locks.digest, existing=known)
+            publish.promote(client, repository, digest, wanted.missing)
+    yield found
+    for reference in found.values():
+        # Other names of the same image stay.
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            workspace.engine.client.images.remove(reference)
+
+
+@pytest.fixture(scope="module")
+def hub(workspace, references, tmp_path_factory) -> Iterator[Running]:
+    """Run the verb itself, as in a terminal."""
+    folder = tmp_path_factory.mktemp("hub")
+    log = folder / "stderr"
+    argv = ["hub", *NAMES, "--prefix", PREFIX, "--port", "0", "--json", "--folder", str(folder)]
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "tools" / "buildimages.py"), *argv],
+            env=os.environ | {"HELIOIMAGES_HUB_PASSWORD": PASSWORD},
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+        )
+    try:
+        said = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        yield Running(process=process, address=said["address"], name=said["name"], folder=folder, log=log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(90)
+        process.stdout.close()
+        remove_homes(workspace, folder)
+
+
+def remove_homes(workspace, folder: Path) -> None:
+    """Delete the volumes of a hub, which its own end leaves."""
+    name = hub_server.name_of(folder)
+    for volume in workspace.engine.client.volumes.list(filters={"name": f"{name}-"}):
+        volume.remove()
+
+
+def containers(workspace, name: str) -> list:
+    """Return the containers of a hub."""
+    label = f"{hub_server.LABEL}={name}"
+    return workspace.engine.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+
+
+def choice(page: str, reference: str, folder: Path) -> str:
+    """Return the choice on the hub's page that means an image."""
+    (line,) = [line for line in (folder / "images.py").read_text().splitlines() if line.endswith(f": {reference!r},")]
+    text = line.strip().partition("': '")[0].lstrip("'")
+    assert f'<option value="{text}"' in page
+    return text
+
+
+def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
+    """Log in, choose by digest, kernel, login shell, nbgitpuller; another image later finds the same home."""
+    repository = tmp_path / "course.git"
+    hubkit.commit(repository, "lesson.txt", "Parker spiral\n")
+
+    async def work(address: str) -> None:
+        async with hubkit.person(hub.address, "ada") as ada:
+            assert not await ada.login("wrong")
+            assert await ada.login(PASSWORD)
+            base = choice(await ada.choices(), references["base"], hub.folder)
+            await ada.spawn(base)
+            (server,) = containers(workspace, hub.name)
+            assert server.attrs["Config"]["Image"] == references["base"]
+            assert await ada.run(WHERE) == "base /srv/conda/envs/notebook 1000 /home/jovyan\n"
+            screen = await ada.terminal(LOGIN_SHELL, "done")
+            assert re.search(r"found=(.*?)\r?\n", screen.partition("done")[0].replace(LOGIN_SHELL, ""))[1] == (
+                "login /srv/conda/envs/notebook/bin/python notebook /home/jovyan"
+            )
+            told = await ada.pull(address)
+            assert told[-1]["phase"] == "finished", told
+            assert await ada.contents("course/lesson.txt") == "Parker spiral\n"
+            await ada.run("open('notes.txt', 'w').write('flare at 12:03')")
+            await ada.stop()
+            assert containers(workspace, hub.name) == []
+
+            hubkit.commit(repository, "second.txt", "coronal hole\n")
+            await ada.spawn(choice(await ada.choices(), references["helio"], hub.folder))
+            (server,) = containers(workspace, hub.name)
+            assert server.attrs["Config"]["Image"] == references["helio"]
+            assert await ada.run(WHERE) == "helio /srv/conda/envs/notebook 1000 /home/jovyan\n"
+            assert await ada.contents("notes.txt") == "flare at 12:03"
+            told = await ada.pull(address)
+            assert told[-1]["phase"] == "finished", told
+            assert await ada.contents("course/second.txt") == "coronal hole\n"
+            await ada.stop()
+
+    with hubkit.git_server(tmp_path) as server:
+        asyncio.run(work(f"{server}/course.git"))
+
+
+def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
+    """Dask Gateway's local backend runs scheduler and workers in the image of the notebook that asks for them."""
+    seen: dict[str, set[str]] = {}
+
+    async def watch() -> None:
+        while True:
+            for one in await asyncio.to_thread(containers, workspace, hub.name):
+                seen.setdefault(" ".join(one.attrs["Config"]["Cmd"][:2]), set()).add(one.id)
+                assert one.image.id == wanted
+            await asyncio.sleep(0.2)
+
+    async def work() -> str:
+        async with hubkit.person(hub.address, "grace") as grace:
+            assert await grace.login(PASSWORD)
+            await grace.spawn(choice(await grace.choices(), references["base"], hub.folder))
+            watching = asyncio.create_task(watch())
+            try:
+                return await grace.run(CLUSTER)
+            finally:
+                watching.cancel()
+                await asyncio.wait([watching])
+                assert watching.cancelled(), watching.exception()
+
+    wanted = workspace.engine.client.images.get(references["base"]).id
+    place = "('base', '/srv/conda/envs/notebook', 1000)"
+    lines = asyncio.run(work()).splitlines()
+    assert lines == ["sum 333833500", f"workers [{place}, {place}]", f"scheduler {place}"]
+    assert {name: len(ids) for name, ids in seen.items()} == {
+        "jupyterhub-singleuser": 1,
+        "dask scheduler": 1,
+        "dask worker": 2,
+    }
+
+
+def test_its_end(workspace, hub, references):
+    """Servers listen on loopback only; Ctrl-C ends them, the proxies and the hub, while homes stay."""
+    assert containers(workspace, hub.name) != []
+    mine = {one.pid for one in hub_server.read(hub.folder).processes}
+    ports = json.loads((hub.folder / "settings.json").read_text())
+    for port in (ports["port"], ports["hub_port"], ports["proxy_port"], ports["gateway_port"]):
+        assert answers("127.0.0.1", port)
+        assert not answers(own_address(), port)
+    hub.process.send_signal(signal.SIGINT)
+    assert hub.process.wait(90) == 0, hub.log.read_text()
+    assert containers(workspace, hub.name) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in mine)
+    assert not any(answers("127.0.0.1", port) for port in (ports["port"], ports["gateway_port"]))
+    homes = f"{hub.name}-ada {hub.name}-grace"
+    assert hub.log.read_text().endswith(
+        f"Ctrl-C ends it.\nhomes stay; delete them: docker -H {workspace.engine.address} volume rm {homes}\n"
+    )
+
+
+def answers(host: str, port: int) -> bool:
+    """Return whether somebody listens."""
+    try:
+        with socket.create_connection((host, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not loopback: the engine's bridge, or another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # a datagram socket sends nothing to connect
+        return probe.getsockname()[0]
+
+
+def test_a_hub_one_major_behind(workspace, references, tmp_path):
+    """The hub warns and works; and when it is killed, its end still takes away what it started."""
+    folder = tmp_path / "hub"
+    older = hub_parts.parts(workspace.store, lock=ROOT / "tests" / "support" / "hub-older.lock")
+    offered = verbs_hub.offered(workspace, NAMES, None, PREFIX, 2)
+    made = hub_server.start(folder, older, offered, engine=workspace.engine.address, port=0)
+    try:
+        with pytest.raises(HelioError) as caught:
+            hub_server.start(folder, older, offered, engine=workspace.engine.address, port=0)
+        assert str(caught.value) == (
+            f"a hub runs already at {made.address}\n\nhint: end it with `buildimages hub --stop`"
+        )
+        assert caught.value.stage == Stage.USAGE
+
+        async def work() -> str:
+            async with hubkit.person(made.address, "mary") as mary:
+                assert await mary.login(made.password)
+                await mary.spawn(choice(await mary.choices(), references["base"], folder))
+                return await mary.run("import jupyterhub; print(jupyterhub.__version__)")
+
+        inside = asyncio.run(work()).strip()
+        program = "import jupyterhub; print(jupyterhub.__version__)"
+        outside = subprocess.run(
+            [older.python, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        assert int(inside.partition(".")[0]) - int(outside.partition(".")[0]) == 1
+        assert (
+            f"jupyterhub version {outside} != jupyterhub-singleuser version {inside}. "
+            "This could cause failure to authenticate and result in redirect loops!"
+        ) in (folder / "hub.log").read_text()
+        for one in made.processes:
+            os.kill(one.pid, signal.SIGKILL)
+        assert len(containers(workspace, made.name)) == 1
+    finally:
+        assert hub_server.stop(folder) == made
+        assert hub_server.stop(folder) is None
+        with pytest.raises(docker.errors.NotFound):
+            workspace.engine.client.containers.get(f"{made.name}-mary")
+        assert hub_server.volumes(made) == (f"{made.name}-mary",)
+        remove_homes(workspace, folder)

@@ -1,0 +1,247 @@
+"""A person at a hub: logs in with the form, chooses an image, opens a kernel and a terminal, pulls a repository.
+
+Everything goes through the hub's proxy, as from a browser: HTTP with cookies and XSRF tokens, and websockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import subprocess
+import threading
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import aiohttp
+import yarl
+
+
+class Person:
+    """One logged-in user of a hub."""
+
+    def __init__(self, session: aiohttp.ClientSession, address: str, name: str) -> None:
+        self._session, self._hub, self._name = session, yarl.URL(address), name
+        self._token = ""
+
+    @property
+    def _server(self) -> yarl.URL:
+        return self._hub / "user" / self._name
+
+    def _xsrf(self) -> str:
+        return self._session.cookie_jar.filter_cookies(self._hub / "hub" / "")["_xsrf"].value
+
+    async def login(self, password: str) -> bool:
+        """Fill in the login form, and return whether the hub let the person in."""
+        async with self._session.get(self._hub / "hub" / "login"):
+            form = {"username": self._name, "password": password, "_xsrf": self._xsrf()}
+        async with self._session.post(self._hub / "hub" / "login", data=form, allow_redirects=False) as answer:
+            if answer.status != 302:
+                return False
+        # The token of the forms belongs to a session, which is another one now.
+        async with self._session.get(self._hub / "hub" / "token") as answer:
+            assert answer.status == 200
+        async with self._session.post(
+            self._hub / "hub" / "api" / "users" / self._name / "tokens",
+            json={"note": "kernels and terminals"},
+            headers={"X-XSRFToken": self._xsrf(), "Referer": str(self._hub / "hub" / "token")},
+        ) as answer:
+            assert answer.status == 201, await fault(answer)
+            self._token = (await answer.json())["token"]
+        return True
+
+    async def choices(self) -> str:
+        """Return the page on which an image is chosen."""
+        async with self._session.get(self._hub / "hub" / "spawn") as answer:
+            return await answer.text()
+
+    async def spawn(self, choice: str) -> None:
+        """Send the form with a choice, and wait until the server is ready."""
+        form = {"image": choice, "_xsrf": self._xsrf()}
+        async with self._session.post(self._hub / "hub" / "spawn", data=form, allow_redirects=False) as answer:
+            assert answer.status == 302, await fault(answer)
+        async with self._call("GET", self._hub / "hub" / "api" / "users" / self._name / "server" / "progress") as said:
+            async for line in said.content:
+                if line.startswith(b"data:"):
+                    event = json.loads(line[5:])
+                    assert not event.get("failed"), event
+                    if event.get("ready"):
+                        return
+        raise AssertionError("the hub told no end of the spawn")
+
+    async def stop(self) -> None:
+        """Stop the server and wait until it is gone."""
+        mine = self._hub / "hub" / "api" / "users" / self._name
+        async with self._call("DELETE", mine / "server") as answer:
+            assert answer.status in (202, 204), await fault(answer)
+        for _ in range(300):
+            async with self._call("GET", mine) as answer:
+                if not (await answer.json())["servers"]:
+                    return
+            await asyncio.sleep(0.1)
+        raise AssertionError("the server did not stop")
+
+    async def run(self, code: str) -> str:
+        """Run a cell in a new kernel and return what it printed; its error, if it raised one."""
+        async with self._call("POST", self._server / "api" / "kernels", json={"name": "python3"}) as answer:
+            assert answer.status == 201, await fault(answer)
+            kernel = (await answer.json())["id"]
+        message = {
+            "header": {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "version": "5.3", "session": "x"},
+            "parent_header": {},
+            "metadata": {},
+            "content": {"code": code, "silent": False, "stop_on_error": True},
+            "channel": "shell",
+            "buffers": [],
+        }
+        printed = []
+        at = self._server / "api" / "kernels" / kernel
+        async with self._session.ws_connect(at / "channels", headers=self._right(), max_msg_size=1 << 24) as socket:
+            await socket.send_json(message)
+            async for frame in socket:
+                said = json.loads(frame.data)
+                if said["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+                    continue
+                content = said["content"]
+                if said["msg_type"] == "stream" and content["name"] == "stdout":
+                    printed.append(content["text"])
+                elif said["msg_type"] == "error":
+                    printed.append("\n".join(content["traceback"]))
+                elif said["msg_type"] == "status" and content["execution_state"] == "idle":
+                    break
+        async with self._call("DELETE", at):
+            return "".join(printed)
+
+    async def terminal(self, command: str, end: str) -> str:
+        """Type a command into a new terminal and return what the screen shows, up to a word."""
+        async with self._call("POST", self._server / "api" / "terminals") as answer:
+            assert answer.status == 200, await fault(answer)
+            name = (await answer.json())["name"]
+        screen = ""
+        at = self._server / "terminals" / "websocket" / name
+        async with self._session.ws_connect(at, headers=self._right()) as socket:
+            await socket.send_json(["stdin", f"{command}\r"])
+            async for frame in socket:
+                kind, *rest = json.loads(frame.data)
+                if kind == "stdout":
+                    screen += rest[0]
+                    if end in screen:
+                        break
+        async with self._call("DELETE", self._server / "api" / "terminals" / name):
+            return screen
+
+    async def pull(self, repository: str) -> list[dict]:
+        """Follow an nbgitpuller link, and return what nbgitpuller tells its page."""
+        query = {"repo": repository, "branch": "main", "targetpath": "course"}
+        async with self._call("GET", (self._server / "git-pull" / "api").with_query(query)) as answer:
+            assert answer.status == 200, await fault(answer)
+            return [json.loads(line[5:]) async for line in answer.content if line.startswith(b"data:")]
+
+    async def contents(self, path: str) -> str:
+        """Return a file of the home through the contents API."""
+        async with self._call("GET", self._server / "api" / "contents" / path) as answer:
+            assert answer.status == 200, await fault(answer)
+            return (await answer.json())["content"]
+
+    def _call(self, method: str, url: yarl.URL, **options):
+        return self._session.request(method, url, headers=self._right(), **options)
+
+    def _right(self) -> dict[str, str]:
+        return {"Authorization": f"token {self._token}"}
+
+
+async def fault(answer: aiohttp.ClientResponse) -> str:
+    """Return what an answer says, without the page around it."""
+    text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", "", await answer.text(), flags=re.DOTALL)
+    return f"{answer.status} {answer.url}: {' '.join(text.split())}"
+
+
+@contextlib.asynccontextmanager
+async def person(address: str, name: str) -> AsyncIterator[Person]:
+    """Yield somebody who has opened the hub's address and not yet logged in."""
+    jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address in numbers
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=90)
+    async with aiohttp.ClientSession(cookie_jar=jar, timeout=timeout) as session:
+        yield Person(session, address, name)
+
+
+class _GitHandler(BaseHTTPRequestHandler):
+    """Git's own HTTP server, `git http-backend`, called as CGI (RFC 3875) asks."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        ended = subprocess.run(
+            ["git", "http-backend"],
+            input=body,
+            capture_output=True,
+            check=True,
+            env={
+                "PATH": os.environ["PATH"],
+                "GIT_PROJECT_ROOT": str(self.server.folder),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "GIT_CONFIG_COUNT": "1",
+                "GIT_CONFIG_KEY_0": "safe.directory",
+                "GIT_CONFIG_VALUE_0": "*",
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+                "REQUEST_METHOD": self.command,
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "REMOTE_ADDR": "127.0.0.1",
+            },
+        )
+        head, _, data = ended.stdout.partition(b"\r\n\r\n")
+        fields = [line.split(": ", 1) for line in head.decode().split("\r\n")]
+        status = next((value for name, value in fields if name == "Status"), "200 OK")
+        self.send_response(int(status.split()[0]))
+        for name, value in fields:
+            if name != "Status":
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def git_server(folder: Path) -> Iterator[str]:
+    """Serve the repositories of a folder over HTTP on loopback and yield the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
+    server.folder = folder
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def commit(repository: Path, name: str, text: str) -> None:
+    """Commit a file to a bare repository's branch main."""
+    work = repository.with_suffix(".work")
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
+
+    def call(*argv: str) -> None:
+        subprocess.run([*git, *argv], check=True, capture_output=True)
+
+    if not repository.exists():
+        call("init", "--bare", str(repository))
+        call("clone", str(repository), str(work))
+        call("-C", str(work), "checkout", "-B", "main")
+    (work / name).write_text(text)
+    call("-C", str(work), "add", name)
+    call("-C", str(work), "commit", "-m", name)
+    call("-C", str(work), "push", "origin", "main")

@@ -1,0 +1,76 @@
+"""Processes that outlive the one that started them, known by their pid and start time.
+
+A pid alone may have been given to another process since; with its start time it names one process for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """A process; ``started`` is in clock ticks since boot."""
+
+    name: str
+    pid: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        # A child of ours that ended stays in the process table until it is waited for.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        return self.started != 0 and _started_at(self.pid) == self.started
+
+
+def spawn(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Background:
+    """Start a program in a session of its own, so that Ctrl-C in this terminal does not reach it.
+
+    Args:
+        argv: with the program's path first.
+        log: gets its output, readable by its owner only.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    pid = os.posix_spawn(
+        argv[0],
+        list(argv),
+        dict(env),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return Background(name=name, pid=pid, started=_started_at(pid) or 0)
+
+
+def end(processes: Sequence[Background], *, seconds: float) -> None:
+    """Ask processes to end, all at once, and kill those that have not after so many seconds."""
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
+        for one in processes:
+            if one.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one.pid, number)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(one.alive for one in processes):
+            time.sleep(0.05)
+
+
+def _started_at(pid: int) -> int | None:
+    """Return a process's start; None when it is gone or a zombie. Spec: proc(5), /proc/pid/stat, fields 3 and 22."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field, the command's name, may hold spaces and parentheses.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])

@@ -1,0 +1,98 @@
+"""What JupyterHub reads: users' servers are containers of the published images, by digest, all on loopback.
+
+`HELIOIMAGES_HUB` names the folder with settings.json (written by `helioimages.hub_server`) and images.py (what
+`buildimages profiles --format dockerspawner` writes).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import docker.errors
+from dockerspawner import DockerSpawner
+from jupyterhub.utils import random_port
+
+FOLDER = Path(os.environ["HELIOIMAGES_HUB"])
+SETTINGS = json.loads((FOLDER / "settings.json").read_text("utf-8"))
+LOOPBACK = "127.0.0.1"
+GATEWAY = "/services/dask-gateway"
+
+
+class LoopbackSpawner(DockerSpawner):
+    """DockerSpawner on the host's own network, where a server can listen on loopback only; pulls by digest."""
+
+    async def start(self):
+        """Start the container on a port of its own: all containers share the host's."""
+        self.port = random_port()
+        return await super().start()
+
+    async def get_ip_and_port(self):
+        """Return where the proxy finds the server, as DockerSpawner asks of those who use the host's network."""
+        return LOOPBACK, self.port
+
+    async def pull_image(self, image):
+        """Pull an image, unless it is there; DockerSpawner itself takes what follows the last colon for a tag."""
+        repository, _, digest = image.partition("@")
+        if not digest:
+            await super().pull_image(image)
+            return
+        try:
+            await self.docker("inspect_image", image)
+        except docker.errors.NotFound:
+            self.log.info("pulling image %s", image)
+            await self.docker("pull", repository, digest)
+
+
+c = get_config()  # noqa: F821
+c.JupyterHub.bind_url = f"http://{LOOPBACK}:{SETTINGS['port']}"
+c.JupyterHub.hub_ip = LOOPBACK
+c.JupyterHub.hub_port = SETTINGS["hub_port"]
+c.JupyterHub.db_url = f"sqlite:///{FOLDER / 'hub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(FOLDER / "cookie_secret")
+c.JupyterHub.template_vars = {"announcement_login": "Any name, and the password that `buildimages hub` printed."}
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = f"http://{LOOPBACK}:{SETTINGS['proxy_port']}"
+c.ConfigurableHTTPProxy.auth_token = SETTINGS["proxy_token"]
+
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = SETTINGS["password"]
+c.Authenticator.allow_all = True
+
+c.JupyterHub.spawner_class = LoopbackSpawner
+c.Spawner.ip = LOOPBACK
+c.Spawner.cmd = ["jupyterhub-singleuser"]
+c.Spawner.default_url = "/lab"
+c.Spawner.start_timeout = 900
+c.Spawner.http_timeout = 120
+c.DockerSpawner.prefix = SETTINGS["name"]
+c.DockerSpawner.remove = True
+c.DockerSpawner.network_name = "host"
+c.DockerSpawner.use_internal_ip = True  # there are no ports to publish on the host's network
+c.DockerSpawner.volumes = {f"{SETTINGS['name']}-{{username}}": SETTINGS["home"]}
+c.DockerSpawner.extra_create_kwargs = {"labels": SETTINGS["labels"]}
+c.DockerSpawner.extra_host_config = {"security_opt": ["no-new-privileges"]}
+c.Spawner.environment = {
+    "DASK_GATEWAY__ADDRESS": f"http://{LOOPBACK}:{SETTINGS['port']}{GATEWAY}",
+    "DASK_GATEWAY__PUBLIC_ADDRESS": GATEWAY,
+    "DASK_GATEWAY__PROXY_ADDRESS": f"gateway://{LOOPBACK}:{SETTINGS['gateway_port']}",
+    "DASK_GATEWAY__AUTH__TYPE": "jupyterhub",
+    # A cluster has the notebook's image, unless told otherwise.
+    "DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": "{JUPYTER_IMAGE_SPEC}",
+}
+load_subconfig(str(FOLDER / "images.py"))  # noqa: F821
+
+SCOPE = "access:services!service=dask-gateway"
+c.JupyterHub.services = [
+    {
+        "name": "dask-gateway",
+        "url": f"http://{LOOPBACK}:{SETTINGS['gateway_port']}",
+        "api_token": SETTINGS["gateway_token"],
+        "display": False,
+    }
+]
+c.JupyterHub.load_roles = [
+    {"name": "user", "scopes": ["self", SCOPE]},
+    {"name": "server", "scopes": ["users:activity!user", "access:servers!server", SCOPE]},
+]
