@@ -212,13 +212,12 @@ def _show(done, as_data: bool) -> None:
 
 
 # Further verbs, listed after the pipeline's.
-from . import (
+from . import (  # noqa: E402, F401
     verbs_audit,
     verbs_catalogue,
     verbs_changed,
     verbs_delta,
     verbs_hub,
     verbs_profiles,
-    verbs_prune,
     verbs_verify,
-)  # noqa: E402, F401
+)
