@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "tools" / "helioimages"
 ROW_0 = {"errors", "digest", "entries"}
 ROOMS = ("conda", "pypi", "debian", "oci")
-PURE = {"reading", "yanked", "spec", "plan", "render", "tags", "recipes", "lockdiff", "hubspec"}
+PURE = {"reading", "yanked", "spec", "plan", "render", "tags", "recipes", "lockdiff", "hubspec", "cuda"}
 
 
 def imported(path: Path) -> set[str]:

@@ -45,8 +45,7 @@ def ensure() -> None:
 
 def environment(lock: Path) -> Path:
     """Return the interpreter of a virtual environment that holds what ``lock`` names, made if need be."""
-    version = f"{sys.implementation.cache_tag}-{sys.version_info.micro}"
-    name = hashlib.sha256(lock.read_bytes() + version.encode() + sys.base_prefix.encode()).hexdigest()[:16]
+    name = name_of(lock)
     folder = _store() / "tool" / name
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
@@ -58,6 +57,12 @@ def environment(lock: Path) -> Path:
         if not (folder / "complete").exists():
             _make(folder, lock)
     return python
+
+
+def name_of(lock: Path) -> str:
+    """Return what the environment of a lock and of this Python is called in the store."""
+    version = f"{sys.implementation.cache_tag}-{sys.version_info.micro}"
+    return hashlib.sha256(lock.read_bytes() + version.encode() + sys.base_prefix.encode()).hexdigest()[:16]
 
 
 def _make(folder: Path, lock: Path) -> None:

@@ -219,5 +219,6 @@ from . import (  # noqa: E402, F401
     verbs_delta,
     verbs_hub,
     verbs_profiles,
+    verbs_prune,
     verbs_verify,
 )

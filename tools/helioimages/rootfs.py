@@ -36,6 +36,11 @@ _EXCLUDES = (
 )
 
 
+def cached(store: Store, lock: AptLock) -> Path:
+    """Return where the tar of these packages is or will be."""
+    return store.cached("rootfs", key_of([_FORMAT, lock.key, _EXCLUDES]))
+
+
 def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs: int = 4) -> Path:
     """Return the tar of a root file system, from the cache if these packages were installed before.
 
@@ -45,7 +50,7 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
     Raises:
         HelioError: mmdebstrap is missing or failed; its last lines are in the detail.
     """
-    final = store.cached("rootfs", key_of([_FORMAT, lock.key, _EXCLUDES]))
+    final = cached(store, lock)
     if final.exists():
         return final
     program = shutil.which("mmdebstrap")

@@ -1,0 +1,82 @@
+"""What `prune` takes away, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from helioimages import linking, rootfs, sides
+from helioimages.bootstrap import name_of
+from helioimages.entries import Content, Entry, Kind
+from helioimages.lock_debian import apt_of
+from helioimages.locks import load
+from helioimages.pipeline import Workspace
+from helioimages.prune import prune
+from helioimages.store import Store
+
+ROOT = Path(__file__).parents[2]
+OLD = 1_000_000_000
+HOUR = 3600.0
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    for folder in ("environments/base", "images/base", "channel", "tools/requirements.lock"):
+        source = ROOT / folder
+        target = tmp_path / "checkout" / folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    return Workspace(tmp_path / "checkout", Store(tmp_path / "store"), jobs=1)
+
+
+def put(path: Path, size: int = 10, *, when: int = OLD) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    os.utime(path, (when, when))
+    return path
+
+
+def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
+    store, lock = workspace.store, load(workspace.root, workspace.images, "base")
+    key = sides.planned(workspace, "base").layers[0].digest.removeprefix("key:")
+    content = Content(2 << 20, lambda: random.Random(0).randbytes(2 << 20))
+    layer = linking.write(store, key, (Entry(path="x", kind=Kind.FILE, mode=0o644, content=content, origin="x"),))
+    os.utime(store.blob(layer.digest), (OLD, OLD))
+    keep = [
+        put(store.artefact(lock.pypi.wheels[0].sha256)),
+        put(store.artefact(lock.conda.packages[0].sha256)),
+        put(store.artefact(lock.apt.packages[0].sha256)),
+        store.blob(layer.digest),
+        put(store.root / "blobs" / "sha256" / ("a" * 64)),
+        put(rootfs.cached(store, apt_of(workspace.root, "base"))),
+        put(store.root / "tool" / name_of(workspace.root / "tools/requirements.lock") / "bin" / "python"),
+    ]
+    go = [
+        put(store.artefact("b" * 64)),
+        put(store.root / "blobs" / "sha256" / ("c" * 64), 2 << 20),
+        put(store.cached("rootfs", "d" * 64)),
+        put(store.cached("pyc", "e" * 64)),
+        put(store.root / "tool" / ("f" * 16) / "bin" / "python"),
+        put(store.root / "tmp" / "half"),
+    ]
+    os.utime(store.root / "tool" / ("f" * 16), (OLD, OLD))
+    young = put(store.artefact("0" * 64), when=int(2e10))
+
+    counted = prune(workspace, age_s=HOUR, dry_run=True)
+    assert all(path.exists() for path in (*keep, *go, young))
+    assert prune(workspace, age_s=HOUR, dry_run=False) == counted
+    assert [path for path in (*keep, young) if not path.exists()] == []
+    assert [path for path in go if path.exists()] == []
+    assert {row.kind: row.removed for row in counted} == {
+        "packages": 1,
+        "layers": 1,
+        "root file systems": 1,
+        "compiled modules": 1,
+        "tool environments": 1,
+        "leftovers of interrupted runs": 1,
+    }
+    assert sum(row.removed for row in prune(workspace, age_s=HOUR, dry_run=False)) == 0

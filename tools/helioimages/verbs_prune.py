@@ -1,0 +1,30 @@
+"""The verb `prune`: give disk space back."""
+
+from __future__ import annotations
+
+import click
+
+from .command import verb, workspace
+from .pipeline import as_json
+from .prune import prune as sweep
+
+
+@verb
+@click.option("--dry-run", is_flag=True, help="Remove nothing, say what would go.")
+@click.option("--older", default=60, show_default=True, metavar="MINUTES", help="What is younger stays.")
+def prune(names, root, jobs, platform, channel, as_data, dry_run, older):
+    """Remove from the store what no lock of this checkout asks for: old packages, layers and root file systems.
+
+    Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
+    """
+    ws = workspace(root, jobs, platform, channel)
+    rows = sweep(ws, age_s=older * 60, dry_run=dry_run)
+    if as_data:
+        print(as_json(rows))
+        return
+    for row in rows:
+        print(
+            f"{row.kind:<30}{row.removed_bytes / 1e6:>10,.1f} MB in {row.removed} {'would go' if dry_run else 'gone'}"
+            f", {row.kept_bytes / 1e6:,.1f} MB stay"
+        )
+    print(f"{'all':<30}{sum(row.removed_bytes for row in rows) / 1e6:>10,.1f} MB")
