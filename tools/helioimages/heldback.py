@@ -32,6 +32,7 @@ def held(
     index: Index,
     store: Store,
     *,
+    children: Sequence[PyPILock] = (),
     exclude_newer: datetime | None = None,
 ) -> tuple[Held, ...]:
     """Return the packages whose newest version was not taken.
@@ -41,6 +42,7 @@ def held(
 
     Args:
         line: the environment and its ancestors, the oldest first.
+        children: the locks of environments that contain this one, and so have a say.
 
     Raises:
         HelioError: the index cannot be asked.
@@ -57,7 +59,7 @@ def held(
     requirements: dict[str, Sequence[Requirement]] = {
         f"environments/{one.name}": tuple(Requirement(text) for text in (*one.pypi, *one.constraints)) for one in line
     }
-    for wheel in lock.wheels:
+    for wheel in (*(one for child in children for one in child.wheels), *lock.wheels):
         requirements[f"{wheel.name} {wheel.version}"] = requires(store, wheel, lock)
     return held_back({item.name: item.version for item in items}, tops, requirements)
 

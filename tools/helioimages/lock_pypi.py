@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -12,10 +12,11 @@ from packaging.utils import canonicalize_name
 from . import cuda, spec
 from .conda.lock import CondaLock, CondaPackage
 from .errors import HelioError, Stage
-from .lockstate import Run, Solved, forgotten, pypi_hash, where_of
+from .lockstate import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
+from .progress import say
 from .pypi.index import Index
 from .pypi.lock import PyPILock
-from .pypi.resolve import Request, requested_names, resolve
+from .pypi.resolve import Request, requested_names, resolve, versions
 from .spec import EnvironmentSpec
 
 #: Conda packages that are named otherwise on PyPI.
@@ -68,6 +69,8 @@ def lock_pypi(
         built=_built(run, (current, parent.pypi if parent else None)),
         content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
     )
+    if children := descendants(environments, environment.name):
+        request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
     found = resolve(request, index.sizes)
     _check_cuda(environment, conda, found)
     if parent:
@@ -76,6 +79,43 @@ def lock_pypi(
         built = run.timed(f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt)
         found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
     return found
+
+
+def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) -> Request:
+    """Return a request for versions that the children can have too, since a child has its parent's.
+
+    The environment and its children are solved as one; what that gives bounds the environment's own solution. Where
+    children have no solution in common (two of them may contradict each other), the environment is solved as if it
+    had none, and the child that cannot have its versions says so.
+    """
+    locks = [current_locks(run, child.name)[1] for child in children]
+    family = dataclasses.replace(
+        request,
+        requirements=tuple(dict.fromkeys((*request.requirements, *(text for one in children for text in one.pypi)))),
+        constraints=tuple(
+            dict.fromkeys((*request.constraints, *(text for one in children for text in one.constraints)))
+        ),
+        from_source=request.from_source | {canonicalize_name(name) for one in children for name in one.build},
+        current=_joined(request.current, *locks),
+        built={**request.built, **_built(run, locks)},
+    )
+    found = versions(family)
+    if found is None:
+        names = ", ".join(child.name for child in children)
+        say(f"warning: {names}: no versions fit all of them and their parent together; each is solved for itself")
+        return request
+    exact = tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+    return dataclasses.replace(request, constraints=(*request.constraints, *exact))
+
+
+def _joined(*locks: PyPILock | None) -> PyPILock | None:
+    """Return a lock of all packages of several, the first one's version of each: what a solution prefers."""
+    present = [lock for lock in locks if lock]
+    if not present:
+        return None
+    wheels = {one.name: one for lock in reversed(present) for one in lock.wheels}
+    sdists = {one.name: one for lock in reversed(present) for one in lock.sdists}
+    return dataclasses.replace(present[0], wheels=tuple(wheels.values()), sdists=tuple(sdists.values()))
 
 
 def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) -> None:

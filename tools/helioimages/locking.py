@@ -33,6 +33,7 @@ from .lockstate import (
     conda_hash,
     current_locks,
     debs,
+    descendants,
     packages,
     parent_locks,
     pypi_hash,
@@ -187,6 +188,7 @@ def _lock(
                 files[f"{folder}/pylock.toml"] = pypi_lock.dump(pypi)
                 files[f"{folder}/packages.txt"] = table(now)
                 line = spec.lineage(environments, name)
+                children = [current_locks(run, child.name)[1] for child in descendants(environments, name)]
                 newer[name] = pool.submit(
                     run.timed,
                     f"{name}: newest versions",
@@ -195,6 +197,7 @@ def _lock(
                     line,
                     index,
                     run.store,
+                    children=tuple(one for one in children if one),
                     exclude_newer=run.exclude_newer,
                 )
         for name, (old, new) in debian.result().items():

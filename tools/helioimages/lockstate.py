@@ -122,6 +122,15 @@ def forgotten(name: str, update: Iterable[str]) -> bool:
     return "all" in update or canonicalize_name(name) in update
 
 
+def descendants(environments: Mapping[str, EnvironmentSpec], name: str) -> tuple[EnvironmentSpec, ...]:
+    """Return the environments that contain one: its children, and theirs."""
+    return tuple(
+        one
+        for other, one in environments.items()
+        if other != name and name in (parent.name for parent in spec.lineage(environments, other))
+    )
+
+
 def where_of(environment: EnvironmentSpec) -> str:
     return f"environments/{environment.name}/environment.yml"
 

@@ -98,6 +98,15 @@ def resolve(request: Request, sizes: Sizes) -> PyPILock:
     return _locked(request, answer.packages, sizes)
 
 
+def versions(request: Request) -> dict[str, str] | None:
+    """Return distribution -> version of a solution, without choosing files; None if there is none."""
+    answer = _uv(request, [*request.constraints, *_exact(request.provided), *_pins(request.inherited)])
+    if answer.fault:
+        return None
+    found = {canonicalize_name(row["name"]): row["version"] for row in answer.packages}
+    return {name: version for name, version in found.items() if name not in request.provided}
+
+
 def index_url() -> str:
     """Return the address of the index that uv uses, as its configuration and pip's variables say.
 
