@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from . import engine, host, registry_server
+from . import engine, host, hub_server, registry_server
 from .command import main, verb, workspace
 from .pipeline import as_json
 from .progress import say
@@ -190,9 +190,13 @@ def doctor(names, root, jobs, platform, channel, as_data):
 
 @verb
 def down(names, root, jobs, platform, channel, as_data):
-    """Stop the engine and the registry that this project started; what they hold stays."""
+    """Stop the hub, the registry and the engine that this project started; what they hold stays."""
     store = Store(default_root())
-    stopped = {"registry": registry_server.stop(store.root), "engine": engine.stop(store)}
+    stopped = {
+        "hub": hub_server.stop(hub_server.default_folder(store.root)) is not None,
+        "registry": registry_server.stop(store.root),
+        "engine": engine.stop(store),
+    }
     print(
         as_json(stopped)
         if as_data
