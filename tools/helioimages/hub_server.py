@@ -28,6 +28,7 @@ import requests
 from . import background
 from .background import Background
 from .errors import HelioError, Stage
+from .host import listens
 from .hub_parts import SOURCE, Parts
 
 LABEL = "io.helioimages.hub"
@@ -129,7 +130,8 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
             _write(folder / "hub.json", json.dumps(dataclasses.asdict(hub)))
         _wait(hub, folder)
     except BaseException:
-        stop(folder)
+        with contextlib.suppress(HelioError):
+            stop(folder)
         raise
     return hub
 
@@ -240,15 +242,18 @@ def _wait(hub: Hub, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _client(address: str) -> Iterator[docker.DockerClient]:
+    gone = HelioError(
+        Stage.ENGINE,
+        f"no engine answers at {address}",
+        detail="it runs the servers of the hub",
+        hint="start that engine and run `buildimages hub --stop` again",
+    )
+    if address.startswith("unix://") and not listens(address.removeprefix("unix://")):
+        raise gone
     try:
         client = docker.DockerClient(base_url=address)
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise HelioError(
-            Stage.ENGINE,
-            f"no engine answers at {address}",
-            detail="it runs the servers of the hub",
-            hint="start that engine and run `buildimages hub --stop` again",
-        ) from error
+        raise gone from error
     try:
         yield client
     finally:
