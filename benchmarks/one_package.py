@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -63,10 +63,10 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def copied_store(folder: Path) -> Store:
+def copied_store(folder: Path, kept: Sequence[str] = KEPT) -> Store:
     """Return a store of hard links to the default one, whose new files are its own."""
     source = default_root()
-    for name in KEPT:
+    for name in kept:
         if (source / name).is_dir():
             shutil.copytree(source / name, folder / name, copy_function=os.link)
     return Store(folder)

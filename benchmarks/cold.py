@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""An image from nothing but its downloads: every layer made and published; and again, with nothing changed.
+
+The store begins with the downloaded packages alone (and the wheels and conda packages that are compiled here, which
+both sides take as they are). The peer is `one_package`'s: the same wheels in one ``RUN``, on the same Debian root file
+system and interpreter; what lies under the ``RUN`` is ours on both sides, and its time is not counted for the peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import one_package as bench
+
+from helioimages import engine as engines
+from helioimages import host, registry_server
+from helioimages.pipeline import Workspace
+from helioimages.progress import say
+from helioimages.store import Store, default_root
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", default="helio")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--no-peer", action="store_true", help="measure this project alone")
+    parser.add_argument("--work", type=Path, help="folder with some 25 GB free, on the store's file system")
+    asked = parser.parse_args()
+    host.ensure()
+    engine = engines.connect(Store(default_root()))
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.work or default_root()) as name:
+        folder = Path(name)
+        checkout = folder / "checkout"
+        subprocess.run(["git", "clone", "-q", str(bench.ROOT), str(checkout)], check=True)
+        store = bench.copied_store(folder / "store", kept=("artefacts", "toolchain", "memo/wheel"))
+        try:
+            result = measure(asked, checkout, store, engine, folder)
+        finally:
+            registry_server.stop(store.root)
+    print(json.dumps(result, indent=2))
+
+
+def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[str, object]:
+    """Return seconds and bytes of both sides."""
+    ws = Workspace(checkout, store, jobs=asked.jobs)
+    ws.__dict__["engine"] = engine
+    result: dict[str, object] = {"image": asked.image, "jobs": asked.jobs, "cores": os.cpu_count()}
+    with ws.registry(None) as client:
+        build_s, done = bench.timed(lambda: ws.build((asked.image,)))
+        built = done[asked.image]
+        push_s, pushed = bench.timed(lambda: ws.push(client, built, "ours/"))
+        warm_s, _ = bench.timed(lambda: Workspace(checkout, store, jobs=asked.jobs).build((asked.image,)))
+        again_s, _ = bench.timed(lambda: ws.push(client, built, "ours/"))
+        result["ours"] = {
+            "cold_build_s": round(build_s, 1),
+            "cold_push_s": round(push_s, 1),
+            "warm_build_s": round(warm_s, 2),
+            "warm_push_s": round(again_s, 2),
+            "bytes": pushed.bytes_sent,
+            "layers": len(built.image.layers),
+        }
+        if asked.no_peer:
+            return result
+        base = bench.under(ws, client, built)
+        say("==> the peer")
+        theirs = bench.peer(ws, client, built, base, folder, "cold")
+        for one in (theirs["image"], base):
+            engine.client.images.remove(one, force=True)
+    result["one_run"] = {
+        "cold_build_s": round(theirs["build_s"], 1),
+        "cold_push_s": round(theirs["push_s"], 1),
+        "bytes": sum(theirs["layers"].values()),
+        "layers": len(theirs["layers"]),
+    }
+    return result
+
+
+if __name__ == "__main__":
+    main()
