@@ -105,6 +105,12 @@ _key = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Sign with this private key: cosign's, or PEM (COSIGN_KEY names it too, COSIGN_PASSWORD opens it).",
 )
+_before_tag = click.option(
+    "--before-tag",
+    default="",
+    metavar="COMMAND",
+    help="Must succeed before tags move, e.g. 'cosign sign --yes'; the reference is its last argument.",
+)
 
 
 @verb
@@ -113,12 +119,14 @@ _key = click.option(
 @_output
 @_again
 @_key
-def publish(names, root, jobs, platform, channel, as_data, registry, prefix, output, again, key):
+@_before_tag
+def publish(names, root, jobs, platform, channel, as_data, registry, prefix, output, again, key, before_tag):
     """Push by digest, run the notebooks in that digest, then tag."""
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
-    wanted = ws.chosen(names)
-    _show(ws.publish(wanted, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key), as_data)
+    wanted, out = ws.chosen(names), output.resolve()
+    done = ws.publish(wanted, host=registry, prefix=prefix, out=out, reuse=not again, key=key, before_tag=before_tag)
+    _show(done, as_data)
 
 
 @verb

@@ -316,6 +316,7 @@ class Workspace:
         out: Path,
         reuse: bool = True,
         key: Path | None = None,
+        before_tag: str = "",
     ) -> tuple[Published, ...]:
         """Build, push by digest, smoke that digest, then tag: test before tag.
 
@@ -325,6 +326,7 @@ class Workspace:
             out: where reports go, a folder an image.
             reuse: an image whose notebooks passed before, unchanged, is not run again.
             key: signs the image and its documents; None signs nothing.
+            before_tag: a command that must succeed with the image's reference before tags name it.
         """
         # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
         done = self.build(names, strict=host is not None and not is_loopback(host))
@@ -341,6 +343,8 @@ class Workspace:
                     repository = prefix + name
                     documents.attach(client, repository, built, out / name, self.store)
                     trust.attach(client, repository, built, self.root, self.store, key=key)
+                    if before_tag:
+                        publish.approve(before_tag, pushed.reference)
                     day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
                     plan = tags.plan(
                         digest=built.image.digest,

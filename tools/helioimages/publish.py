@@ -7,6 +7,9 @@ its tags. A registry that already has the image costs one request.
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -161,6 +164,29 @@ def promote(client: Registry, repository: str, digest: str, tags: Sequence[str])
     for tag in moved:
         client.put_manifest(repository, tag, data, descriptor.media_type)
     return Promotion(digest=digest, moved=moved, unchanged=unchanged)
+
+
+def approve(command: str, reference: str) -> None:
+    """Run what must succeed before tags name an image, e.g. ``cosign sign --yes``; the reference is its last argument.
+
+    Raises:
+        HelioError: there is no such program, or it failed; no tag was set then.
+    """
+    argv = [*shlex.split(command), reference]
+    try:
+        # Its words are for people: stdout belongs to our own result.
+        code = subprocess.run(argv, stdout=sys.stderr, check=False).returncode
+        fault = f"exit status {code}" if code else ""
+    except OSError as error:
+        fault = error.strerror or str(error)
+    if fault:
+        raise HelioError(
+            Stage.PUBLISH,
+            f"`{reference}` gets no tag: `{argv[0]}` refuses it",
+            where="--before-tag",
+            detail=f"{shlex.join(argv)}: {fault}",
+            hint="mend that and publish again: what was pushed and tested is kept",
+        )
 
 
 def attach(
