@@ -54,4 +54,7 @@ def page(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+    now = PAGE.read_text("utf-8")
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(0 if page(now) == now else "docs/reference.md is stale: run `python3 docs/make_reference.py`")
+    PAGE.write_text(page(now), "utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import reading, spec
+from helioimages import reading, recipes, spec
 from helioimages.errors import Stage
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,15 @@ x-helioimages:
     keys -= {"x-helioimages.build.<name>"}
     assert {"x-helioimages.clobber", "x-helioimages.build.<name>.after"} <= keys
     assert sorted(key for key in keys if f"`{key}`" not in TEXT) == []
+
+
+def test_every_key_of_recipes_toml_is_there(asked):
+    recipes.read_recipes((ROOT / recipes.RECIPES).read_text())
+    keys = {re.sub(r"\[\d+\]", "[]", key) for key in asked} - {"source", "package"}
+    assert {"timestamp", "source[].pool", "package[].build_suffix"} <= keys
+    assert sorted(key for key in keys if f"`{key}`" not in TEXT) == []
+    section = TEXT.partition("## Recipes of the local channel")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`((?:source|package)\[\]\.\w+)`", section)) == keys - {"timestamp"}
 
 
 def test_links_lead_somewhere():

@@ -1,0 +1,329 @@
+"""Every command of README.md and docs/ is run as it stands there, but for the names of registries, tags and ports.
+
+tests/support/pages.py finds the blocks; tests/unit/test_pages.py looks at those that are not run. A page is read from
+its top: what a block leaves is there for the next one. Two registries on loopback stand for those that the text names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pages import PAGES, Block, blocks, commands
+
+from helioimages import documents, publish, registry_server, tags
+from helioimages.pipeline import Workspace
+from helioimages.store import Store, default_root
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.engine, pytest.mark.network]
+
+# A checkout with base alone: where locks without a name are all locks, and cheap.
+SMALL = ("docs/maintainers.md",)
+OLD, NEW, DIGEST = "2026.11.19", "2026.11.21", "sha256:[0-9a-f]{64}"
+# What the examples build, by names of their own.
+MADE = ("base-with-sgp4", "helio-datalab")
+ADVISORY = {
+    "id": "CVE-2026-1",
+    "modified": "2026-01-01T00:00:00Z",
+    "summary": "an advisory of no package here",
+    "affected": [{"package": {"ecosystem": "PyPI", "name": "no-such-package"}, "versions": ["1.0"]}],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What the commands find.
+
+    Attributes:
+        whole, small: copies of this checkout; the second has base alone.
+        words: what is put in the place of the documents' names.
+        container: runs the base image, for the commands that people run in it.
+    """
+
+    whole: Path
+    small: Path
+    words: dict[str, str]
+    environment: dict[str, str]
+    wheels: Path
+    container: str
+
+    def place(self, block: Block) -> Path:
+        """Return the checkout that a block's commands run in."""
+        return self.small if block.page in SMALL else self.whole
+
+    def spoken(self, text: str) -> str:
+        """Return a text with the names of this world, in one pass: a value may contain another's name."""
+        names = "|".join(map(re.escape, self.words))
+        found = re.sub(rf"{names}|{DIGEST}", lambda match: self.words.get(match[0], self.words[DIGEST]), text)
+        assert not re.search(r"ghcr\.io|example\.org", found), "nothing stands for this registry"
+        return found
+
+    def run(self, argv: list[str], place: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a program; both outputs together."""
+        return subprocess.run(
+            argv,
+            cwd=place,
+            env=self.environment,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+
+
+def free() -> int:
+    """Return a port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def copied(target: Path, *, only_base: bool) -> Path:
+    """Copy the files that git knows or would take, and make a repository of them with two commits."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        room, _, rest = name.partition("/")
+        one_of_many = room in ("images", "environments", "smoke-notebooks") and "/" in rest
+        if (only_base and one_of_many and not rest.startswith("base/")) or not (ROOT / name).is_file():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+    report = target / "_report" / "base" / "report.html"
+    report.parent.mkdir(parents=True)
+    # `publish` runs no notebooks that passed in this very image before and whose report is at hand.
+    report.write_text("<!doctype html><title>report</title>")
+    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    for argv in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"], ["commit", "-qm", "two", "--allow-empty"]):
+        subprocess.run([*git, *argv], cwd=target, check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def world(engine, tmp_path_factory, built) -> Iterator[World]:
+    """Return the world; what it started is ended, and what the commands made in the engine is removed."""
+    for program in ("docker", "skopeo", "docker-registry"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed (`.ci/run` installs it)")
+    folder = tmp_path_factory.mktemp("commands")
+    whole, small = copied(folder / "whole", only_base=False), copied(folder / "small", only_base=True)
+    servers = [registry_server.start(folder / name, port=port) for name, port in (("from", 5480), ("to", 5490))]
+    hosts = [server.host for server in servers]
+    environment = tools(folder, hosts, engine.address)
+    wheels = folder / "wheels"
+    download = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(wheels),
+    ]
+    subprocess.run([*download, "--python-version", built.labels["io.helioimages.python"], "sgp4"], check=True)
+    (whole / "osv").mkdir()
+    (whole / "osv" / "CVE-2026-1.json").write_text(json.dumps(ADVISORY))
+    name = f"helioimages-commands-{os.getpid()}"
+    docker = ["docker", "-H", engine.address]
+    try:
+        argv = [*buildimages(whole), "publish", "base", "--registry", hosts[0], "--prefix", "heliocloud/", "--json"]
+        done = subprocess.run(argv, cwd=whole, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (first,) = json.loads(done.stdout)
+        image = f"{hosts[0]}/heliocloud/base@{built.image.digest}"
+        limits = [
+            "--network",
+            "none",
+            "-e",
+            "PIP_NO_INDEX=1",
+            "-e",
+            "PIP_FIND_LINKS=/wheels",
+            "-v",
+            f"{wheels}:/wheels:ro",
+        ]
+        start = [*docker, "run", "--rm", "-d", "--name", name, *limits, image, "sleep", "600"]
+        subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
+        yield World(
+            whole=whole,
+            small=small,
+            words={
+                "ghcr.io --prefix": f"{hosts[0]} --prefix",
+                "ghcr.io/": f"{hosts[0]}/",
+                "mirror.example.org --prefix": f"{hosts[1]} --prefix",
+                "mirror.example.org/": f"{hosts[1]}/",
+                "buildimages hub": f"buildimages hub --folder {folder / 'hub'}",
+                "--port 8001": "--port 0",
+                OLD: first["tags"][0],
+                NEW: successor(folder, hosts[0]),
+                DIGEST: built.image.digest,
+                **{made: f"{made}-{os.getpid()}" for made in MADE},
+            },
+            environment=environment,
+            wheels=wheels,
+            container=name,
+        )
+    finally:
+        ours = [f"{made}-{os.getpid()}" for made in MADE]
+        for argv in (["rm", "-f", name, *ours], ["rmi", "-f", *ours]):
+            subprocess.run([*docker, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for part in ("from", "to"):
+            registry_server.stop(folder / part)
+            shutil.rmtree(folder / part)
+
+
+def buildimages(root: Path) -> list[str]:
+    return [sys.executable, str(root / "tools" / "buildimages.py")]
+
+
+def tools(folder: Path, hosts: list[str], address: str) -> dict[str, str]:
+    """Return an environment with `buildimages` on PATH, and a skopeo that knows that these registries have no TLS."""
+    conf = folder / "registries.conf"
+    conf.write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts))
+    scripts = {
+        # The checkout is the one that the command runs in.
+        "buildimages": f'exec "{sys.executable}" "$PWD/tools/buildimages.py" "$@"',
+        "skopeo": f'exec "{shutil.which("skopeo")}" --registries-conf "{conf}" --insecure-policy "$@"',
+    }
+    (folder / "bin").mkdir()
+    for name, line in scripts.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / "bin" / name).chmod(0o755)
+    path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PATH": path, "DOCKER_HOST": address, "GIT_PAGER": "cat", "COSIGN_PASSWORD": ""}
+
+
+def successor(folder: Path, host: str) -> str:
+    """Publish another build of base, one whose message of the day differs, and return its dated tag."""
+    other = copied(folder / "other", only_base=True)
+    with open(other / "images/base/files/etc/motd", "a") as file:
+        file.write("Another build.\n")
+    workspace = Workspace(other, Store(default_root()), jobs=os.cpu_count() or 2)
+    made = workspace.build(("base",))["base"]
+    with workspace.registry(host) as client:
+        workspace.push(client, made, "heliocloud/")
+        documents.attach(client, "heliocloud/base", made, other / "_report" / "base", workspace.store)
+        plan = tags.plan(
+            digest=made.image.digest,
+            day=datetime.datetime.fromtimestamp(made.locks.epoch, datetime.UTC).date(),
+            lock=made.locks.digest,
+            existing=publish.existing_tags(client, "heliocloud/base"),
+        )
+        publish.promote(client, "heliocloud/base", made.image.digest, plan.missing)
+    return plan.wanted[0]
+
+
+# -- the steps between the commands that a person would do by hand ---------------------------------------------------
+
+
+def add_sgp4(root: Path) -> None:
+    path = root / "environments/base/environment.yml"
+    path.write_text(path.read_text().replace("  - pip:\n", "  - pip:\n      - sgp4\n", 1))
+
+
+def break_notebook(root: Path) -> None:
+    path = root / "smoke-notebooks/orbits/01-skyfield.ipynb"
+    path.write_text(path.read_text().replace("2451545.00074", "0"))
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "adding sgp4 to environments/base/environment.yml": add_sgp4,
+    "breaking smoke-notebooks/orbits/01-skyfield.ipynb": break_notebook,
+}
+
+
+def wanted() -> list:
+    """Return the blocks that are run or written here, in the order of the pages."""
+    found = []
+    for page in PAGES:
+        for block in blocks(page):
+            runs = block.language == "sh" or block.run == "in the image"
+            if block.file or (runs and not block.reason and not block.run.startswith("by ")):
+                found.append(pytest.param(block, id=block.name))
+    return found
+
+
+@pytest.mark.parametrize("block", wanted())
+def test_it_works(world: World, block: Block):
+    place = world.place(block)
+    if block.file:
+        write(world, block, place)
+        return
+    if block.run == "in the image":
+        if block.language == "sh":
+            done = world.run(["docker", "exec", "-i", world.container, "bash", "-leu"], place, block.text)
+        else:
+            # As a cell: what it starts by multiprocessing asks for no file of this program.
+            done = world.run(["docker", "exec", world.container, "ipython", "-c", block.text], place)
+        assert done.returncode == 0, done.stdout
+        return
+    absent = {
+        words[0] for words in commands(block.text) if words[0] in ("curl", "openssl") and not shutil.which(words[0])
+    }
+    if absent:
+        pytest.skip(f"{', '.join(absent)} is not installed")
+    if block.run == "until it serves":
+        serve(world, block, place)
+        return
+    asked = re.fullmatch(r"(?:after (?P<step>[^,]+))?(?:, )?(?:ends with (?P<code>\d+))?", block.run)
+    if asked["step"]:
+        STEPS[asked["step"]](place)
+    text = world.spoken(block.text).replace("127.0.0.1:10000", f"127.0.0.1:{free()}")
+    done = world.run(["bash", "-euo", "pipefail", "-c", text], place)
+    assert done.returncode == int(asked["code"] or 0), f"{text}\n{done.stdout}"
+
+
+def write(world: World, block: Block, place: Path) -> None:
+    """Write a file that the text shows; a Dockerfile takes its wheels from a folder: it may have no network."""
+    target = place / block.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = world.spoken(block.text)
+    if block.language == "dockerfile" and "pip install" in text:
+        shutil.copytree(world.wheels, target.parent / "wheels")
+        offline = "COPY wheels /wheels\nRUN PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels pip install"
+        text = text.replace("RUN pip install", offline)
+    target.write_text(text)
+
+
+def serve(world: World, block: Block, place: Path) -> None:
+    """Start a server, ask it for its version at the address that it prints, and stop it."""
+    port = free()
+    text = (
+        world.spoken(block.text)
+        .replace("127.0.0.1:8888:", f"127.0.0.1:{port}:")
+        .replace("--port 8888", f"--port {port}")
+    )
+    log = place / "server.log"
+    with (
+        open(log, "w") as stream,
+        subprocess.Popen(
+            ["bash", "-c", f"exec {text}"], cwd=place, env=world.environment, stdout=stream, stderr=stream
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 120
+            while "/lab?token=" not in log.read_text() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=30)) as answer:
+                assert "version" in json.load(answer), log.read_text()
+        finally:
+            process.terminate()
+    # `buildimages run` leaves its container, and says how it is removed.
+    if stop := re.search(r"stop it: (docker .*)", log.read_text()):
+        assert world.run(["bash", "-c", stop[1]], place).returncode == 0

@@ -1,0 +1,68 @@
+"""The documentation as a site: made without a warning, its links lead somewhere, and it needs no other host."""
+
+from __future__ import annotations
+
+import html.parser
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.network
+
+
+class Page(html.parser.HTMLParser):
+    """What a page has: anchors, links to others, and files that it loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: set[str] = set()
+        self.loads: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.anchors |= {value for name in ("id", "name") if (value := values.get(name))}
+        if tag == "a" and values.get("href"):
+            self.links.add(values["href"])
+        self.loads |= {values.get("src") or "" if tag in ("img", "script", "iframe") else ""} - {""}
+        if tag == "link" and values.get("rel") in ("stylesheet", "preload", "icon"):
+            self.loads.add(values["href"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> dict[Path, Page]:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [ROOT / "docs" / "build", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == str(folder / "index.html")
+    return {path: Page(path.read_text("utf-8")) for path in folder.glob("*.html")}
+
+
+def test_every_page_is_there(site):
+    made = {path.stem for path in site} - {"genindex", "search"}
+    assert made == {path.stem for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_links_and_anchors_lead_somewhere(site):
+    lost = []
+    for path, page in site.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            target = (path.parent / unquote(parts.path)) if parts.path else path
+            if parts.scheme:
+                continue
+            if not target.exists() or (parts.fragment and unquote(parts.fragment) not in site[target].anchors):
+                lost.append(f"{path.name}: {link}")
+    assert lost == []
+
+
+def test_pages_load_nothing_from_another_host(site):
+    loads = {one for page in site.values() for one in page.loads}
+    assert any("pages.css" in one for one in loads)
+    assert [one for one in loads if urlsplit(one).netloc] == []
