@@ -6,13 +6,19 @@ import importlib.util
 import re
 from pathlib import Path
 
+import click
 import pytest
+from pages import PAGES, blocks, commands
 
-from helioimages import reading, recipes, spec
+from helioimages import reading, recipes, spec, yanked
+from helioimages.cli import main
 from helioimages.errors import Stage
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reference.md").read_text()
+# On containers of `run` and `hub`, not on images; what one process of ours tells another.
+OF_CONTAINERS = {"io.helioimages.run", "io.helioimages.hub"}
+OWN = {"HELIOIMAGES_BOOTSTRAPPED", "HELIOIMAGES_HUB"}
 MAXIMAL = """
 name = "x"
 title = "x"
@@ -45,6 +51,30 @@ def test_the_verbs_are_the_command_lines_own():
     make = _make()
     assert make.page(TEXT) == TEXT, "run `python docs/make_reference.py`"
     assert "### publish\n" in TEXT and "`--exclude-newer`" in TEXT
+
+
+def test_every_option_says_what_it_is():
+    silent = [f"{name} {one.opts[0]}" for name, verb in main.commands.items() for one in verb.params if not said(one)]
+    assert silent == []
+    assert [name for name, verb in main.commands.items() if not verb.help] == []
+
+
+def said(one: click.Parameter) -> str:
+    return one.help if isinstance(one, click.Option) else one.name
+
+
+def test_every_verb_is_in_the_readme_and_in_a_task():
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in main.commands if f"| `{name}` |" not in readme] == []
+    texts = [block.text for page in PAGES if page != "docs/reference.md" for block in blocks(page)]
+    used = {words[1] for text in texts if "buildimages" in text for words in spoken(text) if len(words) > 1}
+    assert sorted(main.commands.keys() - used) == []
+
+
+def spoken(text: str) -> list[list[str]]:
+    """Return the commands of a block that call us."""
+    found = commands(text.replace("python3 tools/buildimages.py", "buildimages"))
+    return [words for words in found if words[0] == "buildimages"]
 
 
 def test_every_exit_code_is_there():
@@ -102,6 +132,23 @@ def test_every_key_of_recipes_toml_is_there(asked):
     assert sorted(key for key in keys if f"`{key}`" not in TEXT) == []
     section = TEXT.partition("## Recipes of the local channel")[2].partition("\n## ")[0]
     assert set(re.findall(r"`((?:source|package)\[\]\.\w+)`", section)) == keys - {"timestamp"}
+
+
+def test_every_key_of_yanked_toml_is_there(asked):
+    yanked.parse('[[yanked]]\ntag = "2026.11.19"\nreason = "x"\ndate = 2026-11-20\n', "base", "yanked.toml")
+    page = (ROOT / "docs" / "trust.md").read_text()
+    keys = {key.removeprefix("yanked[0].") for key in asked - {"yanked"}}
+    assert {"tag", "aliases", "level"} <= keys
+    assert sorted(key for key in keys if f"`{key}`" not in page) == []
+
+
+def test_every_label_and_environment_variable_is_there():
+    modules = "".join(path.read_text() for path in sorted((ROOT / "tools" / "helioimages").rglob("*.py")))
+    labels = set(re.findall(r'"(io\.helioimages\.[\w.]+\w)"', modules)) - OF_CONTAINERS
+    assert {"io.helioimages.lock", "io.helioimages.cuda.driver"} <= labels
+    variables = set(re.findall(r'"(HELIOIMAGES_\w+)"', modules)) - OWN
+    assert {"HELIOIMAGES_STORE", "HELIOIMAGES_DEBIAN_MIRROR"} <= variables
+    assert sorted(one for one in labels | variables if f"`{one}`" not in TEXT) == []
 
 
 def test_links_lead_somewhere():
