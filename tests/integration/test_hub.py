@@ -221,14 +221,14 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
 def test_its_end(workspace, hub, references):
     """Ctrl-C ends the servers, the proxies and the hub, while homes stay."""
     assert containers(workspace, hub.name) != []
-    mine = {one.pid for one in hub_server.read(hub.folder).processes}
+    mine = hub_server.read(hub.folder).processes
     settings = json.loads((hub.folder / "settings.json").read_text())
     open_ports = [value for name, value in settings.items() if name.endswith("port")]
     assert len(open_ports) == 4 and all(map(answers, open_ports))
     hub.process.send_signal(signal.SIGINT)
     assert hub.process.wait(90) == 0, hub.log.read_text()
     assert containers(workspace, hub.name) == []
-    assert not any(Path(f"/proc/{pid}").exists() for pid in mine)
+    assert not any(one.alive for one in mine)
     assert not any(map(answers, open_ports))
     homes = f"{hub.name}-ada {hub.name}-grace"
     assert hub.log.read_text().endswith(
