@@ -1,9 +1,15 @@
-"""Secrets of the machine stay there: none is in a layer, a config, a label, a log, a lock or the registry."""
+"""Secrets of the machine stay there: none is in a layer, a config, a label, a log, a lock or the registry.
+
+Nor in SBOMs, provenance, signatures, the catalogue or a hub's profiles.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -69,13 +75,43 @@ def test_no_secret_leaves_the_machine(secretive, tmp_path, host, expected):
     with proxy.before(host, seed=1, rate=0, token_uses=5) as asking:
         log_in(secretive, asking.host)
         code, result, said = once.outcome(once.spawn(secretive, asking.host))
-    assert (code, result) == (0, expected), said
+        assert (code, result) == (0, expected), said
+        said += offered(secretive, asking.host)
     # It was needed, and given to the one who asked.
     assert asking.logins == {f"robot:{DOCKER}"}
     assert [name for name, secret in secrets().items() if secret.decode() in said] == []
     planted = (secretive.folder / ".docker", secretive.folder / ".netrc", secretive.folder / "uv-cache")
     assert leaks(secretive.folder, planted) == []
     assert leaks(tmp_path / "registry") == []
+    # What was looked through: SBOMs, provenance and signatures are in the registry, pages and choices in the site.
+    held = {kind for path in (tmp_path / "registry").rglob("data") for kind in kinds(path.read_bytes())}
+    assert held == {"CycloneDX", "SPDX-2.3", "https://slsa.dev/provenance/v1", "dsseEnvelope", "cosign container"}
+    assert (secretive.folder / "site" / "index.html").exists()
+    assert "profileList" in (secretive.folder / "profiles.yaml").read_text()
+
+
+def offered(site: Site, host: str) -> str:
+    """Make the catalogue of a registry and a hub's profiles of it; return what was said."""
+    said = ""
+    verbs = (
+        ("catalogue", "--output", str(site.folder / "site"), "--key", str(site.key.with_suffix(".pub"))),
+        ("profiles", "--output", str(site.folder / "profiles.yaml")),
+    )
+    for verb, *options in verbs:
+        done = subprocess.run(
+            [sys.executable, "-m", "buildimages", verb, "--root", str(site.checkout), "--registry", host, *options],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": once.PYTHONPATH, **site.environment},
+        )
+        assert done.returncode == 0, done.stderr
+        said += done.stdout + done.stderr
+    return said
+
+
+def kinds(data: bytes) -> set[str]:
+    names = ("CycloneDX", "SPDX-2.3", "https://slsa.dev/provenance/v1", "dsseEnvelope", "cosign container")
+    return {name for name in names if name.encode() in data}
 
 
 def test_no_secret_is_in_an_error(secretive, index, host):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from faultkit import once, proxy
@@ -28,10 +29,14 @@ def built(world, tmp_path_factory):
         yield site.build()
 
 
-def publish(built, host: str, **options) -> dict:
+def publish(built, host: str, *, tries: int = 3, **options) -> dict:
     ws, images, _ = built
-    with Registry(host, pause=lambda _seconds: None, tries=3, chunk=1 << 20, **options) as client:
-        return {name: release(ws, client, one) for name, one in images.items()}
+    with Registry(host, pause=lambda _seconds: None, tries=tries, chunk=1 << 20, **options) as client:
+        return {name: release(ws, client, one, key_of(ws)) for name, one in images.items()}
+
+
+def key_of(ws) -> Path:
+    return ws.root.parent / "cosign.key"
 
 
 @pytest.mark.parametrize("token_uses", [0, 3], ids=["open", "tokens that expire"])
@@ -56,6 +61,7 @@ def test_a_registry_that_fails_at_random(built, tmp_path, expected, request, tok
                 pytest.fail("60 attempts did not publish")
             assert registry_faults(host, expected) == []
             assert publish(built, host) == expected["tags"]
+            assert registry_faults(host, expected, key=key_of(built[0]).with_suffix(".pub")) == []
         injected += broken.injected.total()
         expired += broken.expired
         kinds |= set(broken.injected)
@@ -66,7 +72,7 @@ def test_a_registry_that_fails_at_random(built, tmp_path, expected, request, tok
 @pytest.mark.parametrize("kind", ["429", "500", "503", "drop before", "lost answer", "truncate"])
 def test_a_fault_that_passes_is_not_noticed(built, host, expected, kind):
     with proxy.before(host, seed=1, rate=0.15, kinds=(kind,)) as broken:
-        found = publish(built, broken.host)
+        found = publish(built, broken.host, tries=6)
     assert found == expected["tags"]
     assert broken.injected.total() > 0
 

@@ -275,7 +275,7 @@ class Workspace:
         """Return a client of a registry; of the embedded one, started, if no host is given."""
         if host is None:
             host = registry_server.start(self.store.root).host
-        return Registry(host, credentials=None if is_loopback(host) else from_docker_config())
+        return Registry(host, credentials=from_docker_config())
 
     def push(self, client: Registry, built: Built, prefix: str) -> publish.PushReport:
         """Push an image by digest, its parent's layers mounted from the parent's repository."""

@@ -20,6 +20,8 @@ from .store import Store
 
 #: Raised when the same image would get other documents.
 _FORMAT = 1
+#: So often the list of what refers to an image is looked at, and mended.
+_PUBLISHERS = 3
 
 
 def attach(
@@ -35,12 +37,19 @@ def attach(
         HelioError: a file belongs to no component, the key cannot be used, or the registry refuses.
     """
     made = _documents(built, root, store)
-    done = [
-        documents.attach_files(client, repository, built.image, one.media_type, [one], store) for one in made.values()
-    ]
-    if key is not None:
-        done += _sign(client, repository, built.image, made, key, store)
-    return tuple(done)
+    for _ in range(_PUBLISHERS):
+        done = [
+            documents.attach_files(client, repository, built.image, one.media_type, [one], store)
+            for one in made.values()
+        ]
+        tags = []
+        if key is not None:
+            bundles, tags = _sign(client, repository, built.image, made, key, store)
+            done += bundles
+        # Without the referrers API there is one list, which another publisher may have overwritten meanwhile.
+        if {*done} <= {one.digest for one in client.referrers(repository, built.image.digest)}:
+            break
+    return (*done, *tags)
 
 
 def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
@@ -70,7 +79,8 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
 
 def _sign(
     client: Registry, repository: str, image: Image, made: dict[str, Document], path: Path, store: Store
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
+    """Sign, and return the digests of the bundles and of what is under cosign's tags."""
     # Only those who sign need the libraries of cryptography.
     from . import signing
 
@@ -78,8 +88,7 @@ def _sign(
     name = f"{client.host}/{repository}"
     payload = signing.payload(name, image.digest)
     signature = _descriptor(store, payload, signing.PAYLOAD, {signing.SIGNATURE: signing.sign(key, payload)})
-    done = [_put_tag(client, repository, image.digest, "sig", [signature], store)]
-    sealed = []
+    done, sealed = [], []
     for kind, text in _statements(name, image.digest, made).items():
         envelope = signing.envelope(key, provenance.IN_TOTO, text)
         if kind != signing.SIGNED:
@@ -101,7 +110,8 @@ def _sign(
                 annotations=said,
             )
         )
-    return [*done, _put_tag(client, repository, image.digest, "att", sealed, store)]
+    tagged = {"sig": [signature], "att": sealed}
+    return done, [_put_tag(client, repository, image.digest, suffix, rows, store) for suffix, rows in tagged.items()]
 
 
 def _statements(name: str, digest: str, made: dict[str, Document]) -> dict[str, bytes]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tempfile
 from pathlib import Path
 
+from helioimages import verify
 from helioimages.errors import HelioError
-from helioimages.oci.reference import is_loopback
+from helioimages.oci.reference import Reference, is_loopback
 from helioimages.oci.registry import Registry
-from helioimages.oci.types import Manifest
+from helioimages.oci.types import INDEX, Index, Manifest, Platform
 
 from .world import Site
 
@@ -43,13 +45,21 @@ def checkout_faults(site: Site, expected: dict) -> list[str]:
     return [f"{file} is half" for file, found in site.locks().items() if found != expected["locks"][file]]
 
 
-def registry_faults(host: str, expected: dict) -> list[str]:
-    """Return what is wrong in a registry: tags that are not wanted, or whose image is not whole."""
+def registry_faults(host: str, expected: dict, *, key: Path | None = None) -> list[str]:
+    """Return what is wrong in a registry: tags that are not wanted, or whose image or document is not whole.
+
+    Args:
+        key: the public one, after a run that went to its end: every image must have its documents, signed.
+    """
     assert is_loopback(host)
     faults = []
     with Registry(host) as client:
         for name, wanted in expected["tags"].items():
             for tag in client.tags(name):
+                if tag.startswith("sha256-"):
+                    # Referrers of a registry without their API, and cosign's signatures.
+                    faults += _damage(client, name, tag)
+                    continue
                 if tag not in wanted:
                     faults.append(f"{name}:{tag} is not wanted")
                     continue
@@ -57,10 +67,28 @@ def registry_faults(host: str, expected: dict) -> list[str]:
                 if found is None or found[0].digest != wanted[tag]:
                     faults.append(f"{name}:{tag} names {found and found[0].digest}")
                     continue
-                manifest = Manifest.parse(found[1], f"{name}:{tag}")
-                for blob in (manifest.config, *manifest.layers):
-                    try:
-                        client.pull_blob(name, blob, io.BytesIO())
-                    except HelioError as error:
-                        faults.append(f"{name}:{tag} has a damaged blob {blob.digest}: {error}")
+                faults += _damage(client, name, tag)
+            if key is not None:
+                reference = Reference(host=host, repository=name, digest=expected["images"][name])
+                image = verify.fetch(client, reference, Platform.of("linux/amd64"))
+                with tempfile.TemporaryDirectory() as folder:
+                    faults += verify.published(client, reference, image, Path(folder), key=key, identity="*")[1]
+    return faults
+
+
+def _damage(client: Registry, name: str, reference: str) -> list[str]:
+    """Return the blobs of a manifest, or of all manifests of an index, that are not there and whole."""
+    found = client.get_manifest(name, reference)
+    if found is None:
+        return [f"{name}:{reference} is missing"]
+    if found[0].media_type == INDEX:
+        inner = Index.parse(found[1], f"{name}:{reference}").manifests
+        return [fault for one in inner for fault in _damage(client, name, one.digest)]
+    faults = []
+    manifest = Manifest.parse(found[1], f"{name}:{reference}")
+    for blob in (manifest.config, *manifest.layers):
+        try:
+            client.pull_blob(name, blob, io.BytesIO())
+        except HelioError as error:
+            faults.append(f"{name}:{reference} has a damaged blob {blob.digest}: {error}")
     return faults

@@ -159,7 +159,7 @@ def run(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> dict
                     again = finish(site, start(site, host))
                     if again != expected:
                         faults.append(f"{what}: the next run came to {again}")
-                    faults += [f"{what}, next run: {one}" for one in _look(site, host, expected)]
+                    faults += [f"{what}, next run: {one}" for one in _look(site, host, expected, done=True)]
                 except RuntimeError as error:
                     faults.append(f"{what}: {error}")
             if not any(one.startswith(what) for one in faults):
@@ -189,7 +189,7 @@ def _reference(folder: Path, made: World) -> tuple[dict, float, int]:
         begun = time.monotonic()
         result = finish(site, start(site, host, prepare))
         seconds = time.monotonic() - begun
-        if result is None or (wrong := _look(site, host, result)):
+        if result is None or (wrong := _look(site, host, result, done=True)):
             raise RuntimeError(f"the run that nobody disturbed: {wrong if result else 'was killed'}")
     return result, seconds, int(count.read_text())
 
@@ -205,8 +205,9 @@ def _kill(site: Site, host: str, kind: str, moment: float) -> bool:
     return finish(site, pid) is None
 
 
-def _look(site: Site, host: str, expected: dict) -> list[str]:
-    return [*store_faults(site.store), *checkout_faults(site, expected), *registry_faults(host, expected)]
+def _look(site: Site, host: str, expected: dict, *, done: bool = False) -> list[str]:
+    key = site.key.with_suffix(".pub") if done else None
+    return [*store_faults(site.store), *checkout_faults(site, expected), *registry_faults(host, expected, key=key)]
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from pypi_support import IndexServer, wheel_bytes
+from trust_support import write_key
 
-from helioimages import building, debian_layers, entries, linking, publish, spec, tags
+from helioimages import building, debian_layers, documents, entries, linking, publish, spec, tags, trust
 from helioimages.conda.archive import write_conda
 from helioimages.credentials import from_docker_config
 from helioimages.debian import lock as debian_lock
@@ -133,6 +134,7 @@ class World:
         """Return a site of its own: a copy of the checkout, and a store that has the Debian layers."""
         shutil.copytree(self.checkout, folder / "checkout")
         site = Site(folder=folder, channel=self.channel, environment=self.environment(folder))
+        write_key(site.key, 7)
         seed_debian(Store(site.store), site.checkout)
         return site
 
@@ -151,7 +153,7 @@ class Site:
 
     def __init__(self, *, folder: Path, channel: Path, environment: dict[str, str]) -> None:
         self.folder, self.channel, self.environment = folder, channel, environment
-        self.checkout, self.store = folder / "checkout", folder / "store"
+        self.checkout, self.store, self.key = folder / "checkout", folder / "store", folder / "cosign.key"
 
     def build(self) -> tuple[Workspace, dict[str, building.Built], dict]:
         """Lock, fetch and build; returns the workspace, the images, and the digests that were come to."""
@@ -179,7 +181,7 @@ class Site:
         """
         ws, built, result = self.build()
         with Registry(host, credentials=from_docker_config(), pause=lambda _seconds: None) as client:
-            result["tags"] = {name: release(ws, client, one) for name, one in built.items()}
+            result["tags"] = {name: release(ws, client, one, self.key) for name, one in built.items()}
         return result
 
     def locks(self) -> dict[str, str]:
@@ -194,10 +196,12 @@ class Site:
         shutil.rmtree(self.folder)
 
 
-def release(ws: Workspace, client: Registry, built: building.Built) -> dict[str, str]:
-    """Push an image and tag it, as the publish verb does; returns tag -> digest."""
+def release(ws: Workspace, client: Registry, built: building.Built, key: Path) -> dict[str, str]:
+    """Push, attach, sign and tag an image, as the publish verb does; returns tag -> digest."""
     name, digest = built.spec.name, built.image.digest
     ws.push(client, built, "")
+    documents.attach(client, name, built, ws.root / "no report", ws.store)
+    trust.attach(client, name, built, ws.root, ws.store, key=key)
     existing = publish.existing_tags(client, name)
     plan = tags.plan(digest=digest, day=DAY, lock=built.locks.digest, existing=existing)
     publish.promote(client, name, digest, plan.missing)

@@ -28,6 +28,8 @@ from .upload import Dropped, Upload
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 #: What a dropped download loses at most.
 _PIECE = 1 << 16
+#: How often a manifest is put whose blobs the registry says not to know.
+_WRITERS = 4
 
 
 class Registry:
@@ -115,15 +117,22 @@ class Registry:
         Raises:
             HelioError: the registry refuses, e.g. since a blob is missing, or stored other bytes.
         """
-        response = self._call(
-            "PUT",
-            repository,
-            f"manifests/{reference}",
-            write=True,
-            body=lambda: data,
-            headers={"Content-Type": media_type},
-            good=(201,),
-        )
+        for left in reversed(range(_WRITERS)):
+            response = self._call(
+                "PUT",
+                repository,
+                f"manifests/{reference}",
+                write=True,
+                body=lambda: data,
+                headers={"Content-Type": media_type},
+                good=(201, 400, 404) if left else (201,),
+            )
+            # Some registries lose sight of a blob for the moment in which another publisher writes it again.
+            if response.status_code == 201 or b"BLOB_UNKNOWN" not in response.content:
+                break
+            self._pause(0.1 * 2 ** (_WRITERS - left))
+        if response.status_code != 201:
+            raise refusal(response)
         said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
         if said and said != digest:
             raise self._mismatch(f"{repository}:{reference}", digest, said, len(data))
@@ -342,10 +351,19 @@ class Registry:
                 artifact_type=manifest.artifact_type or manifest.config.media_type,
                 annotations=manifest.annotations,
             )
-            known = self._referrers_tag(repository, subject)
-            if digest not in {other.digest for other in known}:
-                self.put_manifest(repository, subject.replace(":", "-"), Index(manifests=(*known, one)).dump(), INDEX)
+            self._list(repository, subject, one)
         return digest
+
+    def _list(self, repository: str, subject: str, one: Descriptor) -> None:
+        """Put an artifact into the index under its subject's tag, and look whether it is there.
+
+        Two publishers at once overwrite each other's index.
+        """
+        for _ in range(self._tries):
+            known = self._referrers_tag(repository, subject)
+            if one.digest in {other.digest for other in known}:
+                return
+            self.put_manifest(repository, subject.replace(":", "-"), Index(manifests=(*known, one)).dump(), INDEX)
 
     def _referrers_tag(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         found = self.get_manifest(repository, digest.replace(":", "-"))
