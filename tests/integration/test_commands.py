@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pages import PAGES, Block, blocks, commands
 
 from helioimages import documents, publish, registry_server, tags
@@ -143,7 +145,18 @@ def world(engine, tmp_path_factory, built) -> Iterator[World]:
     name = f"helioimages-commands-{os.getpid()}"
     docker = ["docker", "-H", engine.address]
     try:
-        argv = [*buildimages(whole), "publish", "base", "--registry", hosts[0], "--prefix", "heliocloud/", "--json"]
+        signing = ["--key", str(key_pair(whole))]
+        argv = [
+            *buildimages(whole),
+            "publish",
+            "base",
+            "--registry",
+            hosts[0],
+            "--prefix",
+            "heliocloud/",
+            *signing,
+            "--json",
+        ]
         done = subprocess.run(argv, cwd=whole, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         (first,) = json.loads(done.stdout)
@@ -186,6 +199,17 @@ def world(engine, tmp_path_factory, built) -> Iterator[World]:
         for part in ("from", "to"):
             registry_server.stop(folder / part)
             shutil.rmtree(folder / part)
+
+
+def key_pair(folder: Path) -> Path:
+    """Write cosign.key and cosign.pub, as the maintainers have them, and return the first."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    plain = serialization.NoEncryption()
+    public = serialization.PublicFormat.SubjectPublicKeyInfo
+    pem = serialization.Encoding.PEM
+    (folder / "cosign.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    (folder / "cosign.pub").write_bytes(key.public_key().public_bytes(pem, public))
+    return folder / "cosign.key"
 
 
 def buildimages(root: Path) -> list[str]:

@@ -16,6 +16,8 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 _COMMENT = re.compile(r"<!-- (run|file): (.+?) -->\s*")
+# Of the shell's grammar; what follows is a command.
+_WORDS = ("do", "done", "then", "else", "fi", "if", "while")
 _NOT_RUN = re.compile(r"\*Not run(?: here)?: (.+)\.\*")
 
 
@@ -91,6 +93,6 @@ def commands(text: str) -> list[list[str]]:
             if set(word) <= set("|&;()"):
                 now = []
                 found.append(now)
-            elif now or not re.match(r"[A-Za-z_]\w*=", word):
+            elif now or not (word in _WORDS or re.match(r"[A-Za-z_]\w*=", word)):
                 now.append(word)
-    return [words for words in found if words]
+    return [words for words in found if words and words[0] != "for"]

@@ -163,7 +163,9 @@ def refused(words: Sequence[str], *, in_image: bool = False) -> str:
         return ""
     if program in ("docker", "skopeo"):
         return _helped(program, rest, options)
-    known = program in ("curl", "echo", "git", "openssl") or (program == "python" and rest[0] in ("-m", "-c"))
+    known = program in ("curl", "cut", "echo", "git", "grep", "openssl") or (
+        program == "python" and rest[0] in ("-m", "-c")
+    )
     return "" if known else f"nobody checks `{program}`"
 
 
