@@ -54,7 +54,7 @@ PROGRAMS = (
     "$",
 )
 # Nothing here can say whether they know an option.
-ELSEWHERE = {"apptainer", "aws", "cosign", "helm", "kubectl", "oras"}
+ELSEWHERE = {"apptainer", "aws", "cosign", "helm", "kubectl", "nvidia-smi", "oras"}
 # Of images, not of this machine.
 OF_IMAGES = {"python", "mpif90", "mpirun"}
 

@@ -71,6 +71,12 @@ def test_every_verb_is_in_the_readme_and_in_a_task():
     assert sorted(main.commands.keys() - used) == []
 
 
+def test_every_image_is_in_the_readme_and_on_the_first_page():
+    for page in ("README.md", "docs/index.md"):
+        text = (ROOT / page).read_text()
+        assert [name for name in spec.load_images(ROOT) if f"| `{name}` |" not in text] == []
+
+
 def spoken(text: str) -> list[list[str]]:
     """Return the commands of a block that call us."""
     found = commands(text.replace("python3 tools/buildimages.py", "buildimages"))
