@@ -104,6 +104,15 @@ def test_heliocloud_scratch(workspace, image):
     assert shell(workspace, image, "echo $HELIOCLOUD_SCRATCH", env=env).strip() == "s3://scratch/ada/"
 
 
+def test_threads_are_as_many_as_the_processors_that_the_container_may_use(workspace, image):
+    show = 'echo "${OMP_NUM_THREADS-unset}"'
+    assert shell(workspace, image, show, cpus=1.0) == "1\n"
+    assert shell(workspace, image, show, cpus=0.5) == "1\n"
+    assert shell(workspace, image, show, cpus=1.0, env={"OMP_NUM_THREADS": "3"}) == "3\n"
+    # No less than the machine has: nothing to say.
+    assert shell(workspace, image, show, cpus=1024.0) == "unset\n"
+
+
 def test_pid_1_reaps_and_ends_in_seconds(workspace, image):
     container = workspace.engine.client.containers.run(image, ["sleep", "600"], detach=True, network_mode="none")
     try:
