@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 from faultkit import once
 from faultkit.checks import checkout_faults, registry_faults, store_faults
+from faultkit.kills import registry
+from faultkit.world import seed_debian
+
+from helioimages.store import Store
 
 YEAR = 365 * 86400.0
 
@@ -86,6 +90,44 @@ def test_two_runs_at_once_on_one_store(world, site, tmp_path, host, expected):
         assert (code, result) == (0, expected), said
     assert look(site, host, expected) == []
     assert [path.name for path in (site.store / "tmp").iterdir()] == []
+
+
+@pytest.mark.parametrize("left", [pytest.param(0.0, id="emptied", marks=pytest.mark.long), pytest.param(0.6, id="cut")])
+def test_files_that_a_damaged_disk_cut(site, host, expected, tmp_path, left):
+    """Every file of a store at once, as after a loss of power on a disk that promised too much."""
+    code, result, said = once.outcome(once.spawn(site, host))
+    assert (code, result) == (0, expected), said
+    cut = 0
+    for kind in ("artefacts", "blobs", "memo", "cache"):
+        for path in (site.store / kind).rglob("*"):
+            if path.is_file() and path.stat().st_size:
+                os.chmod(path, 0o644)
+                os.truncate(path, int(path.stat().st_size * left))
+                os.chmod(path, 0o444)
+                cut += 1
+    assert cut > 40
+    # Debian's layers are made by mmdebstrap, which has its own tests.
+    seed_debian(Store(site.store), site.checkout)
+    with registry(tmp_path / "other") as other:
+        code, result, said = once.outcome(once.spawn(site, other))
+        assert (code, result) == (0, expected), said
+        assert checkout_faults(site, expected) == []
+        assert registry_faults(other, expected, key=site.key.with_suffix(".pub")) == []
+
+
+def test_a_layer_with_other_bytes_is_never_published(site, host, expected, tmp_path):
+    code, result, said = once.outcome(once.spawn(site, host))
+    assert (code, result) == (0, expected), said
+    largest = max((site.store / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    largest.chmod(0o644)
+    with open(largest, "r+b") as file:
+        file.seek(largest.stat().st_size // 2)
+        file.write(bytes(4096))
+    largest.chmod(0o444)
+    with registry(tmp_path / "other") as other:
+        code, _, said = once.outcome(once.spawn(site, other))
+        assert code == 9 and f"a blob of the store is damaged\n  expected sha256:{largest.name} not " in said, said
+        assert registry_faults(other, expected) == []
 
 
 def test_a_clock_that_jumps_changes_nothing(site, host, expected):

@@ -148,9 +148,8 @@ def _images(source: Source, repository: str, named: str) -> list[Image]:
 
 
 def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]:
-    path = source.store.blob(digest)
-    if path.exists():
-        data = path.read_bytes()
+    data = source.store.read_blob(digest)
+    if data is not None:
         document = json.loads(data)
         return document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST), data
     found = source.client.get_manifest(repository, digest)

@@ -28,7 +28,7 @@ from .errors import HelioError, Stage
 from .fetch import Wanted, fetch_all
 from .progress import say
 from .recipes import RECIPES, Recipe, Recipes, read_recipes, upstream_version
-from .store import Store
+from .store import Store, settle
 
 #: Raised by one whenever this module would make other bytes of the same recipes.
 _FORMAT = 1
@@ -141,6 +141,7 @@ def build_channel(
         (staged / "channel.json").write_text(json.dumps(document, indent=1) + "\n")
         final.parent.mkdir(parents=True, exist_ok=True)
         os.chmod(staged, 0o755)
+        settle(staged)
         try:
             os.rename(staged, final)
         except OSError:

@@ -23,7 +23,7 @@ import requests
 
 from .errors import HelioError, Stage
 from .progress import bar
-from .store import Store
+from .store import Store, has
 
 _CHUNK = 1 << 20
 _TRIES = 5
@@ -71,7 +71,7 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
     """
     files = {item.sha256: item for item in wanted}
     paths = {sha256: store.artefact(sha256) for sha256 in files}
-    missing = [item for item in files.values() if not paths[item.sha256].exists()]
+    missing = [item for item in files.values() if not has(paths[item.sha256], item.size)]
     if not missing:
         return paths
     stop = threading.Event()
@@ -118,7 +118,7 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, 
     with open(part, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # Another run may have finished it while this one waited; its part file was renamed away under our handle.
-        if final.exists():
+        if has(final, item.size):
             advance(item.size or 0)
             if os.fstat(file.fileno()).st_nlink and os.fstat(file.fileno()).st_size == 0:
                 part.unlink(missing_ok=True)
@@ -143,6 +143,7 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, 
                         )
                     file.flush()
                     os.fchmod(file.fileno(), 0o444)
+                    os.fsync(file.fileno())
                     os.replace(part, final)
                     return
                 except _Again as fault:

@@ -23,7 +23,7 @@ from .plan import LINKER_VERSION, LayerPlan, Package
 from .pypi import pyc
 from .pypi import wheel as wheel_link
 from .pypi.lock import Wheel
-from .store import Store
+from .store import Store, has
 
 PREFIX = "/srv/conda/envs/notebook"
 
@@ -114,17 +114,26 @@ def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: 
         [LINKER_VERSION, package.kind, package.sha256, package.file_name, sorted(package.dropped), task.interpreter_id]
     )
     cached = store.cached("pyc", key)
-    if not cached.exists():
-        made = pyc.compile_entries(entries, task.interpreter)
-        with store.writing(cached) as file:
-            file.write(pyc.pack(made))
-    return pyc.unpack(cached.read_bytes(), package.origin)
+    try:
+        # An empty one is as good as none: a package without modules costs nothing to compile.
+        if kept := cached.read_bytes():
+            return pyc.unpack(kept, package.origin)
+    except (FileNotFoundError, ValueError):
+        pass
+    made = pyc.compile_entries(entries, task.interpreter)
+    with store.writing(cached) as file:
+        file.write(pyc.pack(made))
+    return made
 
 
 def recall(store: Store, key: str) -> Layer | None:
-    """Return a layer made before, if its blob is still there."""
+    """Return a layer made before, if its blob and the list of its files are still there, and whole."""
     known = store.recall("layer", key)
-    if known is None or not store.blob(known["digest"]).exists() or not store.cached("files", key).exists():
+    if known is None:
+        return None
+    # Stores of earlier versions do not say how long the list is.
+    listed = known.pop("listed", None)
+    if not has(store.blob(known["digest"]), known["size"]) or not has(store.cached("files", key), listed):
         return None
     return Layer(**known)
 
@@ -140,7 +149,8 @@ def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) ->
             if entry.kind is not Kind.DIR:
                 held = hashlib.sha256(entry.content.read()).hexdigest() if entry.content else entry.target
                 file.write(f"{entry.origin}\t{held}\t{entry.path}\n".encode("utf-8", "surrogateescape"))
-    store.remember("layer", key, dataclasses.asdict(layer))
+        listed = file.tell()
+    store.remember("layer", key, {**dataclasses.asdict(layer), "listed": listed})
     return layer
 
 

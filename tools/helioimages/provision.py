@@ -20,7 +20,7 @@ from .locks import Locks
 from .progress import stage
 from .pypi.index import Index
 from .pypi.lock import Sdist, Wheel
-from .store import Store
+from .store import Store, has
 
 BUILDER_LOCK = "channel/apt-lock.json"
 
@@ -115,13 +115,16 @@ def _local_channel(
         if package.channel == "local"
     }
     paths = {sha256: store.artefact(sha256) for sha256 in needed}
-    if all(path.exists() for path in paths.values()):
+    if all(has(paths[sha256], package.size) for sha256, (package, _) in needed.items()):
         return paths
     with stage("local channel from source"):
         folder = channel.build_channel(store, root, make_builder(), jobs=jobs, platform=platform)
     made = channel.artefact_paths(folder)
     for sha256, (package, where) in needed.items():
-        if sha256 not in made and not paths[sha256].exists():
+        if sha256 in made:
+            # The channel's folder may be there without the store's own copy, or with a cut one.
+            store.put_artefact(made[sha256])
+        elif not has(paths[sha256], package.size):
             same_name = [path.name for path in made.values() if path.name.startswith(f"{package.name}-")]
             raise HelioError(
                 Stage.BUILD,

@@ -159,9 +159,8 @@ def read_blob(client: Registry, repository: str, file: Descriptor, store: Store,
     Raises:
         HelioError: missing, or not what the descriptor says.
     """
-    path = store.blob(file.digest)
-    if path.exists() and path.stat().st_size == file.size:
-        return path.read_bytes()
+    if (there := store.read_blob(file.digest)) is not None:
+        return there
     # An SBOM is larger than what a registry may answer at once.
     stream = io.BytesIO()
     client.pull_blob(repository, file, stream)
@@ -172,9 +171,8 @@ def read_blob(client: Registry, repository: str, file: Descriptor, store: Store,
 
 
 def _manifest(client: Registry, repository: str, digest: str, store: Store) -> Manifest | None:
-    path = store.blob(digest)
-    if path.exists():
-        return Manifest.parse(path.read_bytes(), f"{repository}@{digest}")
+    if (there := store.read_blob(digest)) is not None:
+        return Manifest.parse(there, f"{repository}@{digest}")
     found = client.get_manifest(repository, digest)
     if found is None:
         return None

@@ -51,7 +51,7 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
         HelioError: mmdebstrap is missing or failed; its last lines are in the detail.
     """
     final = cached(store, lock)
-    if final.exists():
+    if _whole(final):
         return final
     program = shutil.which("mmdebstrap")
     if not program:
@@ -98,6 +98,16 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
         with open(tar, "rb") as source, store.writing(final) as file:
             shutil.copyfileobj(source, file, 4 << 20)
     return final
+
+
+def _whole(tar: Path) -> bool:
+    """Say whether a tar is there with its end: two blocks of zeros."""
+    try:
+        with open(tar, "rb") as file:
+            file.seek(-1024, os.SEEK_END)
+            return file.read() == bytes(1024)
+    except OSError:
+        return False
 
 
 def _scratch(store: Store, lock: AptLock) -> Path:

@@ -1,13 +1,15 @@
 """The content-addressed store: a file that exists is whole.
 
-Every write goes to ``tmp/`` on the same file system, is checked there, made read-only, and renamed. A run that is
-interrupted anywhere leaves only files in ``tmp/``, which nobody reads; two runs at once write the same bytes under the
-same name.
+Every write goes to ``tmp/`` on the same file system, is checked there, made read-only, brought to the disk, and
+renamed. A run that is interrupted anywhere, by a loss of power too, leaves only files in ``tmp/``, which nobody reads;
+two runs at once write the same bytes under the same name. A rename that a loss of power takes back only costs the work
+again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -85,6 +87,8 @@ class Store:
                 yield file
                 file.flush()
                 os.fchmod(file.fileno(), 0o444)
+                # Else a name could outlive a loss of power, and its bytes not.
+                os.fsync(file.fileno())
             place = final if isinstance(final, Path) else final()
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(name, place)
@@ -96,19 +100,26 @@ class Store:
 
     def put_blob(self, data: bytes) -> str:
         """Store a small blob and return its digest."""
-        hexdigest = hashlib.sha256(data).hexdigest()
-        final = self.root / "blobs" / "sha256" / hexdigest
-        if not final.exists():
-            with self.writing(final) as file:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        if self.read_blob(digest) is None:
+            with self.writing(self.blob(digest)) as file:
                 file.write(data)
-        return "sha256:" + hexdigest
+        return digest
+
+    def read_blob(self, digest: str) -> bytes | None:
+        """Return a small blob; None if it is not there, or damaged."""
+        try:
+            data = self.blob(digest).read_bytes()
+        except OSError:
+            return None
+        return data if digest == "sha256:" + hashlib.sha256(data).hexdigest() else None
 
     def put_artefact(self, source: Path) -> str:
         """Copy a file into the artefacts and return its sha256 (hex)."""
         with open(source, "rb") as stream:
             hexdigest = hashlib.file_digest(stream, "sha256").hexdigest()
             final = self.artefact(hexdigest)
-            if not final.exists():
+            if not has(final, stream.tell()):
                 stream.seek(0)
                 with self.writing(final) as file:
                     while chunk := stream.read(1 << 20):
@@ -126,6 +137,26 @@ class Store:
         """Keep the memo of a pure step: a JSON value under a 64-digit key."""
         with self.writing(self.root / "memo" / kind / f"{key}.json") as file:
             file.write(json.dumps(value, sort_keys=True).encode())
+
+
+def has(path: Path, size: int | None) -> bool:
+    """Say whether a file is there with all its bytes, where their number is known: a damaged disk may have cut it."""
+    try:
+        found = os.stat(path).st_size
+    except OSError:
+        return False
+    return size is None or found == size
+
+
+def settle(folder: Path) -> None:
+    """Bring a folder of many files to the disk, all at once, before it gets its name."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if libc.syncfs(handle):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
+    finally:
+        os.close(handle)
 
 
 def _refused(path: Path, error: OSError) -> HelioError:

@@ -20,7 +20,7 @@ from .errors import HelioError, Stage
 from .linking import PREFIX
 from .locks import Locks
 from .pypi.pyc import Interpreter
-from .store import Store
+from .store import Store, settle
 
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
 
@@ -51,6 +51,7 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
             for sha256 in debs:
                 _extract(paths[sha256], half)
             half.chmod(0o755)
+            settle(half)
             half.rename(folder)
         except OSError as error:
             # Another run was faster; its folder is as good.

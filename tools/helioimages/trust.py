@@ -61,7 +61,7 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
         "https://spdx.dev/Document": ("sbom.spdx.json", sbom.SPDX),
         provenance.PREDICATE: ("provenance.json", provenance.IN_TOTO),
     }
-    if known is None or not all(store.blob(digest).exists() for digest in known.values()):
+    if known is None or any(store.read_blob(digest) is None for digest in known.values()):
         found = sbom.components(store, built)
         said = provenance.predicate(built, commit=provenance.commit_of(root), tool_version=__version__)
         texts = (

@@ -33,7 +33,7 @@ from .pypi import wheel as wheel_link
 from .pypi.choose import machine
 from .pypi.lock import PyPILock, Sdist, Wheel
 from .spec import BuildSpec, EnvironmentSpec
-from .store import Store
+from .store import Store, has, settle
 from .toolchain import write_tree
 
 #: Raised when the bytes of wheels may change though none of their inputs does.
@@ -154,7 +154,7 @@ def build_wheel(
         [VERSION, sdist.file_name, sdist.sha256, _plain(spec), tools.key, builder.key, guest, _ENV, platform, epoch]
     )
     known = store.recall("wheel", key)
-    if known and (path := store.artefact(known["sha256"])).exists():
+    if known and has(path := store.artefact(known["sha256"]), known["size"]):
         return BuiltWheel(**known, path=path)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch:
         folder = Path(scratch)
@@ -195,6 +195,7 @@ def unpack_tools(
         try:
             write_tree(half, merge(entries))
             half.chmod(0o755)
+            settle(half)
             half.rename(folder)
         except OSError:
             # Another run was faster; its folder is as good.

@@ -18,7 +18,7 @@ from .pypi import lock as pypi_lock
 from .pypi.index import Index
 from .pypi.lock import PyPILock, Sdist, Wheel
 from .spec import EnvironmentSpec
-from .store import Store
+from .store import Store, has
 
 #: The locked tools that builds use, beside environment.yml.
 BUILD_LOCK = "build-lock.toml"
@@ -73,8 +73,9 @@ class WheelBuilder:
                 where=locks.files["pypi"],
                 hint=f"run `buildimages lock {environment.name}`",
             )
-        built = {wheel.sha256: self.store.artefact(wheel.sha256) for wheel in locks.pypi.wheels if wheel.built}
-        if not all(path.exists() for path in built.values()):
+        wanted = [wheel for wheel in locks.pypi.wheels if wheel.built]
+        built = {wheel.sha256: self.store.artefact(wheel.sha256) for wheel in wanted}
+        if not all(has(built[wheel.sha256], wheel.size) for wheel in wanted):
             python = [(package, paths[package.sha256]) for package in locks.conda.packages]
             self._build(environment, locks.pypi, python)
         return built

@@ -154,8 +154,10 @@ class Index:
         name = canonicalize_name(name)
         path = self._cache / f"{name}.json"
         if not fresh and _is_fresh(path):
-            rows = json.loads(path.read_bytes())
-            return tuple(IndexFile(**row | {"url": self._with_login(row["url"])}) for row in rows)
+            # One that a loss of power cut is asked for again.
+            with contextlib.suppress(OSError, ValueError):
+                rows = json.loads(path.read_bytes())
+                return tuple(IndexFile(**row | {"url": self._with_login(row["url"])}) for row in rows)
         response = self._ask("GET", f"{self._url}{name}/", f"the page of `{name}`", headers={"Accept": _ACCEPT})
         files = () if response.status_code == 404 else parse_page(response.text, response.url)
         self._keep(path, [asdict(file) | {"url": self._without_login(file.url)} for file in files])
@@ -194,7 +196,8 @@ class Index:
         path = self._cache / "sizes" / sha256
         # The lock keeps sizes; asking again after an hour forgets what a server told wrongly.
         if _is_fresh(path):
-            return int(json.loads(path.read_bytes()))
+            with contextlib.suppress(OSError, ValueError):
+                return int(json.loads(path.read_bytes()))
         name = unquote(urlsplit(url).path.rpartition("/")[2])
         response = self._ask("HEAD", url, f"`{name}`", headers={"Accept-Encoding": "identity"})
         text = response.headers.get("content-length", "")

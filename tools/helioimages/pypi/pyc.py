@@ -114,11 +114,19 @@ def pack(entries: Iterable[Entry]) -> bytes:
 
 
 def unpack(data: bytes, origin: str) -> tuple[Entry, ...]:
-    """Return the entries that `pack` packed."""
+    """Return the entries that `pack` packed.
+
+    Raises:
+        ValueError: it was cut.
+    """
     entries, offset = [], 0
     while offset < len(data):
+        if len(data) < offset + 8:
+            raise ValueError("cut")
         path_size, size = struct.unpack_from("<II", data, offset)
         start = offset + 8 + path_size
+        if len(data) < start + size:
+            raise ValueError("cut")
         path = data[offset + 8 : start].decode("utf-8", "surrogateescape")
         entries.append(_entry(path, data[start : start + size], origin))
         offset = start + size
