@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -66,3 +67,40 @@ def test_pages_load_nothing_from_another_host(site):
     loads = {one for page in site.values() for one in page.loads}
     assert any("pages.css" in one for one in loads)
     assert [one for one in loads if urlsplit(one).netloc] == []
+
+
+ACCESSIBILITY = (ROOT / "tests" / "support" / "accessibility.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), "")
+    if not program:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_are_read_from_a_folder_in_a_browser(site, browser, scheme: str, width: int):
+    """No error, nothing asked of another host, nothing wider than the screen, text that can be read."""
+    faults = []
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
+    page = context.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page.on("requestfailed", lambda one: faults.append(one.url))
+    page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else faults.append(one.url))
+    for path in site:
+        if path.stem in ("index", "hub-admins", "reference"):
+            page.goto(path.as_uri())
+            page.wait_for_function("document.documentElement.dataset.theme")
+            assert page.evaluate("document.documentElement.dataset.theme") == scheme
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+            faults += [f"{path.name}: {line}" for line in page.evaluate(ACCESSIBILITY)]
+    context.close()
+    assert faults == []

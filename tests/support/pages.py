@@ -1,4 +1,4 @@
-"""The fenced blocks of README.md and docs/: what is in them, and what the text says becomes of them.
+"""The fenced blocks of README.md, docs/ and other notes: what is in them, and what the text says becomes of them.
 
 Above a block stands nothing, a comment (`<!-- run: … -->`, `<!-- file: … -->`) or a paragraph (*Not run: REASON.*).
 """
@@ -15,6 +15,12 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+# Read beside the site: their commands are looked at, none is run.
+NOTES = tuple(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("benchmarks", "channel", "environments/*")
+    for path in sorted(ROOT.glob(f"{folder}/README.md"))
+)
 _COMMENT = re.compile(r"<!-- (run|file): (.+?) -->\s*")
 # Of the shell's grammar; what follows is a command.
 _WORDS = ("do", "done", "then", "else", "fi", "if", "while")

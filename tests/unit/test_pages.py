@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import click
 import pytest
 import yaml
-from pages import PAGES, ROOT, Block, blocks, commands, inline_code
+from pages import NOTES, PAGES, ROOT, Block, blocks, commands, inline_code
 
 from helioimages.cli import main
 
@@ -33,6 +33,7 @@ REASONS = {
     "it needs cosign",
     "it needs oras",
     "it needs quay.io",
+    "it needs licensed IDL",
     "it takes a quarter of an hour",
 }
 DOES = re.compile(r"`([^`]+)` does")
@@ -58,7 +59,7 @@ ELSEWHERE = {"apptainer", "aws", "cosign", "helm", "kubectl", "nvidia-smi", "ora
 # Of images, not of this machine.
 OF_IMAGES = {"python", "mpif90", "mpirun"}
 
-ALL = [block for page in PAGES for block in blocks(page)]
+ALL = [block for page in (*PAGES, *NOTES) for block in blocks(page)]
 SHELL = [block for block in ALL if block.language == "sh"]
 
 
@@ -75,6 +76,11 @@ def test_a_block_says_what_it_is(block: Block):
         assert block.language != "sh" and not block.file.startswith("/")
     assert RUNS.fullmatch(block.run), f"`{block.run}` is nothing that test_commands.py knows"
     assert not (block.run and block.reason)
+
+
+@pytest.mark.parametrize("block", named([block for block in SHELL if block.page in NOTES]))
+def test_a_note_is_not_run(block: Block):
+    assert block.reason or block.run.startswith("by ")
 
 
 @pytest.mark.parametrize("block", named([block for block in ALL if block.reason]))
@@ -125,7 +131,7 @@ def test_the_shell_and_the_programs_would_take_it(block: Block):
             pytest.fail(f"{block.name}: `{' '.join(words)}`: {fault}")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *NOTES])
 def test_commands_inside_sentences_are_the_command_lines_own(page: str):
     for line, text in inline_code(page):
         words = text.replace("python3 tools/buildimages.py", "buildimages").split()
