@@ -197,11 +197,18 @@ def world(engine, tmp_path_factory, built) -> Iterator[World]:
         )
     finally:
         ours = [f"{made}-{os.getpid()}" for made in MADE]
-        for argv in (["rm", "-f", name, *ours], ["rmi", "-f", *ours]):
-            subprocess.run([*docker, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        stop = [*buildimages(whole), "hub", "--folder", str(folder / "hub"), "--stop"]
+        remove = ([*docker, "rm", "-f", name, *ours], [*docker, "rmi", "-f", *ours])
+        for argv in (stop, *remove):
+            subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        listing = [*docker, "images", "--format", "{{.Repository}}:{{.Tag}}"]
+        known = subprocess.run(listing, capture_output=True, text=True).stdout.split()
+        if pulled := [one for one in known if one.startswith(f"{hosts[0]}/") and not one.endswith(":<none>")]:
+            subprocess.run([*docker, "rmi", *pulled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for part in ("from", "to"):
             registry_server.stop(folder / part)
-            shutil.rmtree(folder / part)
+        # Pytest keeps what its last runs left, and this is gigabytes.
+        shutil.rmtree(folder)
 
 
 def key_pair(folder: Path) -> Path:
