@@ -201,9 +201,9 @@ def world(engine, tmp_path_factory, built) -> Iterator[World]:
         remove = ([*docker, "rm", "-f", name, *ours], [*docker, "rmi", "-f", *ours])
         for argv in (stop, *remove):
             subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        listing = [*docker, "images", "--format", "{{.Repository}}:{{.Tag}}"]
+        listing = [*docker, "images", "--digests", "--format", "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"]
         known = subprocess.run(listing, capture_output=True, text=True).stdout.split()
-        if pulled := [one for one in known if one.startswith(f"{hosts[0]}/") and not one.endswith(":<none>")]:
+        if pulled := [one for one in known if one.startswith(f"{hosts[0]}/") and "<none>" not in one]:
             subprocess.run([*docker, "rmi", *pulled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for part in ("from", "to"):
             registry_server.stop(folder / part)
