@@ -30,6 +30,7 @@ REASONS = {
     "it needs a gateway",
     "it needs an NVIDIA GPU",
     "it needs an account",
+    "it needs conda-forge",
     "it needs cosign",
     "it needs oras",
     "it needs quay.io",
@@ -55,7 +56,7 @@ PROGRAMS = (
     "$",
 )
 # Nothing here can say whether they know an option.
-ELSEWHERE = {"apptainer", "aws", "cosign", "helm", "kubectl", "nvidia-smi", "oras"}
+ELSEWHERE = {"apptainer", "aws", "cosign", "helm", "nvidia-smi", "oras"}
 # Of images, not of this machine.
 OF_IMAGES = {"python", "mpif90", "mpirun"}
 
@@ -155,7 +156,7 @@ def refused(words: Sequence[str], *, in_image: bool = False) -> str:
     program, *rest = words
     if program == "python3" and rest[:1] == ["tools/buildimages.py"]:
         program, *rest = ["buildimages", *rest[1:]]
-    options = [word.partition("=")[0] for word in rest if word.startswith("--") and len(word) > 2]
+    options = long_options(rest)
     if program == "buildimages":
         return _verb(rest)
     if program in ("tests/run", "docs/build", "python3"):
@@ -167,8 +168,8 @@ def refused(words: Sequence[str], *, in_image: bool = False) -> str:
         return f"no test takes {missing[0]}" if missing and text else "" if text else f"no script `{script}`"
     if program in ELSEWHERE or (in_image and (program in OF_IMAGES or "/" in program or program == "pip")):
         return ""
-    if program in ("docker", "skopeo"):
-        return _helped(program, rest, options)
+    if program in ("docker", "kubectl", "skopeo"):
+        return _helped(program, rest)
     known = program in ("curl", "cut", "echo", "git", "grep", "openssl") or (
         program == "python" and rest[0] in ("-m", "-c")
     )
@@ -186,11 +187,18 @@ def _verb(rest: Sequence[str]) -> str:
     return ""
 
 
-def _helped(program: str, rest: Sequence[str], options: Sequence[str]) -> str:
-    depth = 2 if rest[:1] == ["image"] else 1
+def _helped(program: str, rest: Sequence[str]) -> str:
+    while rest[0].startswith("--"):  # of the program itself, with a value
+        rest = rest[2:]
+    depth = {"image": 2, "rollout": 2, "create": 3}.get(rest[0], 1)
     text = _help(program, tuple(rest[:depth]))
-    missing = [one for one in options if text and not re.search(rf"{one}\b", text)]
+    missing = [one for one in long_options(rest) if text and not re.search(rf"{one}\b", text)]
     return f"`{program} {' '.join(rest[:depth])}` does not know {missing[0]}" if missing else ""
+
+
+def long_options(words: Sequence[str]) -> list[str]:
+    """Return the long options of a command, without their values."""
+    return [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
 
 
 @functools.cache
