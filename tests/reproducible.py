@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", default=["base"])
     parser.add_argument("--empty", action="store_true", help="stores without downloads")
+    parser.add_argument(
+        "--user", metavar="NAME", help="a last round as this ordinary user, with a range in /etc/subuid"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     source = Path(os.environ.get("HELIOIMAGES_STORE") or Path.home() / ".cache" / "helioimages")
@@ -82,6 +86,9 @@ def main() -> int:
                 print(f"{rows[-1]['seconds']:7.1f} s  {what}: {rows[-1]['digests']}", file=sys.stderr)
             finally:
                 shutil.rmtree(store, ignore_errors=True)
+    if asked.user:
+        rows.append(as_user(asked, source))
+        print(f"{rows[-1]['seconds']:7.1f} s  {rows[-1]['what']}: {rows[-1]['digests']}", file=sys.stderr)
     differ = any(row["digests"] != rows[0]["digests"] for row in rows)
     print(
         json.dumps({"rounds": rows, "equal": not differ}, indent=2) if asked.json else "differ" if differ else "equal"
@@ -89,8 +96,31 @@ def main() -> int:
     return 12 if differ else 0
 
 
+def as_user(asked, source: Path) -> dict[str, object]:
+    """Build as an ordinary user: mmdebstrap in a user namespace, a Python that everybody can reach, files not ours."""
+    # Not below root's home, and not in memory: the user's programs must be able to run there.
+    with tempfile.TemporaryDirectory(prefix="reproducible-", dir="/var/tmp") as name:
+        folder = Path(name)
+        found = pwd.getpwnam(asked.user)
+        folder.chmod(0o755)
+        environment = {"HOME": name, "TMPDIR": "/var/tmp", "TZ": "America/Denver", "XDG_RUNTIME_DIR": ""}
+        python = next(one for one in ("/usr/bin/python3", sys.executable) if Path(one).exists())
+        row = one(asked, source, f"as {asked.user}", environment, 0o027, [], folder / "store", python, user=found)
+        # What was made in the namespace is not the user's to delete, but ours.
+        return row
+
+
 def one(
-    asked, source: Path, what: str, environment, umask: int, options: list[str], store: Path, python: str
+    asked,
+    source: Path,
+    what: str,
+    environment,
+    umask: int,
+    options: list[str],
+    store: Path,
+    python: str,
+    *,
+    user: pwd.struct_passwd | None = None,
 ) -> dict[str, object]:
     """Build once; returns the digests by image."""
     if not asked.empty:
@@ -98,6 +128,13 @@ def one(
         # Links where the file system allows, else copies.
         command = ["cp", "-a", "--link"] if os.stat(store).st_dev == os.stat(source).st_dev else ["cp", "-a"]
         subprocess.run([*command, str(source / "artefacts" / "sha256"), str(store / "artefacts")], check=True)
+    who: dict[str, object] = {}
+    if user is not None:
+        store.mkdir(exist_ok=True)
+        # The folders only: the packages' files may be links to the ones of the store that is in use.
+        for path in (store.parent, store, *(one for one in store.rglob("*") if one.is_dir())):
+            os.chown(path, user.pw_uid, user.pw_gid)
+        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     start = time.monotonic()
     done = subprocess.run(
         [python, str(TOOL), "build", *asked.images, "--json", *options],
@@ -105,6 +142,7 @@ def one(
         umask=umask,
         stdout=subprocess.PIPE,
         check=True,
+        **who,
     )
     found = {image: row["digest"] for image, row in json.loads(done.stdout).items()}
     return {"what": what, "seconds": round(time.monotonic() - start, 1), "digests": found}

@@ -6,13 +6,15 @@ is cached by the lock's key; `debian.tree` cleans it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from .entries import LAYER_MTIME
 from .errors import HelioError, Stage
 from .store import Store
 
+_PREFIX, _ALIVE = "helioimages-rootfs-", "alive"
 #: Raised when the same packages would give another tar.
 _FORMAT = 1
 
@@ -56,7 +59,9 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
     program = shutil.which("mmdebstrap")
     if not program:
         raise HelioError(Stage.HOST, "`mmdebstrap` is not here", hint="run `apt-get install mmdebstrap`")
-    with tempfile.TemporaryDirectory(prefix="helioimages-rootfs-", dir=_scratch(store, lock)) as scratch:
+    place = _scratch(store, lock)
+    _sweep(place, program)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as scratch, _alive(Path(scratch)) as alive:
         # In a user namespace, root is one of the user's subordinate ids: a stranger to the user's own files.
         os.chmod(scratch, 0o755)
         repository = Path(scratch) / "repository"
@@ -64,6 +69,8 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
         tar = Path(scratch) / "rootfs.tar"
         names = ",".join(deb.name for deb in lock.packages)
         argv = [
+            # Its mounts of /dev, /proc and /sys, and its programs, end with it, however it ends.
+            *_own_world(),
             program,
             "--quiet",
             # In a user namespace an ordinary user can do it too; root needs none.
@@ -87,7 +94,7 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
             "SOURCE_DATE_EPOCH": str(LAYER_MTIME),
         }
         # mmdebstrap's own umask decides modes that maintainer scripts leave open.
-        result = subprocess.run(argv, capture_output=True, text=True, env=environment, umask=0o022)
+        result = subprocess.run(argv, capture_output=True, text=True, env=environment, umask=0o022, pass_fds=(alive,))
         if result.returncode:
             raise HelioError(
                 Stage.BUILD,
@@ -98,6 +105,52 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
         with open(tar, "rb") as source, store.writing(final) as file:
             shutil.copyfileobj(source, file, 4 << 20)
     return final
+
+
+def _own_world() -> tuple[str, ...]:
+    """Return what gives root's program mounts and processes of its own, nothing where a container does not allow it.
+
+    As an ordinary user mmdebstrap does so itself.
+    """
+    words = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+    if os.geteuid() or shutil.which(words[0]) is None:
+        return ()
+    return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else ()
+
+
+@contextlib.contextmanager
+def _alive(folder: Path) -> Iterator[int]:
+    """Hold a lock on a scratch folder, and yield its handle for the programs that work there to hold it too."""
+    handle = os.open(folder / _ALIVE, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _sweep(place: Path, program: str) -> None:
+    """Remove scratch folders whose run was killed: in memory they would take it until the machine is started again."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        try:
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            handle = os.open(folder / _ALIVE, os.O_WRONLY)
+        except OSError:
+            continue  # another user's, or just made
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # somebody works there
+        finally:
+            os.close(handle)
+        # Never delete through a mount: what is behind it is the machine's.
+        if f" {folder}/" in Path("/proc/self/mountinfo").read_text():
+            continue
+        if os.geteuid():
+            # What was installed belongs to the user's subordinate ids.
+            subprocess.run([program, "--unshare-helper", "rm", "-rf", "--", str(folder)], capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _whole(tar: Path) -> bool:

@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -67,21 +68,30 @@ def die_at(step: int) -> Callable[[int], None]:
 
 def start(site: Site, host: str, prepare: Callable[[], None] = lambda: None) -> int:
     """Start a run in a fork and return its pid; its result will be in ``result.json``."""
-    (site.folder / "result.json").unlink(missing_ok=True)
+
+    def act() -> object:
+        prepare()
+        return site.run(host)
+
+    return start_fork(site.folder, act)
+
+
+def start_fork(folder: Path, act: Callable[[], object]) -> int:
+    """Start something in a fork that is a session of its own; `finish_fork` tells what it returned."""
+    (folder / "result.json").unlink(missing_ok=True)
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
         os.setsid()
-        log = os.open(site.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        prepare()
-        result = site.run(host)
-        half = site.folder / "result.half"
+        result = act()
+        half = folder / "result.half"
         half.write_text(json.dumps(result))
-        half.rename(site.folder / "result.json")
+        half.rename(folder / "result.json")
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -90,7 +100,12 @@ def start(site: Site, host: str, prepare: Callable[[], None] = lambda: None) -> 
 
 
 def finish(site: Site, pid: int, timeout_s: float = 120) -> dict | None:
-    """Wait for a run and return its result, None if it was killed.
+    """Wait for a run and return its result, None if it was killed; as `finish_fork`."""
+    return finish_fork(site.folder, pid, timeout_s)
+
+
+def finish_fork(folder: Path, pid: int, timeout_s: float = 120) -> Any:
+    """Wait for what `start_fork` started and return its result, None if it was killed.
 
     Raises:
         RuntimeError: it failed by itself, or took too long.
@@ -99,7 +114,7 @@ def finish(site: Site, pid: int, timeout_s: float = 120) -> dict | None:
     while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
         if time.monotonic() > deadline:
             os.killpg(pid, signal.SIGKILL)
-            raise RuntimeError(f"a run hangs: {(site.folder / 'log.txt').read_text()[-3000:]}")
+            raise RuntimeError(f"a run hangs: {(folder / 'log.txt').read_text()[-3000:]}")
         time.sleep(0.005)
     # What a killed run left of its session goes too, as it does with a machine.
     with contextlib.suppress(ProcessLookupError):
@@ -107,8 +122,8 @@ def finish(site: Site, pid: int, timeout_s: float = 120) -> dict | None:
     if os.WIFSIGNALED(found[1]):
         return None
     if os.waitstatus_to_exitcode(found[1]):
-        raise RuntimeError((site.folder / "log.txt").read_text()[-6000:])
-    return json.loads((site.folder / "result.json").read_text())
+        raise RuntimeError((folder / "log.txt").read_text()[-6000:])
+    return json.loads((folder / "result.json").read_text())
 
 
 @contextlib.contextmanager
