@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -257,4 +259,60 @@ def test_fetching_offline_says_so(store):
     )
     assert result.stderr.endswith(
         "hint: download the file where the network allows it, and give its folder with --advisories\n"
+    )
+
+
+@pytest.fixture
+def osv_server(tmp_path: Path):
+    """Serve a folder as OSV's bucket does: one zip an ecosystem."""
+    folder = tmp_path / "bucket"
+    rows = {
+        "PyPI": record(FROM_0, name="jupyterlab", id="GHSA-wheel", database_specific={"severity": "CRITICAL"}),
+        "Debian:13": record(FROM_0, name="glibc", ecosystem="Debian:13", id="DSA-1"),
+    }
+    for ecosystem, text in rows.items():
+        (folder / ecosystem).mkdir(parents=True)
+        with zipfile.ZipFile(folder / ecosystem / "all.zip", "w") as archive:
+            archive.writestr("X-1.json", text)
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=str(folder))
+
+        def log_message(self, *_arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_advisories_are_fetched_and_matched(osv_server, store):
+    _, source = osv_server
+    result = run("base", "--fetch", "--source", source, "--fail-on", "critical", "--json")
+    found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
+    assert {("wheel", "jupyterlab"), ("deb", "libc6")} <= found
+    assert result.exit_code == 12
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (None, "HTTPError: 404 Client Error: File not found for url: {url}"),
+        (b"<html>please log in</html>", "BadZipFile: File is not a zip file"),
+    ],
+)
+def test_a_server_without_a_database_is_told(osv_server, store, data, fault):
+    folder, source = osv_server
+    path = folder / "Debian:13" / "all.zip"
+    path.unlink() if data is None else path.write_bytes(data)
+    url = f"{source}/Debian:13/all.zip"
+    result = run("base", "--fetch", "--source", source)
+    assert (result.exit_code, result.stderr) == (
+        5,
+        f"error: cannot fetch the advisories of `Debian:13`\n  in {url}\n  {fault.format(url=url)}\n\n"
+        "hint: download the file where the network allows it, and give its folder with --advisories\n",
     )

@@ -82,7 +82,7 @@ def subjects(data: bytes) -> tuple[tuple[str, str], ...]:
     try:
         found = json.loads(data)["subject"]
         return tuple((str(one.get("name", "")), f"sha256:{one['digest']['sha256']}") for one in found)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
 
 

@@ -116,7 +116,7 @@ def signed_digest(data: bytes) -> str:
     try:
         critical = json.loads(data)["critical"]
         return critical["image"]["docker-manifest-digest"] if critical["type"] == _TYPE else ""
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
@@ -124,7 +124,7 @@ def signed_name(data: bytes) -> str:
     """Return the ``host/repository`` that a payload names, empty if it names none."""
     try:
         name = json.loads(data)["critical"]["identity"]["docker-reference"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return name if isinstance(name, str) else ""
 
@@ -145,7 +145,7 @@ def open_envelope(key: ec.EllipticCurvePublicKey, data: bytes) -> bytes | None:
         body = base64.b64decode(document["payload"], validate=True)
         signed = _pae(document["payloadType"], body)
         found = any(good(key, signed, one["sig"]) for one in document["signatures"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return body if found else None
 
@@ -170,7 +170,7 @@ def open_bundle(key: ec.EllipticCurvePublicKey, data: bytes) -> tuple[bool, byte
         document = json.loads(data)
         claimed = document["verificationMaterial"]["publicKey"]["hint"] == _hint(key)
         return claimed, open_envelope(key, json.dumps(document["dsseEnvelope"]).encode()) if claimed else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False, None
 
 

@@ -115,7 +115,7 @@ def published(
             documents[of_bytes(data)] = kind
             if kind.startswith("application/vnd.dev.sigstore.bundle"):
                 bundles[one.digest] = data
-            faults += [f"{kind} {one.digest}: {line}" for line in _content_faults(kind, data, image)]
+            faults += [f"{kind} {one.digest}: {line}" for line in content_faults(kind, data, image)]
         except HelioError as error:
             faults.append(f"referrer {one.digest}: {_line(error)}")
     if not any("cyclonedx" in kind or "spdx" in kind for kind in kinds):
@@ -204,14 +204,20 @@ def _blob(client: Registry, repository: str, one: Descriptor) -> bytes:
     return stream.getvalue()
 
 
-def _content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
+def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
+    """Yield what is wrong with a document that is attached to an image.
+
+    Raises:
+        HelioError: an SBOM cannot be read.
+    """
     if "cyclonedx" in kind or "spdx" in kind:
         if not from_sbom(data, kind).packages:
             yield "it names no package"
         document = json.loads(data)
+        rows = _get(document, "packages")
+        rows = rows if isinstance(rows, list) else ()
         said = _get(document, "metadata", "component", "version") or next(
-            (one.get("versionInfo") for one in document.get("packages", ()) if one.get("SPDXID") == "SPDXRef-image"),
-            None,
+            (_get(one, "versionInfo") for one in rows if _get(one, "SPDXID") == "SPDXRef-image"), None
         )
         if said != image.digest:
             yield f"expected an SBOM of {image.digest} not of {said}"

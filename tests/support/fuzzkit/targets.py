@@ -10,14 +10,29 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import tomli_w
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from helioimages import audit, credentials, osv, reading, recipes, spec, yanked
+from helioimages import (
+    audit,
+    credentials,
+    osv,
+    provenance,
+    reading,
+    recipes,
+    sbom,
+    signing,
+    spec,
+    verify,
+    yanked,
+)
 from helioimages.conda import lock as conda_lock
 from helioimages.debian import lock as apt_lock
+from helioimages.errors import HelioError, Stage
 from helioimages.oci import layer as oci_layer
 from helioimages.oci import types as oci_types
 from helioimages.oci.reference import Reference
@@ -38,6 +53,7 @@ def targets() -> Iterator[Target]:
     yield from _specs()
     yield from _oci()
     yield from _rest()
+    yield from _signed()
 
 
 def _text(parse: Callable[[str], Any]) -> Callable[[bytes], None]:
@@ -220,6 +236,44 @@ def _rest() -> Iterator[Target]:
         **broken(json.dumps(record).encode(), json.loads, to_json),
         feed=_osv,
     )
+
+
+# -- what is attached to images
+
+
+def _signed() -> Iterator[Target]:
+    key, digest = ec.derive_private_key(7, ec.SECP256R1()), "sha256:" + "a" * 64
+    public = key.public_key()
+    statement = provenance.statement("h.org/base", digest, signing.SIGNED, {})
+    sealed = signing.envelope(key, provenance.IN_TOTO, statement)
+    bundle, payload = signing.bundle(key, sealed), signing.payload("h.org/base", digest)
+    component = {"name": "a", "version": "1", "purl": "pkg:pypi/a@1", "licenses": [{"expression": "MIT"}]}
+    cyclonedx = {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": "urn:uuid:0", "version": 1}
+    cyclonedx |= {"metadata": {"component": {"version": digest}}, "components": [component]}
+    reference = {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": "pkg:pypi/a@1"}
+    rows = [{"SPDXID": "SPDXRef-image", "name": "i", "versionInfo": digest, "externalRefs": [reference]}]
+    spdx = {"spdxVersion": "SPDX-2.3", "packages": [*rows, rows[0] | {"SPDXID": "SPDXRef-a"}]}
+    image = SimpleNamespace(digest=digest)
+    # What nobody signed may be anything: these only say that it is no statement, payload or bundle of this key.
+    for name, data, feed in (
+        ("in-toto statement", statement, lambda data: provenance.subjects(data)),
+        ("Sigstore bundle", bundle, lambda data: signing.open_bundle(public, data)[1]),
+        ("DSSE envelope", sealed, lambda data: signing.open_envelope(public, data)),
+        ("cosign payload", payload, lambda data: signing.signed_digest(data) and signing.signed_name(data)),
+    ):
+        yield Target(name=name, **broken(data, json.loads, to_json), feed=lambda data, f=feed: _opened(f(data)))
+    for name, document, kind in (("CycloneDX", cyclonedx, sbom.CYCLONEDX), ("SPDX", spdx, sbom.SPDX)):
+        yield Target(
+            name=f"{name} of a registry",
+            **broken(json.dumps(document).encode(), json.loads, to_json),
+            feed=lambda data, k=kind: list(verify.content_faults(k, data, image)) and None,
+        )
+
+
+def _opened(found: object) -> None:
+    """Count what is no signed document of this key as refused."""
+    if not found:
+        raise HelioError(Stage.CHECK, "refused")
 
 
 def _osv(data: bytes) -> None:
