@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helioimages.contents import NOTHING, Contents, Package, from_history, from_sbom, kind_of, layer_names
+from helioimages.contents import NOTHING, Contents, Package, from_history, from_list, from_sbom, kind_of, layer_names
 from helioimages.errors import HelioError
 from helioimages.oci.types import History, ImageConfig, Platform
 
@@ -98,3 +98,9 @@ def test_another_tools_history():
 @pytest.mark.parametrize(("purl", "kind"), [("pkg:conda/python@3", "conda"), ("pkg:npm/x@1", ""), ("x", "")])
 def test_kinds(purl, kind):
     assert kind_of(purl) == kind
+
+
+@pytest.mark.parametrize("read", [from_sbom, from_list])
+def test_nesting_without_end_is_refused(read):
+    with pytest.raises(HelioError, match=r"maximum recursion depth exceeded"):
+        read(b"[" * 100_000, "x")

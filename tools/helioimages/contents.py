@@ -67,7 +67,7 @@ def from_sbom(data: bytes, where: str) -> Contents:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _fault(where, f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise _fault(where, "expected an object")
@@ -100,7 +100,7 @@ def from_list(data: bytes, where: str) -> Contents:
             Package(name=_text(one, "name"), version=_text(one, "version"), kind=_text(one, "kind"))
             for one in _objects(document["packages"])
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _fault(where, f"not a package list: {error}") from error
     known = {*_KINDS.values()}
     return Contents(
