@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pages import PAGES, Block, blocks, commands
 
-from helioimages import documents, publish, registry_server, tags
+from helioimages import bootstrap, documents, publish, registry_server, tags
 from helioimages.pipeline import Workspace
 from helioimages.store import Store, default_root
 
@@ -223,7 +223,8 @@ def key_pair(folder: Path) -> Path:
 
 
 def buildimages(root: Path) -> list[str]:
-    return [sys.executable, str(root / "tools" / "buildimages.py")]
+    """Return the command in the tool's own environment, which people run: the tests' has more, and starts slower."""
+    return [str(bootstrap.environment(bootstrap.LOCK)), str(root / "tools" / "buildimages.py")]
 
 
 def tools(folder: Path, hosts: list[str], address: str) -> dict[str, str]:
@@ -232,7 +233,7 @@ def tools(folder: Path, hosts: list[str], address: str) -> dict[str, str]:
     conf.write_text("".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts))
     scripts = {
         # The checkout is the one that the command runs in.
-        "buildimages": f'exec "{sys.executable}" "$PWD/tools/buildimages.py" "$@"',
+        "buildimages": f'exec "{bootstrap.environment(bootstrap.LOCK)}" "$PWD/tools/buildimages.py" "$@"',
         "skopeo": f'exec "{shutil.which("skopeo")}" --registries-conf "{conf}" --insecure-policy "$@"',
     }
     (folder / "bin").mkdir()
