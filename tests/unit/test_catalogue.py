@@ -212,6 +212,17 @@ def test_snippets():
     )
 
 
+def test_snippets_with_a_gpu():
+    gpu = entry("org/ml-gpu", facts={"cuda": "13.0"})
+    found = {one.title: one.text.splitlines() for one in catalogue_site.snippets(gpu, "ghcr.io/org/ml-gpu")}
+    assert found["Docker with a GPU"][0] == "docker run --rm -it -p 127.0.0.1:8888:8888 --gpus all \\"
+    assert found["Podman with a GPU"][0] == (
+        "podman run --rm -it -p 127.0.0.1:8888:8888 --device nvidia.com/gpu=all --userns=keep-id:uid=1000,gid=1000 \\"
+    )
+    assert found["Apptainer with a GPU"][1] == "apptainer exec --nv ml-gpu.sif jupyter lab --no-browser"
+    assert "Docker" not in found
+
+
 def test_a_step_is_what_delta_says(tmp_path: Path):
     rows = (entry(day=1), entry(day=0))
     with catalogue_site.writing(tmp_path / "site") as site:

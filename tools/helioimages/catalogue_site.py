@@ -190,12 +190,19 @@ def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
     run = "run --rm -it -p 127.0.0.1:8888:8888"
     end = f' \\\n  -v "$PWD":/home/jovyan/work \\\n  {reference}'
     name = entry.image.rpartition("/")[2]
+    # Each engine has its own word for a GPU: Docker's request, podman's CDI device, Apptainer's bind of the driver.
+    words = (" --gpus all", " --device nvidia.com/gpu=all", " --nv") if "cuda" in entry.facts else ("", "", "")
+    title = "{} with a GPU" if "cuda" in entry.facts else "{}"
     found = [
-        Snippet(title="Docker", text=f"docker {run}{end}"),
-        Snippet(title="Podman", text=f"podman {run} --userns=keep-id:uid=1000,gid=1000{end}"),
+        Snippet(title=title.format("Docker"), text=f"docker {run}{words[0]}{end}"),
         Snippet(
-            title="Apptainer",
-            text=f"apptainer pull {name}.sif docker://{reference}\napptainer exec {name}.sif jupyter lab --no-browser",
+            title=title.format("Podman"),
+            text=f"podman {run}{words[1]} --userns=keep-id:uid=1000,gid=1000{end}",
+        ),
+        Snippet(
+            title=title.format("Apptainer"),
+            text=f"apptainer pull {name}.sif docker://{reference}\n"
+            f"apptainer exec{words[2]} {name}.sif jupyter lab --no-browser",
         ),
         Snippet(
             title="Zero to JupyterHub",
@@ -207,8 +214,6 @@ def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
             note="As binder/Dockerfile of a repository; the link to share is /v2/gh/OWNER/REPO/BRANCH of the Binder.",
         ),
     ]
-    if "cuda" in entry.facts:
-        found[0] = Snippet(title="Docker with a GPU", text=f"docker {run} --gpus all{end}")
     return tuple(found)
 
 
