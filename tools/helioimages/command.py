@@ -17,6 +17,8 @@ from .progress import console
 from .store import Store, default_root
 
 ROOT = Path(__file__).resolve().parents[2]
+#: The processors that this process may use, not those that the machine has.
+_CORES = len(os.sched_getaffinity(0))
 
 
 class Verbs(click.Group):
@@ -73,7 +75,7 @@ def verb(function: Callable) -> Callable:
     options = [
         click.argument("names", nargs=-1),
         click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, help="The checkout."),
-        click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 2, show_default=True, help="Workers."),
+        click.option("--jobs", type=click.IntRange(1), default=_CORES, show_default=True, help="Workers."),
         click.option("--platform", default="linux/amd64", show_default=True, help="What images are for."),
         click.option(
             "--channel",
