@@ -42,7 +42,9 @@ class LoopbackSpawner(DockerSpawner):
             await self.docker("inspect_image", image)
         except docker.errors.NotFound:
             self.log.info("pulling image %s", image)
-            await self.docker("pull", repository, digest)
+            said = await self.docker("pull", repository, digest)
+            if faults := [json.loads(line)["error"] for line in said.splitlines() if '"error"' in line]:
+                raise RuntimeError(f"cannot pull {image}: {faults[-1]}") from None
 
 
 c = get_config()  # noqa: F821
