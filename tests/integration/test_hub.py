@@ -34,7 +34,7 @@ WHERE = "import os, sys; print(os.environ['HELIOCLOUD_ENV'], sys.prefix, os.getu
 LOGIN_SHELL = (
     'echo "found=$(shopt -q login_shell && echo login) $(command -v python) $CONDA_DEFAULT_ENV $HOME"; echo do""ne'
 )
-# A scheduler now and then loses its client's TLS connection while it imports a library (seen without a gateway too). The
+# A scheduler may lose its client's TLS connection while it imports a library (seen without a gateway too). The
 # client says so, and a new one computes. What is asserted is the number, and where it was made.
 CLUSTER = """
 import os, sys
