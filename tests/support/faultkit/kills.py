@@ -16,6 +16,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -129,7 +130,10 @@ def finish_fork(folder: Path, pid: int, timeout_s: float = 120) -> Any:
 @contextlib.contextmanager
 def registry(folder: Path) -> Iterator[str]:
     """Run Debian's docker-registry with data of its own."""
-    server = registry_server.start(folder, port=5400 + os.getpid() % 400)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = registry_server.start(folder, port=port)
     try:
         yield server.host
     finally:
