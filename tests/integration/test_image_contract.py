@@ -14,6 +14,34 @@ import pytest
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 ROOT = Path(__file__).parents[2]
 
+#: A peer is gone, and the next connection is asked whether there is something to read.
+TWO_CONNECTIONS = """\
+import socket, ssl, threading
+
+def pair():
+    near, far = socket.socketpair()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain("/tmp/c.pem", "/tmp/k.pem")
+    client = ssl.create_default_context(cafile="/tmp/c.pem")
+    client.check_hostname = False
+    found = []
+    thread = threading.Thread(target=lambda: found.append(client.wrap_socket(far)))
+    thread.start()
+    wrapped = server.wrap_socket(near, server_side=True)
+    thread.join()
+    return wrapped, found[0]
+
+gone, peer = pair()
+healthy, other = pair()
+healthy.setblocking(False)
+peer.close()
+for connection, act in ((gone, lambda: gone.send(b"x")), (healthy, lambda: healthy.recv(1))):
+    try:
+        act()
+    except OSError as error:
+        print(type(error).__name__)
+"""
+
 
 def shell(workspace, image, script, **options) -> str:
     result = workspace.engine.run(image, ["bash", "-c", script], **options)
@@ -77,6 +105,12 @@ print(dask.config.get('labextension.factory.class'))" """
     assert shell(workspace, image, script).strip() == "LocalCluster"
 
 
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_dask_gateways_default_commands(workspace, image, part):
+    version = shell(workspace, image, f"dask-{part} --version")
+    assert version == shell(workspace, image, f"dask {part} --version") != ""
+
+
 def test_an_arbitrary_uid_and_a_read_only_root(workspace, image):
     log = shell(
         workspace,
@@ -111,6 +145,13 @@ def test_threads_are_as_many_as_the_processors_that_the_container_may_use(worksp
     assert shell(workspace, image, show, cpus=1.0, env={"OMP_NUM_THREADS": "3"}) == "3\n"
     # No less than the machine has: nothing to say.
     assert shell(workspace, image, show, cpus=1024.0) == "unset\n"
+
+
+def test_an_error_of_one_tls_connection_is_not_the_next_ones(workspace, image):
+    """Of channel/python/patches/ssl-error-queue.patch: without it, Dask schedulers with TLS lose their clients."""
+    certificate = "openssl req -x509 -newkey rsa:2048 -nodes -keyout /tmp/k.pem -out /tmp/c.pem -days 2 -subj /CN=x"
+    log = shell(workspace, image, f"{certificate} 2>/dev/null && python -c '{TWO_CONNECTIONS}'")
+    assert log.split() == ["BrokenPipeError", "SSLWantReadError"]
 
 
 def test_pid_1_reaps_and_ends_in_seconds(workspace, image):
