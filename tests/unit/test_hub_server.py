@@ -1,22 +1,20 @@
-"""The hub's parts that need no hub: processes, records, refusals, certificates for containers, and its locks."""
+"""The hub's parts that need no hub: records, refusals, certificates for containers, and its locks."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
 import json
-import os
 import re
 import socket
 import stat
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from helioimages import background, hub_parts, hub_server, verbs_hub
+from helioimages import hub_parts, hub_server, verbs_hub
 from helioimages.cli import main
 from helioimages.errors import HelioError, Stage
 from helioimages.profiles import Offer
@@ -25,28 +23,6 @@ from helioimages.store import Store
 HUB = Path(__file__).parents[2] / "tools" / "hub"
 OFFERED = hub_server.Offered(images="", gateway="", home="/home/jovyan")
 NOBODY = "unix:///nonexistent/docker.sock"
-
-
-def test_a_process_that_will_not_end_is_killed(tmp_path):
-    log = tmp_path / "log"
-    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
-    one = background.spawn("stubborn", ["/bin/sh", "-c", script], env=os.environ, log=log)
-    try:
-        assert one.alive
-        deadline = time.monotonic() + 10
-        while not log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert stat.S_IMODE(log.stat().st_mode) == 0o600
-        background.end([one], seconds=0.2)
-        assert not one.alive
-    finally:
-        background.end([one], seconds=0)
-
-
-def test_a_number_that_went_to_another_process_is_not_ours():
-    mine = background.Background(name="x", pid=os.getpid(), started=1)
-    assert not mine.alive
-    background.end([mine], seconds=0)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "x"}', '{"processes": 1}'])

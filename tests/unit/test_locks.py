@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import locks, spec
+from helioimages import locking, locks, spec
+from helioimages.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,3 +61,9 @@ def test_a_mode_of_a_file_does(checkout):
     first = digest(checkout)
     (checkout / "images/base/files/etc/motd").chmod(0o755)
     assert digest(checkout) != first
+
+
+@pytest.mark.parametrize("channel", ["local", "conda-forge"])
+def test_the_committed_locks_are_of_the_committed_environments(channel, tmp_path):
+    report = locking.lock(ROOT, Store(tmp_path), channel=channel, check=True)
+    assert report.written == ()

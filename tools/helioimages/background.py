@@ -25,10 +25,12 @@ class Background:
     @property
     def alive(self) -> bool:
         """Whether this very process still runs."""
-        # A child of ours that ended stays in the process table until it is waited for.
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
-        return self.started != 0 and _started_at(self.pid) == self.started
+        return self.started != 0 and started_at(self.pid) == self.started
+
+
+def find(name: str, pid: int) -> Background:
+    """Return the process that has a pid now; ``alive`` says whether there is one."""
+    return Background(name=name, pid=pid, started=started_at(pid) or 0)
 
 
 def spawn(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) -> Background:
@@ -50,7 +52,7 @@ def spawn(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) 
         ],
         setsid=True,
     )
-    return Background(name=name, pid=pid, started=_started_at(pid) or 0)
+    return find(name, pid)
 
 
 def end(processes: Sequence[Background], *, seconds: float) -> None:
@@ -63,14 +65,20 @@ def end(processes: Sequence[Background], *, seconds: float) -> None:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(one.alive for one in processes):
             time.sleep(0.05)
+    for one in processes:
+        # A child of ours that ended stays in the process table until it is waited for.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(one.pid, os.WNOHANG)
 
 
-def _started_at(pid: int) -> int | None:
-    """Return a process's start; None when it is gone or a zombie. Spec: proc(5), /proc/pid/stat, fields 3 and 22."""
+def started_at(pid: int) -> int | None:
+    """Return a process's start; None when it is gone. Spec: proc(5), /proc/pid/stat, fields 3, 20 and 22."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field, the command's name, may hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    # The first thread may have ended before the others, and these still hold the process's files and ports.
+    ended = fields[0] in "ZX" and int(fields[17]) <= 1
+    return None if ended else int(fields[19])

@@ -22,6 +22,8 @@ import docker
 import docker.errors
 import requests
 
+from . import background
+from .background import Background
 from .errors import HelioError, Stage
 from .host import SOCKETS, listens
 from .oci.reference import is_loopback
@@ -287,15 +289,16 @@ def running(store: Store) -> bool:
 
 def stop(store: Store) -> bool:
     """End the engine that `connect` started, and say whether there was one. What it holds stays."""
-    pid = _ours(store)
-    if pid is not None:
-        started = _started_at(pid)
-        _terminate(pid)
+    process = _ours(store)
+    if process is not None:
+        _terminate(process.pid)
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and _started_at(pid) == started:
+        while time.monotonic() < deadline and process.alive:
             time.sleep(0.2)
+    for one in _STARTED:
+        one.poll()
     _record(store).unlink(missing_ok=True)
-    return pid is not None
+    return process is not None
 
 
 def _terminate(pid: int) -> None:
@@ -306,14 +309,14 @@ def _terminate(pid: int) -> None:
         subprocess.run(["sudo", "-n", "kill", "-TERM", str(pid)], check=False)
 
 
-def _ours(store: Store) -> int | None:
-    """Return the process of the engine that we started: the one recorded, unless it died and its number went on."""
+def _ours(store: Store) -> Background | None:
+    """Return the engine that we started: the one recorded, unless it died and its pid went to another process."""
     try:
         known = json.loads(_record(store).read_bytes())
-        pid, started = int(known["pid"]), int(known["started"])
+        process = Background(name="engine", pid=int(known["pid"]), started=int(known["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return pid if _started_at(pid) == started else None
+    return process if process.alive else None
 
 
 def _start(store: Store, address: str) -> Engine:
@@ -345,8 +348,8 @@ def _start(store: Store, address: str) -> Engine:
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline and process.poll() is None:
         if found := _answering(address):
-            pid = int((folder / "pid").read_text())
-            _record(store).write_text(json.dumps({"pid": pid, "started": _started_at(pid), "address": address}))
+            ours = background.find("engine", int((folder / "pid").read_text()))
+            _record(store).write_text(json.dumps({"pid": ours.pid, "started": ours.started, "address": address}))
             return found
         time.sleep(0.2)
     tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
@@ -375,12 +378,3 @@ def _folder(store: Store) -> Path:
 
 def _record(store: Store) -> Path:
     return store.root / "run" / "engine.json"
-
-
-def _started_at(pid: int) -> int | None:
-    """Return a process's start in clock ticks since boot, None when it is gone. Spec: proc(5), field 22 of stat."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])

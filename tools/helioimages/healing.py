@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import apt, debian_mirror
+from . import apt, debian_mirror, whole
 from .debian.lock import AptLock, dump, parse
 from .errors import HelioError, Stage
 from .provision import BUILDER_LOCK
@@ -42,10 +42,7 @@ def heal(root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool
         parent_healed = f"images/{image.parent}/apt-lock.json" in healed
         current[image.name] = _one(root, store, file, parent, parent_healed, healed, strict)
     for file, lock in healed.items():
-        path = root / file
-        half = path.with_name(f".{path.name}.half")
-        half.write_text(dump(lock), "utf-8")
-        half.replace(path)
+        whole.write(root / file, dump(lock))
     return tuple(healed)
 
 

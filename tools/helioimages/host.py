@@ -39,6 +39,17 @@ class Need:
     there: Callable[[], bool]
 
 
+def is_free(port: int) -> bool:
+    """Say whether a server could listen at a port of 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def listens(path: str) -> bool:
     """Return whether somebody answers at a Unix socket, whose file outlives its engine."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:

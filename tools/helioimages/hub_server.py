@@ -25,10 +25,10 @@ import docker
 import docker.errors
 import requests
 
-from . import background
+from . import background, whole
 from .background import Background
 from .errors import HelioError, Stage
-from .host import listens
+from .host import is_free, listens
 from .hub_parts import SOURCE, Parts
 
 LABEL = "io.helioimages.hub"
@@ -91,7 +91,7 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
                 Stage.USAGE, f"a hub runs already at {known.address}", hint="end it with `buildimages hub --stop`"
             )
         stop(folder)
-    if port and not _free(port):
+    if port and not is_free(port):
         raise HelioError(
             Stage.USAGE, f"port {port} of {_ADDRESS} is taken", hint="choose another --port, or 0 for any free one"
         )
@@ -114,9 +114,9 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
         }
     # Whoever used this hub before is known by the volumes; the rest would only be stale.
     (folder / "hub.sqlite").unlink(missing_ok=True)
-    _write(folder / "settings.json", json.dumps(settings))
-    _write(folder / "images.py", offered.images)
-    _write(folder / "gateway_options.py", offered.gateway)
+    _private(folder / "settings.json", json.dumps(settings))
+    _private(folder / "images.py", offered.images)
+    _private(folder / "gateway_options.py", offered.gateway)
     hub = Hub(
         name=name,
         address=f"http://{_ADDRESS}:{settings['port']}/",
@@ -127,7 +127,7 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
     try:
         for one in _spawned(folder, parts, settings):
             hub = dataclasses.replace(hub, processes=(*hub.processes, one))
-            _write(folder / "hub.json", json.dumps(dataclasses.asdict(hub)))
+            _private(folder / "hub.json", json.dumps(dataclasses.asdict(hub)))
         _wait(hub, folder)
     except BaseException:
         with contextlib.suppress(HelioError):
@@ -270,18 +270,5 @@ def _ports(count: int) -> Iterator[tuple[int, ...]]:
         yield tuple(one.getsockname()[1] for one in held)
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_ADDRESS, port))
-        except OSError:
-            return False
-        return True
-
-
-def _write(path: Path, text: str) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    os.replace(half, path)
+def _private(path: Path, text: str) -> None:
+    whole.write(path, text, mode=0o600)

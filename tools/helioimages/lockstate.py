@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from . import spec
+from . import spec, whole
 from .conda import lock as conda_lock
 from .conda.lock import CondaLock
 from .debian.lock import AptLock
@@ -146,17 +144,7 @@ def write_text(path: Path, text: str) -> bool:
     """Write a lock whole or not at all; returns whether it changed."""
     if read_text(path) == text:
         return False
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    whole.write(path, text)
     return True
 
 

@@ -6,15 +6,13 @@ its tags. A registry that already has the image costs one request.
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from . import tags as tagging
 from .digest import of_bytes
@@ -218,15 +216,6 @@ def attach(
     for one in (payload, manifest.config):
         client.push_blob(repository, one, store.blob(one.digest))
     return client.attach(repository, manifest)
-
-
-def write_report(path: Path, pushed: PushReport, promotion: Promotion | None) -> None:
-    """Write what was published as JSON, for CI and the catalogue."""
-    document = {"push": asdict(pushed), "tags": asdict(promotion) if promotion else None}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.part")
-    half.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-    half.replace(path)
 
 
 def _check_store(missing: Sequence[Descriptor], image: Image, store: Store) -> None:

@@ -12,17 +12,18 @@ import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 import yaml
 
+from . import background, whole
+from .background import Background
 from .errors import HelioError, Stage
+from .host import is_free
 
 DEFAULT_PORT = 5000
 _ADDRESS = "127.0.0.1"
@@ -36,13 +37,11 @@ class RegistryServer:
     """A running registry.
 
     Attributes:
-        pid, started: the process and its start time in clock ticks since boot.
         reused: it ran already.
     """
 
     port: int
-    pid: int
-    started: int
+    process: Background
     reused: bool = False
 
     @property
@@ -77,7 +76,7 @@ def start(root: Path, *, port: int | None = None) -> RegistryServer:
             )
         first = port or _last_port(root) or DEFAULT_PORT
         for candidate in range(first, first + 50):
-            if not _free(candidate):
+            if not is_free(candidate):
                 continue
             server = _spawn(root, program, candidate)
             if _wait_ready(server):
@@ -125,27 +124,15 @@ def _spawn(root: Path, program: str, port: int) -> RegistryServer:
         # The secret signs upload addresses; kept, so that an upload survives a restart.
         "http": {"addr": f"{_ADDRESS}:{port}", "secret": _secret(root)},
     }
-    _write(config, yaml.safe_dump(document, sort_keys=True).encode(), 0o600)
+    whole.write(config, yaml.safe_dump(document, sort_keys=True), mode=0o600)
     # REGISTRY_* variables would override this file.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "OTEL_"))}
     environment["OTEL_TRACES_EXPORTER"] = "none"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    # A session of its own, so that Ctrl-C in our terminal does not end it.
-    pid = os.posix_spawn(
-        program,
-        [program, "serve", str(config)],
-        environment,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(_log(root)), flags, 0o644),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-    server = RegistryServer(port=port, pid=pid, started=_start_time(pid) or 0)
-    record = {name: value for name, value in asdict(server).items() if name != "reused"}
-    _write(root / "run" / "registry.json", json.dumps(record).encode(), 0o644)
-    _write(root / "run" / "registry.port", str(port).encode(), 0o644)
+    process = background.spawn("registry", [program, "serve", str(config)], env=environment, log=_log(root))
+    server = RegistryServer(port=port, process=process)
+    record = {"port": port, "pid": process.pid, "started": process.started}
+    whole.write(root / "run" / "registry.json", json.dumps(record))
+    whole.write(root / "run" / "registry.port", str(port))
     return server
 
 
@@ -153,33 +140,11 @@ def _recorded(root: Path) -> RegistryServer | None:
     """Return what the record names, if that very process still lives."""
     try:
         record = json.loads((root / "run" / "registry.json").read_bytes())
-        server = RegistryServer(
-            port=int(record["port"]), pid=int(record["pid"]), started=int(record["started"]), reused=True
-        )
+        process = Background(name="registry", pid=int(record["pid"]), started=int(record["started"]))
+        server = RegistryServer(port=int(record["port"]), process=process, reused=True)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return server if _alive(server) else None
-
-
-def _alive(server: RegistryServer) -> bool:
-    # A child of ours that ended stays in the process table until it is waited for.
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(server.pid, os.WNOHANG)
-    return server.started != 0 and _start_time(server.pid) == server.started
-
-
-def _start_time(pid: int) -> int | None:
-    """Return a process's start time in clock ticks since boot; None when it is gone or a zombie.
-
-    Spec: proc(5), /proc/pid/stat, fields 3 and 22.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field, the command's name, may hold spaces and parentheses.
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    return server if process.alive else None
 
 
 def _healthy(server: RegistryServer) -> bool:
@@ -193,7 +158,7 @@ def _healthy(server: RegistryServer) -> bool:
 
 def _wait_ready(server: RegistryServer) -> bool:
     deadline = time.monotonic() + _READY_SECONDS
-    while time.monotonic() < deadline and _alive(server):
+    while time.monotonic() < deadline and server.process.alive:
         if _healthy(server):
             return True
         time.sleep(0.05)
@@ -201,24 +166,7 @@ def _wait_ready(server: RegistryServer) -> bool:
 
 
 def _end(server: RegistryServer) -> None:
-    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        if not _alive(server):
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(server.pid, number)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and _alive(server):
-            time.sleep(0.02)
-
-
-def _free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_ADDRESS, port))
-        except OSError:
-            return False
-        return True
+    background.end([server.process], seconds=_STOP_SECONDS)
 
 
 def _last_port(root: Path) -> int | None:
@@ -231,7 +179,7 @@ def _last_port(root: Path) -> int | None:
 def _secret(root: Path) -> str:
     path = root / "run" / "registry.secret"
     if not path.exists():
-        _write(path, secrets.token_hex(32).encode(), 0o600)
+        whole.write(path, secrets.token_hex(32), mode=0o600)
     return path.read_text()
 
 
@@ -244,14 +192,6 @@ def _tail(root: Path) -> bytes:
         return b"\n".join(_log(root).read_bytes().splitlines()[-5:])
     except FileNotFoundError:
         return b""
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.replace(half, path)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from helioimages import (
     apt,
@@ -96,7 +97,7 @@ PyMODINIT_FUNC PyInit__c(void) { return PyModule_Create(&module); }
 """
 
 
-class Making:
+class Making(Protocol):
     """One step and what it needs; `prepare` runs once, `make` in a store of its own and returns its bytes' digest."""
 
     def prepare(self, folder: Path) -> None:
@@ -106,7 +107,8 @@ class Making:
         """Give a fresh store what earlier steps would have left in it."""
 
     def make(self, store: Store) -> str:
-        raise NotImplementedError
+        """Take the step and return the digest of what it gave."""
+        ...
 
 
 class Rootfs(Making):

@@ -1,0 +1,56 @@
+"""Background processes: known by pid and start, ended, and gone only when all of their threads are."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from helioimages import background
+
+# The first thread ends; another one holds what the process has open.
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def wait(until: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_that_will_not_end_is_killed(tmp_path):
+    log = tmp_path / "log"
+    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    one = background.spawn("stubborn", ["/bin/sh", "-c", script], env=os.environ, log=log)
+    try:
+        assert one.alive
+        wait(log.read_text)
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        background.end([one], seconds=0.2)
+        assert not one.alive
+    finally:
+        background.end([one], seconds=0)
+
+
+def test_a_number_that_went_to_another_process_is_not_ours():
+    mine = background.Background(name="x", pid=os.getpid(), started=1)
+    assert not mine.alive
+    background.end([mine], seconds=0)
+
+
+def test_a_process_whose_first_thread_ended_is_still_there(tmp_path):
+    one = background.spawn("headless", [sys.executable, "-c", HEADLESS], env=os.environ, log=tmp_path / "log")
+    try:
+        wait(lambda: ") Z " in Path(f"/proc/{one.pid}/stat").read_text())
+        assert one.alive
+    finally:
+        background.end([one], seconds=5)
+    assert not one.alive

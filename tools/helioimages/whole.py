@@ -1,0 +1,27 @@
+"""Small files of ours outside the store's content: written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
+    """Replace a file; a reader sees the old content or the new one, also after a loss of power.
+
+    Args:
+        data: text is written as UTF-8.
+        mode: of the file, whatever the umask.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
