@@ -257,7 +257,13 @@ class _Handler(BaseHTTPRequestHandler):
             del registry.uploads[name]
             self.answer(204)
         else:
-            upload += self.body()
+            data = self.body()
+            # As zot does: what is not said to be a range begins at 0.
+            begin = int(self.headers.get("Content-Range", "0").partition("-")[0])
+            if data and begin != len(upload):
+                self.refuse(400, "BLOB_UPLOAD_INVALID")
+                return
+            upload += data
             digest = "sha256:" + hashlib.sha256(upload).hexdigest()
             del registry.uploads[name]
             if digest != query["digest"][0]:

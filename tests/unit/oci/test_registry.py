@@ -10,7 +10,7 @@ from helioimages.digest import of_bytes
 from helioimages.errors import HelioError
 from helioimages.oci.image import Settings, append, artifact
 from helioimages.oci.registry import Registry
-from helioimages.oci.transport import Credential
+from helioimages.oci.transport import Credential, Transport
 from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Index, Platform
 
 AMD64 = Platform.of("linux/amd64")
@@ -314,6 +314,111 @@ def test_a_mount_that_fails_becomes_an_upload(faulty, client, blob):
     assert faulty.count("POST") == 1
 
 
+@pytest.fixture
+def elsewhere(faulty):
+    """Another host, where a registry keeps its blobs."""
+    other = type(faulty)()
+    yield other
+    other.close()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_blobs_may_be_elsewhere_and_our_token_does_not_go_there(faulty, elsewhere, pauses, method):
+    faulty.auth, faulty.users = "basic", {"ada": "s3cret"}
+    descriptor = Descriptor(media_type="x", digest=elsewhere.put("a/b", DATA), size=len(DATA))
+    path = f"/v2/a/b/blobs/{descriptor.digest}"
+    there = {"Location": f"http://{elsewhere.host}{path}?signature=x"}
+    with Registry(faulty.host, credentials=given("ada", "s3cret"), pause=pauses) as client:
+        client.tags("a/b")
+        faulty.faults.append(faulty.Fault(f"{method} {path}", "status", status=307, headers=there))
+        out = io.BytesIO()
+        if method == "HEAD":
+            assert client.has_blob("a/b", descriptor.digest) is True
+        else:
+            client.pull_blob("a/b", descriptor, out)
+            assert out.getvalue() == DATA
+    ((line, headers),) = elsewhere.seen_headers
+    assert line == f"{method} {path}?signature=x"
+    assert "Authorization" not in headers
+
+
+def test_whom_we_are_sent_to_cannot_ask_who_we_are(faulty, elsewhere, pauses):
+    elsewhere.auth = "basic"
+    digest = of_bytes(DATA)
+    there = {"Location": f"http://{elsewhere.host}/v2/a/b/blobs/{digest}"}
+    credentials = given("ada", "s3cret")
+    with Registry(faulty.host, credentials=credentials, pause=pauses) as client:
+        faulty.faults.append(faulty.Fault("HEAD .*blobs", "status", status=307, headers=there))
+        with pytest.raises(HelioError) as caught:
+            client.has_blob("a/b", digest)
+    assert caught.value.message == f"the registry `{elsewhere.host}` refuses"
+    assert credentials.asked == []
+
+
+@pytest.mark.parametrize("location", ["ftp://example.org/x", "http://[x/", "http://127.0.0.1:99999/x"])
+def test_an_address_where_nobody_can_go(faulty, client, location):
+    faulty.faults.append(faulty.Fault("GET .*tags", "status", status=307, headers={"Location": location}))
+    with pytest.raises(HelioError) as caught:
+        client.tags("a/b")
+    assert caught.value.message == f"the registry `{faulty.host}` sends us to where nobody can go"
+    assert caught.value.where == f"GET http://{faulty.host}/v2/a/b/tags/list"
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        (
+            "http://registry.example.org/v2/a/b/blobs/uploads/1?s=x",
+            "https://registry.example.org/v2/a/b/blobs/uploads/1?s=x",
+        ),
+        ("http://REGISTRY.example.org/v2/x", "https://registry.example.org/v2/x"),
+        ("http://other.example.org/v2/x", "http://other.example.org/v2/x"),
+        ("/v2/x?a=b%2Fc", "https://registry.example.org/v2/x?a=b%2Fc"),
+    ],
+)
+def test_a_registry_that_calls_itself_http_is_still_asked_with_tls(said, asked):
+    transport = Transport("registry.example.org")
+    transport._base = "https://registry.example.org"
+    assert transport._address(said) == asked
+    transport.close()
+
+
+def test_an_upload_without_a_place_is_refused(faulty, client, blob):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("POST", "status", status=202))
+    with pytest.raises(HelioError) as caught:
+        client.push_blob("a/b", descriptor, path)
+    assert str(caught.value) == (
+        f"the registry `{faulty.host}` opens an upload and does not say where\n"
+        f"  in POST http://{faulty.host}/v2/a/b/blobs/uploads/\n"
+        "  expected the header Location"
+    )
+
+
+def test_an_upload_waits_as_long_as_it_is_asked(faulty, client, blob, pauses):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PATCH", "status", status=429, headers={"Retry_After": "30"}))
+    assert client.push_blob("a/b", descriptor, path) == "sent"
+    assert pauses[0] == 30
+
+
+def test_a_proxy_is_not_asked_for_loopback(faulty, client, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert client.tags("a/b") == ()
+
+
+def test_a_download_that_never_ends_says_so(faulty, client):
+    descriptor = Descriptor(media_type="x", digest=faulty.put("a/b", DATA), size=len(DATA))
+    faulty.ranges = False
+    faulty.faults.append(faulty.Fault("GET .*blobs", "truncate", times=9))
+    with pytest.raises(HelioError) as caught:
+        client.pull_blob("a/b", descriptor, io.BytesIO())
+    assert caught.value.message == f"the registry `{faulty.host}` does not send the whole of a blob"
+
+
 # -- tags and referrers ------------------------------------------------------------------------------------------------
 
 
@@ -349,6 +454,17 @@ def test_referrers_with_the_api_and_without(faulty, client, api):
     assert sorted(one.digest for one in client.referrers("a/b", IMAGE.digest)) == sorted(digests)
     assert [one.digest for one in client.referrers("a/b", IMAGE.digest, "text/html")] == digests[1:]
     assert (("a/b", IMAGE.digest.replace(":", "-")) in faulty.manifests) is not api
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, ""), (405, ""), (406, ""), (200, "text/html")])
+def test_registries_that_never_heard_of_referrers(faulty, client, status, kind):
+    faulty.referrers_api = False
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    manifest = artifact(IMAGE.descriptor, "text/html", Descriptor(media_type="x", digest=of_bytes(b"x"), size=1))
+    digest = client.attach("a/b", manifest)
+    headers = {"Content_Type": kind} if kind else {}
+    faulty.faults.append(faulty.Fault("GET .*referrers", "status", status=status, headers=headers))
+    assert [one.digest for one in client.referrers("a/b", IMAGE.digest)] == [digest]
 
 
 # -- authentication ----------------------------------------------------------------------------------------------------

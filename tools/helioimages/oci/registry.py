@@ -21,13 +21,15 @@ from ..digest import is_digest, of_bytes
 from ..errors import HelioError, Stage
 from .document import load
 from .image import Image
-from .transport import Credential, Transport, anonymous, refusal, scope_of
+from .transport import Credential, Transport, anonymous, refusal, same_host, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest, Platform
 from .upload import Dropped, Upload
 
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 #: What a dropped download loses at most.
 _PIECE = 1 << 16
+#: How registries say that they do not know the referrers API; not all of them say 404.
+_NO_REFERRERS = (400, 404, 405, 406)
 #: How often a manifest is put whose blobs the registry says not to know.
 _WRITERS = 4
 
@@ -219,6 +221,14 @@ class Registry:
             if have >= descriptor.size:
                 break
             self._pause(min(0.25 * 2**attempt, 8.0))
+        if have < descriptor.size:
+            raise HelioError(
+                Stage.PUBLISH,
+                f"the registry `{self.host}` does not send the whole of a blob",
+                where=f"{repository}@{descriptor.digest}",
+                detail=f"expected {descriptor.size:,} bytes not {have:,} ({self._tries} tries)",
+                hint="try again later",
+            )
         found = "sha256:" + content.hexdigest()
         if found != descriptor.digest or have != descriptor.size:
             raise self._mismatch(repository, descriptor.digest, found, have)
@@ -325,7 +335,10 @@ class Registry:
         """
         found: list[Descriptor] = []
         query = f"?artifactType={quote(artifact_type)}" if artifact_type else ""
-        for response in self._pages(repository, f"referrers/{digest}{query}"):
+        for response in self._pages(repository, f"referrers/{digest}{query}", absent=_NO_REFERRERS):
+            # What some old ones answer to an address that they do not know is a page for people.
+            if "json" not in response.headers.get("Content-Type", "json"):
+                break
             found += Index.parse(response.content, f"{self.host}/{repository} at referrers").manifests
         found = found or list(self._referrers_tag(repository, digest))
         return tuple(one for one in found if artifact_type in ("", one.artifact_type))
@@ -371,16 +384,16 @@ class Registry:
 
     # -- below -------------------------------------------------------------------------------------------------------
 
-    def _pages(self, repository: str, path: str) -> Iterator[requests.Response]:
+    def _pages(self, repository: str, path: str, absent: tuple[int, ...] = (404,)) -> Iterator[requests.Response]:
         """Follow ``Link: <…>; rel="next"`` on the same host only."""
         while path:
-            response = self._call("GET", repository, path, good=(200, 404))
-            if response.status_code == 404:
+            response = self._call("GET", repository, path, good=(200, *absent))
+            if response.status_code in absent:
                 return
             yield response
             following = response.links.get("next", {}).get("url", "")
             url = urljoin(response.url, following)
-            if following and urlsplit(url).netloc != urlsplit(response.url).netloc:
+            if following and not same_host(url, response.url):
                 raise HelioError(
                     Stage.PUBLISH,
                     f"the registry `{self.host}` sends us to another host for the next page",

@@ -29,6 +29,7 @@ _LONGEST_PAUSE = 60.0
 #: Bytes of an answer that is read whole. Spec: distribution-spec, "Pushing Manifests": a manifest is at most 4 MiB.
 MOST = 4 << 20
 _PIECE = 1 << 16
+_PORTS = {"http": 80, "https": 443}
 _DROPPED = (
     requests.ConnectionError,
     requests.Timeout,
@@ -71,6 +72,7 @@ class Transport:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.host, self._insecure, self._tries, self._pause = host, insecure or is_loopback(host), tries, pause
+        self._plain = insecure
         self._ask, self._asked, self._credential = credentials, False, None
         self._lock = threading.Lock()
         self._base = ""
@@ -111,30 +113,57 @@ class Transport:
             tries: 1 when the caller recovers by itself.
 
         Raises:
-            HelioError: no answer after all tries, or one that asks to wait after all tries.
+            HelioError: no answer after all tries, or one that asks to wait after all tries; an address that is none.
         """
-        tries = self._tries if tries is None else tries
-        url = urljoin(self.base(), path)
+        once, tries = tries == 1, self._tries if tries is None else tries
+        url = self._address(path)
         fault = ""
         for attempt in range(1, tries + 1):
-            delay = min(0.25 * 2 ** (attempt - 1), 8.0)
+            delay, asked = min(0.25 * 2 ** (attempt - 1), 8.0), 0.0
             try:
                 response = self._authorised(method, url, scope, body, dict(headers or {}), stream)
             except _DROPPED as error:
                 fault = _reason(error)
+            except (requests.RequestException, ValueError) as error:
+                raise self._astray(method, url, error) from error
             else:
                 if response.status_code not in _AGAIN:
                     return response
-                fault = explain(response)
-                delay = max(delay, _retry_after(response))
+                fault, asked = explain(response), _retry_after(response)
             if attempt < tries:
-                self._pause(min(delay, _LONGEST_PAUSE))
+                self._pause(min(max(delay, asked), _LONGEST_PAUSE))
+            elif once and asked:
+                # The caller tries again by itself, and shall not before it may.
+                self._pause(min(asked, _LONGEST_PAUSE))
         raise HelioError(
             Stage.PUBLISH,
             f"the registry `{self.host}` does not answer",
             where=f"{method} {_plain(url)}",
             detail=f"{fault} ({tries} tr{'y' if tries == 1 else 'ies'})",
             hint="try again later; what was sent stays sent",
+        )
+
+    def _address(self, path: str) -> str:
+        """Return the address of a path, or one that the registry gave; ours is never asked without TLS if it has it.
+
+        A registry behind a proxy that ends TLS may call itself ``http``.
+        """
+        base = self.base()
+        try:
+            url = urljoin(base, path)
+            if url.startswith("http:") and base.startswith("https:") and same_host(url, base):
+                return urlsplit(url)._replace(scheme="https", netloc=urlsplit(base).netloc).geturl()
+        except ValueError as error:
+            raise self._astray("GET", path, error) from error
+        return url
+
+    def _astray(self, method: str, url: str, error: Exception) -> HelioError:
+        return HelioError(
+            Stage.PUBLISH,
+            f"the registry `{self.host}` sends us to where nobody can go",
+            where=f"{method} {_plain(url)}",
+            detail=_reason(error),
+            hint="it, or a proxy before it, is set up wrong",
         )
 
     def base(self) -> str:
@@ -154,7 +183,8 @@ class Transport:
         for attempt in range(self._tries):
             for scheme in schemes:
                 try:
-                    response = self._session.get(f"{scheme}://{self.host}/v2/", timeout=_TIMEOUT, allow_redirects=False)
+                    url = f"{scheme}://{self.host}/v2/"
+                    response = self._session.get(url, timeout=_TIMEOUT, allow_redirects=False, proxies=_proxies(url))
                 except requests.RequestException as error:
                     fault = _reason(error)
                     continue
@@ -172,24 +202,33 @@ class Transport:
             f"no registry answers at `{self.host}`",
             where=" and ".join(f"{scheme}://{self.host}/v2/" for scheme in schemes),
             detail=fault,
-            hint="check the name and the network; for plain HTTP on another machine use --insecure",
+            hint="check the name and the network; a registry on another machine must speak TLS",
         )
 
     def _authorised(
         self, method: str, url: str, scope: str, body: Callable[[], Any] | None, headers: dict[str, str], stream: bool
     ) -> requests.Response:
-        ours = urlsplit(url).netloc == urlsplit(self._base).netloc
+        ours = same_host(url, self._base)
         for first in (True, False):
             # An upload may continue at another host, which is given its own signature in the address, never our token.
             if ours and (authorisation := self._authorisation(scope)):
                 headers["Authorization"] = authorisation
             data = body() if body else None
             response = self._session.request(
-                method, url, data=data, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=method == "GET"
+                method,
+                url,
+                data=data,
+                headers=headers,
+                stream=True,
+                timeout=_TIMEOUT,
+                # Registries on object stores send HEAD elsewhere too; requests takes our token out for another host.
+                allow_redirects=method in ("GET", "HEAD"),
+                proxies=_proxies(url),
             )
             if not stream or not response.ok:
                 _read(response, self.host)
-            if response.status_code != 401 or not ours or not first:
+            # Whoever we were sent to has no say in who we are here.
+            if response.status_code != 401 or not ours or not first or response.history:
                 return response
             # A token that has run out, or the first word that one is needed.
             with self._lock:
@@ -218,7 +257,7 @@ class Transport:
         """Spec: Token Authentication Specification, "Requesting a Token"; OAuth2 for identity tokens."""
         realm, credential = challenge.realm, self._credential
         parts = urlsplit(realm)
-        if parts.scheme != "https" and not (self._insecure and parts.scheme == "http"):
+        if parts.scheme != "https" and not (parts.scheme == "http" and (self._plain or is_loopback(parts.netloc))):
             raise HelioError(
                 Stage.PUBLISH,
                 f"the registry `{self.host}` sends us elsewhere for a token, over plain HTTP",
@@ -230,11 +269,13 @@ class Transport:
             try:
                 if credential and not credential.username:
                     form = asked | {"grant_type": "refresh_token", "refresh_token": credential.secret, "scope": scope}
-                    response = self._session.post(realm, data=form, timeout=_TIMEOUT)
+                    response = self._session.post(realm, data=form, timeout=_TIMEOUT, proxies=_proxies(realm))
                 else:
                     headers = {"Authorization": _basic(credential)} if credential else {}
                     query = asked | {"scope": scope.split(" ")}
-                    response = self._session.get(realm, params=query, headers=headers, timeout=_TIMEOUT)
+                    response = self._session.get(
+                        realm, params=query, headers=headers, timeout=_TIMEOUT, proxies=_proxies(realm)
+                    )
             except _DROPPED as error:
                 fault = _reason(error)
             else:
@@ -342,12 +383,12 @@ def _basic(credential: Credential) -> str:
 
 def _retry_after(response: requests.Response) -> float:
     """Return the seconds a server asks for, as a number or a date; 0 when it does not."""
-    text = response.headers.get("Retry-After", "")
-    if text.strip().isdigit():
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
 
 
@@ -356,6 +397,20 @@ def _reason(error: BaseException) -> str:
     while error.__context__ is not None or error.__cause__ is not None:
         error = error.__cause__ or error.__context__
     return f"{type(error).__name__}: {error}"
+
+
+def _proxies(url: str) -> dict[str, None] | None:
+    """Return what keeps a proxy that the environment names away from this machine's own loopback."""
+    return {"http": None, "https": None, "all": None} if is_loopback(urlsplit(url).netloc) else None
+
+
+def same_host(one: str, other: str) -> bool:
+    """Say whether two addresses are of one host and port; a port that goes without saying may be said."""
+    a, b = urlsplit(one), urlsplit(other)
+    ports = [part.port or _PORTS.get(part.scheme) for part in (a, b)]
+    # The same name without a port by http and by https is one registry, which a proxy stands before.
+    same = ports[0] == ports[1] or (a.port is None and b.port is None)
+    return a.hostname == b.hostname and same
 
 
 def _plain(url: str) -> str:

@@ -60,7 +60,10 @@ class Upload:
             self._location, self.offset = self._next(response), end
         mark = "&" if "?" in self._location else "?"
         url = f"{self._location}{mark}digest={quote(descriptor.digest)}"
-        response = self._request("PUT", url, file, descriptor.size, {})
+        # Without this, some registries take the last chunk for the first.
+        last = 0 < self.offset < descriptor.size
+        span = {"Content-Range": f"{self.offset}-{descriptor.size - 1}"} if last else {}
+        response = self._request("PUT", url, file, descriptor.size, span)
         if response.status_code == 400 and "DIGEST_INVALID" in response.text:
             _check(descriptor, file)
             # What we sent is right, so what arrived was not.
@@ -117,7 +120,15 @@ class Upload:
         return Dropped(error) if response.status_code in (404, 416) else error
 
     def _next(self, response: requests.Response) -> str:
-        return urljoin(self._http.base(), response.headers.get("Location", ""))
+        # Spec: RFC 9110 section 10.2.2: relative to what was asked.
+        if not (location := response.headers.get("Location", "")):
+            raise HelioError(
+                Stage.PUBLISH,
+                f"the registry `{self._http.host}` opens an upload and does not say where",
+                where=f"{response.request.method} {response.url.partition('?')[0]}",
+                detail="expected the header Location",
+            )
+        return urljoin(response.url, location)
 
 
 class Dropped(Exception):
