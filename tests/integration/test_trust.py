@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 
@@ -149,6 +150,56 @@ def test_a_moved_tag_is_found(shop, tmp_path):
     assert verify.rebuilt(built, image, folder, store)[0] == (
         "layers[0] (files): srv/data.txt (of images/base/files): content: byte 5: expected 3536373839 not 5836373839"
     )
+
+
+def test_a_tag_beside_a_digest_must_name_it(shop, tmp_path):
+    client, built = shop.client, shop.built
+    good = Reference(host=client.host, repository="base", tag=built.tag, digest=built.image.digest)
+    assert verify.fetch(client, good, PLATFORM).digest == built.image.digest
+    other = trust_support.make(shop.store, built, content=b"01234X6789")
+    publish.push_untagged(client, other.image, "base", shop.store)
+    # `latest` moves, as it should; a lock tag never does.
+    for tag in ("latest", built.tag):
+        client.put_manifest("base", tag, other.image.manifest_bytes)
+    assert verify.fetch(client, dataclasses.replace(good, tag="latest"), PLATFORM).digest == built.image.digest
+    with pytest.raises(HelioError) as caught:
+        verify.fetch(client, good, PLATFORM)
+    assert str(caught.value) == (
+        f"the tag `{built.tag}` does not name this image\n"
+        f"  in {good}\n"
+        f"  expected {built.image.digest} not {other.image.digest}\n\n"
+        "hint: such tags never move: somebody moved it, or the digest is another image's"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type"),
+    [
+        (sbom.CYCLONEDX + ";version=1.6", "text/plain"),
+        ("application/vnd.CycloneDX+json", "text/plain"),
+        ("application/x", sbom.SPDX),
+    ],
+)
+def test_an_sbom_that_nobody_signed_is_found_whatever_it_calls_itself(shop, tmp_path, kind, media_type):
+    image = shop.built.image
+    text = json.loads(sbom.cyclonedx(shop.built, sbom.materials(shop.built), "1"))
+    text["components"] = text["components"][:1]
+    forged = json.dumps(text).encode()
+    one = documents.Document(name="", media_type=media_type, data=forged)
+    documents.attach_files(shop.client, "base", image, kind, [one], shop.store)
+    (fault,) = verdict(shop, tmp_path)[1]
+    assert fault.endswith(f"this key did not sign sha256:{hashlib.sha256(forged).hexdigest()}")
+
+
+def test_a_second_file_in_a_signed_sbom_is_found(shop, tmp_path):
+    image = shop.built.image
+    true = sbom.cyclonedx(shop.built, sbom.materials(shop.built), "1")
+    text = json.loads(true)
+    forged = json.dumps(text | {"components": text["components"][:1]}).encode()
+    files = [documents.Document(name="", media_type=sbom.CYCLONEDX, data=data) for data in (true, forged)]
+    documents.attach_files(shop.client, "base", image, sbom.CYCLONEDX, files, shop.store)
+    faults = verdict(shop, tmp_path)[1]
+    assert f"{sbom.CYCLONEDX}: this key did not sign sha256:{hashlib.sha256(forged).hexdigest()}" in faults
 
 
 def test_another_key_is_found(shop, tmp_path):

@@ -23,7 +23,6 @@ from .oci.types import Descriptor, Manifest
 
 #: As an identity: a signature may name any repository, or none.
 ANY = "*"
-_CHECKED = (provenance.IN_TOTO, sbom.CYCLONEDX, sbom.SPDX)
 
 
 @dataclass(slots=True)
@@ -51,7 +50,7 @@ def faults(
     Args:
         path: of the public key.
         identity: the ``host/repository`` that a signature must name; `ANY` for any.
-        documents: digest -> artifact type of what is attached to the image.
+        documents: digest -> artifact type of what is attached to the image and has to be signed.
         bundles: digest -> bytes of the Sigstore bundles among them.
     """
     key = signing.load_public(path)
@@ -80,7 +79,7 @@ def faults(
         told = ", ".join(sorted(name or "no repository" for name in found.names))
         yield f"signature: expected one made for {identity} not for {told}"
     for digest, kind in documents.items():
-        if kind in _CHECKED and digest not in found.documents:
+        if digest not in found.documents:
             yield f"{kind}: this key did not sign {digest}"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import layerdiff, linking, provenance
+from . import layerdiff, linking, provenance, referring, tags
 from .building import Built
 from .contents import from_sbom, layer_names
 from .digest import of_bytes
@@ -63,14 +63,24 @@ class Verdict:
 
 
 def fetch(client: Registry, reference: Reference, platform: Platform) -> Image:
-    """Return the image that a reference names; its tag must agree with its digest where both are given.
+    """Return the image that a reference names; a tag that never moves must agree with a digest beside it.
 
     Raises:
-        HelioError: there is none, or a document is not what its digest says.
+        HelioError: there is none, a document is not what its digest says, or the tag was moved.
     """
     found = client.get_image(reference.repository, reference.digest or reference.tag or "latest", platform)
     if found is None:
         raise HelioError(Stage.CHECK, f"`{reference}` is not in the registry")
+    if reference.digest and tags.is_immutable(reference.tag):
+        named = client.head_manifest(reference.repository, reference.tag)
+        if named is None or named.digest != reference.digest:
+            raise HelioError(
+                Stage.CHECK,
+                f"the tag `{reference.tag}` does not name this image",
+                where=str(reference),
+                detail=f"expected {reference.digest} not {named.digest if named else 'nothing'}",
+                hint="such tags never move: somebody moved it, or the digest is another image's",
+            )
     return found
 
 
@@ -110,15 +120,18 @@ def published(
     bundles: dict[str, bytes] = {}
     for one in client.referrers(repository, image.digest):
         try:
-            kind, data = _document(client, repository, image, one)
+            kind, texts = _document(client, repository, image, one)
             kinds.append(kind)
-            documents[of_bytes(data)] = kind
             if kind.startswith("application/vnd.dev.sigstore.bundle"):
-                bundles[one.digest] = data
-            faults += [f"{kind} {one.digest}: {line}" for line in content_faults(kind, data, image)]
+                bundles[one.digest] = texts[0]
+            # Whoever reads an SBOM may read any blob of it.
+            for data in texts:
+                if _is_sbom(kind) or kind == provenance.IN_TOTO:
+                    documents[of_bytes(data)] = kind
+                faults += [f"{kind} {one.digest}: {line}" for line in content_faults(kind, data, image)]
         except HelioError as error:
             faults.append(f"referrer {one.digest}: {_line(error)}")
-    if not any("cyclonedx" in kind or "spdx" in kind for kind in kinds):
+    if not any(map(_is_sbom, kinds)):
         faults.append("there is no SBOM that can be read")
     if provenance.IN_TOTO not in kinds:
         faults.append("there is no provenance that can be read")
@@ -180,8 +193,8 @@ def _tag_faults(reference: Reference, image: Image) -> Iterator[str]:
         yield f"tag: expected an image of {reference.tag} not of lock-{said or '?'}"
 
 
-def _document(client: Registry, repository: str, image: Image, one: Descriptor) -> tuple[str, bytes]:
-    """Return a referrer's artifact type and first document; every blob of it is fetched and hashed."""
+def _document(client: Registry, repository: str, image: Image, one: Descriptor) -> tuple[str, list[bytes]]:
+    """Return a referrer's artifact type, or the media type that tells more, and its documents, fetched and hashed."""
     got = client.get_manifest(repository, one.digest)
     if got is None:
         raise HelioError(Stage.CHECK, "it is listed, and missing")
@@ -192,7 +205,10 @@ def _document(client: Registry, repository: str, image: Image, one: Descriptor) 
     blobs = [_blob(client, repository, blob) for blob in manifest.layers]
     if not blobs:
         raise HelioError(Stage.CHECK, "it is empty")
-    return manifest.artifact_type or manifest.config.media_type, blobs[0]
+    kind = manifest.artifact_type or manifest.config.media_type
+    # What the catalogue takes for an SBOM is one here too.
+    sboms = (blob.media_type for blob in manifest.layers if _is_sbom(blob.media_type))
+    return (next(sboms, kind) if referring.kind_of(kind) == "other" else kind), blobs
 
 
 def _blob(client: Registry, repository: str, one: Descriptor) -> bytes:
@@ -210,7 +226,7 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
     Raises:
         HelioError: an SBOM cannot be read.
     """
-    if "cyclonedx" in kind or "spdx" in kind:
+    if _is_sbom(kind):
         if not from_sbom(data, kind).packages:
             yield "it names no package"
         document = json.loads(data)
@@ -223,6 +239,10 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
             yield f"expected an SBOM of {image.digest} not of {said}"
     elif kind == provenance.IN_TOTO:
         yield from _statement_faults(data, image.digest)
+
+
+def _is_sbom(kind: str) -> bool:
+    return referring.kind_of(kind) == "sbom"
 
 
 def _statement_faults(data: bytes, digest: str) -> Iterator[str]:
