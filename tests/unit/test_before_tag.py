@@ -42,6 +42,49 @@ def test_a_refusal_says_what_refused(command, fault):
     assert caught.value.stage == Stage.PUBLISH
 
 
+@pytest.mark.parametrize(("command", "fault"), [("cosign 'sign", "No closing quotation"), ("  ", "it is empty")])
+def test_what_is_no_command_is_told_before_any_work(tmp_path, command, fault):
+    folder = tmp_path / "images" / "base"
+    folder.mkdir(parents=True)
+    (folder / "image.toml").write_text(IMAGE)
+    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    with pytest.raises(HelioError) as caught:
+        ws.publish((), host=None, prefix="", out=Path("x"), before_tag=command)
+    assert str(caught.value) == (
+        f"`{command}` is not a command\n  in --before-tag\n  expected a program and its options: {fault}"
+    )
+    assert caught.value.stage == Stage.USAGE
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix", "message"),
+    [
+        ("https://ghcr.io", "", "`https://ghcr.io` is not a registry"),
+        ("ghcr.io/heliocloud", "", "`ghcr.io/heliocloud` is not a registry"),
+        ("bad host", "", "`bad host` is not a registry"),
+        ("ghcr.io", "HelioCloud/", "`HelioCloud/base` cannot be a repository"),
+        (None, "/x/", "`/x/base` cannot be a repository"),
+    ],
+)
+def test_a_place_that_is_none_is_told_before_any_work(tmp_path, host, prefix, message):
+    folder = tmp_path / "images" / "base"
+    folder.mkdir(parents=True)
+    (folder / "image.toml").write_text(IMAGE)
+    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    with pytest.raises(HelioError) as caught:
+        ws.publish((), host=host, prefix=prefix, out=Path("x"))
+    assert (caught.value.stage, caught.value.message) == (Stage.USAGE, message)
+
+
+def test_a_folder_without_images_is_no_checkout(tmp_path):
+    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    with pytest.raises(HelioError) as caught:
+        ws.build(())
+    assert str(caught.value) == (
+        f"`{tmp_path}` is no checkout\n  expected images/*/image.toml, found none\n\nhint: name a checkout with --root"
+    )
+
+
 def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     folder = tmp_path / "images" / "base"
     folder.mkdir(parents=True)

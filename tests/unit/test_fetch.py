@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.server
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+        if fault == "slow":
+            self.wfile.write(body[: 1 << 20])
+            time.sleep(0.3)
+            body = body[1 << 20 :]
+        with contextlib.suppress(BrokenPipeError):
+            self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
 
     def log_message(self, *_):
         pass
@@ -115,6 +121,39 @@ def test_an_interrupted_download_goes_on_where_it_stopped(store):
         (store.root / "tmp" / f"{item.sha256}.part").write_bytes(DATA[:1000])
         assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
         assert server.seen == ["bytes=1000-"]
+
+
+def test_what_an_earlier_run_left_may_be_bad(store):
+    """A power cut, or a page in place of the file that a proxy sent once."""
+    with serving() as server:
+        item = wanted(server)
+        (store.root / "tmp" / f"{item.sha256}.part").write_bytes(b"<html>" * 100)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == ["bytes=600-", None]
+
+
+def test_a_page_that_comes_once_is_forgotten(store):
+    with serving("html") as server:
+        item = wanted(server)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+
+
+def test_ctrl_c_leaves_what_waits(store, monkeypatch):
+    with serving("slow") as server:
+        first = wanted(server)
+        others = [wanted(server, sha256=f"{number:064x}", size=1) for number in range(9)]
+
+        def interrupted(*_, **__):
+            while not server.seen:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(fetch, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fetch.fetch_all([first, *others], store, jobs=1)
+        assert server.seen == [None]
+    (part,) = temporary(store)
+    assert part.name == f"{first.sha256}.part" and 0 < part.stat().st_size < len(DATA)
 
 
 def test_a_server_that_does_not_resume(store):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import click
 
 from . import engine, host, hub_server, registry_server
 from .command import main, verb, workspace
+from .errors import HelioError
 from .pipeline import as_json
 from .progress import say
 from .store import Store, default_root
@@ -20,13 +21,18 @@ __all__ = ["main"]
 @verb
 @click.option("--check", is_flag=True, help="Write nothing; fail if a lock is stale.")
 @click.option("--update", multiple=True, metavar="NAME", help="Forget a package's version (`all` forgets every one).")
-@click.option("--exclude-newer", metavar="DATE", help="Packages uploaded later do not exist, e.g. 2026-10-01.")
+@click.option(
+    "--exclude-newer",
+    metavar="DATE",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),
+    help="Packages uploaded later do not exist, e.g. 2026-10-01 (UTC).",
+)
 @click.option(
     "--channel-dir", multiple=True, type=click.Path(path_type=Path), help="Folder with the channel's repodata."
 )
 def lock(names, root, jobs, platform, channel, as_data, check, update, exclude_newer, channel_dir):
     """Resolve environments and pin every byte."""
-    newer = datetime.fromisoformat(exclude_newer).replace(tzinfo=UTC) if exclude_newer else None
+    newer = exclude_newer and (exclude_newer if exclude_newer.tzinfo else exclude_newer.replace(tzinfo=UTC))
     ws = workspace(root, jobs, platform, channel)
     if not check:
         host.ensure()
@@ -200,11 +206,15 @@ def doctor(names, root, jobs, platform, channel, as_data):
 def down(names, root, jobs, platform, channel, as_data):
     """Stop the hub, the registry and the engine that this project started; what they hold stays."""
     store = Store(default_root())
-    stopped = {
-        "hub": hub_server.stop(hub_server.default_folder(store.root)) is not None,
-        "registry": registry_server.stop(store.root),
-        "engine": engine.stop(store),
-    }
+    # An engine that died keeps the hub from being tidied up, but nothing else from being stopped.
+    fault, hub = None, False
+    try:
+        hub = hub_server.stop(hub_server.default_folder(store.root)) is not None
+    except HelioError as error:
+        fault = error
+    stopped = {"hub": hub, "registry": registry_server.stop(store.root), "engine": engine.stop(store)}
+    if fault:
+        raise fault
     print(
         as_json(stopped)
         if as_data

@@ -87,10 +87,17 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
         # The largest first, so that no single one is left at the end.
         missing.sort(key=lambda item: -(item.size or 0))
         futures = [pool.submit(_fetch, item, store, session, advance, stop) for item in missing]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        if any(future.exception() for future in done):
-            stop.set()
-            pool.shutdown(cancel_futures=True)
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = any(future.exception() for future in done)
+        except BaseException:
+            # Ctrl-C: what is half there stays for the next run, and what waits does not begin.
+            failed = True
+            raise
+        finally:
+            if failed:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
         for future in futures:
             if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Again):
                 raise error
@@ -129,11 +136,15 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, 
                 if stop.is_set():
                     raise _Again
                 try:
-                    _download(url, item, file, session, advance)
+                    before = file.seek(0, os.SEEK_END)
+                    _download(url, item, file, session, advance, stop)
                     actual = _hash(file)
                     if actual != item.sha256:
                         size = os.fstat(file.fileno()).st_size
                         file.truncate(0)
+                        if before:
+                            # The fault may lie in what an earlier run, or a page in place of the file, left here.
+                            raise _Again(f"{_shown(url)} does not go on from {before:,} bytes that were here")
                         raise HelioError(
                             Stage.FETCH,
                             f"digest mismatch for `{item.name}`",
@@ -159,7 +170,14 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, 
     )
 
 
-def _download(url: str, item: Wanted, file, session: requests.Session, advance: Callable[[int], None]) -> None:
+def _download(
+    url: str,
+    item: Wanted,
+    file,
+    session: requests.Session,
+    advance: Callable[[int], None],
+    stop: threading.Event,
+) -> None:
     if urlsplit(url).scheme == "file":
         _copy(url, file)
         return
@@ -189,6 +207,8 @@ def _download(url: str, item: Wanted, file, session: requests.Session, advance: 
                     raise _Again(f"{_shown(url)} sent more than {item.size:,} bytes")
                 file.write(chunk)
                 advance(len(chunk))
+                if stop.is_set():
+                    raise _Again(f"{_shown(url)} was interrupted")
     except requests.RequestException as error:
         raise _Again(f"{_shown(url)}: {type(error).__name__}") from error
     finally:

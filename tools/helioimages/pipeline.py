@@ -95,8 +95,15 @@ class Workspace:
         """Return the images asked for, all if none, parents before children.
 
         Raises:
-            HelioError: there is no such image.
+            HelioError: there is no such image, or no image at all.
         """
+        if not self.images:
+            raise HelioError(
+                Stage.USAGE,
+                f"`{self.root}` is no checkout",
+                detail="expected images/*/image.toml, found none",
+                hint="name a checkout with --root",
+            )
         for name in names:
             if name not in self.images:
                 raise HelioError(
@@ -275,6 +282,7 @@ class Workspace:
         """Return a client of a registry; of the embedded one, started, if no host is given."""
         if host is None:
             host = registry_server.start(self.store.root).host
+        publish.check_place(host)
         return Registry(host, credentials=from_docker_config())
 
     def push(self, client: Registry, built: Built, prefix: str) -> publish.PushReport:
@@ -328,9 +336,12 @@ class Workspace:
             key: signs the image and its documents; None signs nothing.
             before_tag: a command that must succeed with the image's reference before tags name it.
         """
+        wanted = self.selected(names)
+        publish.check_place(host, [prefix + name for name in wanted])
+        if before_tag:
+            publish.words_of(before_tag)
         # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
         done = self.build(names, strict=host is not None and not is_loopback(host))
-        wanted = self.selected(names)
         published = []
         client = self.registry(host)
         with client:

@@ -18,6 +18,7 @@ from . import tags as tagging
 from .digest import of_bytes
 from .errors import HelioError, Stage
 from .oci.image import Image, artifact
+from .oci.reference import is_host, is_repository
 from .oci.registry import Registry
 from .oci.types import Descriptor
 from .progress import bar
@@ -164,13 +165,61 @@ def promote(client: Registry, repository: str, digest: str, tags: Sequence[str])
     return Promotion(digest=digest, moved=moved, unchanged=unchanged)
 
 
+def check_place(host: str | None, repositories: Sequence[str] = ()) -> None:
+    """Refuse what can be no registry and no repository, before any work is done for it.
+
+    Args:
+        host: None is the embedded registry.
+
+    Raises:
+        HelioError: says what was expected.
+    """
+    if host is not None and not is_host(host):
+        raise HelioError(
+            Stage.USAGE,
+            f"`{host}` is not a registry",
+            where="--registry",
+            detail="expected host[:port], e.g. ghcr.io",
+            hint="what follows the host goes before the images' names: --prefix heliocloud/",
+        )
+    for one in repositories:
+        if not is_repository(one):
+            raise HelioError(
+                Stage.USAGE,
+                f"`{one}` cannot be a repository",
+                where="--prefix",
+                detail="expected lower-case letters and digits, with single . _ - or / between them",
+                hint="a prefix ends in /, e.g. --prefix heliocloud/",
+            )
+
+
+def words_of(command: str) -> list[str]:
+    """Return the words of a command as a shell takes it apart.
+
+    Raises:
+        HelioError: a quote is open, or there is no word.
+    """
+    try:
+        words, fault = shlex.split(command), "it is empty"
+    except ValueError as error:
+        words, fault = [], str(error)
+    if not words:
+        raise HelioError(
+            Stage.USAGE,
+            f"`{command}` is not a command",
+            where="--before-tag",
+            detail=f"expected a program and its options: {fault}",
+        )
+    return words
+
+
 def approve(command: str, reference: str) -> None:
     """Run what must succeed before tags name an image, e.g. ``cosign sign --yes``; the reference is its last argument.
 
     Raises:
         HelioError: there is no such program, or it failed; no tag was set then.
     """
-    argv = [*shlex.split(command), reference]
+    argv = [*words_of(command), reference]
     try:
         # Its words are for people: stdout belongs to our own result.
         code = subprocess.run(argv, stdout=sys.stderr, check=False).returncode
