@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from pypi_support import IndexServer, environment_of, serving, wheel_bytes, wheel_of
 
 from helioimages import engine as engines
-from helioimages import host
+from helioimages import host, own_engine
 from helioimages.errors import HelioError
 from helioimages.store import Store, default_root
 
@@ -55,13 +55,13 @@ def engine() -> engines.Engine:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.stash[OURS] = engines.running(Store(default_root()))
+        config.stash[OURS] = own_engine.running(Store(default_root()))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the engine that this run started, and no other."""
     if config.stash.get(OURS, None) is False:
-        engines.stop(Store(default_root()))
+        own_engine.stop(Store(default_root()))
 
 
 OURS = pytest.StashKey[bool]()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 NAMES, PREFIX = ("base", "helio"), "test-hub/"
 PASSWORD = "sun and heliosphere"
 WHERE = "import os, sys; print(os.environ['HELIOCLOUD_ENV'], sys.prefix, os.getuid(), os.getcwd())"
+VERSION = "import jupyterhub; print(jupyterhub.__version__)"
 LOGIN_SHELL = (
     'echo "found=$(shopt -q login_shell && echo login) $(command -v python) $CONDA_DEFAULT_ENV $HOME"; echo do""ne'
 )
@@ -245,6 +248,66 @@ def answers(port: int) -> bool:
         return False
 
 
+def logged_warning(folder: Path, outside: str, inside: str) -> bool:
+    """Say whether a hub of version ``outside`` warned of a server of version ``inside``."""
+    return (
+        f"jupyterhub version {outside} != jupyterhub-singleuser version {inside}. "
+        "This could cause failure to authenticate and result in redirect loops!"
+    ) in (folder / "hub.log").read_text()
+
+
+def version_of(python: Path) -> str:
+    """Return the version of an environment's JupyterHub."""
+    done = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def with_jupyterhub_of(workspace, python: Path, reference: str, folder: Path) -> Iterator[str]:
+    """Make an image that has the JupyterHub of another environment in the place of its own."""
+    (source,) = python.parents[1].glob("lib/python*/site-packages")
+    for path in (source / "jupyterhub", *source.glob("jupyterhub-*.dist-info")):
+        shutil.copytree(path, folder / "other" / path.name)
+    (folder / "Dockerfile").write_text(
+        f"FROM {reference}\nUSER 0\nCOPY other /tmp/other\n"
+        "RUN cd $(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))') "
+        "&& rm -r jupyterhub jupyterhub-*.dist-info && cp -r /tmp/other/. . && rm -r /tmp/other\nUSER 1000\n"
+    )
+    name = f"{hub_server.name_of(folder)}:other"
+    workspace.engine.client.images.build(path=str(folder), tag=name, rm=True)
+    try:
+        yield name
+    finally:
+        workspace.engine.client.images.remove(name)
+
+
+def test_an_image_one_major_behind(workspace, references, tmp_path):
+    """The hub warns and works, as it does when it is the older one."""
+    folder, context = tmp_path / "hub", tmp_path / "context"
+    context.mkdir()
+    older = hub_parts.parts(workspace.store, lock=ROOT / "tests" / "support" / "hub-older.lock")
+    offered = verbs_hub.offered(workspace, NAMES, None, PREFIX, 2)
+    parts = hub_parts.parts(workspace.store)
+    with with_jupyterhub_of(workspace, older.python, references["base"], context) as behind:
+        offered = dataclasses.replace(offered, images=offered.images.replace(references["base"], behind))
+        made = hub_server.start(folder, parts, offered, engine=workspace.engine.address, port=0)
+        try:
+
+            async def work() -> str:
+                async with hubkit.person(made.address, "henrietta") as henrietta:
+                    assert await henrietta.login(made.password)
+                    await henrietta.spawn(choice(await henrietta.choices(), behind, folder))
+                    return await henrietta.run(VERSION)
+
+            inside, outside = asyncio.run(work()).strip(), version_of(parts.python)
+            assert inside == version_of(older.python)
+            assert int(outside.partition(".")[0]) - int(inside.partition(".")[0]) == 1
+            assert logged_warning(folder, outside, inside)
+        finally:
+            hub_server.stop(folder)
+            remove_homes(workspace, folder)
+
+
 def test_a_hub_one_major_behind(workspace, references, tmp_path):
     """The hub warns and works; and when it is killed, its end still takes away what it started."""
     folder = tmp_path / "hub"
@@ -263,18 +326,11 @@ def test_a_hub_one_major_behind(workspace, references, tmp_path):
             async with hubkit.person(made.address, "mary") as mary:
                 assert await mary.login(made.password)
                 await mary.spawn(choice(await mary.choices(), references["base"], folder))
-                return await mary.run("import jupyterhub; print(jupyterhub.__version__)")
+                return await mary.run(VERSION)
 
-        inside = asyncio.run(work()).strip()
-        program = "import jupyterhub; print(jupyterhub.__version__)"
-        outside = subprocess.run(
-            [older.python, "-c", program], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        inside, outside = asyncio.run(work()).strip(), version_of(older.python)
         assert int(inside.partition(".")[0]) - int(outside.partition(".")[0]) == 1
-        assert (
-            f"jupyterhub version {outside} != jupyterhub-singleuser version {inside}. "
-            "This could cause failure to authenticate and result in redirect loops!"
-        ) in (folder / "hub.log").read_text()
+        assert logged_warning(folder, outside, inside)
         for one in made.processes:
             os.kill(one.pid, signal.SIGKILL)
         assert len(containers(workspace, made.name)) == 1

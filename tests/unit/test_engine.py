@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import engine
+from helioimages import engine, own_engine
 from helioimages.errors import HelioError, Stage
 from helioimages.store import Store
 
@@ -41,30 +41,30 @@ def _started(pid: int) -> int:
 
 def test_the_engine_that_we_started_is_ended(store, process):
     record = _record(store, process.pid, _started(process.pid))
-    assert engine.running(store)
-    assert engine.stop(store)
+    assert own_engine.running(store)
+    assert own_engine.stop(store)
     assert process.wait(timeout=10) == -15
     assert not record.exists()
-    assert not engine.running(store)
+    assert not own_engine.running(store)
 
 
 def test_a_process_that_took_the_number_of_ours_is_left_alone(store, process):
     record = _record(store, process.pid, _started(process.pid) - 1)
-    assert not engine.running(store)
-    assert not engine.stop(store)
+    assert not own_engine.running(store)
+    assert not own_engine.stop(store)
     assert process.poll() is None
     assert not record.exists()
 
 
 def test_nothing_was_started(store):
-    assert not engine.running(store)
-    assert not engine.stop(store)
+    assert not own_engine.running(store)
+    assert not own_engine.stop(store)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}'])
 def test_a_damaged_record_is_no_engine(store, text):
     (store.root / "run" / "engine.json").write_text(text)
-    assert not engine.running(store)
+    assert not own_engine.running(store)
 
 
 def test_the_engine_that_the_environment_names_must_answer(store, tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_the_engine_that_the_environment_names_must_answer(store, tmp_path, monk
 def test_no_engine_is_installed(store, monkeypatch):
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "SOCKETS", ())
-    monkeypatch.setattr(engine.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(own_engine.shutil, "which", lambda *_, **__: None)
     with pytest.raises(HelioError) as caught:
         engine.connect(store)
     assert str(caught.value) == (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from . import engine, host, hub_server, registry_server
+from . import host, hub_server, own_engine, registry_server
 from .command import main, verb, workspace
 from .errors import HelioError
 from .pipeline import as_json
@@ -212,7 +212,7 @@ def down(names, root, jobs, platform, channel, as_data):
         hub = hub_server.stop(hub_server.default_folder(store.root)) is not None
     except HelioError as error:
         fault = error
-    stopped = {"hub": hub, "registry": registry_server.stop(store.root), "engine": engine.stop(store)}
+    stopped = {"hub": hub, "registry": registry_server.stop(store.root), "engine": own_engine.stop(store)}
     if fault:
         raise fault
     print(

@@ -1,18 +1,13 @@
 """The container engine, through the Docker SDK: one that runs already, or our own dockerd.
 
-`connect` prefers what the environment names, then the system's socket, then an engine of this store, which it starts if
-need be and which `stop` ends. Nothing else's engine is ever touched.
+`connect` prefers what the environment names, then the system's socket, then an engine of this store (`own_engine`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +17,7 @@ import docker
 import docker.errors
 import requests
 
-from . import background
-from .background import Background
+from . import own_engine
 from .errors import HelioError, Stage
 from .host import SOCKETS, listens
 from .oci.reference import is_loopback
@@ -32,8 +26,6 @@ from .progress import say
 from .store import Store
 
 _READY_S = 60
-# Held so that Python does not complain of a child that outlives us, as it is meant to.
-_STARTED: list[subprocess.Popen[bytes]] = []
 _TIMEOUT = 1800
 
 
@@ -276,86 +268,7 @@ def connect(store: Store) -> Engine:
     for path in SOCKETS:
         if found := _answering(f"unix://{path}"):
             return found
-    address = f"unix://{_folder(store) / 'docker.sock'}"
-    # Several processes may ask at once, e.g. the workers of a test run: one starts it, the others find it.
-    with store.lock("engine"):
-        return _answering(address) or _start(store, address)
-
-
-def running(store: Store) -> bool:
-    """Return whether the engine that `connect` started for this store still runs."""
-    return _ours(store) is not None
-
-
-def stop(store: Store) -> bool:
-    """End the engine that `connect` started, and say whether there was one. What it holds stays."""
-    process = _ours(store)
-    if process is not None:
-        _terminate(process.pid)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.alive:
-            time.sleep(0.2)
-    for one in _STARTED:
-        one.poll()
-    _record(store).unlink(missing_ok=True)
-    return process is not None
-
-
-def _terminate(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except PermissionError:
-        # An ordinary user started it through sudo, so it is root's.
-        subprocess.run(["sudo", "-n", "kill", "-TERM", str(pid)], check=False)
-
-
-def _ours(store: Store) -> Background | None:
-    """Return the engine that we started: the one recorded, unless it died and its pid went to another process."""
-    try:
-        known = json.loads(_record(store).read_bytes())
-        process = Background(name="engine", pid=int(known["pid"]), started=int(known["started"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return process if process.alive else None
-
-
-def _start(store: Store, address: str) -> Engine:
-    program = shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if program is None:
-        raise HelioError(
-            Stage.ENGINE,
-            "there is no container engine",
-            hint="run `apt-get install docker.io`, or start podman's service",
-        )
-    folder = _folder(store)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = store.root / "run" / "dockerd.log"
-    argv = [
-        *([] if os.geteuid() == 0 else ["sudo", "-n"]),
-        program,
-        f"--host={address}",
-        f"--data-root={store.root / 'engine'}",
-        f"--exec-root={folder / 'exec'}",
-        f"--pidfile={folder / 'pid'}",
-        f"--group={os.getgid()}",
-    ]
-    say("==> starting a container engine of this project's own")
-    with open(log, "ab") as stream:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"
-        )
-    _STARTED.append(process)
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if found := _answering(address):
-            ours = background.find("engine", int((folder / "pid").read_text()))
-            _record(store).write_text(json.dumps({"pid": ours.pid, "started": ours.started, "address": address}))
-            return found
-        time.sleep(0.2)
-    tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
-    raise HelioError(
-        Stage.ENGINE, "dockerd does not start", detail=tail, hint="run as root, or set DOCKER_HOST to another engine"
-    )
+    return own_engine.start(store, _answering)
 
 
 def _answering(address: str) -> Engine | None:
@@ -367,14 +280,3 @@ def _answering(address: str) -> Engine | None:
     except (docker.errors.DockerException, requests.RequestException, OSError):
         return None
     return Engine(client, address)
-
-
-def _folder(store: Store) -> Path:
-    """Return where the socket is: a short path, for a Unix socket's may have 107 bytes."""
-    name = hashlib.sha256(str(store.root.resolve()).encode()).hexdigest()[:10]
-    base = Path("/run") if os.access("/run", os.W_OK) else Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
-    return base / f"helioimages-{name}"
-
-
-def _record(store: Store) -> Path:
-    return store.root / "run" / "engine.json"

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from . import mounts
 from .debian.lock import AptLock, Deb
 from .digest import key_of
 from .entries import LAYER_MTIME
@@ -104,6 +105,8 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
             )
         with open(tar, "rb") as source, store.writing(final) as file:
             shutil.copyfileobj(source, file, 4 << 20)
+    # Again: programs of a run that was killed a moment ago may have held its folder when this one began.
+    _sweep(place, program)
     return final
 
 
@@ -145,7 +148,7 @@ def _sweep(place: Path, program: str) -> None:
         finally:
             os.close(handle)
         # Never delete through a mount: what is behind it is the machine's.
-        if f" {folder}/" in Path("/proc/self/mountinfo").read_text():
+        if mounts.below(folder):
             continue
         if os.geteuid():
             # What was installed belongs to the user's subordinate ids.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import nbformat
 
-from . import report
+from . import mounts, report
 from .digest import key_of, of_bytes
 from .engine import Engine, RunResult
 from .errors import HelioError, Stage
@@ -242,8 +242,7 @@ def _plain(text: str) -> str:
 
 def _remove(folder: Path) -> None:
     """Remove a scratch folder, refusing while something is mounted below it."""
-    with open("/proc/self/mountinfo") as mounts:
-        if any(str(folder) in line for line in mounts):
-            say(f"warning: something is mounted below {folder}; it stays")
-            return
+    if mounts.below(folder):
+        say(f"warning: something is mounted below {folder}; it stays")
+        return
     shutil.rmtree(folder, ignore_errors=True)

@@ -35,6 +35,7 @@ from helioimages import (
     fetch,
     linking,
     locks,
+    mounts,
     provision,
     spec,
     wheelbuild,
@@ -306,9 +307,8 @@ def _left_behind() -> list[str]:
 
     Those in which somebody works are other runs' of the machine.
     """
-    mounts = Path("/proc/self/mountinfo").read_text()
     return [
-        f"{path} stays" + (", with mounts" if f" {path}/" in mounts else "")
+        f"{path} stays" + (", with mounts" if mounts.below(path) else "")
         for path in Path("/dev/shm").glob("helioimages-rootfs-*")
         if _dead(path)
     ]
