@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import engine, own_engine
+from helioimages import cli, engine, own_engine
 from helioimages.errors import HelioError, Stage
 from helioimages.store import Store
 
@@ -85,4 +85,13 @@ def test_no_engine_is_installed(store, monkeypatch):
         engine.connect(store)
     assert str(caught.value) == (
         "there is no container engine\n\nhint: run `apt-get install docker.io`, or start podman's service"
+    )
+
+
+def test_the_command_that_up_prints_finds_the_engine():
+    assert cli.starting("127.0.0.1:5000/helio@sha256:1", "unix:///var/run/docker.sock") == (
+        "docker run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
+    )
+    assert cli.starting("127.0.0.1:5000/helio@sha256:1", "unix:///run/own/docker.sock") == (
+        "docker -H unix:///run/own/docker.sock run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
     )

@@ -149,8 +149,15 @@ def up(names, root, jobs, platform, channel, as_data, registry, prefix, output, 
     done = ws.publish(wanted, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
     _show(done, as_data)
     if not as_data:
-        say(f"\nStart one:\n  docker run --rm -p 127.0.0.1:8888:8888 {done[-1].reference}")
-        say(f"  (engine: {ws.engine.address})\nStop what this started: buildimages down")
+        default = [one for one in done if ws.images[one.image].hub.default]
+        say(f"\nStart one:\n  {starting((default or done)[-1].reference, ws.engine.address)}")
+        say("Stop what this started: buildimages down")
+
+
+def starting(reference: str, engine: str) -> str:
+    """Return the command that starts an image, with the engine's address where docker does not find it by itself."""
+    docker = "docker" if engine == f"unix://{host.SOCKETS[0]}" else f"docker -H {engine}"
+    return f"{docker} run --rm -p 127.0.0.1:8888:8888 {reference}"
 
 
 @verb
