@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import linking, rootfs, sides
+from helioimages import linking, mounts, rootfs, sides
 from helioimages.bootstrap import name_of
 from helioimages.entries import Content, Entry, Kind
 from helioimages.lock_debian import apt_of
@@ -31,6 +31,17 @@ def workspace(tmp_path: Path) -> Workspace:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
     return Workspace(tmp_path / "checkout", Store(tmp_path / "store"), jobs=1)
+
+
+def test_what_has_mounts_in_it_stays(workspace, monkeypatch):
+    """The root file system of a run that was killed may still have the machine's /dev in it."""
+    scratch, other = workspace.store.root / "tmp" / "scratch", workspace.store.root / "tmp" / "other"
+    for folder in (scratch, other):
+        put(folder / "dev" / "null")
+        os.utime(folder, (OLD, OLD))
+    monkeypatch.setattr(mounts, "below", lambda path: (path / "dev",) if path == scratch else ())
+    prune(workspace, age_s=HOUR, dry_run=False)
+    assert (scratch / "dev" / "null").exists() and not other.exists()
 
 
 def put(path: Path, size: int = 10, *, when: int = OLD) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import rootfs, sides
+from . import mounts, rootfs, sides
 from .bootstrap import name_of
 from .debian import lock as apt_lock
 from .pipeline import Workspace
@@ -93,6 +93,9 @@ def _sweep(kind: str, rows: Iterable[tuple[Path, bool]], young: float, dry_run: 
     count = removed = kept = 0
     for path, keep in rows:
         try:
+            # What is mounted in a leftover is the machine's, and deleting goes through a mount.
+            if path.is_dir() and mounts.below(path):
+                continue
             size, made = _size(path), path.lstat().st_mtime
             if keep or made > young:
                 kept += size
