@@ -241,6 +241,27 @@ def test_overview_and_a_long_table(open_page):
     assert "code runs when a header is read" in banner and f"Use {tag_of(101)} instead" in banner
 
 
+def test_a_phone_hides_what_a_search_leaves_out(open_page, site):
+    page = open_page("images/helio.html", width=390)
+    page.get_by_role("searchbox").fill(tag_of(100))
+    assert page.locator("#tags tbody tr:visible").count() == 1
+    page.get_by_role("searchbox").fill("nothing has this")
+    assert page.locator("#tags tbody tr:visible").count() == 0
+    page = open_page(f"tags/{site[1].images[1].entries[0].id}.html", width=390)
+    page.locator("#package-rows tr").first.wait_for()
+    page.get_by_label("Search").fill("nothing has this")
+    assert page.locator("#package-rows tr:visible").count() == 0
+
+
+def test_an_address_of_a_build_that_is_gone_is_said(open_page, site):
+    entry = site[1].images[1].entries[3]
+    page = open_page(f"compare.html#helio-000000000000..{entry.id}")
+    assert "not in this catalogue" in page.get_by_role("note").inner_text()
+    page.get_by_label("A node has").select_option(value=entry.id)
+    assert page.get_by_role("note").count() == 0
+    assert open_page("compare.html").get_by_role("note").count() == 0
+
+
 def test_compare_says_what_delta_says(open_page, site):
     _, found = site
     entries = {f"{entry.image} {entry.tag}": entry for entry in found.entries}
@@ -296,6 +317,24 @@ def test_which_builds_have_a_package(open_page):
     rows = table.locator("tbody tr").all_inner_texts()
     # Two builds of helio say nothing of their packages.
     assert [row.split("\t")[:2] for row in rows] == [["5.2-3", "20"], ["5.2-2", "80"], ["5.2-1", "98"]]
+    cell = table.locator("tbody tr").first.locator("td").last
+    assert (cell.locator("a").count(), cell.locator("a:visible").count()) == (20, 6)
+    cell.get_by_text("and 14 more").click()
+    assert cell.locator("a:visible").count() == 20
+
+
+def test_a_search_says_how_many_packages_it_shows(open_page, site):
+    page = open_page("packages.html#PACKAGE")
+    assert page.locator("#package-count").inner_text() == "300 packages found, the first 12 shown"
+    assert page.locator("#found section").count() == 12
+    # Lists of other projects' tools have names such as PyYAML.
+    data = site[0] / "data" / "contents.js"
+    text = data.read_text()
+    try:
+        data.write_text(text.replace('"package-017"', '"Package-017"'))
+        assert open_page("packages.html#package-017").locator("#found h2").inner_text() == "Package-017 PyPI"
+    finally:
+        data.write_text(text)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

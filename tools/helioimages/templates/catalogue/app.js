@@ -39,6 +39,8 @@
     return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }) + " " + unit;
   }
   const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+  const SHOWN = 12;  // packages that one search of all builds shows
+  const spaced = (parts) => parts.flatMap((part) => [part, " "]);
   const KIND = { wheel: "PyPI", conda: "conda", debian: "Debian" };
   function element(name, options = {}, ...children) {
     const made = document.createElement(name);
@@ -221,8 +223,13 @@
       };
       const read = () => {
         const [a, b] = location.hash.slice(1).split("..");
-        if (data.byId.has(a) && data.byId.has(b)) { from.value = a; to.value = b; }
+        const known = data.byId.has(a) && data.byId.has(b);
+        if (known) { from.value = a; to.value = b; }
         go(true);
+        if (a && !known) {
+          $("result").prepend(element("div", { class: "banner warn", role: "note" },
+            element("p", {}, "The address names a build that is not in this catalogue. These are others.")));
+        }
       };
       from.addEventListener("change", () => go());
       to.addEventListener("change", () => go());
@@ -245,17 +252,21 @@
       });
       const run = () => {
         const wanted = words(input.value);
-        const hits = wanted.length ? [...names.keys()].filter((key) => wanted.every((word) => key.includes(word))) : [];
-        hits.sort((a, b) => (b.startsWith(wanted[0]) - a.startsWith(wanted[0])) || a.length - b.length || (a < b ? -1 : 1));
-        $("package-count").textContent = wanted.length ? `${count(hits.length, "package")} found` : count(names.size, "package");
-        box.replaceChildren(...hits.slice(0, 12).map((key) => {
+        const hits = wanted.length ? [...names.keys()].filter((key) => wanted.every((word) => key.toLowerCase().includes(word))) : [];
+        hits.sort((a, b) => (b.toLowerCase().startsWith(wanted[0]) - a.toLowerCase().startsWith(wanted[0])) || a.length - b.length || (a < b ? -1 : 1));
+        const rest = hits.length > SHOWN ? `, the first ${SHOWN} shown` : "";
+        $("package-count").textContent = wanted.length ? `${count(hits.length, "package")} found${rest}` : count(names.size, "package");
+        box.replaceChildren(...hits.slice(0, SHOWN).map((key) => {
           const rows = names.get(key).slice().reverse();
           const [kind, name] = data.packages[rows[0]];
           const lines = rows.map((row) => {
             const all = users.get(row) ?? [];
-            const cell = element("span", {}, ...all.slice(0, 6).flatMap((entry) =>
-              [element("a", { href: `tags/${entry.id}.html` }, `${entry.image} ${entry.tags[0] ?? entry.id}`), "  "]));
-            if (all.length > 6) cell.append(element("span", { class: "soft" }, `and ${all.length - 6} more`));
+            const links = all.map((entry) =>
+              element("a", { href: `tags/${entry.id}.html` }, `${entry.image} ${entry.tags[0] ?? entry.id}`));
+            const cell = element("div", { class: "builds" }, ...spaced(links.slice(0, 6)));
+            if (links.length > 6) {
+              cell.append(element("details", {}, element("summary", {}, `and ${links.length - 6} more`), ...spaced(links.slice(6))));
+            }
             return [data.packages[row][2], String(all.length), cell];
           });
           return element("section", {}, element("h2", {}, name, " ", element("span", { class: "tag" }, KIND[kind])),
