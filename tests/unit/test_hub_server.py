@@ -32,6 +32,19 @@ def test_a_damaged_record_is_no_hub(tmp_path, text):
     assert hub_server.stop(tmp_path) is None
 
 
+def test_down_stops_the_rest_when_the_hubs_engine_is_gone(tmp_path, monkeypatch):
+    folder = hub_server.default_folder(tmp_path)
+    folder.mkdir()
+    record = {"name": "x", "address": "http://127.0.0.1:1/", "password": "p", "engine": NOBODY, "processes": []}
+    (folder / "hub.json").write_text(json.dumps(record))
+    stopped = []
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path))
+    monkeypatch.setattr("helioimages.cli.registry_server.stop", lambda root: stopped.append("registry"))
+    monkeypatch.setattr("helioimages.cli.engine.stop", lambda store: stopped.append("engine"))
+    assert CliRunner().invoke(main, ["down"]).exit_code == Stage.ENGINE
+    assert stopped == ["registry", "engine"]
+
+
 def test_a_port_that_is_taken(tmp_path):
     parts = hub_parts.Parts(python=Path("/bin/false"), proxy=("/bin/false",))
     with socket.create_server(("127.0.0.1", 0)) as server:
