@@ -40,7 +40,7 @@ def test_down_stops_the_rest_when_the_hubs_engine_is_gone(tmp_path, monkeypatch)
     stopped = []
     monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path))
     monkeypatch.setattr("helioimages.cli.registry_server.stop", lambda root: stopped.append("registry"))
-    monkeypatch.setattr("helioimages.cli.engine.stop", lambda store: stopped.append("engine"))
+    monkeypatch.setattr("helioimages.cli.own_engine.stop", lambda store: stopped.append("engine"))
     assert CliRunner().invoke(main, ["down"]).exit_code == Stage.ENGINE
     assert stopped == ["registry", "engine"]
 
