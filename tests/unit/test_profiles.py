@@ -38,6 +38,18 @@ def keys(found) -> list[str]:
     return [offer.key for offer in found]
 
 
+def test_with_a_key_only_what_it_signed_is_offered():
+    states = ("none", "attached", "verified", "bad")
+    found = whole(*(entry(day=day, signature=state) for day, state in enumerate(states)))
+    assert keys(profiles.offers(found, {})) == ["helio-2026-05-07", "helio-2026-05-06"]
+    assert keys(profiles.offers(found, {}, signed=True)) == ["helio-2026-05-07"]
+    with pytest.raises(HelioError) as caught:
+        profiles.offers(whole(entry()), {}, signed=True)
+    assert caught.value.detail == (
+        "every dated tag is yanked, failed its notebooks, is not signed with the key, or is not there"
+    )
+
+
 def test_the_newest_tags_are_offered_by_tag_and_digest():
     found = profiles.offers(whole(*(entry(day=day) for day in range(5))), {})
     assert found == (

@@ -45,12 +45,13 @@ class Offer:
     default: bool = False
 
 
-def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec]) -> tuple[Offer, ...]:
+def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, signed: bool = False) -> tuple[Offer, ...]:
     """Return what a catalogue has to offer, by image, newest first.
 
     Args:
         document: a catalogue, as `catalogue.document` gives it.
         images: the checkout's, for their ``[hub]`` sections; another image has the defaults.
+        signed: leave out what the catalogue does not say to be signed with the key that it was made with.
 
     Raises:
         HelioError: nothing is left to offer, or two images are the default.
@@ -70,7 +71,7 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec]) -> tupl
             continue
         slug = hub.slug or re.sub(r"[^a-z0-9]+", "-", page["name"])
         title = hub.title or page["title"]
-        for tag, entry in _offered(page["entries"])[: hub.tags]:
+        for tag, entry in _offered(page["entries"], signed)[: hub.tags]:
             cuda = entry["facts"].get("cuda", "")
             repository = entry["reference"].partition("@")[0]
             found.append(
@@ -89,7 +90,9 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec]) -> tupl
         raise HelioError(
             Stage.CHECK,
             "no image is left to offer",
-            detail="every dated tag is yanked, failed its notebooks, or is not there",
+            detail="every dated tag is yanked, failed its notebooks, "
+            + ("is not signed with the key, " if signed else "")
+            + "or is not there",
             hint="publish a new one: `buildimages publish`",
         )
     return tuple(found)
@@ -229,13 +232,14 @@ def gone(document: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _offered(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+def _offered(entries: Iterable[Mapping[str, Any]], signed: bool) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the newest dated tag of each image that may be started, newest first, platforms of one index once."""
     good: dict[str, Mapping[str, Any]] = {}
     bad: set[str] = set()
     for entry in entries:
         failed = entry["smoke"] is not None and not entry["smoke"]["passed"]
-        if _yanked(entry) or failed or entry["signature"] == "bad":
+        doubtful = entry["signature"] != "verified" if signed else entry["signature"] == "bad"
+        if _yanked(entry) or failed or doubtful:
             bad.add(entry["named"])
         dated = newest_first(tuple(entry["tags"]))
         if dated:

@@ -12,6 +12,7 @@ from . import profiles as profiling
 from .catalogue import document
 from .command import verb, workspace
 from .errors import HelioError, Stage
+from .progress import say
 from .verbs_catalogue import key_option, read
 
 
@@ -39,9 +40,12 @@ from .verbs_catalogue import key_option, read
 @key_option
 def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, file, form, unlisted, output, check, key):
     """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's."""
+    if as_data and form != "z2jh":
+        raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
     ws = workspace(root, jobs, platform, channel)
     whole = _load(file) if file else document(read(ws, names, registry, prefix, jobs, key))
-    found = profiling.offers(whole, ws.images)
+    # Who gives a key wants what it signed, not what nobody did.
+    found = profiling.offers(whole, ws.images, signed=key is not None)
     if form == "dockerspawner":
         text = profiling.as_dockerspawner(found)
     elif form == "dask-gateway":
@@ -51,13 +55,20 @@ def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, fi
         allowed = {"none": "", "any": r"[^\s]+[:@][^\s]+", "own": profiling.unlisted_images(repositories)}[unlisted]
         made = profiling.profile_list(found, ws.images, unlisted=allowed, gone=profiling.gone(whole))
         text = json.dumps(made, indent=2) + "\n" if as_data else profiling.as_z2jh(made)
+    tell = say if as_data else print
     if check:
         _check(output, text)
+        tell(f"{output}: up to date")
     elif output:
         output.write_text(text, "utf-8")
-        print(output)
+        tell(str(output))
     else:
         print(text, end="")
+
+
+#: What is read of an entry of a catalogue.
+_READ = ("advisory", "digest", "facts", "named", "reference", "signature", "smoke", "tags")
+_HINT = "buildimages catalogue writes one"
 
 
 def _load(file: Path) -> dict:
@@ -65,10 +76,17 @@ def _load(file: Path) -> dict:
         whole = json.loads(file.read_text("utf-8"))
         if whole["version"] != 1:
             raise ValueError(f"expected version 1 not {whole['version']!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _ = whole["registry"]
+        for page in whole["images"]:
+            _ = page["name"], page["title"], page["repository"]
+            for entry in page["entries"]:
+                _ = [entry[key] for key in _READ]
+    except KeyError as error:
         raise HelioError(
-            Stage.USAGE, f"`{file}` is no catalogue", detail=str(error), hint="buildimages catalogue writes one"
+            Stage.USAGE, f"`{file}` is no catalogue", detail=f"expected a key {error}", hint=_HINT
         ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise HelioError(Stage.USAGE, f"`{file}` is no catalogue", detail=str(error), hint=_HINT) from error
     return whole
 
 
@@ -86,4 +104,3 @@ def _check(output: Path | None, text: str) -> None:
             detail="\n".join(lines),
             hint="run the same without --check",
         )
-    print(f"{output}: up to date")
