@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import time
@@ -54,3 +55,29 @@ def test_a_process_whose_first_thread_ended_is_still_there(tmp_path):
     finally:
         background.end([one], seconds=5)
     assert not one.alive
+
+
+def test_it_has_a_session_of_its_own_and_is_waited_for(tmp_path):
+    one = background.spawn("sleeper", ["/bin/sleep", "60"], env=os.environ, log=tmp_path / "log")
+    try:
+        assert os.getsid(one.pid) == one.pid != os.getsid(0)
+    finally:
+        background.end([one], seconds=5)
+    wait(lambda: not Path(f"/proc/{one.pid}").exists())
+
+
+def test_a_name_with_parentheses_hides_nothing(tmp_path):
+    program = tmp_path / "a) Z (b"
+    shutil.copyfile("/bin/sleep", program)
+    program.chmod(0o755)
+    one = background.spawn("odd", [str(program), "60"], env=os.environ, log=tmp_path / "log")
+    try:
+        wait(lambda: "Z" in Path(f"/proc/{one.pid}/comm").read_text())
+        assert one.alive
+    finally:
+        background.end([one], seconds=5)
+
+
+def test_a_number_that_nobody_has_is_not_alive():
+    gone = background.find("gone", 2**22)
+    assert (gone.started, gone.alive) == (0, False)

@@ -61,3 +61,22 @@ def test_hard_links_come_last_and_stay_inside():
     assert [e.path for e in merge([link, file("z", b"1")])] == ["z", "a"]
     with pytest.raises(HelioError, match="which is not a file of the same layer"):
         merge([link])
+
+
+def test_a_hard_link_names_a_file():
+    link = Entry(path="a", kind=Kind.HARDLINK, target="z", origin="one-1")
+    for other in (directory("z"), symlink("z", "y")):
+        with pytest.raises(HelioError) as caught:
+            merge([link, other])
+        assert caught.value.message == "`one-1` links a to z, which is not a file of the same layer"
+
+
+def test_the_order_is_of_folders_not_of_text():
+    """A folder's files stay together; part of the format: another order is another digest."""
+    found = merge([file("a-b", b""), file("a/z", b""), file("a.c", b"")])
+    assert [one.path for one in found] == ["a", "a/z", "a-b", "a.c"]
+
+
+def test_files_of_one_length_are_compared_to_the_end():
+    with pytest.raises(HelioError, match="both bring a"):
+        merge([file("a", b"12"), file("a", b"13")])

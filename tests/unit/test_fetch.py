@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.server
+import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fault = self.server.faults.pop(0) if self.server.faults else ""
         if fault == "500":
             self.send_error(500)
+            return
+        if fault == "416":
+            self.send_error(416)
             return
         data, status, start = DATA, 200, 0
         if (ranged := self.headers.get("Range")) and fault != "no-range":
@@ -149,6 +155,8 @@ def test_ctrl_c_leaves_what_waits(store, monkeypatch):
             raise KeyboardInterrupt
 
         monkeypatch.setattr(fetch, "wait", interrupted)
+        # Pieces smaller than what the server sends at once, so that the last one comes after the interruption.
+        monkeypatch.setattr(fetch, "_CHUNK", 1 << 16)
         with pytest.raises(KeyboardInterrupt):
             fetch.fetch_all([first, *others], store, jobs=1)
         assert server.seen == [None]
@@ -201,3 +209,92 @@ def test_a_file_address(store, tmp_path):
 
 def test_credentials_never_show():
     assert fetch._shown("https://user:secret@index.example/a/b?token=x") == "https://index.example/a/b"
+
+
+def put(store: Store, item: fetch.Wanted, data: bytes) -> Path:
+    (store.root / "tmp" / f"{item.sha256}.part").write_bytes(data)
+    return store.artefact(item.sha256)
+
+
+def test_bytes_are_on_the_disk_before_they_have_a_name(store, monkeypatch):
+    seen, replace = [], fetch.os.replace
+    monkeypatch.setattr(fetch.os, "fsync", lambda handle: seen.append(Path(f"/proc/self/fd/{handle}").read_bytes()))
+    monkeypatch.setattr(fetch.os, "replace", lambda one, other: (seen.append(other), replace(one, other)))
+    with serving() as server:
+        item = wanted(server)
+        fetch.fetch_all([item], store)
+    assert seen == [DATA, store.artefact(item.sha256)]
+
+
+def test_a_replaced_file_leaves_nothing_to_go_on_from(store):
+    with serving("flip") as server:
+        item = wanted(server)
+        with pytest.raises(HelioError, match="digest mismatch"):
+            fetch.fetch_all([item], store)
+        assert [path.stat().st_size for path in temporary(store)] == [0]
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == [None, None]
+
+
+def test_more_than_the_file_is_thrown_away_and_all_of_it_is_not_asked_for(store):
+    with serving() as server:
+        item = wanted(server)
+        put(store, item, DATA + b"more")
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == [None]
+        store.artefact(item.sha256).unlink()
+        put(store, item, DATA)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == [None]
+
+
+def test_a_server_that_refuses_to_go_on_is_asked_from_the_start(store):
+    with serving("416") as server:
+        item = wanted(server)
+        put(store, item, DATA[:1000])
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == ["bytes=1000-", None]
+
+
+def test_a_file_that_a_damaged_disk_cut_is_fetched_again(store):
+    with serving() as server:
+        item = wanted(server)
+        store.artefact(item.sha256).write_bytes(DATA[:-1])
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == [None]
+
+
+def test_the_largest_first(store, monkeypatch):
+    order = []
+    monkeypatch.setattr(fetch, "_fetch", lambda item, *_: order.append(item.size))
+    with serving() as server:
+        items = [wanted(server, sha256=f"{size:064x}", size=size) for size in (3, 9, 5)]
+        fetch.fetch_all([*items, wanted(server, sha256="f" * 64, size=None)], store, jobs=1)
+    assert order == [9, 5, 3, None]
+
+
+def test_another_run_that_finished_it_meanwhile_is_believed(store):
+    with serving() as server:
+        item = wanted(server)
+        part = store.root / "tmp" / f"{item.sha256}.part"
+        with open(part, "a+b") as other, ThreadPoolExecutor(1) as pool:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            done = pool.submit(fetch.fetch_all, [item], store)
+            time.sleep(0.2)
+            assert not done.done() and server.seen == []
+            other.write(DATA)
+            other.flush()
+            part.rename(store.artefact(item.sha256))
+            fcntl.flock(other, fcntl.LOCK_UN)
+            assert done.result()[item.sha256].read_bytes() == DATA
+        assert server.seen == []
+
+
+def test_what_nobody_continued_for_a_week_is_swept(store):
+    now = time.time()
+    for days in (6.5, 7.5):
+        path = store.root / "tmp" / str(days)
+        path.write_bytes(b"x")
+        os.utime(path, (now - days * 86400,) * 2)
+    assert fetch.sweep(store) == 1
+    assert [path.name for path in temporary(store)] == ["6.5"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +50,68 @@ def test_what_is_no_layer(tmp_path):
     with pytest.raises(HelioError) as caught:
         compare(layer(tmp_path, "ours", PLAIN), tmp_path / "x", {})
     assert caught.value.message == "cannot read the layer x"
+
+
+def added(folder, name: str, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(folder / name, "w") as tar:
+        for one in members:
+            tar.addfile(one, io.BytesIO(one.name[-1:].encode() * one.size))
+    return folder / name
+
+
+def member(name: str, **values) -> tarfile.TarInfo:
+    one = tarfile.TarInfo(name)
+    for key, value in ({"size": 3} | values).items():
+        setattr(one, key, value)
+    return one
+
+
+def lines(ours: Path, theirs: Path) -> list[str]:
+    return [str(one) for one in compare(ours, theirs, {})]
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"mtime": 5}, "a: mtime: expected none not 5"),
+        ({"uname": "root"}, "a: uname: expected none not root"),
+        ({"gname": "root"}, "a: gname: expected none not root"),
+        ({"gid": 100}, "a: gid: expected none not 100"),
+        ({"pax_headers": {"SCHILY.xattr.user.x": "y"}}, "a: headers: expected none not SCHILY.xattr.user.x=y"),
+        ({"type": tarfile.SYMTYPE, "size": 0, "linkname": "b"}, "a: expected a file not a symlink"),
+        ({"type": tarfile.FIFOTYPE, "size": 0}, "a: expected a file not a entry of type b'6'"),
+    ],
+)
+def test_every_field_of_a_header_counts(tmp_path, values, line):
+    assert lines(added(tmp_path, "ours", member("a")), added(tmp_path, "theirs", member("a", **values))) == [line]
+
+
+def test_what_was_added_is_named(tmp_path):
+    ours, theirs = added(tmp_path, "ours", member("b")), added(tmp_path, "theirs", member("a"), member("b"))
+    assert lines(ours, theirs) == ["a: not expected"]
+    assert lines(theirs, ours) == ["a: expected, and missing"]
+
+
+def test_another_order_is_named(tmp_path):
+    ours = added(tmp_path, "ours", member("a"), member("b"), member("c"))
+    theirs = added(tmp_path, "theirs", member("a"), member("c"), member("b"))
+    assert lines(ours, theirs) == ["b: the order of the entries differs"]
+
+
+def test_a_path_that_comes_twice_is_told_apart(tmp_path):
+    """An engine takes the last one: a second member behind the right one would win."""
+    ours, theirs = added(tmp_path, "ours", member("a")), added(tmp_path, "theirs", member("a"), member("a", size=4))
+    assert lines(ours, theirs) == ["a (again): not expected"]
+    both = added(tmp_path, "both", member("a"), member("a"))
+    assert lines(both, theirs) == [
+        "a (again): size: expected 3 not 4",
+        "a (again): content: byte 3: expected the end not 61",
+    ]
+
+
+def test_a_content_that_goes_on(tmp_path):
+    ours, theirs = added(tmp_path, "ours", member("a", size=2)), added(tmp_path, "theirs", member("a", size=12))
+    assert lines(ours, theirs) == [
+        "a: size: expected 2 not 12",
+        "a: content: byte 2: expected the end not 6161616161616161",
+    ]

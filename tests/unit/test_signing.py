@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from nacl.secret import SecretBox
 
 from helioimages import provenance, signed, signing
@@ -137,3 +137,73 @@ def test_openssl_agrees(tmp_path):
     words = ["openssl", "dgst", "-sha256", "-verify", "pub", "-signature", "sig", "data"]
     assert subprocess.run(words, cwd=tmp_path, capture_output=True, text=True).stdout == "Verified OK\n"
     assert signing.load_public(Path(tmp_path / "pub")).public_numbers() == KEY.public_key().public_numbers()
+
+
+def test_what_is_signed_of_a_document_is_dsses():
+    """The specification's own example: lengths in front of each part."""
+    sealed = json.loads(signing.envelope(KEY, "http://example.com/HelloWorld", b"hello world"))
+    signature = sealed["signatures"][0]["sig"]
+    text = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    assert signing.good(KEY.public_key(), text, signature)
+    assert sealed == {
+        "payloadType": "http://example.com/HelloWorld",
+        "payload": base64.b64encode(b"hello world").decode(),
+        "signatures": [{"keyid": "", "sig": signature}],
+    }
+
+
+def test_one_good_signature_among_others_is_enough():
+    sealed = json.loads(signing.envelope(KEY, "t", b"x"))
+    other = json.loads(signing.envelope(ec.derive_private_key(8, ec.SECP256R1()), "t", b"x"))
+    sealed["signatures"] = [*other["signatures"], *sealed["signatures"]]
+    assert signing.open_envelope(KEY.public_key(), json.dumps(sealed).encode()) == b"x"
+    for fault in ({"payload": None}, {"signatures": None}, {"signatures": [{}]}, {"payload": "?"}):
+        assert signing.open_envelope(KEY.public_key(), json.dumps(sealed | fault).encode()) is None
+    assert signing.open_envelope(KEY.public_key(), b"[" * 100_000) is None
+
+
+def test_a_signature_with_odd_characters_is_none():
+    signature = signing.sign(KEY, b"text")
+    assert not signing.good(KEY.public_key(), b"text", f"{signature[:8]}\n{signature[8:]}")
+
+
+def test_a_payload_of_another_type_names_no_image():
+    other = json.loads(signing.payload("h.org/base", DIGEST))
+    other["critical"]["type"] = "atomic container signature"
+    text = json.dumps(other).encode()
+    assert signing.signed_digest(text) == ""
+    assert signed.digest_of(KEY.public_key(), text, signing.sign(KEY, text)) == ""
+
+
+def test_a_statement_about_two_images_is_about_none():
+    statement = json.loads(provenance.statement("h.org/base", DIGEST, signing.SIGNED, {}))
+    statement["subject"].append({"name": "h.org/other", "digest": {"sha256": "2" * 64}})
+    made = signing.bundle(KEY, signing.envelope(KEY, "application/vnd.in-toto+json", json.dumps(statement).encode()))
+    assert signed.digest_of(KEY.public_key(), made, "") == ""
+
+
+@pytest.mark.parametrize("key", [ec.derive_private_key(7, ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()])
+def test_public_keys_of_another_kind_are_refused(tmp_path, key):
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    (tmp_path / "key.pub").write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    with pytest.raises(HelioError) as caught:
+        signing.load_public(tmp_path / "key.pub")
+    assert (caught.value.message, caught.value.detail) == (
+        "cannot use the key `key.pub`",
+        "expected an ECDSA P-256 key",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("scrypt", "pbkdf2"), ("nacl/secretbox", "aes"), ('"N": 32768', '"N": 1048576')],
+    ids=["kdf", "cipher", "memory"],
+)
+def test_a_key_file_of_another_cipher_or_a_greedy_one_is_refused(tmp_path, old, new):
+    first, *body, last = cosign_pem(KEY, b"open").decode().splitlines()
+    text = base64.b64decode("".join(body)).decode()
+    assert old in text
+    changed = base64.encodebytes(text.replace(old, new).encode()).decode()
+    (tmp_path / "key").write_text(f"{first}\n{changed}{last}\n")
+    with pytest.raises(HelioError, match=r"^cannot use the key `key`\n"):
+        signing.load_private(tmp_path / "key", "open")

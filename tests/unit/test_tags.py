@@ -82,3 +82,10 @@ def test_newest_first():
         "2026.03.05",
         "2025.12.31",
     )
+
+
+def test_an_image_of_an_earlier_day_keeps_its_lock_tag():
+    existing = {"2026.03.04": A, "lock-cccccccccccc": A, "latest": B}
+    assert tags.plan(digest=A, day=DAY, lock=C, existing=existing) == tags.TagPlan(
+        wanted=("2026.03.05", "lock-cccccccccccc", "latest"), missing=("2026.03.05", "latest")
+    )
