@@ -110,6 +110,8 @@ class Builder:
                 environment=environment,
                 mounts=mounts,
                 network_mode="none",
+                # Else the SDK sets the proxies of the user's Docker config, with the passwords in them.
+                use_config_proxy=False,
                 # A compile writes many small files; they need not reach the disk.
                 tmpfs={"/tmp": "exec,mode=1777", "/build": "exec,mode=1777"},
                 working_dir=cwd,
@@ -171,6 +173,7 @@ class Builder:
                 ["chown", "-hR", f"{mine}:{os.getegid()}", "/out"],
                 mounts=[Mount("/out", str(output.resolve()), type="bind")],
                 network_mode="none",
+                use_config_proxy=False,
                 user="0:0",
             )
             container.start()

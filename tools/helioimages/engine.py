@@ -135,6 +135,8 @@ class Engine:
                 list(argv),
                 user=user or None,
                 network_mode=network,
+                # The user's Docker config may have proxies with passwords in them; reports are published.
+                use_config_proxy=network != "none",
                 mem_limit=memory,
                 memswap_limit=memory,
                 nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9),
