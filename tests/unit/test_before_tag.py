@@ -76,6 +76,17 @@ def test_a_place_that_is_none_is_told_before_any_work(tmp_path, host, prefix, me
     assert (caught.value.stage, caught.value.message) == (Stage.USAGE, message)
 
 
+def test_a_key_that_cannot_sign_is_told_before_any_work(tmp_path):
+    folder = tmp_path / "images" / "base"
+    folder.mkdir(parents=True)
+    (folder / "image.toml").write_text(IMAGE)
+    (tmp_path / "cosign.pub").write_text("-----BEGIN PUBLIC KEY-----")
+    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    with pytest.raises(HelioError) as caught:
+        ws.publish((), host=None, prefix="", out=Path("x"), key=tmp_path / "cosign.pub")
+    assert (caught.value.stage, caught.value.message) == (Stage.USAGE, "cannot use the key `cosign.pub`")
+
+
 def test_a_folder_without_images_is_no_checkout(tmp_path):
     ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:

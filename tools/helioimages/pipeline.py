@@ -340,6 +340,8 @@ class Workspace:
         publish.check_place(host, [prefix + name for name in wanted])
         if before_tag:
             publish.words_of(before_tag)
+        if key is not None:
+            trust.check_key(key)
         # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
         done = self.build(names, strict=host is not None and not is_loopback(host))
         published = []

@@ -24,6 +24,17 @@ _FORMAT = 1
 _PUBLISHERS = 3
 
 
+def check_key(path: Path) -> None:
+    """Refuse a key that cannot sign, before any work is done.
+
+    Raises:
+        HelioError: as `signing.load_private` says.
+    """
+    from . import signing
+
+    signing.load_private(path)
+
+
 def attach(
     client: Registry, repository: str, built: Built, root: Path, store: Store, *, key: Path | None
 ) -> tuple[str, ...]:

@@ -440,6 +440,14 @@ def test_a_next_page_at_another_host_is_refused(faulty, client):
     assert caught.value.detail == f"expected {faulty.host} not 127.0.0.2:9"
 
 
+def test_pages_that_lead_to_themselves_end(faulty, client):
+    client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+    link = {"Link": '</v2/a/b/tags/list?page=2>; rel="next"', "Content_Type": "application/json"}
+    faulty.faults.append(faulty.Fault("GET .*tags|page=2", "status", times=9, status=200, headers=link))
+    assert client.tags("a/b") == ()
+    assert faulty.count("page=2") == 1
+
+
 @pytest.mark.parametrize("api", [True, False])
 def test_referrers_with_the_api_and_without(faulty, client, api):
     faulty.referrers_api = api

@@ -386,7 +386,9 @@ class Registry:
 
     def _pages(self, repository: str, path: str, absent: tuple[int, ...] = (404,)) -> Iterator[requests.Response]:
         """Follow ``Link: <…>; rel="next"`` on the same host only."""
-        while path:
+        seen: set[str] = set()
+        while path and path not in seen:
+            seen.add(path)
             response = self._call("GET", repository, path, good=(200, *absent))
             if response.status_code in absent:
                 return
