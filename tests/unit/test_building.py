@@ -5,147 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from building_support import APT, workshops
 
-from helioimages import building, debian_layers, entries, linking, plan
+from helioimages import building, linking, plan
 from helioimages.building import Built, Workshop, build, recipe
-from helioimages.conda.archive import write_conda
-from helioimages.conda.lock import CondaLock, CondaPackage
-from helioimages.debian.lock import AptLock, Deb
-from helioimages.entries import Kind, merge
+from helioimages.entries import Kind
 from helioimages.errors import HelioError
-from helioimages.locks import Locks
 from helioimages.oci import validate
 from helioimages.oci.layer import read_layer
-from helioimages.oci.types import Platform
-from helioimages.pypi.lock import PyPILock
-from helioimages.pypi.pyc import Interpreter
-from helioimages.spec import DirSpec, EnvironmentSpec, ImageSpec, UserSpec
-from helioimages.store import Store
-
-EPOCH = 1_700_000_000
-USER = UserSpec(name="jovyan", uid=1000, gid=1001, groups=("users",), home="/home/jovyan", shell="/bin/bash")
-APT = Deb(
-    name="apt", version="3.0", architecture="amd64", file_name="pool/a.deb", archive="debian", sha256="a" * 64, size=1
-)
-CURL = dataclasses.replace(APT, name="curl", version="8.1", sha256="c" * 64)
 
 
 @pytest.fixture
-def world(tmp_path: Path, make_wheel) -> Callable[..., Workshop]:
-    """Give a workshop of two images, `base` and its `child`; the Debian layers are in its store beforehand."""
-    out = tmp_path / "python-3.13.5-0.conda"
-    index = {"name": "python", "version": "3.13.5", "build": "0", "build_number": 0, "subdir": "linux-64"}
-    sha256 = write_conda(
-        out, index=index | {"depends": []}, entries=[entries.file("bin/python3.13", b"#!", mode=0o755)]
-    )
-    python = CondaPackage(
-        **{key: index[key] for key in ("name", "version", "build", "subdir")},
-        platform="linux-64",
-        channel="local",
-        file_name=out.name,
-        url=f"local/linux-64/{out.name}",
-        sha256=sha256,
-        md5="0" * 32,
-        size=out.stat().st_size,
-        depends=(),
-    )
-    files = tmp_path / "images" / "base" / "files" / "srv"
-    files.mkdir(parents=True)
-    for name, mode in (("z", 0o600), ("start", 0o700), ("a", 0o664), ("m", 0o755), ("b", 0o644)):
-        (files / name).write_text(name)
-        (files / name).chmod(mode)
-    (files / "link").symlink_to("start")
-    wheels = {
-        "big": make_wheel({"big/a.py": b"x = 1\n", "big/data": os.urandom(4000)}, name="big"),
-        "one": make_wheel({"one/a.py": b"x = 1\n"}, name="one"),
-        "two": make_wheel({"two/a.py": b"x = 2\n"}, name="two"),
-        "new": make_wheel({"new/a.py": b"x = 3\n"}, name="new"),
-    }
-
-    def make(store: str = "store", *, more: dict | None = None, jobs: int = 1, debs: tuple[Deb, ...] = (APT, CURL)):
-        have = wheels | (more or {})
-        kept = Store(tmp_path / store)
-        base = ImageSpec(
-            name="base",
-            path=tmp_path,
-            title="Base",
-            description="D",
-            environment="base",
-            env={"A": "1", "B": "2"},
-            labels={"own": "base"},
-            dirs=(DirSpec(path="home/jovyan", mode=0o775, uid=1000, gid=1001),),
-            user=USER,
-            workdir="/home/jovyan",
-            entrypoint=("/srv/start",),
-            cmd=("lab",),
-            ports=("8888/tcp",),
-            alone_bytes=3000,
-            buckets=1,
-        )
-        child = ImageSpec(
-            name="child",
-            path=tmp_path,
-            title="Child",
-            description="D",
-            environment="child",
-            parent="base",
-            env={"B": "3"},
-            labels={"other": "child"},
-            alone_bytes=3000,
-            buckets=1,
-        )
-        found = {}
-        for image, names, packages in ((base, ("big", "one", "two"), (APT,)), (child, (*wheels, *(more or {})), debs)):
-            lock = AptLock(suite="trixie", architecture="amd64", requested=(), packages=packages)
-            found[image.name] = Locks(
-                image=image,
-                conda=CondaLock(
-                    channel="local",
-                    platforms=("linux-64",),
-                    packages=(python,),
-                    content_hash="0" * 64,
-                    virtual_packages={},
-                    timestamp=EPOCH,
-                ),
-                pypi=PyPILock(
-                    python="3.13",
-                    platform="linux/amd64",
-                    content_hash="0" * 64,
-                    wheels=tuple(sorted((have[name][1] for name in names), key=lambda one: one.name)),
-                ),
-                apt=lock,
-                digest="sha256:" + str(len(found)) * 64,
-                epoch=EPOCH + len(found) * 86400,
-                files={},
-            )
-            below = found["base"].apt if image.parent else None
-            if debian_layers.needed(lock, below):
-                mine = [entries.file(f"var/{len(packages)}", b"x", origin="debian")]
-                linking.write(kept, debian_layers.key(lock, below, USER), merge(mine))
-        environments = {
-            name: EnvironmentSpec(name=name, path=tmp_path, channels=("local",), conda=(), pypi=()) for name in found
-        }
-        return Workshop(
-            root=tmp_path,
-            store=kept,
-            images={"base": base, "child": child},
-            environments=environments,
-            locks=found,
-            paths={sha256: out} | {record.sha256: path for path, record in have.values()},
-            interpreter=Interpreter(
-                argv=(sys.executable,), env={"PATH": os.defpath}, cache_tag=sys.implementation.cache_tag
-            ),
-            platform=Platform.of("linux/amd64"),
-            subdir="linux-64",
-            jobs=jobs,
-        )
-
-    return make
+def world(tmp_path, make_wheel):
+    return workshops(tmp_path, make_wheel)
 
 
 def named(built: Built) -> list[tuple[str, str]]:
