@@ -1,0 +1,310 @@
+"""A small registry in memory that can misbehave on demand: what real ones do only on bad days."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import itertools
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass
+class Fault:
+    """What goes wrong, and how often, for requests whose ``METHOD path`` matches."""
+
+    pattern: str
+    kind: str
+    times: int = 1
+    status: int = 500
+    headers: dict = field(default_factory=dict)
+    after: int = 0
+
+
+class FaultyRegistry:
+    """State of the registry; tests read and change it freely."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.repositories: dict[str, set[str]] = {}
+        self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self.uploads: dict[str, bytearray] = {}
+        self.names = itertools.count()
+        self.faults: list[Fault] = []
+        self.log: list[str] = []
+        self.seen_headers: list[tuple[str, dict]] = []
+        self.users: dict[str, str] = {}
+        self.identity_token = ""
+        self.auth = ""
+        self.tokens: set[str] = set()
+        self.referrers_api = True
+        self.ranges = True
+        self.page = 1000
+        self.next_host = ""
+        self.lock = threading.Lock()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"registry": self}))
+        self.server.daemon_threads = True
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def put(self, repository: str, data: bytes) -> str:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.blobs[digest] = data
+        self.repositories.setdefault(repository, set()).add(digest)
+        return digest
+
+    def count(self, pattern: str) -> int:
+        return sum(re.search(pattern, line) is not None for line in self.log)
+
+    def next_fault(self, line: str) -> Fault | None:
+        with self.lock:
+            self.log.append(line)
+            for fault in self.faults:
+                if fault.times > 0 and re.search(fault.pattern, line):
+                    fault.times -= 1
+                    return fault
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry: FaultyRegistry
+
+    def log_message(self, *_args) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if "Content_Length" not in headers and status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str, message: str = "", **headers: str) -> None:
+        self.answer(status, json.dumps({"errors": [{"code": code, "message": message}]}).encode(), **headers)
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+    def handle_any(self) -> None:
+        registry = self.registry
+        registry.seen_headers.append((f"{self.command} {self.path}", dict(self.headers)))
+        fault = registry.next_fault(f"{self.command} {self.path}")
+        if fault is not None and fault.kind == "drop":
+            if fault.after:
+                upload = registry.uploads.get(urlsplit(self.path).path.rpartition("/")[2])
+                received = self.rfile.read(fault.after)
+                if upload is not None:
+                    upload += received
+            self.close_connection = True
+            return
+        if fault is not None and fault.kind == "status":
+            self.body()
+            self.refuse(fault.status, "OOPS", "not today", **fault.headers)
+            return
+        if fault is not None and fault.kind == "endless":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+            self.close_connection = True
+            return
+        self.misbehaviour = fault.kind if fault else ""
+        parts = urlsplit(self.path)
+        if parts.path == "/token":
+            self.token(parse_qs(parts.query))
+            return
+        if not self.allowed():
+            self.body()
+            challenge = (
+                f'Bearer realm="http://{registry.host}/token",service="faulty"'
+                if registry.auth == "bearer"
+                else 'Basic realm="faulty"'
+            )
+            self.refuse(401, "UNAUTHORIZED", "who are you?", WWW_Authenticate=challenge)
+            return
+        if parts.path == "/v2/":
+            self.answer(200, b"{}")
+            return
+        match = re.fullmatch(r"/v2/(.+?)/(manifests|blobs|tags|referrers)/(.*)", parts.path)
+        if match is None:
+            self.refuse(404, "NOT_FOUND")
+            return
+        repository, kind, rest = match.groups()
+        getattr(self, kind)(repository, rest, parse_qs(parts.query))
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any
+
+    def allowed(self) -> bool:
+        registry, given = self.registry, self.headers.get("Authorization", "")
+        if registry.auth == "bearer":
+            return given.removeprefix("Bearer ") in registry.tokens
+        if registry.auth == "basic":
+            pairs = {f"{user}:{password}" for user, password in registry.users.items()}
+            return base64.b64decode(given.removeprefix("Basic ")).decode() in pairs
+        return True
+
+    def token(self, query: dict) -> None:
+        registry = self.registry
+        if self.command == "POST":
+            form = parse_qs(self.body().decode())
+            good = form.get("refresh_token") == [registry.identity_token]
+            scope = form.get("scope", [""])[0]
+        else:
+            given = self.headers.get("Authorization", "").removeprefix("Basic ")
+            user, _, password = base64.b64decode(given).decode().partition(":")
+            good = registry.users.get(user) == password
+            scope = " ".join(query.get("scope", []))
+        if not good:
+            self.refuse(401, "DENIED", "wrong password")
+            return
+        token = f"token-{len(registry.tokens)}-{scope}".encode().hex()
+        registry.tokens.add(token)
+        self.answer(200, json.dumps({"token": token}).encode())
+
+    def manifests(self, repository: str, reference: str, _query: dict) -> None:
+        registry = self.registry
+        if self.command == "PUT":
+            data = self.body()
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            media_type = self.headers["Content-Type"]
+            registry.manifests[repository, reference] = registry.manifests[repository, digest] = (media_type, data)
+            said = "sha256:" + "0" * 64 if self.misbehaviour == "lie" else digest
+            subject = json.loads(data).get("subject")
+            extra = {"OCI_Subject": subject["digest"]} if subject and registry.referrers_api else {}
+            self.answer(201, Docker_Content_Digest=said, **extra)
+        elif self.command == "DELETE":
+            found = registry.manifests.pop((repository, reference), None)
+            self.answer(202 if found else 404)
+        elif (repository, reference) in registry.manifests:
+            media_type, data = registry.manifests[repository, reference]
+            digest = "sha256:" + hashlib.sha256(data).hexdigest()
+            headers = {"Content_Type": media_type, "Docker_Content_Digest": digest}
+            if self.misbehaviour == "lie":
+                data = data.replace(b"1", b"2")
+            if self.misbehaviour == "bare":
+                headers = {"Content_Type": media_type}
+            self.answer(200, data, **headers)
+        else:
+            self.refuse(404, "MANIFEST_UNKNOWN")
+
+    def blobs(self, repository: str, rest: str, query: dict) -> None:
+        if rest.startswith("uploads/"):
+            self.upload(repository, rest.removeprefix("uploads/"), query)
+            return
+        registry = self.registry
+        if rest not in registry.repositories.get(repository, ()):
+            self.refuse(404, "BLOB_UNKNOWN")
+            return
+        data, begin = registry.blobs[rest], 0
+        if registry.ranges and (match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
+            begin = int(match[1])
+        part = data[begin:]
+        if self.misbehaviour == "lie":
+            part = bytes(len(part))
+        if self.misbehaviour == "truncate":
+            self.answer(206 if begin else 200, part[: len(part) // 2], Content_Length=str(len(part)))
+            self.close_connection = True
+            return
+        self.answer(206 if begin else 200, part)
+
+    def upload(self, repository: str, name: str, query: dict) -> None:
+        registry = self.registry
+        location = f"/v2/{repository}/blobs/uploads/{name}"
+        if self.command == "POST":
+            self.body()
+            if "mount" in query:
+                digest, source = query["mount"][0], query["from"][0]
+                if digest in registry.repositories.get(source, ()):
+                    registry.repositories.setdefault(repository, set()).add(digest)
+                    self.answer(201, Docker_Content_Digest=digest)
+                    return
+            name = str(next(registry.names))
+            registry.uploads[name] = bytearray()
+            self.answer(202, Location=f"/v2/{repository}/blobs/uploads/{name}")
+            return
+        upload = registry.uploads.get(name)
+        if upload is None:
+            self.body()
+            self.refuse(404, "BLOB_UPLOAD_UNKNOWN")
+        elif self.command == "PATCH":
+            begin = int(self.headers["Content-Range"].partition("-")[0])
+            data = self.body()
+            if begin != len(upload):
+                self.refuse(416, "BLOB_UPLOAD_INVALID")
+                return
+            upload += data
+            self.answer(202, Location=location, Range=f"0-{max(0, len(upload) - 1)}")
+        elif self.command == "GET":
+            self.answer(204, Location=location, Range=f"0-{max(0, len(upload) - 1)}")
+        elif self.command == "DELETE":
+            del registry.uploads[name]
+            self.answer(204)
+        else:
+            data = self.body()
+            # As zot does: what is not said to be a range begins at 0.
+            begin = int(self.headers.get("Content-Range", "0").partition("-")[0])
+            if data and begin != len(upload):
+                self.refuse(400, "BLOB_UPLOAD_INVALID")
+                return
+            upload += data
+            digest = "sha256:" + hashlib.sha256(upload).hexdigest()
+            del registry.uploads[name]
+            if digest != query["digest"][0]:
+                self.refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+                return
+            registry.put(repository, bytes(upload))
+            if self.misbehaviour == "lost answer":
+                self.close_connection = True
+                return
+            self.answer(201, Docker_Content_Digest=digest)
+
+    def tags(self, repository: str, _rest: str, query: dict) -> None:
+        registry = self.registry
+        names = sorted(ref for repo, ref in registry.manifests if repo == repository and ":" not in ref)
+        if not names:
+            self.refuse(404, "NAME_UNKNOWN")
+            return
+        last = query.get("last", [""])[0]
+        rest = [name for name in names if name > last]
+        page = rest[: registry.page]
+        extra = {}
+        if len(rest) > len(page):
+            extra["Link"] = f'<{registry.next_host}/v2/{repository}/tags/list?last={page[-1]}>; rel="next"'
+        self.answer(200, json.dumps({"name": repository, "tags": page}).encode(), **extra)
+
+    def referrers(self, repository: str, digest: str, _query: dict) -> None:
+        registry = self.registry
+        if not registry.referrers_api:
+            self.refuse(404, "NOT_FOUND")
+            return
+        found = []
+        for (repo, reference), (media_type, data) in sorted(registry.manifests.items()):
+            document = json.loads(data)
+            if repo == repository and ":" in reference and document.get("subject", {}).get("digest") == digest:
+                found.append(
+                    {
+                        "mediaType": media_type,
+                        "digest": reference,
+                        "size": len(data),
+                        "artifactType": document["artifactType"],
+                    }
+                )
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": found}
+        self.answer(200, json.dumps(index).encode(), Content_Type=index["mediaType"])
