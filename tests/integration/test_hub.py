@@ -99,6 +99,8 @@ def hub(workspace, references, tmp_path_factory) -> Iterator[Running]:
             stdout=subprocess.PIPE,
             stderr=stream,
             text=True,
+            # A shell lets what runs in its background ignore Ctrl-C, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         said = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
