@@ -316,3 +316,49 @@ def test_a_server_without_a_database_is_told(osv_server, store, data, fault):
         f"error: cannot fetch the advisories of `Debian:13`\n  in {url}\n  {fault.format(url=url)}\n\n"
         "hint: download the file where the network allows it, and give its folder with --advisories\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("severities", "expected"),
+    [
+        ([CRITICAL, LOW, "LOW"], ("critical", 9.8)),
+        ([LOW, CRITICAL], ("critical", 9.8)),
+        (["HIGH", "moderate"], ("high", None)),
+        (["CVSS:3.1/AV:N/AC:L/PR:L/UI:R/S:C/C:H/I:H/A:H"], ("critical", 9.0)),
+        (["CVSS:3.1/AV:N/AC:H/PR:N/UI:R/S:C/C:L/I:L/A:N"], ("moderate", 4.7)),
+        (["AV:N/AC:M/Au:S/C:P/I:P/A:P"], ("moderate", 6.0)),
+        (["AV:A/AC:L/Au:M/C:P/I:P/A:N"], ("low", 3.7)),
+    ],
+)
+def test_the_severest_word_and_number_win(severities, expected):
+    assert osv.rate(severities) == expected
+
+
+def test_what_exporters_write_is_read():
+    text = record(FROM_0, withdrawn=None, aliases=["GHSA-1"], upstream=["CVE-1"], severity=None)
+    one = osv.parse(text, "x.json")
+    assert (one.aliases, one.withdrawn, one.severities) == (("GHSA-1", "CVE-1"), False, ())
+    semver = json.loads(record(FROM_0, {"fixed": "2"}))
+    semver["affected"][0]["ranges"][0]["type"] = "SEMVER"
+    component = Component(ecosystems=("PyPI",), release="", name="demo", version="1")
+    assert osv.affects(osv.parse(json.dumps(semver), "x").affected[0], component)
+
+
+def test_findings_are_in_order_of_severity_and_the_newest_record_is_told():
+    def one(name: str, modified: str, severity: str) -> osv.Advisory:
+        affected = [{"package": {"ecosystem": "PyPI", "name": "demo"}, "versions": ["1"]}]
+        affected[0] |= {"severity": [{"type": "CVSS_V3", "score": severity}]} if severity else {}
+        changes = {"affected": affected, "modified": modified, "severity": [{"type": "CVSS_V3", "score": LOW}]}
+        return osv.parse(record(id=name, **changes), "x")
+
+    found = [one("A", "2026-01-03T00:00:00Z", ""), one("B", "2026-01-01T00:00:00Z", CRITICAL)]
+    report = audit.audit(packages(("wheel", "demo", "1")), found)
+    assert [(row.ids[0], row.severity) for row in report.findings] == [("B", "critical"), ("A", "low")]
+    assert report.newest == "2026-01-03T00:00:00Z"
+
+
+def test_names_join_records_whatever_their_order():
+    rows = [record(FROM_0, id="A", aliases=["X"]), record(FROM_0, id="B", aliases=["Y"])]
+    rows.append(record(FROM_0, id="C", aliases=["X", "Y"]))
+    report = audit.audit(packages(("wheel", "demo", "1")), [osv.parse(text, "x") for text in rows])
+    assert [set(one.ids) for one in report.findings] == [{"A", "B", "C", "X", "Y"}]

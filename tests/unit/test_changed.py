@@ -99,6 +99,8 @@ ALL = ("base", "helio", "other")
         ("environments/helio/imports.toml", ("helio",), "its smoke test"),
         ("images/base/files/etc/motd", ("base", "helio"), "its files"),
         ("images/other/apt-lock.json", ("other",), "locked packages"),
+        ("environments/helio/build-lock.toml", ("helio",), "locked packages"),
+        ("images/base/Dockerfile", ("base", "helio"), "its recipe"),
         ("smoke-notebooks/base/01.ipynb", ("base", "helio"), "its smoke test"),
         ("channel/recipes.toml", ALL, "the local channel"),
         ("images/Dockerfile.j2", ALL, "the recipe's template"),

@@ -24,11 +24,13 @@ class Server(http.server.ThreadingHTTPServer):
 
     faults: list[str]
     seen: list[str | None]
+    coded: list[str | None]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.seen.append(self.headers.get("Range"))
+        self.server.coded.append(self.headers.get("Accept-Encoding"))
         fault = self.server.faults.pop(0) if self.server.faults else ""
         if fault == "500":
             self.send_error(500)
@@ -64,7 +66,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(*faults: str):
     server = Server(("127.0.0.1", 0), Handler)
-    server.faults, server.seen = list(faults), []
+    server.faults, server.seen, server.coded = list(faults), [], []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -169,6 +171,9 @@ def test_a_server_that_does_not_resume(store):
         item = wanted(server)
         (store.root / "tmp" / f"{item.sha256}.part").write_bytes(DATA[:1000])
         assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == ["bytes=1000-"]
+        # A body that is squeezed on the way has another length and another digest.
+        assert server.coded == ["identity"]
 
 
 def test_a_replaced_file_is_refused(store):

@@ -55,6 +55,8 @@ def test_so_are_small_files_outside_of_it(tmp_path, disk):
     whole.write(path, "new", mode=0o600)
     assert disk == [("fsync", b"new"), ("name state.json", b"new")]
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o600)
+    whole.write(path, b"newer")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"newer", 0o644)
     assert os.listdir(tmp_path) == ["state.json"]
 
 

@@ -109,3 +109,18 @@ def test_an_image_is_found_by_tag_or_digest():
     assert yanked.find(yanks, tags=("latest", "2026.09.02-2")) == yanks[1]
     assert yanked.find(yanks, tags=("2026.09.02-2",), digest=A) == yanks[0]
     assert yanked.find(yanks, tags=("latest",), digest=B) is None
+
+
+def test_one_digest_twice_is_refused():
+    entries = "".join(
+        f'[[yanked]]\ntag = "2026.09.0{day}"\ndigest = "{A}"\nreason = "x"\ndate = 2026-09-14\n' for day in (1, 2)
+    )
+    with pytest.raises(HelioError) as caught:
+        yanked.parse(entries, "helio", FILE)
+    assert caught.value.detail == "`2026.09.02` is yanked twice"
+    assert caught.value.where == f"{FILE} at yanked[1]"
+
+
+def test_a_replacement_may_have_an_advisory():
+    text = GOOD.replace('"2026.09.14"', '"2026.09.02-2"')
+    assert yanked.parse(text, "helio", FILE)[0].replacement == "2026.09.02-2"

@@ -266,3 +266,13 @@ def test_packages_that_clash(tmp_path: Path) -> None:
     with pytest.raises(HelioError) as caught:
         merge((*ours, other))
     assert caught.value.message == f"`tool-1.0` and `other-2` both bring {PREFIX}/bin/tool"
+
+
+@pytest.mark.parametrize(("key", "other"), [("name", "tools"), ("build", "h1_0")])
+def test_another_name_or_build_than_the_locked_one(tmp_path: Path, key: str, other: str) -> None:
+    path, package = _make(tmp_path)
+    with pytest.raises(HelioError) as caught:
+        link(path, dataclasses.replace(package, **{key: other}), python_version=None, platform="linux-64")
+    assert caught.value.message == (
+        f"the conda package `tool-1.0-h0_0.conda` is malformed: its {key} is not the locked one"
+    )

@@ -115,3 +115,20 @@ def test_an_interpreter_that_does_not_run(interpreter, tmp_path):
     with pytest.raises(HelioError) as caught:
         compile_entries(sources(1), broken)
     assert caught.value.message == "cannot compile the sources of `demo-1`"
+
+
+@pytest.mark.parametrize("left", [1, 7, 8, 20, -1])
+def test_a_cache_that_was_cut_is_told(left):
+    whole = pack([file(f"{SITE}/demo/__pycache__/a.pyc", b"code", origin="demo-1")])
+    with pytest.raises(ValueError, match=r"^cut$"):
+        unpack(whole[:left], "demo-1")
+
+
+def test_assertions_and_docstrings_are_compiled_too(interpreter):
+    source = b"def f(x):\n    'Say.'\n    assert x\n    return x\n"
+    (made,) = compile_entries([file(f"{SITE}/demo/a.py", source, origin="demo-1")], interpreter)
+    space: dict = {}
+    exec(marshal.loads(made.content.read()[16:]), space)
+    assert space["f"].__doc__ == "Say."
+    with pytest.raises(AssertionError):
+        space["f"](0)
