@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,30 @@ def test_the_engine_that_the_environment_names_must_answer(store, tmp_path, monk
     assert str(caught.value) == (
         f"no engine answers at unix://{tmp_path}/none.sock\n\nhint: unset DOCKER_HOST, or start that engine"
     )
+
+
+def test_stopping_and_starting_wait_for_each_other(store):
+    """Else the one that stops would tidy the folder away in which the other's engine listens."""
+    stopping = threading.Thread(target=own_engine.stop, args=(store,))
+    with store.lock("engine"):
+        stopping.start()
+        stopping.join(0.3)
+        assert stopping.is_alive()
+    stopping.join(10)
+    assert not stopping.is_alive()
+
+
+def test_an_engine_that_does_not_come_up_is_ended(store, tmp_path, monkeypatch):
+    program = tmp_path / "dockerd"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(own_engine.shutil, "which", lambda *_, **__: str(program))
+    monkeypatch.setattr(own_engine, "_as_root", lambda: ())
+    monkeypatch.setattr(own_engine, "_folder", lambda _: tmp_path / "run")
+    monkeypatch.setattr(own_engine, "_READY_S", 0.3)
+    with pytest.raises(HelioError, match="dockerd does not start"):
+        own_engine.start(store, lambda _: None)
+    assert own_engine._STARTED.pop().returncode == -15
 
 
 def test_no_engine_is_installed(store, monkeypatch):

@@ -50,6 +50,12 @@ def running(store: Store) -> bool:
 
 def stop(store: Store) -> bool:
     """End the engine that `start` started, and say whether there was one. What it holds stays."""
+    # Whoever starts one meanwhile would lose its socket to our tidying.
+    with store.lock("engine"):
+        return _stop(store)
+
+
+def _stop(store: Store) -> bool:
     known = _recorded(store)
     alive = known is not None and known[0].alive
     if known is not None:
@@ -106,6 +112,11 @@ def _start(store: Store, address: str, answering: Callable[[str], _Engine | None
             whole.write(_record(store), json.dumps(row))
             return found
         time.sleep(0.2)
+    # One that comes up later would be nobody's, and in the way of the next.
+    if process.poll() is None:
+        _terminate(process.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_S)
     tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
     raise HelioError(
         Stage.ENGINE, "dockerd does not start", detail=tail, hint="run as root, or set DOCKER_HOST to another engine"
