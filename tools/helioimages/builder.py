@@ -16,6 +16,7 @@ import docker.errors
 import requests
 from docker.types import Mount
 
+from . import owned
 from .debian.lock import AptLock
 from .digest import key_of
 from .errors import HelioError, Stage
@@ -25,8 +26,6 @@ from .store import Store
 
 REPOSITORY = "helioimages-builder"
 _LINES = 40
-#: The process that waits for a container; the builder's folders are this machine's, so its processes are too.
-_OWNER = "io.helioimages.builder.pid"
 
 
 class Builder:
@@ -102,7 +101,7 @@ class Builder:
         }
         what = f"the builder's `{' '.join(argv[:3])}`"
         image = self.image()
-        self._sweep()
+        owned.sweep(self._client)
         with _engine(f"cannot start {what}"):
             container = self._client.containers.create(
                 image,
@@ -121,7 +120,7 @@ class Builder:
                 memswap_limit=memory,
                 hostname="builder",
                 security_opt=["no-new-privileges"],
-                labels={_OWNER: str(os.getpid())},
+                labels=owned.label(),
             )
         try:
             with _engine(f"cannot start {what}"):
@@ -152,15 +151,6 @@ class Builder:
                 hint="the command ran in a container without network; its sources or packages may be too old",
             )
         return log
-
-    def _sweep(self) -> None:
-        """Remove containers whose run was killed: nobody else will, and some still work."""
-        with contextlib.suppress(docker.errors.APIError, requests.RequestException):
-            for one in self._client.containers.list(all=True, filters={"label": _OWNER}, ignore_removed=True):
-                owner = one.labels[_OWNER]
-                if not Path(f"/proc/{owner}").exists():
-                    with contextlib.suppress(docker.errors.APIError):
-                        one.remove(force=True)
 
     def _give_back(self, output: Path) -> None:
         """Make the caller the owner of what the builder's root wrote; an ordinary user could not even remove it."""

@@ -17,7 +17,7 @@ import docker
 import docker.errors
 import requests
 
-from . import own_engine
+from . import own_engine, owned
 from .errors import HelioError, Stage
 from .host import SOCKETS, listens
 from .oci.reference import is_loopback
@@ -129,6 +129,7 @@ class Engine:
             HelioError: the engine cannot start the container, or has no GPU to give.
         """
         volumes = {str(here): {"bind": there, "mode": mode} for there, (here, mode) in (mounts or {}).items()}
+        owned.sweep(self.client)
         try:
             container = self.client.containers.create(
                 image,
@@ -148,6 +149,7 @@ class Engine:
                 working_dir=workdir,
                 security_opt=["no-new-privileges"],
                 device_requests=_gpu_request(gpus),
+                labels=owned.label(),
             )
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise HelioError(
