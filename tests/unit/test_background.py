@@ -73,6 +73,8 @@ def test_a_name_with_parentheses_hides_nothing(tmp_path):
     one = background.spawn("odd", [str(program), "60"], env=os.environ, log=tmp_path / "log")
     try:
         wait(lambda: "Z" in Path(f"/proc/{one.pid}/comm").read_text())
+        # This process is older, by less than the test's run.
+        assert one.started - background.find("us", os.getpid()).started in range(3600 * os.sysconf("SC_CLK_TCK"))
         assert one.alive
     finally:
         background.end([one], seconds=5)

@@ -145,6 +145,17 @@ def test_a_package_of_a_child_that_changes_a_file_of_the_parent(world, make_whee
     assert error.detail.splitlines()[0].startswith(f"`odd-1.0` and `one-1.0`: 2 paths, e.g. {site}/one/__pycache__/a.")
 
 
+@pytest.mark.parametrize(("one", "other"), [("odd/x", "odd/x/y"), ("odd/x/y", "odd/x"), ("one", "odd/x")])
+def test_a_file_of_one_package_where_another_has_a_folder(world, make_wheel, one, other):
+    """In two layers, where an engine would take the lower one's away without a word."""
+    first = make_wheel({one: b"1", "noise": os.urandom(4000)}, name="first")
+    error = refused(world(more={"first": first, "second": make_wheel({other: b"2"}, name="second")}))
+    site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
+    sides = "`first-1.0` and `one-1.0`" if one == "one" else "`first-1.0` and `second-1.0`"
+    assert error.message == "packages bring different files of one name"
+    assert error.detail == f"{sides}: 1 paths, e.g. {site}/{min(one, other) if one != 'one' else one}"
+
+
 def test_an_image_over_its_budget_is_refused(world):
     shop = world()
     light = dataclasses.replace(shop.images["base"], budget_bytes=1 << 10)

@@ -275,6 +275,15 @@ def _check_clashes(store: Store, layers: Sequence[BuiltLayer], parent: Built | N
             other, other_held = seen.setdefault(path, (origin, held))
             if other_held != held:
                 faults.setdefault(tuple(sorted((other, origin))), []).append(path)
+    # A file of one where another has a folder: the upper layer's would take the other away.
+    folders: dict[str, str] = {}
+    for path, (origin, _) in seen.items():
+        above = path.rpartition("/")[0]
+        while above and above not in folders:
+            folders[above] = origin
+            above = above.rpartition("/")[0]
+    for path in folders.keys() & seen.keys():
+        faults.setdefault(tuple(sorted((seen[path][0], folders[path]))), []).append(path)
     if faults:
         lines = [f"`{a}` and `{b}`: {len(paths)} paths, e.g. {min(paths)}" for (a, b), paths in sorted(faults.items())]
         raise HelioError(
