@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -265,4 +266,23 @@ def test_a_layout_whose_manifest_rotted(layout, parent):
         f"digest mismatch in `{layout}:2026.11.01`\n"
         f"  expected {parent.digest} not {of_bytes(b'{}')} (2 bytes read)\n\n"
         "hint: the layout is damaged; write it again"
+    )
+
+
+def test_a_childs_labels_and_an_empty_command_win(blobs, parent):
+    settings = Settings(labels={"a": "2", "b": "3"}, cmd=(), exposed_ports=("9999/tcp", "8888/tcp"))
+    child = append(parent, [blobs.add("three")], settings, platform=AMD64, created_epoch=EPOCH)
+    assert dict(child.config.labels) == {"a": "2", "b": "3"}
+    assert child.config.exposed_ports == ("8888/tcp", "9999/tcp")
+    # An empty list clears the parent's; an engine that finds none would take it from elsewhere.
+    assert json.loads(child.config_bytes)["config"]["Cmd"] == []
+    assert Image.of(child.manifest_bytes, child.config_bytes).config.cmd == ()
+
+
+def test_a_config_of_another_size_than_said_is_a_fault(blobs, parent):
+    size = len(parent.config_bytes)
+    config = dataclasses.replace(parent.manifest.config, size=size + 1)
+    odd = dataclasses.replace(parent, manifest=dataclasses.replace(parent.manifest, config=config))
+    assert validate.faults(odd, blobs) == (
+        f"config: expected {config.digest} of {size + 1:,} bytes not {config.digest} of {size:,} bytes",
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import random
@@ -247,3 +248,29 @@ def test_any_layer_comes_back(tmp_path, files, owner):
     path = tmp_path / "layer"
     path.write_bytes(written(items)[1])
     assert [facts(one) for one in read_layer(path)] == [facts(one) for one in items]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"uid": 8**7 - 1}, {}),
+        ({"uid": 8**7}, {"uid": str(8**7)}),
+        ({"gid": 8**7}, {"gid": str(8**7)}),
+        ({"path": "\udcff" * 101}, {"hdrcharset": "BINARY", "path": "\udcff" * 101}),
+        ({"path": "\udcff" * 100}, {}),
+        ({"path": "\u00e9"}, {"path": "\u00e9"}),
+    ],
+)
+def test_a_pax_header_where_ustar_cannot_say_it_and_only_there(values, expected):
+    entry = dataclasses.replace(entries.file("a", b""), **values)
+    with tarfile.open(fileobj=io.BytesIO(b"".join(tar_stream([entry]))), encoding="utf-8") as tar:
+        (member,) = tar
+    assert {key: member.pax_headers.get(key) for key in member.pax_headers} == expected
+    assert (member.name, member.uid, member.gid) == (entry.path, entry.uid, entry.gid)
+
+
+@pytest.mark.parametrize("key", ["uid", "gid"])
+def test_a_negative_owner_is_refused(key):
+    with pytest.raises(HelioError) as caught:
+        b"".join(tar_stream([dataclasses.replace(entries.file("a", b"", origin="demo-1"), **{key: -1})]))
+    assert caught.value.message == f"`demo-1` has a negative {key}: a"

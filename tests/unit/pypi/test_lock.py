@@ -138,3 +138,23 @@ def test_a_wrong_lock_names_the_key(old, new, where, detail):
         "\n"
         "hint: run `buildimages lock`"
     )
+
+
+def test_a_package_twice_is_refused():
+    row = TEXT[TEXT.rindex("[[packages]]") :]
+    with pytest.raises(HelioError) as caught:
+        parse(f"{TEXT}\n{row}", "pylock.toml")
+    assert (caught.value.where, caught.value.detail) == ("pylock.toml at packages", "`numpy` is there twice")
+
+
+@pytest.mark.parametrize(
+    ("old", "where"),
+    [
+        ('platform = "linux/amd64"\n', "tool.helioimages.requires-python"),
+        ('name = "numpy"\n', "packages[1].requires-python"),
+    ],
+)
+def test_a_key_that_only_others_understand_is_refused(old, where):
+    with pytest.raises(HelioError) as caught:
+        parse(TEXT.replace(old, old + 'requires-python = ">=3.13"\n'), "pylock.toml")
+    assert (caught.value.where, caught.value.detail) == (f"pylock.toml at {where}", "this key is not understood")
