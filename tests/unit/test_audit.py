@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import zipfile
@@ -7,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from building_support import workshops
 from click.testing import CliRunner
 
 from helioimages import audit, osv
@@ -362,3 +364,35 @@ def test_names_join_records_whatever_their_order():
     rows.append(record(FROM_0, id="C", aliases=["X", "Y"]))
     report = audit.audit(packages(("wheel", "demo", "1")), [osv.parse(text, "x") for text in rows])
     assert [set(one.ids) for one in report.findings] == [{"A", "B", "C", "X", "Y"}]
+
+
+def test_packages_are_looked_up_under_the_names_of_advisories(tmp_path, make_wheel):
+    lock = workshops(tmp_path, make_wheel)().locks["base"]
+    (python,), (apt,) = lock.conda.packages, lock.apt.packages
+    six = dataclasses.replace(python, name="six", version="1.17", depends=("python >=3.9",))
+    deb = dataclasses.replace(apt, name="libapt", version="3.0-1+b2", file_name="pool/main/a/apt/libapt_3.deb")
+    lock = dataclasses.replace(
+        lock,
+        conda=dataclasses.replace(lock.conda, packages=(python, six)),
+        apt=dataclasses.replace(lock.apt, packages=(deb,)),
+        pypi=dataclasses.replace(lock.pypi, wheels=lock.pypi.wheels[:1]),
+        files={"conda": "c", "pypi": "p", "apt": "a"},
+    )
+    found = {one.name: one for one in audit.components({"base": lock, "child": lock}, "linux-64")}
+    assert {name: (one.kind, one.version, one.file, one.component) for name, one in found.items()} == {
+        "big": ("wheel", "1.0", "p", Component(ecosystems=("PyPI",), release="", name="big", version="1.0")),
+        "python": (
+            "conda",
+            "3.13.5",
+            "c",
+            Component(ecosystems=audit.CONDA_ECOSYSTEMS, release="", name="python", version="3.13.5"),
+        ),
+        "six": (
+            "conda",
+            "1.17",
+            "c",
+            Component(ecosystems=(*audit.CONDA_ECOSYSTEMS, "PyPI"), release="", name="six", version="1.17"),
+        ),
+        "libapt": ("deb", "3.0-1", "a", Component(ecosystems=("Debian",), release="13", name="apt", version="3.0-1")),
+    }
+    assert {one.images for one in found.values()} == {("base", "child")}
