@@ -10,7 +10,7 @@ from helioimages.digest import of_bytes
 from helioimages.errors import HelioError
 from helioimages.oci.image import Settings, append, artifact
 from helioimages.oci.registry import Registry
-from helioimages.oci.transport import Credential, Transport
+from helioimages.oci.transport import Credential, Transport, _Challenge
 from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Index, Platform
 
 AMD64 = Platform.of("linux/amd64")
@@ -547,3 +547,34 @@ def test_no_login_where_one_is_needed(faulty, client):
         client.tags("a/b")
     assert caught.value.detail == "401 Unauthorized (UNAUTHORIZED: who are you?)"
     assert caught.value.hint == f"log in with `docker login {faulty.host}`"
+
+
+def test_a_login_never_goes_to_another_host(faulty, pauses):
+    """An upload may continue elsewhere; that address carries its own signature."""
+    faulty.auth, faulty.users = "basic", {"user": "secret"}
+    other = type(faulty)()
+    try:
+        login = Credential(username="user", secret="secret")
+        transport = Transport(faulty.host, credentials=lambda _: login, pause=pauses, tries=1)
+        assert transport.request("GET", "/v2/", scope="s").status_code == 200
+        assert transport.request("GET", f"http://{other.host}/v2/", scope="s").status_code == 200
+        transport.close()
+    finally:
+        other.close()
+    assert "Authorization" in faulty.seen_headers[-1][1]
+    (asked,) = other.seen_headers
+    assert "Authorization" not in asked[1]
+    assert asked[1]["Accept-Encoding"] == "identity"
+    assert "secret" not in repr(login)
+
+
+def test_a_login_never_goes_over_plain_http_to_a_token_server():
+    transport = Transport("registry.example.org", tries=1)
+    challenge = _Challenge(scheme="bearer", realm="http://auth.example.org/t?x=1")
+    with pytest.raises(HelioError) as caught:
+        transport._token(challenge, "repository:a:pull")
+    transport.close()
+    assert (caught.value.message, caught.value.detail) == (
+        "the registry `registry.example.org` sends us elsewhere for a token, over plain HTTP",
+        "expected https not http://auth.example.org/t",
+    )
