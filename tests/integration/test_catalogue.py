@@ -216,7 +216,9 @@ def test_other_projects_images(registry, tmp_path):
             assert by_tags[(tag_of(1), "latest")].signature == "none"
         for image, state in ((images[0], "verified"), (images[1], "bad")):
             good = f"good {image.digest}"
-            checked = replace(source, verify=lambda _data, text, good=good: good.removeprefix(f"{text} "))
+            checked = replace(
+                source, verify=lambda _data, text, good=good: (good.removeprefix(f"{text} "), frozenset())
+            )
             states = [entry.signature for entry in catalogue_read.read(checked, ["app"]).entries]
             assert sorted(states) == sorted([state, state, "none", "none"])
     with Registry(registry) as client, pytest.raises(HelioError) as caught:

@@ -15,7 +15,7 @@ import pytest
 import trust_support
 from trust_support import PLATFORM, Shop, run_cosign
 
-from helioimages import provenance, sbom, signing, verify
+from helioimages import documents, provenance, sbom, signing, verify
 from helioimages.digest import canonical_json, of_bytes
 from helioimages.errors import HelioError
 from helioimages.oci.reference import Reference
@@ -70,7 +70,7 @@ def test_cosign_verifies_the_signature(shop, cosign, tmp_path):
     assert checked(shop, cosign, "verify", key=other).returncode != 0
 
 
-@pytest.mark.parametrize("kind", ["slsaprovenance1", "cyclonedx", "spdxjson"])
+@pytest.mark.parametrize("kind", ["slsaprovenance1", "cyclonedx", "spdxjson", provenance.REFERENCE])
 def test_cosign_verifies_each_attestation(shop, cosign, kind):
     done = checked(shop, cosign, "verify-attestation", "--type", kind)
     assert done.returncode == 0, done.stderr
@@ -86,6 +86,7 @@ def test_cosign_verifies_each_attestation(shop, cosign, kind):
         "slsaprovenance1": lambda: (provenance.IN_TOTO, of_bytes(text)),
         "cyclonedx": lambda: (sbom.CYCLONEDX, sbom.whole_of(predicate)),
         "spdxjson": lambda: (sbom.SPDX, of_bytes(canonical_json(predicate))),
+        provenance.REFERENCE: lambda: (documents.PACKAGES, *provenance.referred(predicate)),
     }
     media_type, digest = found[kind]()
     assert attached[media_type] == digest

@@ -110,7 +110,7 @@ def test_what_was_published_is_whole_and_publishing_again_changes_nothing(shop, 
     assert (client.tags("base"), client.referrers("base", image.digest)) == (tags, referrers)
     assert {path for path in (store.root / "registry").rglob("data")} == before
     kinds = sorted(one.artifact_type for one in referrers)
-    assert kinds == sorted([sbom.SPDX, *[signing.BUNDLE] * 4, provenance.IN_TOTO, sbom.CYCLONEDX])
+    assert kinds == sorted([sbom.SPDX, *[signing.BUNDLE] * 5, provenance.IN_TOTO, sbom.CYCLONEDX, documents.PACKAGES])
 
 
 def change(path):
@@ -205,8 +205,8 @@ def test_a_second_file_in_a_signed_sbom_is_found(shop, tmp_path):
 def test_another_key_is_found(shop, tmp_path):
     trust_support.write_key(shop.key, 8)
     image, faults, _ = verdict(shop, tmp_path)
-    assert faults[0] == f"signature: none of 5 is this key's over {image.digest}"
-    assert len(faults) == 4 and all("this key did not sign" in line for line in faults[1:])
+    assert faults[0] == f"signature: none of 6 is this key's over {image.digest}"
+    assert len(faults) == 5 and all("this key did not sign" in line for line in faults[1:])
 
 
 def test_a_signature_for_another_repository_is_found(shop, tmp_path):

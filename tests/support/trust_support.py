@@ -14,7 +14,18 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from helioimages import apt, building, debian_mirror, entries, fetch, linking, publish, registry_server, trust
+from helioimages import (
+    apt,
+    building,
+    debian_mirror,
+    documents,
+    entries,
+    fetch,
+    linking,
+    publish,
+    registry_server,
+    trust,
+)
 from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Platform
@@ -38,7 +49,10 @@ class Shop:
         return self.key.with_suffix(".pub")
 
     def attach(self, key: Path | None, repository: str = "base") -> None:
-        trust.attach(self.client, repository, self.built, self.root, self.store, key=key)
+        report = self.store.root / "no report"
+        documents.attach(self.client, repository, self.built, report, self.store)
+        others = documents.unsigned(self.built, report)
+        trust.attach(self.client, repository, self.built, self.root, self.store, key=key, others=others)
 
     def stored(self, digest: str) -> Path:
         """Return the file in which the registry keeps a blob."""

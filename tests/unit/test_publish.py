@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from building_support import workshops
 from faulty_registry import FaultyRegistry
 from trust_support import write_key
 
-from helioimages import provenance, publish, sbom, signing, trust, verify
+from helioimages import catalogue_read, documents, provenance, publish, sbom, signing, trust, verbs_catalogue, verify
 from helioimages.building import Built, build
+from helioimages.catalogue import Entry
+from helioimages.contents import Package, dump_list
 from helioimages.digest import of_bytes
+from helioimages.documents import Document
 from helioimages.errors import HelioError
 from helioimages.oci.image import Image, artifact
 from helioimages.oci.reference import Reference
@@ -41,9 +46,35 @@ class Place:
         image = (built or self.child).image
         return publish.push_untagged(self.client, image, repository, self.store, progress=lambda _: None, **options)
 
-    def attach(self, number: int | None = 7) -> tuple[str, ...]:
+    def attach(self, number: int | None = 7, *, others: Sequence[Document] = ()) -> tuple[str, ...]:
         key = write_key(self.folder / f"key{number}", number) if number else None
-        return trust.attach(self.client, "child", self.child, self.folder, self.store, key=key)
+        return trust.attach(self.client, "child", self.child, self.folder, self.store, key=key, others=others)
+
+    def report(self, seconds: float) -> Path:
+        """Write a smoke report of the image, and return its folder."""
+        folder = self.folder / "report"
+        folder.mkdir(exist_ok=True)
+        row = {"name": "x", "title": "x", "status": "passed", "seconds": seconds, "notebook": "x.ipynb"}
+        told = {
+            "version": 1,
+            "reference": f"h.org/child@{self.image.digest}",
+            "passed": True,
+            "notebooks": [row | {"peak_memory_bytes": None}],
+        }
+        (folder / "report.json").write_text(json.dumps(told))
+        (folder / "report.html").write_text("<!doctype html><title>report</title>")
+        return folder
+
+    def forge(self, kind: str, files: Sequence[Document], created: str) -> None:
+        documents.attach_files(self.client, "child", self.image, kind, files, self.store, created=created)
+
+    def entry(self, number: int | None) -> Entry:
+        """Return what a catalogue says of the image."""
+        key = write_key(self.folder / f"key{number}", number).with_suffix(".pub") if number else None
+        checker = verbs_catalogue._verifier(key) if key else None
+        source = catalogue_read.Source(client=self.client, store=self.store, known={}, yanks={}, verify=checker)
+        ((entry,),) = [page.entries for page in catalogue_read.read(source, ["child"]).images]
+        return entry
 
     def faults(self, number: int | None = 7, **options) -> list[str]:
         reference = Reference(host=self.registry.host, repository="child", digest=self.image.digest)
@@ -274,3 +305,70 @@ def test_a_referrer_that_speaks_of_another_image(place):
     assert place.faults(None) == [
         f"referrer {digest}: it speaks of another image expected {place.image.digest} not sha256:{'2' * 64}"
     ]
+
+
+# -- reports and package lists: attached as they are, and named by one signed statement -------------------------------
+
+
+@pytest.fixture
+def reported(place):
+    """An image with a signed report and package list, under a tag."""
+    place.push()
+    publish.promote(place.client, "child", place.image.digest, ("latest",))
+    report = place.report(1.5)
+    documents.attach(place.client, "child", place.child, report, place.store)
+    place.attach(others=documents.unsigned(place.child, report))
+    return place
+
+
+def shown(entry: Entry) -> tuple[float, set[str], tuple[str, ...]]:
+    """Return the seconds of an entry's notebook, the names of its packages, and its faults."""
+    return entry.smoke.notebooks[0].seconds, {one.name for one in entry.contents.packages}, entry.faults
+
+
+def test_a_signed_report_and_package_list(reported):
+    assert reported.faults() == []
+    found = reported.client.referrers("child", reported.image.digest)
+    manifests = [json.loads(reported.registry.manifests["child", one.digest][1]) for one in found]
+    (bundle,) = [
+        reported.registry.blobs[one["layers"][0]["digest"]]
+        for one in manifests
+        if one.get("annotations", {}).get("dev.sigstore.bundle.predicateType") == provenance.REFERENCE
+    ]
+    said = json.loads(signing.open_bundle(signing.load_private(reported.folder / "key7").public_key(), bundle)[1])
+    place = f"http://{reported.registry.host}/v2/child/blobs/"
+    for row, name in zip(said["predicate"]["references"], ("packages.json", "report.json", "report.html"), strict=True):
+        digest = "sha256:" + row["digest"]["sha256"]
+        assert (row["name"], row["downloadLocation"]) == (name, place + digest)
+        assert digest in reported.registry.blobs
+    assert reported.entry(7).signature == "verified"
+    assert shown(reported.entry(7)) == shown(reported.entry(None))
+
+
+def test_a_newer_report_that_nobody_signed(reported):
+    files = documents.smoke_files(reported.report(9.5), reported.image.digest)
+    before = shown(reported.entry(7))
+    reported.forge(documents.SMOKE, files, "2999-01-01T00:00:00Z")
+    assert reported.faults() == [f"{documents.SMOKE}: this key did not sign {of_bytes(files[0].data)}"]
+    assert shown(reported.entry(None))[0] == 9.5
+    told = ("a smoke report of 2999-01-01T00:00:00Z is not signed with the given key",)
+    assert shown(reported.entry(7)) == (*before[:2], told)
+
+
+def test_an_older_report_of_the_time_before_the_key(reported):
+    files = documents.smoke_files(reported.report(9.5), reported.image.digest)
+    reported.forge(documents.SMOKE, files, "1999-01-01T00:00:00Z")
+    assert reported.faults() == []
+    assert shown(reported.entry(7))[0] == shown(reported.entry(None))[0] == 1.5
+
+
+@pytest.mark.parametrize("kind", [documents.PACKAGES, "application/vnd.someone.packages"])
+def test_a_longer_package_list_that_nobody_signed(reported, kind):
+    packages = tuple(Package(name=f"p{number}", version="1", kind="wheel") for number in range(99))
+    data = dump_list(packages)
+    before = shown(reported.entry(7))
+    reported.forge(kind, [Document(name="packages.json", media_type=documents.PACKAGES, data=data)], "2999")
+    assert reported.faults() == [f"{documents.PACKAGES}: this key did not sign {of_bytes(data)}"]
+    assert "p98" in shown(reported.entry(None))[1]
+    assert shown(reported.entry(7)) == (*before[:2], ("a package list of 2999 is not signed with the given key",))
+    assert "p98" not in before[1]

@@ -15,6 +15,7 @@ from nacl.secret import SecretBox
 from helioimages import provenance, signed, signing
 from helioimages.errors import HelioError
 
+TYPE = provenance.IN_TOTO
 DIGEST = "sha256:" + "1" * 64
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 
@@ -87,13 +88,15 @@ def test_signing_twice_gives_one_signature_and_a_changed_byte_shows():
 
 
 def test_an_envelope_opens_with_its_key_only():
-    sealed = signing.envelope(KEY, "application/vnd.in-toto+json", b"{}")
+    sealed = signing.envelope(KEY, TYPE, b"{}")
     assert signing.open_envelope(KEY.public_key(), sealed) == b"{}"
     assert signing.open_envelope(ec.derive_private_key(8, ec.SECP256R1()).public_key(), sealed) is None
     changed = json.loads(sealed) | {"payload": base64.b64encode(b"[]").decode()}
     assert signing.open_envelope(KEY.public_key(), json.dumps(changed).encode()) is None
     for text in (b"[]", json.dumps(changed | {"payloadType": 3}).encode()):
         assert signing.open_envelope(KEY.public_key(), text) is None
+    # The key may sign envelopes of other things elsewhere.
+    assert signing.open_envelope(KEY.public_key(), signing.envelope(KEY, "text/plain", b"{}")) is None
 
 
 def test_a_payload_names_its_repository():
@@ -105,7 +108,7 @@ def test_a_payload_names_its_repository():
 def test_a_bundle_opens_with_its_key_only():
     other = ec.derive_private_key(8, ec.SECP256R1())
     statement = provenance.statement("h.org/base", DIGEST, signing.SIGNED, {})
-    sealed = signing.envelope(KEY, "application/vnd.in-toto+json", statement)
+    sealed = signing.envelope(KEY, TYPE, statement)
     made = signing.bundle(KEY, sealed)
     assert signing.open_bundle(KEY.public_key(), made) == (True, statement)
     assert signing.open_bundle(other.public_key(), made) == (False, None)
@@ -113,11 +116,11 @@ def test_a_bundle_opens_with_its_key_only():
     assert signing.open_bundle(other.public_key(), signing.bundle(other, sealed)) == (True, None)
     for text in (b"", b"[]", b'{"verificationMaterial": {"certificate": {}}}'):
         assert signing.open_bundle(KEY.public_key(), text) == (False, None)
-    assert signed.digest_of(KEY.public_key(), made, "") == DIGEST
-    assert signed.digest_of(other.public_key(), made, "") == ""
+    assert signed.said(KEY.public_key(), made, "")[0] == DIGEST
+    assert signed.said(other.public_key(), made, "") == ("", frozenset())
     payload = signing.payload("h.org/base", DIGEST)
-    assert signed.digest_of(KEY.public_key(), payload, signing.sign(KEY, payload)) == DIGEST
-    assert signed.digest_of(other.public_key(), payload, signing.sign(KEY, payload)) == ""
+    assert signed.said(KEY.public_key(), payload, signing.sign(KEY, payload)) == (DIGEST, frozenset())
+    assert signed.said(other.public_key(), payload, signing.sign(KEY, payload)) == ("", frozenset())
 
 
 def test_a_statement_of_nothing_has_no_subjects():
@@ -153,8 +156,8 @@ def test_what_is_signed_of_a_document_is_dsses():
 
 
 def test_one_good_signature_among_others_is_enough():
-    sealed = json.loads(signing.envelope(KEY, "t", b"x"))
-    other = json.loads(signing.envelope(ec.derive_private_key(8, ec.SECP256R1()), "t", b"x"))
+    sealed = json.loads(signing.envelope(KEY, TYPE, b"x"))
+    other = json.loads(signing.envelope(ec.derive_private_key(8, ec.SECP256R1()), TYPE, b"x"))
     sealed["signatures"] = [*other["signatures"], *sealed["signatures"]]
     assert signing.open_envelope(KEY.public_key(), json.dumps(sealed).encode()) == b"x"
     for fault in ({"payload": None}, {"signatures": None}, {"signatures": [{}]}, {"payload": "?"}):
@@ -172,14 +175,14 @@ def test_a_payload_of_another_type_names_no_image():
     other["critical"]["type"] = "atomic container signature"
     text = json.dumps(other).encode()
     assert signing.signed_digest(text) == ""
-    assert signed.digest_of(KEY.public_key(), text, signing.sign(KEY, text)) == ""
+    assert signed.said(KEY.public_key(), text, signing.sign(KEY, text)) == ("", frozenset())
 
 
 def test_a_statement_about_two_images_is_about_none():
     statement = json.loads(provenance.statement("h.org/base", DIGEST, signing.SIGNED, {}))
     statement["subject"].append({"name": "h.org/other", "digest": {"sha256": "2" * 64}})
-    made = signing.bundle(KEY, signing.envelope(KEY, "application/vnd.in-toto+json", json.dumps(statement).encode()))
-    assert signed.digest_of(KEY.public_key(), made, "") == ""
+    made = signing.bundle(KEY, signing.envelope(KEY, TYPE, json.dumps(statement).encode()))
+    assert signed.said(KEY.public_key(), made, "") == ("", frozenset())
 
 
 @pytest.mark.parametrize("key", [ec.derive_private_key(7, ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()])

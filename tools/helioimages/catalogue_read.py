@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
@@ -34,12 +34,14 @@ from .oci.image import Image
 from .oci.registry import Registry
 from .oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
 from .progress import bar, say
-from .referring import SIGNATURE, TITLE, Artifact
+from .referring import ENVELOPE, SIGNATURE, TITLE, Artifact
 from .store import Store
 
 #: What a fact is read from where the label is missing, as in other projects' images.
 _FACT_PACKAGES = {"python": "python", "jupyterhub": "jupyterhub", "jupyterlab": "jupyterlab", "dask": "dask"}
 _MOST_REPORT_BYTES = 64 << 20
+#: What is shown of an image, and what people call it.
+_SHOWN = {"sbom": "an SBOM", "packages": "a package list", "smoke": "a smoke report"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,9 @@ class Source:
         known: lock digest -> contents.
         yanks: image -> entries of its yanked.toml.
         keep: told the bytes, the name and the artifact's digest of each report file; returns its path in the site.
-        verify: told a payload and its signature, or a Sigstore bundle and nothing; returns the digest that it names if
-            the signature is good. None where there is no key to check with.
+        verify: told a payload and its signature, or a Sigstore bundle or an envelope and nothing; returns the digest
+            that it names if the signature is good, and those of the documents that it vouches for. None where there is
+            no key to check with.
     """
 
     client: Registry
@@ -61,7 +64,7 @@ class Source:
     known: Mapping[str, Contents]
     yanks: Mapping[str, tuple[yanked.Yank, ...]]
     keep: Callable[[bytes, str, str], str] = lambda _data, _name, _group: ""
-    verify: Callable[[bytes, str], str] | None = None
+    verify: Callable[[bytes, str], tuple[str, frozenset[str]]] | None = None
 
 
 def read(source: Source, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
@@ -179,14 +182,15 @@ def _entry(
             found += referring.artifacts(source.client, repository, digest, tags=all_tags, store=source.store)
     except HelioError as error:
         faults.append(f"what refers to it cannot be read: {error.message}")
-    contents = _contents(source, repository, image, found, faults)
+    signature, good = _signed(source, repository, image.digest, found, faults)
+    contents = _contents(source, repository, image, good, faults)
     labels = image.config.labels
     by_name = {one.name: one.version for one in contents.packages if one.kind != "debian"}
     facts = {key: labels[label] for key, label in FACTS.items() if labels.get(label)}
     facts |= {
         key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
     }
-    smoke, attached = _attached(source, repository, found, faults)
+    smoke, attached = _attached(source, repository, found, good, faults)
     ordered = order_tags(tags)
     return Entry(
         image=name,
@@ -204,7 +208,7 @@ def _entry(
         contents=contents,
         attached=attached,
         smoke=smoke,
-        signature=_signature(source, repository, image.digest, found, faults),
+        signature=signature,
         advisory=_advisory(source.yanks.get(name, ()), ordered, (image.digest, named)),
         faults=tuple(faults),
     )
@@ -215,19 +219,37 @@ def _advisory(yanks: Sequence[yanked.Yank], tags: Sequence[str], digests: Sequen
     return min(hits, key=lambda one: yanked.LEVELS.index(one.level), default=None)
 
 
-def _signature(source: Source, repository: str, digest: str, found: Iterable[Artifact], faults: list[str]) -> str:
-    signatures = [file for one in found if one.kind == "signature" for file in one.files]
-    if not signatures:
-        return "none"
-    if source.verify is None:
-        return "attached"
-    for file in signatures:
-        if SIGNATURE in file.annotations or "sigstore.bundle" in file.media_type:
+def _signed(
+    source: Source, repository: str, digest: str, found: Collection[Artifact], faults: list[str]
+) -> tuple[str, tuple[Artifact, ...]]:
+    """Return the state of an image's signature, and the artifacts that may be shown.
+
+    Where the key signed the image, SBOMs, package lists and reports that it did not sign are another's, and are not.
+    """
+    signed = any(one.kind == "signature" for one in found)
+    if source.verify is None or not signed:
+        return ("attached" if signed else "none"), tuple(found)
+    state, vouched = "bad", frozenset[str]()
+    for one in found:
+        for file in one.files:
+            text = file.annotations.get(SIGNATURE, "")
+            if not (text or "sigstore.bundle" in file.media_type or file.media_type == ENVELOPE):
+                continue
             data = referring.read_blob(source.client, repository, file, source.store)
-            if source.verify(data, file.annotations.get(SIGNATURE, "")) == digest:
-                return "verified"
-    faults.append("it is signed, but not with the given key")
-    return "bad"
+            named, documents = source.verify(data, text)
+            if named == digest:
+                vouched |= documents
+                state = "verified" if one.kind == "signature" else state
+    if state == "bad":
+        faults.append("it is signed, but not with the given key")
+        return state, tuple(found)
+    good = []
+    for one in found:
+        if one.kind in _SHOWN and not {file.digest for file in one.files} <= vouched:
+            faults.append(f"{_SHOWN[one.kind]} of {one.created or 'no date'} is not signed with the given key")
+        else:
+            good.append(one)
+    return state, tuple(good)
 
 
 def _contents(source: Source, repository: str, image: Image, found: Iterable[Artifact], faults: list[str]) -> Contents:
@@ -249,9 +271,9 @@ def _contents(source: Source, repository: str, image: Image, found: Iterable[Art
 
 
 def _attached(
-    source: Source, repository: str, found: Iterable[Artifact], faults: list[str]
+    source: Source, repository: str, found: Iterable[Artifact], good: Collection[Artifact], faults: list[str]
 ) -> tuple[Smoke | None, tuple[Attached, ...]]:
-    """Return the smoke report, and every artifact, with the report's files copied into the site."""
+    """Return the smoke report, and every artifact, with the files of good reports copied into the site."""
     smoke: Smoke | None = None
     rows = []
     for one in found:
@@ -260,7 +282,7 @@ def _attached(
         for file in one.files:
             name = file.annotations.get(TITLE, "").rpartition("/")[2]
             path = ""
-            if one.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
+            if one.kind == "smoke" and one in good and name and file.size <= _MOST_REPORT_BYTES:
                 try:
                     texts[name] = referring.read_blob(source.client, repository, file, source.store)
                     path = source.keep(texts[name], name, one.digest)

@@ -46,13 +46,21 @@ def attach(client: Registry, repository: str, built: Built, report: Path, store:
     Raises:
         HelioError: the registry refuses.
     """
-    listed = Document(name="packages.json", media_type=PACKAGES, data=dump_list(of_locks(built.locks).packages))
-    found = [attach_files(client, repository, built.image, PACKAGES, [listed], store)]
+    found = [attach_files(client, repository, built.image, PACKAGES, [_listed(built)], store)]
     if files := smoke_files(report, built.image.digest):
         made = datetime.datetime.fromtimestamp(int((report / "report.json").stat().st_mtime), datetime.UTC)
         created = f"{made:%Y-%m-%dT%H:%M:%SZ}"
         found.append(attach_files(client, repository, built.image, SMOKE, files, store, created=created))
     return tuple(found)
+
+
+def unsigned(built: Built, report: Path) -> tuple[Document, ...]:
+    """Return the documents that `attach` hangs on an image, for a statement that names them."""
+    return (_listed(built), *smoke_files(report, built.image.digest))
+
+
+def _listed(built: Built) -> Document:
+    return Document(name="packages.json", media_type=PACKAGES, data=dump_list(of_locks(built.locks).packages))
 
 
 def of_locks(lock: Locks) -> Contents:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import sbom
@@ -18,6 +19,8 @@ from .digest import canonical_json
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 IN_TOTO = "application/vnd.in-toto+json"
+#: Names documents that lie elsewhere, by digest. Spec: in-toto attestation, predicates/reference.md.
+REFERENCE = "https://in-toto.io/attestation/reference/v0.1"
 BUILD_TYPE = "urn:helioimages:build:v1"
 BUILDER = "urn:helioimages:builder:buildimages"
 
@@ -75,6 +78,35 @@ def predicate(built: Built, *, commit: str, tool_version: str) -> dict[str, obje
         },
         "runDetails": {"builder": {"id": BUILDER, "version": {"helioimages": tool_version}}},
     }
+
+
+def reference(files: Iterable[tuple[str, str, str]], place: str) -> dict[str, object]:
+    """Return the predicate that names documents.
+
+    Args:
+        files: name, media type and digest of each.
+        place: the address under which a digest is fetched.
+    """
+    return {
+        "attester": {"id": BUILDER},
+        "references": [
+            {
+                "name": name,
+                "mediaType": media_type,
+                "digest": {"sha256": digest.removeprefix("sha256:")},
+                "downloadLocation": f"{place}/{digest}",
+            }
+            for name, media_type, digest in files
+        ],
+    }
+
+
+def referred(predicate: object) -> tuple[str, ...]:
+    """Return the digests of the documents that a predicate of `reference` names, nothing if it is none."""
+    try:
+        return tuple(f"sha256:{one['digest']['sha256']}" for one in predicate["references"])  # type: ignore[index]
+    except (KeyError, TypeError):
+        return ()
 
 
 def subjects(data: bytes) -> tuple[tuple[str, str], ...]:

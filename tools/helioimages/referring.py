@@ -30,6 +30,7 @@ TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
 #: Where cosign keeps the signature of a payload.
 SIGNATURE = "dev.cosignproject.cosign/signature"
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 #: An SBOM of 1,000 packages with its files has some tens of megabytes; more is not read.
 _MOST_BYTES = 128 << 20
 

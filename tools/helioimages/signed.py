@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from . import provenance, sbom, signing
+from . import provenance, referring, sbom, signing
 from .digest import canonical_json, of_bytes
 from .errors import HelioError
 from .oci.image import Image
@@ -58,7 +58,7 @@ def faults(
     tag = image.digest.replace(":", "-")
     try:
         for one in _layers(client, repository, f"{tag}.sig"):
-            data, signature = client.get_bytes(repository, one), one.annotations.get(signing.SIGNATURE, "")
+            data, signature = client.get_bytes(repository, one), one.annotations.get(referring.SIGNATURE, "")
             found.seen += 1
             if signing.good(key, data, signature) and signing.signed_digest(data) == image.digest:
                 found.names.add(signing.signed_name(data))
@@ -83,17 +83,19 @@ def faults(
             yield f"{kind}: this key did not sign {digest}"
 
 
-def digest_of(key: ec.EllipticCurvePublicKey, data: bytes, signature: str) -> str:
-    """Return the digest of the image that a key signed, empty if it is not its signature.
+def said(key: ec.EllipticCurvePublicKey, data: bytes, signature: str) -> tuple[str, frozenset[str]]:
+    """Return the digest of the image that a key signed, and those of the documents that it vouches for with it.
+
+    The first is empty if this is no signature of the key's.
 
     Args:
-        data: a payload with its signature, or a Sigstore bundle (and no signature beside it).
+        data: a payload with its signature; or a Sigstore bundle or an envelope, and no signature beside it.
     """
     if signature:
-        return signing.signed_digest(data) if signing.good(key, data, signature) else ""
-    _, text = signing.open_bundle(key, data)
+        return (signing.signed_digest(data) if signing.good(key, data, signature) else ""), frozenset()
+    text = signing.open_bundle(key, data)[1] or signing.open_envelope(key, data)
     found = provenance.subjects(text) if text is not None else ()
-    return found[0][1] if len(found) == 1 else ""
+    return (found[0][1], _vouched(text)) if text is not None and len(found) == 1 else ("", frozenset())
 
 
 def _take(found: _Found, text: bytes | None, digest: str) -> bool:
@@ -102,12 +104,20 @@ def _take(found: _Found, text: bytes | None, digest: str) -> bool:
     if text is None or [about for _, about in subjects] != [digest]:
         return False
     statement = json.loads(text)
-    kind, predicate = statement.get("predicateType"), statement.get("predicate")
-    if kind == signing.SIGNED:
+    if statement.get("predicateType") == signing.SIGNED:
         found.names.add(subjects[0][0])
-    # The provenance is the statement itself, SPDX the predicate, CycloneDX what the predicate names.
-    found.documents |= {of_bytes(text), of_bytes(canonical_json(predicate)), sbom.whole_of(predicate)}
+    found.documents |= _vouched(text)
     return True
+
+
+def _vouched(text: bytes) -> frozenset[str]:
+    """Return the digests of the documents that a statement vouches for.
+
+    The provenance is the statement itself, SPDX the predicate, CycloneDX and the smoke report what the predicate names.
+    """
+    predicate = json.loads(text).get("predicate")
+    named = {sbom.whole_of(predicate), *provenance.referred(predicate)} - {""}
+    return frozenset({of_bytes(text), of_bytes(canonical_json(predicate)), *named})
 
 
 def _same(name: str, identity: str) -> bool:

@@ -28,8 +28,7 @@ from .digest import canonical_json
 from .errors import HelioError, Stage
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
-SIGNATURE = "dev.cosignproject.cosign/signature"
-ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+_STATEMENT = "application/vnd.in-toto+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 #: What a bundle states that signs an image and says nothing else of it.
 SIGNED = "https://sigstore.dev/cosign/sign/v1"
@@ -139,9 +138,11 @@ def envelope(key: ec.EllipticCurvePrivateKey, payload_type: str, data: bytes) ->
 
 
 def open_envelope(key: ec.EllipticCurvePublicKey, data: bytes) -> bytes | None:
-    """Return what an envelope holds if one of its signatures is this key's, else None."""
+    """Return the statement in an envelope if one of the signatures is this key's; else, or if it is none, None."""
     try:
         document = json.loads(data)
+        if document["payloadType"] != _STATEMENT:
+            return None
         body = base64.b64decode(document["payload"], validate=True)
         signed = _pae(document["payloadType"], body)
         found = any(good(key, signed, one["sig"]) for one in document["signatures"])

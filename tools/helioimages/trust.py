@@ -7,9 +7,10 @@ in the store, so that an unchanged image gets the same documents, and nothing is
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, documents, provenance, sbom
+from . import __version__, documents, provenance, referring, sbom
 from .building import Built
 from .digest import canonical_json, key_of, of_bytes
 from .documents import Document
@@ -36,13 +37,21 @@ def check_key(path: Path) -> None:
 
 
 def attach(
-    client: Registry, repository: str, built: Built, root: Path, store: Store, *, key: Path | None
+    client: Registry,
+    repository: str,
+    built: Built,
+    root: Path,
+    store: Store,
+    *,
+    key: Path | None,
+    others: Sequence[Document] = (),
 ) -> tuple[str, ...]:
     """Attach SBOMs and provenance, and signatures of them and of the image if there is a key; return their digests.
 
     Args:
         root: the checkout, for its commit.
         key: of cosign or PKCS 8, in PEM.
+        others: what is attached to the image beside these; one signed statement names them all.
 
     Raises:
         HelioError: a file belongs to no component, the key cannot be used, or the registry refuses.
@@ -55,7 +64,7 @@ def attach(
         ]
         tags = []
         if key is not None:
-            bundles, tags = _sign(client, repository, built.image, made, key, store)
+            bundles, tags = _sign(client, repository, built.image, made, others, key, store)
             done += bundles
         # Without the referrers API there is one list, which another publisher may have overwritten meanwhile.
         if {*done} <= {one.digest for one in client.referrers(repository, built.image.digest)}:
@@ -89,7 +98,13 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
 
 
 def _sign(
-    client: Registry, repository: str, image: Image, made: dict[str, Document], path: Path, store: Store
+    client: Registry,
+    repository: str,
+    image: Image,
+    made: dict[str, Document],
+    others: Sequence[Document],
+    path: Path,
+    store: Store,
 ) -> tuple[list[str], list[str]]:
     """Sign, and return the digests of the bundles and of what is under cosign's tags."""
     # Only those who sign need the libraries of cryptography.
@@ -98,13 +113,18 @@ def _sign(
     key = signing.load_private(path)
     name = f"{client.host}/{repository}"
     payload = signing.payload(name, image.digest)
-    signature = _descriptor(store, payload, signing.PAYLOAD, {signing.SIGNATURE: signing.sign(key, payload)})
+    signature = _descriptor(store, payload, signing.PAYLOAD, {referring.SIGNATURE: signing.sign(key, payload)})
     done, sealed = [], []
-    for kind, text in _statements(name, image.digest, made).items():
+    statements = _statements(name, image.digest, made)
+    if others:
+        files = [(one.name, one.media_type, of_bytes(one.data)) for one in others]
+        said = provenance.reference(files, f"{client.ping()}/v2/{repository}/blobs")
+        statements[provenance.REFERENCE] = provenance.statement(name, image.digest, provenance.REFERENCE, said)
+    for kind, text in statements.items():
         envelope = signing.envelope(key, provenance.IN_TOTO, text)
         if kind != signing.SIGNED:
             sealed.append(
-                _descriptor(store, envelope, signing.ENVELOPE, {"predicateType": kind, signing.SIGNATURE: ""})
+                _descriptor(store, envelope, referring.ENVELOPE, {"predicateType": kind, referring.SIGNATURE: ""})
             )
         bundle = Document(name="", media_type=signing.BUNDLE, data=signing.bundle(key, envelope))
         said = {"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": kind}

@@ -36,12 +36,12 @@ def read(ws: Workspace, names, registry: str | None, prefix: str, jobs: int, key
         return catalogue_read.read(source, names or tuple(ws.images), jobs=max(8, jobs))
 
 
-def _verifier(path: Path) -> Callable[[bytes, str], str]:
+def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
     # Only those who check need the libraries of cryptography.
     from . import signed, signing
 
     key = signing.load_public(path)
-    return lambda data, signature: signed.digest_of(key, data, signature)
+    return lambda data, signature: signed.said(key, data, signature)
 
 
 @verb

@@ -118,19 +118,25 @@ def published(
     kinds: list[str] = []
     documents: dict[str, str] = {}
     bundles: dict[str, bytes] = {}
+    reports: list[tuple[str, str, dict[str, str]]] = []
     for one in client.referrers(repository, image.digest):
         try:
-            kind, texts = _document(client, repository, image, one)
+            kind, created, texts = _document(client, repository, image, one)
             kinds.append(kind)
             if kind.startswith("application/vnd.dev.sigstore.bundle"):
                 bundles[one.digest] = texts[0]
             # Whoever reads an SBOM may read any blob of it.
+            files = {of_bytes(data): kind for data in texts}
+            if referring.kind_of(kind) in ("sbom", "packages") or kind == provenance.IN_TOTO:
+                documents |= files
+            elif referring.kind_of(kind) == "smoke":
+                reports.append((created, one.digest, files))
             for data in texts:
-                if _is_sbom(kind) or kind == provenance.IN_TOTO:
-                    documents[of_bytes(data)] = kind
                 faults += [f"{kind} {one.digest}: {line}" for line in content_faults(kind, data, image)]
         except HelioError as error:
             faults.append(f"referrer {one.digest}: {_line(error)}")
+    # The newest report is the one that people are shown; others may be of the time before there was a key.
+    documents |= max(reports)[2] if reports else {}
     if not any(map(_is_sbom, kinds)):
         faults.append("there is no SBOM that can be read")
     if provenance.IN_TOTO not in kinds:
@@ -193,8 +199,8 @@ def _tag_faults(reference: Reference, image: Image) -> Iterator[str]:
         yield f"tag: expected an image of {reference.tag} not of lock-{said or '?'}"
 
 
-def _document(client: Registry, repository: str, image: Image, one: Descriptor) -> tuple[str, list[bytes]]:
-    """Return a referrer's artifact type, or the media type that tells more, and its documents, fetched and hashed."""
+def _document(client: Registry, repository: str, image: Image, one: Descriptor) -> tuple[str, str, list[bytes]]:
+    """Return a referrer's artifact type, or the media type that tells more, its time, and its documents, hashed."""
     got = client.get_manifest(repository, one.digest)
     if got is None:
         raise HelioError(Stage.CHECK, "it is listed, and missing")
@@ -205,10 +211,12 @@ def _document(client: Registry, repository: str, image: Image, one: Descriptor) 
     blobs = [_blob(client, repository, blob) for blob in manifest.layers]
     if not blobs:
         raise HelioError(Stage.CHECK, "it is empty")
-    kind = manifest.artifact_type or manifest.config.media_type
-    # What the catalogue takes for an SBOM is one here too.
-    sboms = (blob.media_type for blob in manifest.layers if _is_sbom(blob.media_type))
-    return (next(sboms, kind) if referring.kind_of(kind) == "other" else kind), blobs
+    kind = manifest.artifact_type or one.artifact_type or manifest.config.media_type
+    # What the catalogue takes for an SBOM or a report is one here too.
+    if referring.kind_of(kind) == "other":
+        words = [(blob.media_type, referring.kind_of(blob.media_type)) for blob in manifest.layers]
+        kind = next((text for text, word in words if word in ("sbom", "packages", "smoke")), kind)
+    return kind, manifest.annotations.get(referring.CREATED, ""), blobs
 
 
 def _blob(client: Registry, repository: str, one: Descriptor) -> bytes:

@@ -201,7 +201,8 @@ def release(ws: Workspace, client: Registry, built: building.Built, key: Path) -
     name, digest = built.spec.name, built.image.digest
     ws.push(client, built, "")
     documents.attach(client, name, built, ws.root / "no report", ws.store)
-    trust.attach(client, name, built, ws.root, ws.store, key=key)
+    others = documents.unsigned(built, ws.root / "no report")
+    trust.attach(client, name, built, ws.root, ws.store, key=key, others=others)
     existing = publish.existing_tags(client, name)
     plan = tags.plan(digest=digest, day=DAY, lock=built.locks.digest, existing=existing)
     publish.promote(client, name, digest, plan.missing)
