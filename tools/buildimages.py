@@ -18,7 +18,8 @@ def main() -> None:
     # Worker processes import this file too, and need none of the verbs: 2 seconds each.
     from helioimages.cli import main as verbs
 
-    verbs()
+    # Usage lines, hints and shell completion know the tool by the name that the documentation uses.
+    verbs(prog_name="buildimages")
 
 
 if __name__ == "__main__":

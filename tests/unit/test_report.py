@@ -67,6 +67,25 @@ class Page(HTMLParser):
         return [attrs.get(key) for name, attrs in self.tags if name == tag]
 
 
+def light(colour: str) -> float:
+    """Return the relative luminance of ``#rgb`` or ``#rrggbb`` (WCAG 2.2)."""
+    digits = colour if len(colour) == 6 else "".join(one * 2 for one in colour)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    red, green, blue = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_colour_of_text_can_be_read():
+    text = (ROOT / "tools" / "helioimages" / "templates" / "report.html.j2").read_text()
+    schemes = [dict(re.findall(r"--(\w+): #(\w+)", block)) for block in re.findall(r":root \{[^}]*\}", text)]
+    assert len(schemes) == 2
+    for scheme in schemes:
+        for ink in ("ink", "soft", "good", "bad", "accent"):
+            for ground in ("bg", "card"):
+                low, high = sorted((light(scheme[ink]), light(scheme[ground])))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
+
+
 def page(*results: Result) -> Page:
     return Page(report.as_html(IMAGE, REFERENCE, results))
 

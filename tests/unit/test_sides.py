@@ -80,7 +80,7 @@ def test_what_the_store_lacks(ws):
 
 
 def test_what_is_nothing(ws):
-    with pytest.raises(HelioError, match="`nobody` is not an image reference"):
+    with pytest.raises(HelioError, match="`nobody` names no image"):
         sides.side(ws, "nobody")
 
 

@@ -223,7 +223,7 @@ def load(path: Path) -> Iterator[Advisory]:
     """
     if not path.exists():
         raise HelioError(
-            Stage.CHECK,
+            Stage.USAGE,
             f"there are no advisories at `{path}`",
             hint=f"download all.zip of an ecosystem from {OSV_SOURCE}, or run with --fetch",
         )
@@ -241,7 +241,7 @@ def load(path: Path) -> Iterator[Advisory]:
                 yield one
     if not count:
         raise HelioError(
-            Stage.CHECK, f"there are no advisories at `{path}`", detail="expected files *.json or *.zip, found none"
+            Stage.USAGE, f"there are no advisories at `{path}`", detail="expected files *.json or *.zip, found none"
         )
 
 
@@ -259,7 +259,7 @@ def _zipped(file: Path) -> Iterator[Advisory]:
                     yield osv.parse(_bounded(member.file_size, read, where), where)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
         raise HelioError(
-            Stage.CHECK, f"cannot read advisories `{file.name}`", where=str(file), detail=str(error)
+            Stage.USAGE, f"cannot read advisories `{file.name}`", where=str(file), detail=str(error)
         ) from error
 
 
@@ -267,7 +267,7 @@ def _bounded(size: int, read, where: str) -> bytes:
     data = read() if size <= _RECORD_BYTES else None
     if data is None or len(data) > _RECORD_BYTES:
         raise HelioError(
-            Stage.CHECK,
+            Stage.USAGE,
             f"cannot read advisory `{where}`",
             where=where,
             detail=f"expected at most {_RECORD_BYTES:,} bytes not {size:,}",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC
 from pathlib import Path
 
 import click
 
-from . import host, hub_server, own_engine, registry_server
+from . import host, hub_server, locking, own_engine, registry_server
 from .command import main, verb, workspace
-from .errors import HelioError
+from .errors import HelioError, Stage
 from .pipeline import as_json
 from .progress import say
 from .store import Store, default_root
@@ -34,6 +35,9 @@ def lock(names, root, jobs, platform, channel, as_data, check, update, exclude_n
     """Resolve environments and pin every byte."""
     newer = exclude_newer and (exclude_newer if exclude_newer.tzinfo else exclude_newer.replace(tzinfo=UTC))
     ws = workspace(root, jobs, platform, channel)
+    # A wrong name or folder is told before minutes go into the channel.
+    ws.selected(())
+    locking.selected(names, ws.environments, ws.images)
     if not check:
         host.ensure()
     report = ws.lock(names, check=check, update=update, exclude_newer=newer, channel_dirs=channel_dir)
@@ -81,6 +85,7 @@ def smoke(names, root, jobs, platform, channel, as_data, output, only, network, 
     ws = workspace(root, jobs, platform, channel)
     wanted = ws.chosen(names)
     built = ws.build(wanted)
+    reports = {}
     with ws.registry(None) as client:
         for name in wanted:
             pushed = ws.push(client, built[name], "")
@@ -95,8 +100,9 @@ def smoke(names, root, jobs, platform, channel, as_data, output, only, network, 
                 gpus=gpus,
             )
             say(f"    {name}: passed; {out / 'report.html'}")
-            if as_data:
-                print((out / "report.json").read_text())
+            reports[name] = json.loads((out / "report.json").read_text("utf-8"))
+    if as_data:
+        print(as_json(reports))
 
 
 _registry = click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
@@ -172,25 +178,31 @@ def run(names, root, jobs, platform, channel, as_data, port, gpus):
     built = ws.build((name,))[name]
     with ws.registry(None) as client:
         reference = ws.push(client, built, "").reference
-    print(ws.engine.serve(reference, port=port, gpus=gpus))
+    address = ws.engine.serve(reference, port=port, gpus=gpus)
+    print(as_json({"image": name, "reference": reference, "address": address}) if as_data else address)
 
 
 @verb
 @click.argument("folder", type=click.Path(path_type=Path))
 def context(names, root, jobs, platform, channel, as_data, folder):
     """Lay out a folder for a plain `docker build`: NAME FOLDER."""
-    host.ensure()
     ws = workspace(root, jobs, platform, channel)
+    if not names and str(folder) in ws.images:
+        raise HelioError(
+            Stage.USAGE, f"a folder for `{folder}` is not named", hint=f"buildimages context {folder} FOLDER"
+        )
+    host.ensure()
     for name in ws.chosen(names):
         ws.context(ws.build((name,))[name], folder / name if len(names) != 1 else folder)
-    print(folder)
+    print(as_json({"folder": str(folder)}) if as_data else folder)
 
 
 @verb
 def channel(names, root, jobs, platform, channel, as_data):
     """Compile the local conda channel and print its folder."""
     host.ensure()
-    print(workspace(root, jobs, platform, channel).channel_dir())
+    folder = workspace(root, jobs, platform, channel).channel_dir()
+    print(as_json({"folder": str(folder)}) if as_data else folder)
 
 
 @verb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,18 @@ from .store import Store, default_root
 ROOT = Path(__file__).resolve().parents[2]
 #: The processors that this process may use, not those that the machine has.
 _CORES = len(os.sched_getaffinity(0))
+
+
+def checkout() -> Path:
+    """Return the checkout that the tool lies in or, where it is installed apart from one, the one that we stand in."""
+    here = Path.cwd()
+    return next((folder for folder in (ROOT, here, *here.parents) if (folder / "images").is_dir()), here)
+
+
+def _image_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    # For the shell's completion, so nothing is read but names.
+    found = (Path(ctx.params.get("root") or checkout()) / "images").glob(f"{glob.escape(incomplete)}*/image.toml")
+    return sorted(path.parent.name for path in found)
 
 
 class Verbs(click.Group):
@@ -73,8 +86,10 @@ def verb(function: Callable) -> Callable:
             sys.exit(130)
 
     options = [
-        click.argument("names", nargs=-1),
-        click.option("--root", type=click.Path(path_type=Path, file_okay=False), default=ROOT, help="The checkout."),
+        click.argument("names", nargs=-1, shell_complete=_image_names),
+        click.option(
+            "--root", type=click.Path(path_type=Path, file_okay=False), default=checkout, help="The checkout."
+        ),
         click.option("--jobs", type=click.IntRange(1), default=_CORES, show_default=True, help="Workers."),
         click.option("--platform", default="linux/amd64", show_default=True, help="What images are for."),
         click.option(

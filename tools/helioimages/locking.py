@@ -112,7 +112,7 @@ def lock(
             lock (stage CHECK).
     """
     environments, images = spec.load_environments(root), spec.load_images(root)
-    wanted, of_images = _selected(names, environments, images)
+    wanted, of_images = selected(names, environments, images)
     if channel not in CONDA_LOCK:
         raise HelioError(
             Stage.USAGE, f"there is no channel `{channel}`", detail=f"expected one of {', '.join(CONDA_LOCK)}"
@@ -134,10 +134,14 @@ def lock(
     return _lock(run, environments, images, wanted, of_images)
 
 
-def _selected(
+def selected(
     names: Sequence[str], environments: Mapping[str, EnvironmentSpec], images: Mapping[str, ImageSpec]
 ) -> tuple[list[str], list[str]]:
-    """Return the environments and the images that the names mean, parents first."""
+    """Return the environments and the images that the names mean, parents first.
+
+    Raises:
+        HelioError: there is no such environment or image.
+    """
     for name in names:
         if name not in environments and name not in images:
             known = ", ".join(dict.fromkeys([*environments, *images]))

@@ -101,11 +101,11 @@ def parse(data: bytes | str, where: str) -> Advisory:
         document = json.loads(data, object_pairs_hook=_without_null)
     except (ValueError, RecursionError) as error:
         detail = str(error) if isinstance(error, ValueError) else "too deeply nested"
-        raise HelioError(Stage.CHECK, f"cannot read advisory `{where}`", where=where, detail=detail) from error
-    top = Table(document, where, stage=Stage.CHECK)
+        raise HelioError(Stage.USAGE, f"cannot read advisory `{where}`", where=where, detail=detail) from error
+    top = Table(document, where, stage=Stage.USAGE)
     affected = []
     for index, value in enumerate(top.take("affected", list, [])):
-        table = Table(value, where, f"affected[{index}]", Stage.CHECK)
+        table = Table(value, where, f"affected[{index}]", Stage.USAGE)
         if (one := _affected(table)) is not None:
             affected.append(one)
     return Advisory(

@@ -50,6 +50,13 @@ def side(ws: Workspace, text: str, *, registry: str | None = None, prefix: str =
         with ws.registry(registry) as client:
             found = Reference.parse(f"{client.host}/{prefix}{text}")
             return _published(ws, client, found, text)
+    if "/" not in text or text.startswith((".", "/")):
+        raise HelioError(
+            Stage.USAGE,
+            f"`{text}` names no image",
+            detail=f"expected {', '.join(ws.images) or 'an image of a checkout'}, one of these with :TAG or @DIGEST, "
+            "HOST/NAME:TAG, the digest of an image built here, or the folder of an OCI layout",
+        )
     reference = Reference.parse(text)
     with ws.registry(reference.host) as client:
         return _published(ws, client, reference, text)
