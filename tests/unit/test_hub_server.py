@@ -9,12 +9,13 @@ import re
 import socket
 import stat
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from helioimages import hub_parts, hub_server, verbs_hub
+from helioimages import hub_parts, hub_server, verbs_hub, whole
 from helioimages.cli import main
 from helioimages.errors import HelioError, Stage
 from helioimages.profiles import Offer
@@ -43,6 +44,26 @@ def test_down_stops_the_rest_when_the_hubs_engine_is_gone(tmp_path, monkeypatch)
     monkeypatch.setattr("helioimages.cli.own_engine.stop", lambda store: stopped.append("engine"))
     assert CliRunner().invoke(main, ["down"]).exit_code == Stage.ENGINE
     assert stopped == ["registry", "engine"]
+
+
+def test_two_that_start_at_once_wait_for_each_other(tmp_path):
+    parts = hub_parts.Parts(python=Path("/bin/false"), proxy=("/bin/false",))
+    folder = tmp_path / "hub"
+    begun = threading.Event()
+
+    def start() -> None:
+        begun.set()
+        with pytest.raises(HelioError, match="the hub does not start"):
+            hub_server.start(folder, parts, OFFERED, engine=NOBODY, port=0)
+
+    other = threading.Thread(target=start)
+    with whole.held(tmp_path / ".hub.lock"):
+        other.start()
+        assert begun.wait(10)
+        other.join(0.3)
+        assert other.is_alive() and not folder.exists()
+    other.join(30)
+    assert not other.is_alive() and folder.exists()
 
 
 def test_a_port_that_is_taken(tmp_path):

@@ -85,6 +85,13 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
     Raises:
         HelioError: one runs in this folder, the port is taken, or the hub does not come up.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Of two that begin at once, the second finds what the first has started.
+    with whole.held(folder.with_name(f".{folder.name}.lock")):
+        return _start(folder, parts, offered, engine, port, password)
+
+
+def _start(folder: Path, parts: Parts, offered: Offered, engine: str, port: int, password: str) -> Hub:
     if (known := read(folder)) is not None:
         if known.running:
             raise HelioError(
@@ -95,7 +102,7 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
         raise HelioError(
             Stage.USAGE, f"port {port} of {_ADDRESS} is taken", hint="choose another --port, or 0 for any free one"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
     name = name_of(folder)
     with _ports(4) as (own, hub_port, proxy_port, gateway_port):

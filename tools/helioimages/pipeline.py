@@ -352,10 +352,11 @@ class Workspace:
                     continue
                 with stage(f"publish {name}"):
                     pushed = self.push(client, built, prefix)
-                    self._smoke_once(built, pushed.reference, out / name, reuse=reuse)
+                    self._smoke_once(built, pushed.reference, out / name, reuse=reuse, signed=key is not None)
                     repository = prefix + name
                     documents.attach(client, repository, built, out / name, self.store)
-                    trust.attach(client, repository, built, self.root, self.store, key=key)
+                    others = documents.unsigned(built, out / name) if key is not None else ()
+                    trust.attach(client, repository, built, self.root, self.store, key=key, others=others)
                     if before_tag:
                         publish.approve(before_tag, pushed.reference)
                     day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
@@ -378,10 +379,12 @@ class Workspace:
                 )
         return tuple(published)
 
-    def _smoke_once(self, built: Built, reference: str, out: Path, *, reuse: bool) -> None:
+    def _smoke_once(self, built: Built, reference: str, out: Path, *, reuse: bool, signed: bool) -> None:
         line = spec.lineage(self.images, built.spec.name)
         key = smoke.key(built.image.digest, line, self.root)
-        if reuse and self.store.recall("smoke", key) and (out / "report.html").exists():
+        # What is signed includes the report, so that must be at hand; else one that lies in the registry will do.
+        there = documents.smoke_files(out, built.image.digest) if signed else (out / "report.html").exists()
+        if reuse and self.store.recall("smoke", key) and there:
             say(f"    notebooks of {built.spec.name} passed before in this very image; not run again")
             return
         self.smoke(built, reference, out)

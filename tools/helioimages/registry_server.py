@@ -7,13 +7,11 @@ by its pid together with its start time, since a pid alone may have been given t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,11 +192,8 @@ def _tail(root: Path) -> bytes:
         return b""
 
 
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> contextlib.AbstractContextManager[None]:
     """Let one run at a time start or stop."""
     folder = root / "run"
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "registry.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return whole.held(folder / "registry.lock")

@@ -1,10 +1,21 @@
-"""Small files of ours outside the store's content: written whole or not at all."""
+"""Small files of ours outside the store's content: written whole or not at all; and locks on what they describe."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Wait for and hold the lock of a file, made if need be; the kernel frees it when its holder dies."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:
