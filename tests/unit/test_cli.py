@@ -154,3 +154,20 @@ def test_delta_says_what_may_be_compared(call, text):
     assert done.stderr.startswith(
         f"error: `{text}` names no image\n  expected base, helio, idl-fortran, ml-gpu, one of"
     )
+
+
+@pytest.mark.parametrize("verb", ["smoke", "run"])
+def test_a_number_of_gpus_is_read_before_anything_is_built(call, monkeypatch, verb):
+    monkeypatch.setattr(Workspace, "build", no_work)
+    done = call(verb, "base", "--gpus", "some")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: `--gpus some` is not understood\n  expected `all` or a number, not 'some'\n",
+    )
+
+
+def test_a_port_is_one(call, monkeypatch):
+    monkeypatch.setattr(Workspace, "build", no_work)
+    done = call("run", "base", "--port", "99999999")
+    assert done.exit_code == 2
+    assert "99999999 is not in the range 1<=x<=65535" in done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from . import host, hub_server, locking, own_engine, registry_server
+from . import engine, host, hub_server, locking, own_engine, registry_server
 from .command import main, verb, workspace
 from .errors import HelioError, Stage
 from .pipeline import as_json
@@ -81,6 +81,7 @@ _gpus = click.option("--gpus", metavar="COUNT", help="NVIDIA GPUs for a containe
 @_gpus
 def smoke(names, root, jobs, platform, channel, as_data, output, only, network, parameters, gpus):
     """Run the smoke notebooks inside images."""
+    engine.gpu_request(gpus)
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
     wanted = ws.chosen(names)
@@ -167,10 +168,11 @@ def starting(reference: str, engine: str) -> str:
 
 
 @verb
-@click.option("--port", default=8888, show_default=True, help="On loopback.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8888, show_default=True, help="On loopback.")
 @_gpus
 def run(names, root, jobs, platform, channel, as_data, port, gpus):
     """Start an image locally (the hubs' default one if none is named) and print its address."""
+    engine.gpu_request(gpus)
     host.ensure()
     ws = workspace(root, jobs, platform, channel)
     default = [name for name, image in ws.images.items() if image.hub.default]

@@ -148,7 +148,7 @@ class Engine:
                 read_only=read_only,
                 working_dir=workdir,
                 security_opt=["no-new-privileges"],
-                device_requests=_gpu_request(gpus),
+                device_requests=gpu_request(gpus),
                 labels=owned.label(),
             )
         except (docker.errors.DockerException, requests.RequestException) as error:
@@ -197,7 +197,7 @@ class Engine:
             reference,
             ports={"8888/tcp": ("127.0.0.1", port)},
             labels={"io.helioimages.run": "1"},
-            device_requests=_gpu_request(gpus),
+            device_requests=gpu_request(gpus),
         )
         try:
             _start_with(container, gpus)
@@ -221,7 +221,7 @@ class Engine:
         raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
 
 
-def _gpu_request(gpus: str | None) -> list[docker.types.DeviceRequest]:
+def gpu_request(gpus: str | None) -> list[docker.types.DeviceRequest]:
     """Return what asks an engine for NVIDIA GPUs, as `docker run --gpus` does.
 
     Raises:
