@@ -171,3 +171,10 @@ def test_a_port_is_one(call, monkeypatch):
     done = call("run", "base", "--port", "99999999")
     assert done.exit_code == 2
     assert "99999999 is not in the range 1<=x<=65535" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["channel", "doctor", "prune", "down"])
+def test_a_name_that_a_verb_would_not_heed_is_refused(call, verb):
+    done = call(verb, "helio")
+    assert done.exit_code == 2
+    assert "Got unexpected extra argument (helio)" in done.stderr

@@ -199,16 +199,16 @@ def context(names, root, jobs, platform, channel, as_data, folder):
     print(as_json({"folder": str(folder)}) if as_data else folder)
 
 
-@verb
-def channel(names, root, jobs, platform, channel, as_data):
+@verb(images=False)
+def channel(root, jobs, platform, channel, as_data):
     """Compile the local conda channel and print its folder."""
     host.ensure()
     folder = workspace(root, jobs, platform, channel).channel_dir()
     print(as_json({"folder": str(folder)}) if as_data else folder)
 
 
-@verb
-def doctor(names, root, jobs, platform, channel, as_data):
+@verb(images=False)
+def doctor(root, jobs, platform, channel, as_data):
     """Say what this machine has and lacks, and the command that mends it."""
     lacks = host.missing()
     facts = host.facts() | {"store": str(default_root())}
@@ -223,8 +223,8 @@ def doctor(names, root, jobs, platform, channel, as_data):
     sys.exit(11 if lacks else 0)
 
 
-@verb
-def down(names, root, jobs, platform, channel, as_data):
+@verb(images=False)
+def down(root, jobs, platform, channel, as_data):
     """Stop the hub, the registry and the engine that this project started; what they hold stays."""
     store = Store(default_root())
     # An engine that died keeps the hub from being tidied up, but nothing else from being stopped.

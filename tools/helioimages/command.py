@@ -48,14 +48,20 @@ class Verbs(click.Group):
 def main(debug: bool) -> None:
     """Locked environments to deterministic, layered container images.
 
-    Without names, every verb takes all images. Exit codes: 2 usage, 3 spec, 4 lock, 5 fetch, 6 link, 7 build, 8 smoke,
-    9 publish, 10 engine, 11 host, 12 check.
+    Verbs that make or use images take their names, or all images if none is named. Exit codes: 2 usage, 3 spec, 4 lock,
+    5 fetch, 6 link, 7 build, 8 smoke, 9 publish, 10 engine, 11 host, 12 check.
     """
     main.debug = debug
 
 
-def verb(function: Callable) -> Callable:
-    """Make a function a verb: the options that all verbs have, errors as lines, exit codes by stage."""
+def verb(function: Callable | None = None, *, images: bool = True) -> Callable:
+    """Make a function a verb: the options that all verbs have, errors as lines, exit codes by stage.
+
+    Args:
+        images: it takes names; else a name is refused.
+    """
+    if function is None:
+        return functools.partial(verb, images=images)
 
     @functools.wraps(function)
     def run(*args, **kwargs):
@@ -86,7 +92,7 @@ def verb(function: Callable) -> Callable:
             sys.exit(130)
 
     options = [
-        click.argument("names", nargs=-1, shell_complete=_image_names),
+        *([click.argument("names", nargs=-1, shell_complete=_image_names)] if images else []),
         click.option(
             "--root", type=click.Path(path_type=Path, file_okay=False), default=checkout, help="The checkout."
         ),

@@ -9,10 +9,10 @@ from .pipeline import as_json
 from .prune import prune as sweep
 
 
-@verb
+@verb(images=False)
 @click.option("--dry-run", is_flag=True, help="Remove nothing, say what would go.")
 @click.option("--older", default=60, show_default=True, metavar="MINUTES", help="What is younger stays.")
-def prune(names, root, jobs, platform, channel, as_data, dry_run, older):
+def prune(root, jobs, platform, channel, as_data, dry_run, older):
     """Remove from the store what no lock of this checkout asks for: old packages, layers and root file systems.
 
     Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
