@@ -240,7 +240,7 @@ def test_the_verb_on_the_committed_locks(tmp_path: Path, store):
     found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
     assert {("wheel", "jupyterlab"), ("conda", "openssl"), ("deb", "libc6")} <= found
     assert result.exit_code == 12
-    assert "1 advisories of severity critical or more\n  `openssl` " in result.stderr
+    assert "1 advisory of severity critical or more\n  `openssl` " in result.stderr
     (tmp_path / "conda.json").unlink()
     assert run("base", "--advisories", str(tmp_path), "--fail-on", "critical").exit_code == 0
 

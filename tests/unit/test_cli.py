@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from helioimages import command, host
 from helioimages.cli import main
 from helioimages.pipeline import Workspace
 
+TOOLS = {"PYTHONPATH": str(Path(__file__).parents[2] / "tools")}
 CATALOGUE = {"version": 1, "registry": "ghcr.io", "images": [{"name": "a", "title": "A", "repository": "a"}]}
 
 
@@ -178,3 +184,28 @@ def test_a_name_that_a_verb_would_not_heed_is_refused(call, verb):
     done = call(verb, "helio")
     assert done.exit_code == 2
     assert "Got unexpected extra argument (helio)" in done.stderr
+
+
+def test_who_is_ended_politely_tidies_up_and_says_so(call, monkeypatch):
+    tidied = []
+
+    def build(*_args, **_kwargs):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            tidied.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Workspace, "build", build)
+    done = call("build", "base")
+    assert (done.exit_code, done.stderr) == (130, "interrupted; the next run goes on from here\n")
+    assert tidied == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_command_starts_without_the_libraries_of_notebooks():
+    """They take a second, which every press of TAB would pay."""
+    program = "import sys, helioimages.cli; print('nbformat' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | TOOLS)
+    assert done.stdout == "False\n"

@@ -190,7 +190,7 @@ def _entry(
     facts |= {
         key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
     }
-    smoke, attached = _attached(source, repository, found, good, faults)
+    smoke, attached = _attached(source, repository, good, faults)
     ordered = order_tags(tags)
     return Entry(
         image=name,
@@ -271,9 +271,9 @@ def _contents(source: Source, repository: str, image: Image, found: Iterable[Art
 
 
 def _attached(
-    source: Source, repository: str, found: Iterable[Artifact], good: Collection[Artifact], faults: list[str]
+    source: Source, repository: str, found: Iterable[Artifact], faults: list[str]
 ) -> tuple[Smoke | None, tuple[Attached, ...]]:
-    """Return the smoke report, and every artifact, with the files of good reports copied into the site."""
+    """Return the smoke report, and every artifact, with the report's files copied into the site."""
     smoke: Smoke | None = None
     rows = []
     for one in found:
@@ -282,7 +282,7 @@ def _attached(
         for file in one.files:
             name = file.annotations.get(TITLE, "").rpartition("/")[2]
             path = ""
-            if one.kind == "smoke" and one in good and name and file.size <= _MOST_REPORT_BYTES:
+            if one.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
                 try:
                     texts[name] = referring.read_blob(source.client, repository, file, source.store)
                     path = source.keep(texts[name], name, one.digest)

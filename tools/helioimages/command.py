@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,8 @@ def verb(function: Callable | None = None, *, images: bool = True) -> Callable:
 
     @functools.wraps(function)
     def run(*args, **kwargs):
+        # Whoever ends us politely (a CI's cancelled job) ends what we started too.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             try:
                 return function(*args, **kwargs)
@@ -90,6 +93,8 @@ def verb(function: Callable | None = None, *, images: bool = True) -> Callable:
         except KeyboardInterrupt:
             console.print("interrupted; the next run goes on from here", style="red")
             sys.exit(130)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     options = [
         *([click.argument("names", nargs=-1, shell_complete=_image_names)] if images else []),

@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import nbformat
+from typing import TYPE_CHECKING
 
 from . import mounts, report
 from .digest import key_of, of_bytes
@@ -26,6 +25,9 @@ from .errors import HelioError, Stage
 from .progress import say
 from .report import Figure, Result
 from .spec import ImageSpec
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 NUMBERS = "application/vnd.helioimages.numbers+json"
 _UID = 1000
@@ -182,7 +184,7 @@ def _nbval(argv: list[str]) -> list[str]:
 
 def _is_checked(path: Path) -> bool:
     """Say whether a notebook carries stored outputs that nbval shall compare."""
-    return bool(nbformat.read(path, as_version=4).metadata.get("helioimages", {}).get("nbval"))
+    return bool(_read(path).metadata.get("helioimages", {}).get("nbval"))
 
 
 def _result(path: Path, executed: Path, ran: RunResult) -> Result:
@@ -191,7 +193,7 @@ def _result(path: Path, executed: Path, ran: RunResult) -> Result:
     error = ""
     summary = ""
     if executed.exists():
-        for index, cell in enumerate(nbformat.read(executed, as_version=4).cells):
+        for index, cell in enumerate(_read(executed).cells):
             for output in cell.get("outputs", ()):
                 data = output.get("data", {})
                 numbers |= data.get(NUMBERS, {})
@@ -225,7 +227,7 @@ def _result(path: Path, executed: Path, ran: RunResult) -> Result:
 
 
 def _title(path: Path) -> str:
-    for cell in nbformat.read(path, as_version=4).cells:
+    for cell in _read(path).cells:
         if cell.cell_type == "markdown" and (match := re.match(r"#\s+(.+)", cell.source)):
             return match[1].strip()
     return path.stem
@@ -234,6 +236,13 @@ def _title(path: Path) -> str:
 def _alt(data: Mapping[str, str], path: Path) -> str:
     text = data.get("text/plain", "")
     return f"figure of {path.stem}" if not text or text.startswith("<Figure") else text[:120]
+
+
+def _read(path: Path) -> NotebookNode:
+    # Its libraries take a second to load, which other verbs and shell completion need not wait for.
+    import nbformat
+
+    return nbformat.read(path, as_version=4)
 
 
 def _plain(text: str) -> str:

@@ -47,7 +47,7 @@ def audit(names, root, jobs, platform, channel, as_data, advisories, fetch, sour
     if failing := report.failing(fail_on):
         raise HelioError(
             Stage.CHECK,
-            f"{len(failing)} advisories of severity {fail_on} or more",
+            f"{len(failing)} {'advisory' if len(failing) == 1 else 'advisories'} of severity {fail_on} or more",
             detail="\n".join(f"`{one.name}` {one.version}: {one.ids[0]} ({one.severity})" for one in failing[:20]),
             hint="`buildimages lock --update NAME` takes a fixed version; --ignore ID accepts one",
         )

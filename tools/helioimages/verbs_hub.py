@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import time
 from pathlib import Path
 
@@ -83,7 +82,6 @@ def by_digest(offer: profiling.Offer) -> profiling.Offer:
 
 
 def _follow(one: hub_server.Hub, folder: Path) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while one.running:
             time.sleep(0.5)
