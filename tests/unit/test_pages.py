@@ -36,6 +36,7 @@ REASONS = {
     "it needs quay.io",
     "it needs licensed IDL",
     "it takes a quarter of an hour",
+    "it takes six minutes",
 }
 DOES = re.compile(r"`([^`]+)` does")
 RUNS = re.compile(
