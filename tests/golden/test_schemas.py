@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import referencing
 
 from helioimages import entries
 from helioimages.digest import of_bytes
@@ -13,9 +15,6 @@ from helioimages.oci.image import Addition, Image, Settings, append, artifact
 from helioimages.oci.layer import write_layer
 from helioimages.oci.layout import write_layout
 from helioimages.oci.types import Descriptor, Index, Platform
-
-jsonschema = pytest.importorskip("jsonschema")
-referencing = pytest.importorskip("referencing")
 
 SCHEMAS = Path(__file__).with_name("oci-schema")
 

@@ -242,6 +242,20 @@ def test_a_killed_registry_is_started_again_with_its_images(tmp_path, store, ima
         registry_server.stop(root)
 
 
+def test_a_registry_that_nobody_could_record_is_found(tmp_path):
+    root = Store(tmp_path / "other").root
+    try:
+        first = registry_server.start(root, port=5335)
+        (root / "run" / "registry.json").unlink()
+        again = registry_server.start(root)
+        assert (again.process, again.port, again.reused) == (first.process, first.port, True)
+        (root / "run" / "registry.json").unlink()
+        assert registry_server.stop(root) is True
+        assert not first.process.alive
+    finally:
+        registry_server.stop(root)
+
+
 def test_a_process_that_got_the_old_pid_is_left_alone(tmp_path):
     root = Store(tmp_path / "other").root
     stranger = subprocess.Popen(["sleep", "60"])

@@ -60,7 +60,7 @@ def start(root: Path, *, port: int | None = None) -> RegistryServer:
         HelioError: it is not installed, or does not come up; shows the end of its log.
     """
     with _locked(root):
-        if (server := _recorded(root)) is not None:
+        if (server := _recorded(root) or _orphan(root)) is not None:
             if _healthy(server):
                 return server
             _end(server)
@@ -100,7 +100,7 @@ def running(root: Path) -> RegistryServer | None:
 def stop(root: Path) -> bool:
     """End the registry that `start` started, and say whether there was one. Its data stays."""
     with _locked(root):
-        server = _recorded(root)
+        server = _recorded(root) or _orphan(root)
         if server is not None:
             _end(server)
         (root / "run" / "registry.json").unlink(missing_ok=True)
@@ -127,11 +127,27 @@ def _spawn(root: Path, program: str, port: int) -> RegistryServer:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "OTEL_"))}
     environment["OTEL_TRACES_EXPORTER"] = "none"
     process = background.spawn("registry", [program, "serve", str(config)], env=environment, log=_log(root))
-    server = RegistryServer(port=port, process=process)
-    record = {"port": port, "pid": process.pid, "started": process.started}
+    return _record(root, RegistryServer(port=port, process=process))
+
+
+def _record(root: Path, server: RegistryServer) -> RegistryServer:
+    process = server.process
+    record = {"port": server.port, "pid": process.pid, "started": process.started}
     whole.write(root / "run" / "registry.json", json.dumps(record))
-    whole.write(root / "run" / "registry.port", str(port))
+    whole.write(root / "run" / "registry.port", str(server.port))
     return server
+
+
+def _orphan(root: Path) -> RegistryServer | None:
+    """Return the registry of a run that was killed before it could record it: a second one would share its data."""
+    config = root / "run" / "registry.yml"
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            if path.read_bytes().split(b"\0")[1:3] == [b"serve", os.fsencode(config)]:
+                port = int(yaml.safe_load(config.read_text())["http"]["addr"].rpartition(":")[2])
+                process = background.find("registry", int(path.parent.name))
+                return _record(root, RegistryServer(port=port, process=process, reused=True))
+    return None
 
 
 def _recorded(root: Path) -> RegistryServer | None:
