@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,14 @@ def containers(workspace, name: str) -> list:
     return workspace.engine.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
 
 
+def none_left(workspace, name: str) -> bool:
+    """Wait until a hub's containers are gone: the engine itself removes them, a moment after they ended."""
+    deadline = time.monotonic() + 30
+    while containers(workspace, name) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return containers(workspace, name) == []
+
+
 def pids_of(container) -> list[int]:
     """Return a container's processes, none if it has just ended."""
     try:
@@ -166,7 +175,7 @@ def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
             assert await ada.contents("course/lesson.txt") == "Parker spiral\n"
             await ada.run("open('notes.txt', 'w').write('flare at 12:03')")
             await ada.stop()
-            assert containers(workspace, hub.name) == []
+            assert none_left(workspace, hub.name)
 
             hubkit.commit(repository, "second.txt", "coronal hole\n")
             await ada.spawn(choice(await ada.choices(), references["helio"], hub.folder))
@@ -232,7 +241,7 @@ def test_its_end(workspace, hub, references):
     assert len(open_ports) == 4 and all(map(answers, open_ports))
     hub.process.send_signal(signal.SIGINT)
     assert hub.process.wait(90) == 0, hub.log.read_text()
-    assert containers(workspace, hub.name) == []
+    assert none_left(workspace, hub.name)
     assert not any(one.alive for one in mine)
     assert not any(map(answers, open_ports))
     homes = f"{hub.name}-ada {hub.name}-grace"

@@ -105,7 +105,8 @@ class Builder:
         with _engine(f"cannot start {what}"):
             container = self._client.containers.create(
                 image,
-                list(argv),
+                # One stream for all that is printed: the engine keeps no order between two.
+                ["sh", "-c", 'exec env -u PWD "$@" 2>&1', "sh", *argv],
                 environment=environment,
                 mounts=mounts,
                 network_mode="none",

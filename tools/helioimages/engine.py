@@ -140,7 +140,8 @@ class Engine:
                 use_config_proxy=network != "none",
                 mem_limit=memory,
                 memswap_limit=memory,
-                nano_cpus=int(min(cpus, os.cpu_count() or 1) * 1e9),
+                # The engine's own processors: it may be bound to fewer than this process sees.
+                nano_cpus=int(min(cpus, self.client.info()["NCPU"]) * 1e9),
                 pids_limit=pids,
                 volumes=volumes,
                 tmpfs=self._tmpfs(tmpfs or {}),

@@ -35,6 +35,7 @@ LABEL = "io.helioimages.hub"
 _ADDRESS = "127.0.0.1"
 _READY_S = 60
 _STOP_S = 45
+_GONE_S = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +177,19 @@ def stop(folder: Path) -> Hub | None:
     background.end([one for one in hub.processes if one not in proxies], seconds=_STOP_S)
     background.end(proxies, seconds=5)
     with _client(hub.engine) as client:
-        for left in client.containers.list(all=True, filters={"label": f"{LABEL}={hub.name}"}, ignore_removed=True):
+        for left in _containers(client, hub):
             with contextlib.suppress(docker.errors.APIError):
                 left.remove(force=True)
+        # The engine itself removes those that end, a moment later; their volumes are in use until then.
+        deadline = time.monotonic() + _GONE_S
+        while _containers(client, hub) and time.monotonic() < deadline:
+            time.sleep(0.1)
     (folder / "hub.json").unlink(missing_ok=True)
     return hub
+
+
+def _containers(client: docker.DockerClient, hub: Hub) -> list[docker.models.containers.Container]:
+    return client.containers.list(all=True, filters={"label": f"{LABEL}={hub.name}"}, ignore_removed=True)
 
 
 def volumes(hub: Hub) -> tuple[str, ...]:
