@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import trust_support
 from trust_support import PLATFORM, Shop, run_cosign
 
-from helioimages import documents, provenance, sbom, signing, verify
+from helioimages import documents, provenance, publish, sbom, signing, trust, verify
 from helioimages.digest import canonical_json, of_bytes
 from helioimages.errors import HelioError
 from helioimages.oci.reference import Reference
@@ -86,7 +88,7 @@ def test_cosign_verifies_each_attestation(shop, cosign, kind):
         "slsaprovenance1": lambda: (provenance.IN_TOTO, of_bytes(text)),
         "cyclonedx": lambda: (sbom.CYCLONEDX, sbom.whole_of(predicate)),
         "spdxjson": lambda: (sbom.SPDX, of_bytes(canonical_json(predicate))),
-        provenance.REFERENCE: lambda: (documents.PACKAGES, *provenance.referred(predicate)),
+        provenance.REFERENCE: lambda: (documents.PACKAGES, provenance.referred(predicate)[-1]),
     }
     media_type, digest = found[kind]()
     assert attached[media_type] == digest
@@ -117,6 +119,29 @@ def test_we_verify_what_cosign_signed_and_both_signatures_stay_good(shop, cosign
     assert faults(shop, shop.pub, tmp_path / "b") == ()
     # We sign with cosign's key file too.
     assert signing.load_private(private, "open").public_key() == signing.load_public(public)
+
+
+def test_the_workflows_script_signs_all_that_is_said(shop, cosign, tmp_path, monkeypatch, capfd):
+    """With a key instead of a CI's identity, which needs Sigstore's servers."""
+    made = run_cosign(cosign, "generate-key-pair", "--output-key-prefix", str(tmp_path / "cosign"), password="open")
+    assert made.returncode == 0, made.stderr
+    private, public = tmp_path / "cosign.key", tmp_path / "cosign.pub"
+    words = ["--key", str(private), "--tlog-upload=false"]
+    if "--use-signing-config" in run_cosign(cosign, "sign", "--help").stdout:
+        words.append("--use-signing-config=false")
+    report = shop.store.root / "no report"
+    others, predicates = documents.unsigned(shop.built, report), tmp_path / "predicates"
+    trust.write_predicates(shop.client, "base", shop.built, shop.root, shop.store, others, predicates)
+    monkeypatch.setenv("PATH", f"{cosign.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("COSIGN_PASSWORD", "open")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    script = Path(__file__).parents[2] / ".github" / "sign.sh"
+    publish.approve(shlex.join([str(script), *words]), f"{shop.client.host}/base@{shop.built.image.digest}", predicates)
+    assert checked(shop, cosign, "verify", key=public).returncode == 0
+    for kind in ("slsaprovenance1", "cyclonedx", "spdxjson", provenance.REFERENCE):
+        done = checked(shop, cosign, "verify-attestation", "--type", kind, key=public)
+        assert done.returncode == 0, done.stderr
+    assert faults(shop, public, tmp_path / "a", identity="*") == faults(shop, shop.pub, tmp_path / "b") == ()
 
 
 def faults(shop: Shop, key: Path, folder: Path, **options) -> tuple[str, ...]:

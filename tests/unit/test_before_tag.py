@@ -19,19 +19,19 @@ IMAGE = 'name = "base"\ntitle = "T"\ndescription = "D"\nenvironment = "e"\n'
 
 def test_the_command_gets_the_reference_and_its_words_are_not_the_result(tmp_path, capfd):
     script = tmp_path / "sign here"
-    script.write_text('#!/bin/sh\necho "$1 then $2"\n')
+    script.write_text('#!/bin/sh\necho "$1 then $2 in ${HELIOIMAGES_PREDICATES}"\n')
     script.chmod(0o755)
-    publish.approve(f"'{script}' --yes", REFERENCE)
+    publish.approve(f"'{script}' --yes", REFERENCE, tmp_path)
     out, err = capfd.readouterr()
-    assert (out, err) == ("", f"--yes then {REFERENCE}\n")
+    assert (out, err) == ("", f"--yes then {REFERENCE} in {tmp_path}\n")
 
 
 @pytest.mark.parametrize(
     ("command", "fault"), [("false", "exit status 1"), ("/no/such/program --yes", "No such file or directory")]
 )
-def test_a_refusal_says_what_refused(command, fault):
+def test_a_refusal_says_what_refused(tmp_path, command, fault):
     with pytest.raises(HelioError) as caught:
-        publish.approve(command, REFERENCE)
+        publish.approve(command, REFERENCE, tmp_path)
     assert str(caught.value) == (
         f"`{REFERENCE}` gets no tag: `{command.split()[0]}` refuses it\n"
         "  in --before-tag\n"
@@ -111,10 +111,12 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(ws, "_smoke_once", lambda *_, **__: steps.append("smoke"))
     monkeypatch.setattr(documents, "attach", lambda *_: steps.append("documents"))
     monkeypatch.setattr(trust, "attach", lambda *_, **__: steps.append("sign"))
+    monkeypatch.setattr(documents, "unsigned", lambda *_: ())
+    monkeypatch.setattr(trust, "write_predicates", lambda *_: steps.append("predicates"))
     monkeypatch.setattr(publish, "existing_tags", lambda *_: {})
     monkeypatch.setattr(publish, "promote", lambda *_: steps.append("tag"))
     with pytest.raises(HelioError, match="gets no tag"):
         ws.publish(("base",), host="registry.example.org", prefix="", out=Path("x"), before_tag="false")
-    assert steps == ["push", "smoke", "documents", "sign"]
+    assert steps == ["push", "smoke", "documents", "sign", "predicates"]
     ws.publish(("base",), host="registry.example.org", prefix="", out=Path("x"), before_tag="true")
-    assert steps[4:] == ["push", "smoke", "documents", "sign", "tag"]
+    assert steps[5:] == ["push", "smoke", "documents", "sign", "predicates", "tag"]

@@ -210,7 +210,7 @@ def test_two_keys_sign_beside_each_other(place):
     place.attach(8)
     assert place.faults(7) == place.faults(8) == []
     tag = place.image.digest.replace(":", "-")
-    for suffix, rows in (("sig", 2), ("att", 6)):
+    for suffix, rows in (("sig", 2), ("att", 8)):
         assert len(json.loads(place.registry.manifests["child", f"{tag}.{suffix}"][1])["layers"]) == rows
 
 
@@ -224,7 +224,7 @@ def test_another_key_signed_nothing(place):
     place.push()
     place.attach()
     told = place.faults(8)
-    assert told[0] == f"signature: none of 5 is this key's over {place.image.digest}"
+    assert told[0] == f"signature: none of 6 is this key's over {place.image.digest}"
     assert {line.partition(":")[0] for line in told[1:]} == {provenance.IN_TOTO, sbom.SPDX, sbom.CYCLONEDX}
     assert len(told) == 4
 
@@ -336,8 +336,9 @@ def test_a_signed_report_and_package_list(reported):
         if one.get("annotations", {}).get("dev.sigstore.bundle.predicateType") == provenance.REFERENCE
     ]
     said = json.loads(signing.open_bundle(signing.load_private(reported.folder / "key7").public_key(), bundle)[1])
+    names = ("sbom.cdx.json", "sbom.spdx.json", "provenance.json", "packages.json", "report.json", "report.html")
     place = f"http://{reported.registry.host}/v2/child/blobs/"
-    for row, name in zip(said["predicate"]["references"], ("packages.json", "report.json", "report.html"), strict=True):
+    for row, name in zip(said["predicate"]["references"], names, strict=True):
         digest = "sha256:" + row["digest"]["sha256"]
         assert (row["name"], row["downloadLocation"]) == (name, place + digest)
         assert digest in reported.registry.blobs

@@ -344,7 +344,7 @@ class Workspace:
             trust.check_key(key)
         # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
         done = self.build(names, strict=host is not None and not is_loopback(host))
-        published = []
+        published, signed = [], key is not None or bool(before_tag)
         client = self.registry(host)
         with client:
             for name, built in done.items():
@@ -352,13 +352,15 @@ class Workspace:
                     continue
                 with stage(f"publish {name}"):
                     pushed = self.push(client, built, prefix)
-                    self._smoke_once(built, pushed.reference, out / name, reuse=reuse, signed=key is not None)
+                    self._smoke_once(built, pushed.reference, out / name, reuse=reuse, signed=signed)
                     repository = prefix + name
                     documents.attach(client, repository, built, out / name, self.store)
-                    others = documents.unsigned(built, out / name) if key is not None else ()
+                    others = documents.unsigned(built, out / name) if signed else ()
                     trust.attach(client, repository, built, self.root, self.store, key=key, others=others)
                     if before_tag:
-                        publish.approve(before_tag, pushed.reference)
+                        said = out / name / "predicates"
+                        trust.write_predicates(client, repository, built, self.root, self.store, others, said)
+                        publish.approve(before_tag, pushed.reference, said)
                     day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
                     plan = tags.plan(
                         digest=built.image.digest,

@@ -6,6 +6,7 @@ its tags. A registry that already has the image costs one request.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import tags as tagging
 from .digest import of_bytes
@@ -213,8 +215,12 @@ def words_of(command: str) -> list[str]:
     return words
 
 
-def approve(command: str, reference: str) -> None:
+def approve(command: str, reference: str, predicates: Path) -> None:
     """Run what must succeed before tags name an image, e.g. ``cosign sign --yes``; the reference is its last argument.
+
+    Args:
+        predicates: the folder of what is to be said of the image, as `trust.write_predicates` left it; the command
+            finds it in ``HELIOIMAGES_PREDICATES``.
 
     Raises:
         HelioError: there is no such program, or it failed; no tag was set then.
@@ -222,7 +228,8 @@ def approve(command: str, reference: str) -> None:
     argv = [*words_of(command), reference]
     try:
         # Its words are for people: stdout belongs to our own result.
-        code = subprocess.run(argv, stdout=sys.stderr, check=False).returncode
+        environment = os.environ | {"HELIOIMAGES_PREDICATES": str(predicates)}
+        code = subprocess.run(argv, stdout=sys.stderr, check=False, env=environment).returncode
         fault = f"exit status {code}" if code else ""
     except OSError as error:
         fault = error.strerror or str(error)

@@ -21,6 +21,12 @@ from .store import Store
 
 #: Raised when the same image would get other documents.
 _FORMAT = 1
+_COSIGN_TYPES = {
+    "https://cyclonedx.org/bom": "cyclonedx",
+    "https://spdx.dev/Document": "spdxjson",
+    provenance.PREDICATE: "slsaprovenance1",
+    provenance.REFERENCE: "reference",
+}
 #: So often the list of what refers to an image is looked at, and mended.
 _PUBLISHERS = 3
 
@@ -115,11 +121,7 @@ def _sign(
     payload = signing.payload(name, image.digest)
     signature = _descriptor(store, payload, signing.PAYLOAD, {referring.SIGNATURE: signing.sign(key, payload)})
     done, sealed = [], []
-    statements = _statements(name, image.digest, made)
-    if others:
-        files = [(one.name, one.media_type, of_bytes(one.data)) for one in others]
-        said = provenance.reference(files, f"{client.ping()}/v2/{repository}/blobs")
-        statements[provenance.REFERENCE] = provenance.statement(name, image.digest, provenance.REFERENCE, said)
+    statements = _statements(name, image.digest, made, _place(client, repository), others)
     for kind, text in statements.items():
         envelope = signing.envelope(key, provenance.IN_TOTO, text)
         if kind != signing.SIGNED:
@@ -145,21 +147,49 @@ def _sign(
     return done, [_put_tag(client, repository, image.digest, suffix, rows, store) for suffix, rows in tagged.items()]
 
 
-def _statements(name: str, digest: str, made: dict[str, Document]) -> dict[str, bytes]:
-    """Return what is signed, by predicate type: the image, its provenance, and its SBOMs as cosign's types want them.
+def write_predicates(
+    client: Registry, repository: str, built: Built, root: Path, store: Store, others: Sequence[Document], folder: Path
+) -> None:
+    """Write what is to be said of an image for who signs it otherwise: a file a type, as cosign names the types.
 
-    The SBOM with every file is too large to be signed as it is; the one without them names it by digest.
+    Raises:
+        HelioError: a file belongs to no component.
     """
+    made = _documents(built, root, store)
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, said in _predicates(made, _place(client, repository), others).items():
+        (folder / f"{_COSIGN_TYPES[kind]}.json").write_bytes(canonical_json(said))
+
+
+def _statements(
+    name: str, digest: str, made: dict[str, Document], place: str, others: Sequence[Document]
+) -> dict[str, bytes]:
+    """Return what is signed, by predicate type: the image, and what `_predicates` has to say of it."""
     from . import signing
 
     found = {signing.SIGNED: provenance.statement(name, digest, signing.SIGNED, {})}
-    for kind, one in made.items():
-        if kind == provenance.PREDICATE:
-            found[kind] = one.data
-        else:
-            whole = sbom.without_files(one.data) if one.media_type == sbom.CYCLONEDX else json.loads(one.data)
-            found[kind] = provenance.statement(name, digest, kind, whole)
+    for kind, said in _predicates(made, place, others).items():
+        # The provenance is attached as a statement, and signed as it is.
+        attached = made[kind].data if kind == provenance.PREDICATE else b""
+        found[kind] = attached or provenance.statement(name, digest, kind, said)
     return found
+
+
+def _predicates(made: dict[str, Document], place: str, others: Sequence[Document]) -> dict[str, object]:
+    """Return the provenance, the SBOMs as cosign's types want them, and the names of all documents, by type.
+
+    The SBOM with every file is too large to be signed as it is; the one without them names it by digest.
+    """
+    found: dict[str, object] = {}
+    for kind, one in made.items():
+        said = sbom.without_files(one.data) if one.media_type == sbom.CYCLONEDX else json.loads(one.data)
+        found[kind] = said["predicate"] if kind == provenance.PREDICATE else said
+    files = [(one.name, one.media_type, of_bytes(one.data)) for one in (*made.values(), *others)]
+    return {**found, provenance.REFERENCE: provenance.reference(files, place)}
+
+
+def _place(client: Registry, repository: str) -> str:
+    return f"{client.ping()}/v2/{repository}/blobs"
 
 
 def _descriptor(store: Store, data: bytes, media_type: str, annotations: dict[str, str]) -> Descriptor:
