@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.answer(200, [] if "/containers/" in self.path else {"Id": "sha256:" + "0" * 64})
+        self.answer(200, [] if "/containers/" in self.path else {"Id": "sha256:" + "0" * 64, "NCPU": 2})
 
     def do_POST(self):
         self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
