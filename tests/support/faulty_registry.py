@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+DATA = hashlib.sha256(b"seed").digest() * 4000  # 128,000 bytes
+
 
 @dataclass
 class Fault:
