@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,28 @@ def test_a_process_that_took_the_number_of_ours_is_left_alone(store, process):
     assert not own_engine.stop(store)
     assert process.poll() is None
     assert not record.exists()
+
+
+def test_an_engine_that_does_not_end_stays_ours(store, monkeypatch):
+    ready = store.root / "ready"
+    stubborn = subprocess.Popen(["sh", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"])
+    try:
+        while not ready.exists():
+            time.sleep(0.01)
+        record = _record(store, stubborn.pid, _started(stubborn.pid))
+        monkeypatch.setattr(own_engine, "_STOP_S", 0.2)
+        with pytest.raises(HelioError) as caught:
+            own_engine.stop(store)
+        assert str(caught.value) == (
+            "the engine does not end\n"
+            f"  in {store.root}/run/dockerd.log\n"
+            f"  process {stubborn.pid} still works after 0.2 s\n\n"
+            "hint: run `buildimages down` again"
+        )
+        assert record.exists() and own_engine.running(store)
+    finally:
+        stubborn.kill()
+        stubborn.wait()
 
 
 def test_nothing_was_started(store):

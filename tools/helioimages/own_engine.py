@@ -49,7 +49,11 @@ def running(store: Store) -> bool:
 
 
 def stop(store: Store) -> bool:
-    """End the engine that `start` started, and say whether there was one. What it holds stays."""
+    """End the engine that `start` started, and say whether there was one. What it holds stays.
+
+    Raises:
+        HelioError: it does not end; it stays ours, to be ended later.
+    """
     # Whoever starts one meanwhile would lose its socket to our tidying.
     with store.lock("engine"):
         return _stop(store)
@@ -65,8 +69,15 @@ def _stop(store: Store) -> bool:
         deadline = time.monotonic() + _STOP_S
         while time.monotonic() < deadline and process.alive:
             time.sleep(0.2)
-        if not process.alive:
-            _tidy(store, bound)
+        if process.alive:
+            raise HelioError(
+                Stage.ENGINE,
+                "the engine does not end",
+                where=str(store.root / "run" / "dockerd.log"),
+                detail=f"process {process.pid} still works after {_STOP_S} s",
+                hint="run `buildimages down` again",
+            )
+        _tidy(store, bound)
     for one in _STARTED:
         one.poll()
     _record(store).unlink(missing_ok=True)
