@@ -17,11 +17,12 @@ from pathlib import Path
 
 import one_package as bench
 
-from helioimages import engine as engines
-from helioimages import host, registry_server
-from helioimages.pipeline import Workspace
-from helioimages.progress import say
-from helioimages.store import Store, default_root
+from helioimages.core.progress import say
+from helioimages.engines import engine as engines
+from helioimages.engines import registry_server
+from helioimages.machine import host
+from helioimages.machine.store import Store, default_root
+from helioimages.verbs.workspace import Workspace
 
 
 def main() -> None:

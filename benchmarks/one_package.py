@@ -33,20 +33,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from helioimages import bootstrap  # noqa: E402
+from helioimages.machine import bootstrap  # noqa: E402
 
 bootstrap.ensure()
 
 import docker.errors  # noqa: E402
 
-from helioimages import engine as engines  # noqa: E402
-from helioimages import host, publish, registry_server  # noqa: E402
-from helioimages.building import Built  # noqa: E402
+from helioimages.core.progress import say  # noqa: E402
+from helioimages.engines import engine as engines  # noqa: E402
+from helioimages.engines import registry_server  # noqa: E402
+from helioimages.machine import host  # noqa: E402
+from helioimages.machine.store import Store, default_root  # noqa: E402
+from helioimages.make.building import Built  # noqa: E402
 from helioimages.oci.image import Addition, Settings, append  # noqa: E402
 from helioimages.oci.types import Platform  # noqa: E402
-from helioimages.pipeline import Workspace  # noqa: E402
-from helioimages.progress import say  # noqa: E402
-from helioimages.store import Store, default_root  # noqa: E402
+from helioimages.publish import push as publish  # noqa: E402
+from helioimages.verbs.workspace import Workspace  # noqa: E402
 
 KEPT = ("artefacts", "blobs", "memo", "cache", "toolchain")
 DOCKERFILE = """FROM {under}

@@ -17,7 +17,7 @@ EVERY = ("root", "jobs", "platform", "channel", "as_data")
 def verbs() -> str:
     """Return the section as Markdown: one heading a verb, one row an option that not every verb has."""
     sys.path.insert(0, str(ROOT / "tools"))
-    from helioimages.cli import main
+    from helioimages.verbs.cli import main
 
     parts = []
     for name, command in main.commands.items():

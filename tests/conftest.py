@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from pypi_support import IndexServer, environment_of, serving, wheel_bytes, wheel_of
 
-from helioimages import engine as engines
-from helioimages import host, own_engine
-from helioimages.errors import HelioError
-from helioimages.store import Store, default_root
+from helioimages.core.errors import HelioError
+from helioimages.engines import engine as engines
+from helioimages.engines import own_engine
+from helioimages.machine import host
+from helioimages.machine.store import Store, default_root
 
 
 @pytest.fixture

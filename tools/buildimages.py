@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from helioimages import bootstrap
+from helioimages.machine import bootstrap
 
 bootstrap.ensure()
 
@@ -16,7 +16,7 @@ bootstrap.ensure()
 def main() -> None:
     """Run the verb that the command line names."""
     # Worker processes import this file too, and need none of the verbs: 2 seconds each.
-    from helioimages.cli import main as verbs
+    from helioimages.verbs.cli import main as verbs
 
     # Usage lines, hints and shell completion know the tool by the name that the documentation uses.
     verbs(prog_name="buildimages")

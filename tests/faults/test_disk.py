@@ -18,7 +18,7 @@ from faultkit.checks import checkout_faults, registry_faults, store_faults
 from faultkit.kills import registry
 from faultkit.world import seed_debian
 
-from helioimages.store import Store
+from helioimages.machine.store import Store
 
 YEAR = 365 * 86400.0
 

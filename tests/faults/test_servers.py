@@ -12,7 +12,7 @@ from faultkit.checks import checkout_faults, registry_faults, store_faults
 from faultkit.kills import registry
 from faultkit.world import release
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.oci.registry import Registry
 from helioimages.oci.transport import Credential
 

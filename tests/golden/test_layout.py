@@ -11,9 +11,9 @@ import os
 import random
 from pathlib import Path
 
-from helioimages import entries
-from helioimages.digest import of_file
-from helioimages.entries import Entry, Kind
+from helioimages.core import entries
+from helioimages.core.entries import Entry, Kind
+from helioimages.core.files import of_file
 from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.layer import LIBDEFLATE_6, write_layer
 from helioimages.oci.layout import write_layout

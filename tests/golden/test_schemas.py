@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import referencing
 
-from helioimages import entries
-from helioimages.digest import of_bytes
+from helioimages.core import entries
+from helioimages.core.digest import of_bytes
 from helioimages.oci.image import Addition, Image, Settings, append, artifact
 from helioimages.oci.layer import write_layer
 from helioimages.oci.layout import write_layout

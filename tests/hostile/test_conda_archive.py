@@ -21,7 +21,7 @@ from helioimages.conda import read
 from helioimages.conda.link import link
 from helioimages.conda.lock import CondaPackage
 from helioimages.conda.read import read_archive, read_index
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 
 NAME = "bad-1.0-0.conda"
 INDEX = {"name": "bad", "version": "1.0", "build": "0", "build_number": 0, "subdir": "linux-64", "depends": []}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helioimages.conda.lock import parse
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.core.entries import Kind, merge
+from helioimages.core.errors import HelioError
 from helioimages.debian import tree
-from helioimages.entries import Kind, merge
-from helioimages.errors import HelioError
 
 
 def tar(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

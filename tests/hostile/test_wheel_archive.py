@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from pypi_support import record_row, wheel_bytes, wheel_of
 
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 from helioimages.pypi import archive as archive_module
 from helioimages.pypi.wheel import link
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 from helioimages.pypi.wheel import link
 
 INFO = "demo-1.0.dist-info"

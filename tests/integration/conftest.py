@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import host
-from helioimages.building import Built
-from helioimages.pipeline import Workspace
-from helioimages.store import Store, default_root
+from helioimages.machine import host
+from helioimages.machine.store import Store, default_root
+from helioimages.make.building import Built
+from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,15 +17,18 @@ import jsonschema
 import pytest
 from catalogue_support import PNG, push, tag_of
 
-from helioimages import catalogue_read, catalogue_site, registry_server, yanked
-from helioimages.catalogue import document
-from helioimages.delta import delta, mb
-from helioimages.errors import HelioError
+from helioimages.catalogue import read as catalogue_read
+from helioimages.catalogue import site as catalogue_site
+from helioimages.catalogue.delta import delta, mb
+from helioimages.catalogue.model import document
+from helioimages.core.errors import HelioError
+from helioimages.engines import registry_server
+from helioimages.machine.store import Store
 from helioimages.oci.image import artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import INDEX, Index, Platform
-from helioimages.referring import SIGNATURE
-from helioimages.store import Store
+from helioimages.publish.referrers import SIGNATURE
+from helioimages.spec import yanks as yanked
 
 HELIO, BASE = 120, 80
 SMOKE = "application/vnd.helioimages.smoke.v1"

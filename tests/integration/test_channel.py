@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import apt, channel
-from helioimages.builder import Builder
+from helioimages.core.platform import Platform
 from helioimages.debian import lock as apt_lock
-from helioimages.fetch import Wanted, fetch_all
-from helioimages.recipes import read_recipes
-from helioimages.store import Store, default_root
+from helioimages.locks import apt
+from helioimages.machine.fetch import Wanted, fetch_all
+from helioimages.machine.store import Store, default_root
+from helioimages.make import channel
+from helioimages.make.builder import Builder
+from helioimages.spec.recipes import read_recipes
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
@@ -117,7 +119,7 @@ def built(store, builder):
 @pytest.fixture(scope="module")
 def prefix(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("install")
-    arguments = [built, channel.subdir_of(PLATFORM), folder / "prefix", folder / "cache", PREFIX]
+    arguments = [built, Platform.of(PLATFORM).subdir, folder / "prefix", folder / "cache", PREFIX]
     result = subprocess.run([sys.executable, "-c", INSTALL, *map(str, arguments)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     recipes = read_recipes((ROOT / "channel/recipes.toml").read_text())

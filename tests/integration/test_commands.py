@@ -26,9 +26,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pages import PAGES, Block, blocks, commands
 
-from helioimages import bootstrap, documents, publish, registry_server, tags
-from helioimages.pipeline import Workspace
-from helioimages.store import Store, default_root
+from helioimages.engines import registry_server
+from helioimages.machine import bootstrap
+from helioimages.machine.store import Store, default_root
+from helioimages.publish import documents
+from helioimages.publish import push as publish
+from helioimages.spec import tags
+from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.engine, pytest.mark.network]

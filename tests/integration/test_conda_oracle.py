@@ -26,8 +26,8 @@ from helioimages.conda.archive import read_index, write_repodata
 from helioimages.conda.link import link
 from helioimages.conda.lock import CondaPackage
 from helioimages.conda.solve import solve
-from helioimages.entries import Entry, Kind, merge
-from helioimages.store import default_root
+from helioimages.core.entries import Entry, Kind, merge
+from helioimages.machine.store import default_root
 
 PREFIX = "/srv/conda/envs/notebook"
 PLACEHOLDER = "/build/" + "placehold_" * 24 + "end"

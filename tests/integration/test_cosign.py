@@ -17,10 +17,13 @@ import pytest
 import trust_support
 from trust_support import PLATFORM, Shop, run_cosign
 
-from helioimages import documents, provenance, publish, sbom, signing, trust, verify
-from helioimages.digest import canonical_json, of_bytes
-from helioimages.errors import HelioError
+from helioimages.core.digest import canonical_json, of_bytes
+from helioimages.core.errors import HelioError
 from helioimages.oci.reference import Reference
+from helioimages.prove import verify
+from helioimages.publish import attach as trust
+from helioimages.publish import documents, provenance, sbom, signing
+from helioimages.publish import push as publish
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 

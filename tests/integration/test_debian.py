@@ -18,14 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import apt, debian_mirror, fetch, rootfs
-from helioimages.builder import REPOSITORY, Builder
+from helioimages.core.digest import key_of
+from helioimages.core.entries import Entry
+from helioimages.core.errors import HelioError, Stage
 from helioimages.debian import tree
 from helioimages.debian.lock import AptLock, parse
-from helioimages.digest import key_of
-from helioimages.entries import Entry
-from helioimages.errors import HelioError, Stage
-from helioimages.store import Store
+from helioimages.locks import apt
+from helioimages.locks import mirror as debian_mirror
+from helioimages.machine import fetch
+from helioimages.machine.store import Store
+from helioimages.make import rootfs
+from helioimages.make.builder import REPOSITORY, Builder
 
 ROOT = Path(__file__).resolve().parents[2]
 DATE = "Sat, 15 Nov 2025 08:00:00 UTC"

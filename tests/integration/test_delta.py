@@ -6,28 +6,35 @@ import json
 
 import pytest
 
-from helioimages import documents, publish, sides
-from helioimages.delta import delta
-from helioimages.errors import HelioError
+from helioimages.catalogue import lookup
+from helioimages.catalogue.delta import delta
+from helioimages.core.errors import HelioError
+from helioimages.publish import documents
+from helioimages.publish import push as publish
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
+def side(workspace, text):
+    """Look a word up as the verb `delta` does."""
+    return lookup.side(workspace.checkout, workspace.store, workspace.registry, text)
+
+
 def test_locks_the_build_and_the_registry_agree(workspace, built):
     """The plan names every layer by its exact digest and size once it is built, without building."""
-    planned = sides.side(workspace, built.spec.name)
+    planned = side(workspace, built.spec.name)
     assert [(one.digest, one.size) for one in planned.layers] == [(one.digest, one.size) for one in built.image.layers]
     assert all(one.exact for one in planned.layers)
-    stored = sides.side(workspace, built.image.digest)
+    stored = side(workspace, built.image.digest)
     with workspace.registry(None) as client:
         reference = workspace.push(client, built, "").reference
-    pushed = sides.side(workspace, reference)
+    pushed = side(workspace, reference)
     assert (stored.layers, stored.config) == (pushed.layers, pushed.config)
     for one in (stored, pushed):
         found = delta(one, planned)
         assert (found.pull, found.changes, found.partial) == ((), (), ())
         assert found.exact
-    short = sides.side(workspace, f"{built.spec.name}@{built.image.digest}")
+    short = side(workspace, f"{built.spec.name}@{built.image.digest}")
     assert short.layers == pushed.layers
 
 
@@ -37,7 +44,7 @@ def test_a_reference_that_is_not_there(workspace, built):
         name = f"{client.host}/{built.spec.name}:1999.01.01"
         tags = ", ".join(client.tags(built.spec.name)) or "none"
     with pytest.raises(HelioError) as caught:
-        sides.side(workspace, name)
+        side(workspace, name)
     assert str(caught.value) == (
         f"`{name}` is not in the registry\n  in {name.rpartition(':')[0]}\n  expected a manifest under 1999.01.01\n\n"
         f"hint: the tags there: {tags}"
@@ -56,6 +63,6 @@ def test_what_is_attached_comes_back(workspace, built, tmp_path):
         before = client.referrers(repository, built.image.digest)
         assert documents.attach(client, repository, built, tmp_path, workspace.store) == first
         assert client.referrers(repository, built.image.digest) == before
-        found = sides.side(workspace, f"{client.host}/{repository}@{built.image.digest}")
+        found = side(workspace, f"{client.host}/{repository}@{built.image.digest}")
     assert {one.artifact_type for one in before} >= {documents.PACKAGES, documents.SMOKE}
     assert (found.contents.source, found.contents.packages) == ("list", documents.of_locks(built.locks).packages)

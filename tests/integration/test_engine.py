@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

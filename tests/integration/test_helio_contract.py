@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from helioimages import locks
+from helioimages.locks import read as locks
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

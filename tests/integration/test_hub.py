@@ -26,8 +26,12 @@ import docker.errors
 import hubkit
 import pytest
 
-from helioimages import hub_parts, hub_server, publish, tags, verbs_hub
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
+from helioimages.engines.hub import parts as hub_parts
+from helioimages.engines.hub import server as hub_server
+from helioimages.publish import push as publish
+from helioimages.spec import tags
+from helioimages.verbs import hub as verbs_hub
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 ROOT = Path(__file__).parents[2]

@@ -44,7 +44,7 @@ manager.shutdown_kernel(now=True)
 @pytest.fixture(scope="module")
 def reference(workspace) -> str:
     """Return the image's reference; skip where neither the store nor the engine has what is long to make."""
-    lock = workspace.locks_of((NAME,))[NAME]
+    lock = workspace.checkout.locks_of((NAME,))[NAME]
     missing = [deb for deb in lock.apt.packages if not workspace.store.artefact(deb.sha256).exists()]
     if missing:
         pytest.skip(f"{NAME} was not built in this store: {len(missing)} of its Debian packages are not here")

@@ -10,9 +10,10 @@ import time
 
 import pytest
 
-from helioimages import engine as engines
-from helioimages import mounts, own_engine
-from helioimages.store import Store
+from helioimages.engines import engine as engines
+from helioimages.engines import own_engine
+from helioimages.machine import mounts
+from helioimages.machine.store import Store
 
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

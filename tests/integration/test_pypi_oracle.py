@@ -21,16 +21,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from packaging.utils import canonicalize_name
 
-from helioimages.digest import is_hex
-from helioimages.entries import Entry, merge
-from helioimages.fetch import Wanted, fetch_all
+from helioimages.core.digest import is_hex
+from helioimages.core.entries import Entry, merge
+from helioimages.machine.fetch import Wanted, fetch_all
+from helioimages.machine.store import Store, default_root
+from helioimages.make.toolchain import interpreter_in
 from helioimages.pypi import pyc
 from helioimages.pypi.index import Index
 from helioimages.pypi.lock import Wheel, parse
 from helioimages.pypi.resolve import index_url
 from helioimages.pypi.wheel import link, with_compiled
-from helioimages.store import Store, default_root
-from helioimages.toolchain import interpreter_in
 
 pytestmark = pytest.mark.network
 

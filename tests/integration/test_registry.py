@@ -15,16 +15,19 @@ import tempfile
 import pytest
 import requests
 
-from helioimages import entries, publish, registry_server, tags
-from helioimages.digest import of_bytes
-from helioimages.errors import HelioError
+from helioimages.core import entries
+from helioimages.core.digest import of_bytes
+from helioimages.core.errors import HelioError
+from helioimages.engines import registry_server
+from helioimages.machine.store import Store
 from helioimages.oci import validate
 from helioimages.oci.image import Addition, Image, Settings, append
 from helioimages.oci.layer import write_layer
 from helioimages.oci.layout import write_layout
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Platform
-from helioimages.store import Store
+from helioimages.publish import push as publish
+from helioimages.spec import tags
 
 pytestmark = pytest.mark.engine
 

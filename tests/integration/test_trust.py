@@ -19,11 +19,14 @@ from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDi
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 from trust_support import PLATFORM
 
-from helioimages import documents, linking, provenance, publish, sbom, signing, verify
-from helioimages.digest import of_bytes
-from helioimages.errors import HelioError
+from helioimages.core.digest import of_bytes
+from helioimages.core.errors import HelioError
+from helioimages.make import linking
 from helioimages.oci.reference import Reference
 from helioimages.oci.types import MANIFEST, Descriptor
+from helioimages.prove import verify
+from helioimages.publish import documents, provenance, sbom, signing
+from helioimages.publish import push as publish
 
 pytestmark = pytest.mark.engine
 

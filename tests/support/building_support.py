@@ -8,18 +8,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from helioimages import debian_layers, entries, linking
-from helioimages.building import Workshop
 from helioimages.conda.archive import write_conda
 from helioimages.conda.lock import CondaLock, CondaPackage
+from helioimages.core import entries
+from helioimages.core.entries import merge
 from helioimages.debian.lock import AptLock, Deb
-from helioimages.entries import merge
-from helioimages.locks import Locks
+from helioimages.locks.read import Locks
+from helioimages.machine.store import Store
+from helioimages.make import debian_layers, linking
+from helioimages.make.building import Workshop
 from helioimages.oci.types import Platform
 from helioimages.pypi.lock import PyPILock
 from helioimages.pypi.pyc import Interpreter
-from helioimages.spec import DirSpec, EnvironmentSpec, ImageSpec, UserSpec
-from helioimages.store import Store
+from helioimages.spec.environment import EnvironmentSpec
+from helioimages.spec.image import DirSpec, ImageSpec, UserSpec
 
 COPYRIGHT = b"""\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/

@@ -6,13 +6,13 @@ import datetime
 import hashlib
 import json
 
-from helioimages.catalogue import Catalogue, Entry, ImagePage, newest_entries_first
-from helioimages.contents import Contents, Package
-from helioimages.delta import LayerRef
+from helioimages.catalogue.delta import LayerRef
+from helioimages.catalogue.model import Catalogue, Entry, ImagePage, newest_entries_first
+from helioimages.machine.store import Store
 from helioimages.oci.image import Image, artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import CONFIG, LAYER_GZIP, Descriptor, History, ImageConfig, Manifest, Platform
-from helioimages.store import Store
+from helioimages.publish.contents import Contents, Package
 
 START = datetime.date(2026, 5, 5)
 #: A picture of one pixel.

@@ -14,22 +14,19 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from helioimages import (
-    apt,
-    building,
-    debian_mirror,
-    documents,
-    entries,
-    fetch,
-    linking,
-    publish,
-    registry_server,
-    trust,
-)
+from helioimages.core import entries
+from helioimages.engines import registry_server
+from helioimages.locks import apt
+from helioimages.locks import mirror as debian_mirror
+from helioimages.machine import fetch
+from helioimages.machine.store import Store
+from helioimages.make import building, linking
 from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Platform
-from helioimages.store import Store
+from helioimages.publish import attach as trust
+from helioimages.publish import documents
+from helioimages.publish import push as publish
 
 PLATFORM = Platform.of("linux/amd64")
 

@@ -10,9 +10,14 @@ import click
 import pytest
 from pages import PAGES, blocks, commands
 
-from helioimages import reading, recipes, spec, yanked
-from helioimages.cli import main
-from helioimages.errors import Stage
+from helioimages.core import reading
+from helioimages.core.errors import Stage
+from helioimages.machine.checkout import load_images
+from helioimages.spec import recipes
+from helioimages.spec import yanks as yanked
+from helioimages.spec.environment import parse_environment
+from helioimages.spec.image import parse_image
+from helioimages.verbs.cli import main
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reference.md").read_text()
@@ -73,7 +78,7 @@ def test_every_verb_is_in_the_readme_and_in_a_task():
 def test_every_image_is_in_the_readme_and_on_the_first_page():
     for page in ("README.md", "docs/index.md"):
         text = (ROOT / page).read_text()
-        assert [name for name in spec.load_images(ROOT) if f"| `{name}` |" not in text] == []
+        assert [name for name in load_images(ROOT) if f"| `{name}` |" not in text] == []
 
 
 def spoken(text: str) -> list[list[str]]:
@@ -102,7 +107,7 @@ def asked(monkeypatch) -> set[str]:
 
 
 def test_every_key_of_image_toml_is_there(asked):
-    spec.parse_image(MAXIMAL, ROOT, "images/x/image.toml")
+    parse_image(MAXIMAL, ROOT, "images/x/image.toml")
     sections = (
         *("debian", "layers", "budget", "build", "smoke", "config", "user"),
         *("hub", "hub.resources", "hub.resources.huge"),
@@ -123,7 +128,7 @@ x-helioimages:
   build:
     numpy: {reason: x}
 """
-    spec.parse_environment(text, ROOT, "environments/x/environment.yml")
+    parse_environment(text, ROOT, "environments/x/environment.yml")
     keys = {key.replace("build.numpy", "build.<name>") for key in asked - {"x-helioimages", "dependencies[1].pip"}}
     keys -= {"x-helioimages.build.<name>"}
     assert {"x-helioimages.clobber", "x-helioimages.build.<name>.after"} <= keys
@@ -150,7 +155,7 @@ def test_every_key_of_yanked_toml_is_there(asked):
 def test_every_label_and_environment_variable_is_there():
     modules = "".join(path.read_text() for path in sorted((ROOT / "tools" / "helioimages").rglob("*.py")))
     # Others are on containers, not on images.
-    ours = "".join((ROOT / "tools" / "helioimages" / name).read_text() for name in ("labels.py", "cuda.py"))
+    ours = "".join((ROOT / "tools" / "helioimages" / name).read_text() for name in ("make/labels.py", "locks/cuda.py"))
     labels = set(re.findall(r'"(io\.helioimages\.[\w.]+\w)"', ours))
     assert {"io.helioimages.lock", "io.helioimages.cuda.driver"} <= labels
     variables = set(re.findall(r'"(HELIOIMAGES_\w+)"', modules)) - OWN

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import report
-from helioimages.report import Figure, Result
-from helioimages.spec import ImageSpec
+from helioimages.smoke import report
+from helioimages.smoke.report import Figure, Result
+from helioimages.spec.image import ImageSpec
 
 ROOT = Path(__file__).parents[2]
 IMAGE = ImageSpec(name="helio", path=Path("images/helio"), title="Helio & co", description="", environment="helio")
@@ -76,7 +76,7 @@ def light(colour: str) -> float:
 
 
 def test_every_colour_of_text_can_be_read():
-    text = (ROOT / "tools" / "helioimages" / "templates" / "report.html.j2").read_text()
+    text = (ROOT / "tools" / "helioimages" / "smoke" / "report.html.j2").read_text()
     schemes = [dict(re.findall(r"--(\w+): #(\w+)", block)) for block in re.findall(r":root \{[^}]*\}", text)]
     assert len(schemes) == 2
     for scheme in schemes:
@@ -125,7 +125,7 @@ def enums(node: object) -> list[set[str]]:
 
 
 def test_the_catalogue_takes_the_documented_statuses():
-    schema = json.loads((ROOT / "tools" / "helioimages" / "schemas" / "catalogue.schema.json").read_text("utf-8"))
+    schema = json.loads((ROOT / "tools" / "helioimages" / "catalogue" / "catalogue.schema.json").read_text("utf-8"))
     statuses = documented()[2]
     assert statuses == {"passed", "failed", "timeout", "oom"}
     assert [one for one in enums(schema) if "oom" in one] == [statuses]

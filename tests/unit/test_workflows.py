@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from helioimages.cli import main
+from helioimages.verbs.cli import main
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github"

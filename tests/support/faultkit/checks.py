@@ -8,11 +8,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from helioimages import verify
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.oci.reference import Reference, is_loopback
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import INDEX, Index, Manifest, Platform
+from helioimages.prove import verify
 
 from .world import Site
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import requests
 
-from helioimages import registry_server
+from helioimages.engines import registry_server
 
 from .checks import checkout_faults, registry_faults, store_faults
 from .world import Site, World

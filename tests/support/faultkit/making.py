@@ -26,31 +26,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from helioimages import (
-    apt,
-    channel,
-    debian_layers,
-    debian_mirror,
-    engine,
-    fetch,
-    linking,
-    locks,
-    mounts,
-    provision,
-    spec,
-    wheelbuild,
-)
-from helioimages.builder import Builder
+from helioimages.core.entries import LAYER_MTIME
+from helioimages.core.files import of_file
 from helioimages.debian.lock import AptLock
 from helioimages.debian.lock import parse as parse_apt
-from helioimages.digest import of_file
-from helioimages.entries import LAYER_MTIME
+from helioimages.engines import engine
+from helioimages.locks import apt, healing
+from helioimages.locks import mirror as debian_mirror
+from helioimages.locks import read as locks
+from helioimages.machine import fetch, mounts
+from helioimages.machine.checkout import load_images
+from helioimages.machine.store import Store, default_root
+from helioimages.make import channel, debian_layers, linking, provision
+from helioimages.make import wheels as wheelbuild
+from helioimages.make.builder import Builder
 from helioimages.pypi import lock as pypi_lock
 from helioimages.pypi import resolve
 from helioimages.pypi.index import Index
 from helioimages.pypi.lock import PyPILock, Sdist
-from helioimages.spec import BuildSpec, EnvironmentSpec
-from helioimages.store import Store, default_root
+from helioimages.spec.environment import BuildSpec, EnvironmentSpec
 
 from .checks import store_faults
 from .kills import finish_fork, start_fork
@@ -140,8 +134,8 @@ class InBuilder(Making):
 
     def prepare(self, folder: Path) -> None:
         store = Store(default_root())
-        self.lock = parse_apt((ROOT / provision.BUILDER_LOCK).read_text("utf-8"), provision.BUILDER_LOCK)
-        self.debs = provision.debs(store, self.lock, provision.BUILDER_LOCK, jobs=4)
+        self.lock = parse_apt((ROOT / healing.BUILDER_LOCK).read_text("utf-8"), healing.BUILDER_LOCK)
+        self.debs = provision.debs(store, self.lock, healing.BUILDER_LOCK, jobs=4)
         self.builder(store).image()
 
     def builder(self, store: Store) -> Builder:
@@ -176,7 +170,7 @@ class SourceWheel(InBuilder):
 
     def prepare(self, folder: Path) -> None:
         super().prepare(folder)
-        store, images = Store(default_root()), spec.load_images(ROOT)
+        store, images = Store(default_root()), load_images(ROOT)
         lock = locks.load(ROOT, images, "base", channel="local")
         self.python = [(package, store.artefact(package.sha256)) for package in lock.conda.packages]
         file = "environments/helio/build-lock.toml"

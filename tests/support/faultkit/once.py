@@ -58,7 +58,7 @@ def main() -> None:
         real = time.time
         time.time = lambda: real() + said["clock"]
     from faultkit.world import Site
-    from helioimages.errors import HelioError
+    from helioimages.core.errors import HelioError
 
     site = Site(folder=Path(said["folder"]), channel=Path(said["channel"]), environment=said["environment"])
     try:

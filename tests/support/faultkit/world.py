@@ -20,14 +20,20 @@ from pathlib import Path
 from pypi_support import IndexServer, wheel_bytes
 from trust_support import write_key
 
-from helioimages import building, debian_layers, documents, entries, linking, publish, spec, tags, trust
 from helioimages.conda.archive import write_conda
-from helioimages.credentials import from_docker_config
+from helioimages.core import entries
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
+from helioimages.machine.checkout import load_images
+from helioimages.machine.store import Store
+from helioimages.make import building, debian_layers, linking
 from helioimages.oci.registry import Registry
-from helioimages.pipeline import Workspace
-from helioimages.store import Store
+from helioimages.publish import attach as trust
+from helioimages.publish import documents
+from helioimages.publish import push as publish
+from helioimages.publish.credentials import from_docker_config
+from helioimages.spec import tags
+from helioimages.verbs.workspace import Workspace
 
 IMAGES = ("base", "child")
 DAY = datetime.date(2026, 11, 21)
@@ -211,7 +217,7 @@ def release(ws: Workspace, client: Registry, built: building.Built, key: Path) -
 
 def seed_debian(store: Store, checkout: Path) -> None:
     """Put the Debian layers of the images into a store, as an earlier run would have left them."""
-    images = spec.load_images(checkout)
+    images = load_images(checkout)
     locks = {name: debian_lock.parse((checkout / f"images/{name}/apt-lock.json").read_text(), name) for name in images}
     for name, image in images.items():
         key = debian_layers.key(locks[name], locks[image.parent] if image.parent else None, None)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 
 from .edits import Target
 from .targets import buffers, targets

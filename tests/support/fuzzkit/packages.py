@@ -18,8 +18,8 @@ from pypi_support import METADATA, WHEEL, record_row, wheel_bytes, wheel_of
 
 from helioimages.conda import link as conda_link
 from helioimages.conda.lock import CondaPackage
+from helioimages.core.entries import Entry, Kind, check_path, merge
 from helioimages.debian import tree
-from helioimages.entries import Entry, Kind, check_path, merge
 from helioimages.pypi import wheel as wheel_link
 
 from .edits import Target, broken, edited, to_json

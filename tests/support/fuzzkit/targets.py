@@ -17,27 +17,21 @@ import tomli_w
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from helioimages import (
-    audit,
-    credentials,
-    osv,
-    provenance,
-    reading,
-    recipes,
-    sbom,
-    signing,
-    spec,
-    verify,
-    yanked,
-)
 from helioimages.conda import lock as conda_lock
+from helioimages.core import reading
+from helioimages.core.errors import HelioError, Stage
 from helioimages.debian import lock as apt_lock
-from helioimages.errors import HelioError, Stage
 from helioimages.oci import layer as oci_layer
 from helioimages.oci import types as oci_types
 from helioimages.oci.reference import Reference
+from helioimages.prove import audit, osv, verify
+from helioimages.publish import credentials, provenance, sbom, signing
 from helioimages.pypi import index
 from helioimages.pypi import lock as pypi_lock
+from helioimages.spec import recipes
+from helioimages.spec import yanks as yanked
+from helioimages.spec.environment import parse_environment
+from helioimages.spec.image import parse_image
 
 from . import packages
 from .edits import Target, broken, to_json
@@ -121,12 +115,12 @@ def _specs() -> Iterator[Target]:
     yield Target(
         name="environment.yml",
         **broken(environment, yaml.safe_load, _yaml),
-        feed=_text(lambda text: spec.parse_environment(text, path, "f")),
+        feed=_text(lambda text: parse_environment(text, path, "f")),
     )
     yield Target(
         name="image.toml",
         **broken(_file("images/base/image.toml"), _load_toml, _toml),
-        feed=_text(lambda text: spec.parse_image(text, path, "f")),
+        feed=_text(lambda text: parse_image(text, path, "f")),
     )
     row = {"tag": "2026.09.01", "reason": "bad", "replacement": "2026.09.02", "aliases": ["CVE-1"]}
     yank = tomli_w.dumps({"yanked": [row]}).replace("reason", "date = 2026-09-01\nreason").encode()

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import entries
 from helioimages.conda.archive import read_archive, write_conda
 from helioimages.conda.link import link
 from helioimages.conda.lock import CondaPackage
-from helioimages.entries import Entry, Kind, merge
-from helioimages.errors import HelioError, Stage
+from helioimages.core import entries
+from helioimages.core.entries import Entry, Kind, merge
+from helioimages.core.errors import HelioError, Stage
 
 PLACEHOLDER = "/placeholder_" + "x" * 242
 PREFIX = "srv/conda/envs/notebook"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helioimages.conda.lock import CondaLock, CondaPackage, dump, parse
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 
 PYTHON = CondaPackage(
     name="python",

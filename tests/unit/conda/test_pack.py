@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import entries
 from helioimages.conda.archive import read_index, write_conda, write_repodata
-from helioimages.entries import Entry, Kind
-from helioimages.errors import HelioError
+from helioimages.core import entries
+from helioimages.core.entries import Entry, Kind
+from helioimages.core.errors import HelioError
 
 PLACEHOLDER = "/placeholder_" + "x" * 242
 INDEX = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helioimages.conda.prefix import entry_point_script, replace_binary, replace_text
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 
 OLD = "/old/" + "o" * 250
 NEW = "/srv/conda/envs/notebook"

@@ -13,7 +13,7 @@ import pytest
 
 from helioimages.conda.lock import CondaLock, CondaPackage, dump, parse
 from helioimages.conda.solve import solve
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 
 VIRTUAL = {"__glibc": "2.41", "__linux": "6.1", "__unix": "0", "__archspec": "x86_64_v3"}
 DAY = 86_400_000

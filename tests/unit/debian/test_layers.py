@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import debian_layers
+from helioimages.core.entries import file
 from helioimages.debian import tree
-from helioimages.entries import file
-from helioimages.lock_debian import apt_of
-from helioimages.spec import UserSpec
-from helioimages.store import Store
+from helioimages.locks.debian import apt_of
+from helioimages.machine.store import Store
+from helioimages.make import debian_layers
+from helioimages.spec.image import UserSpec
 
 ROOT = Path(__file__).parents[3]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helioimages.core.errors import HelioError
 from helioimages.debian.lock import AptLock, Deb, changes, dump, parse, settled
-from helioimages.errors import HelioError
 
 WHERE = "images/base/apt-lock.json"
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helioimages.core.entries import Content, Entry, Kind, directory, file, merge, symlink
+from helioimages.core.errors import HelioError
 from helioimages.debian.tree import add_user, delta, read_tar, whole
-from helioimages.entries import Content, Entry, Kind, directory, file, merge, symlink
-from helioimages.errors import HelioError
 
 
 def member(name: str, data: bytes | None = None, **values) -> tuple[tarfile.TarInfo, bytes | None]:

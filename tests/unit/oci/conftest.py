@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from faulty_registry import DATA, Fault, FaultyRegistry
 
-from helioimages.digest import of_bytes
+from helioimages.core.digest import of_bytes
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Descriptor
 

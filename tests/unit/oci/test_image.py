@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from helioimages import entries
-from helioimages.digest import of_bytes
-from helioimages.errors import HelioError
+from helioimages.core import entries
+from helioimages.core.digest import of_bytes
+from helioimages.core.errors import HelioError
 from helioimages.oci import validate
 from helioimages.oci.image import Addition, Image, Settings, append, artifact, rfc3339
 from helioimages.oci.layer import write_layer

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helioimages import entries
-from helioimages.digest import of_bytes
-from helioimages.entries import LAYER_MTIME, Content, Entry, Kind
-from helioimages.errors import HelioError
+from helioimages.core import entries
+from helioimages.core.digest import of_bytes
+from helioimages.core.entries import LAYER_MTIME, Content, Entry, Kind
+from helioimages.core.errors import HelioError
 from helioimages.oci import layer
 from helioimages.oci.layer import CHUNK, Layer, diff_id, read_layer, tar_stream, write_layer
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.oci.reference import Reference, is_loopback
 
 D = "sha256:" + "0" * 64

@@ -8,8 +8,8 @@ import time
 import pytest
 from faulty_registry import DATA
 
-from helioimages.digest import of_bytes
-from helioimages.errors import HelioError
+from helioimages.core.digest import of_bytes
+from helioimages.core.errors import HelioError
 from helioimages.oci.image import Settings, append, artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Index, Platform

@@ -7,8 +7,8 @@ import io
 import pytest
 from faulty_registry import DATA
 
-from helioimages.digest import of_bytes
-from helioimages.errors import HelioError
+from helioimages.core.digest import of_bytes
+from helioimages.core.errors import HelioError
 from helioimages.oci.image import Settings, append
 from helioimages.oci.registry import Registry
 from helioimages.oci.transport import Credential, Transport, _Challenge

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.oci.types import (
     CONFIG,
     LAYER_GZIP,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from packaging.utils import parse_wheel_filename
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.pypi.choose import best, platform_tags, supported_tags
 
 AMD = supported_tags("3.13.5", "linux/amd64", (2, 41))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.pypi import index as index_module
 from helioimages.pypi.index import Index, IndexFile, parse_page, seconds_of
 

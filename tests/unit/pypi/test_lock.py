@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.pylock import Pylock
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.pypi.lock import PyPILock, Sdist, Wheel, dump, parse
 
 HEX = "ab" * 32

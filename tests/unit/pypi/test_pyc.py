@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from helioimages.entries import directory, file
-from helioimages.errors import HelioError
+from helioimages.core.entries import directory, file
+from helioimages.core.errors import HelioError
 from helioimages.pypi.pyc import Interpreter, cached_path, compile_entries, pack, unpack
 
 SITE = "srv/conda/envs/notebook/lib/python3.13/site-packages"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pypi_support import record_row, wheel_bytes, wheel_of
 
-from helioimages.errors import HelioError
+from helioimages.core.errors import HelioError
 from helioimages.pypi.repack import first_difference, plan, write
 from helioimages.pypi.wheel import link
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from pypi_support import IndexServer, sdist_bytes, wheel_bytes
 
-from helioimages.errors import HelioError, Stage
+from helioimages.core.errors import HelioError, Stage
 from helioimages.pypi.index import Index
 from helioimages.pypi.lock import PyPILock, Sdist, Wheel
 from helioimages.pypi.resolve import Request, index_url, python_platform, resolve

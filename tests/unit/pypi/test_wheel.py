@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helioimages.entries import Kind, file, merge
-from helioimages.errors import HelioError, Stage
+from helioimages.core.entries import Kind, file, merge
+from helioimages.core.errors import HelioError, Stage
 from helioimages.pypi.wheel import link, with_compiled
 
 PREFIX = "srv/conda/envs/notebook"

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import entries
-from ..entries import Content, Entry, Kind, check_path
-from ..errors import HelioError, Stage
+from ..core import entries
+from ..core.entries import Content, Entry, Kind, check_path
+from ..core.errors import HelioError, Stage
 from .lock import CondaPackage
 from .metadata import malformed
 from .prefix import entry_point_script, replace_binary, replace_text

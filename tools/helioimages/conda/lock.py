@@ -26,8 +26,8 @@ from typing import Any
 
 import yaml
 
-from ..digest import is_hex
-from ..errors import HelioError, Stage
+from ..core.digest import is_hex
+from ..core.errors import HelioError, Stage
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _MD5 = re.compile(r"[0-9a-f]{32}")

@@ -10,9 +10,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ..digest import is_hex
-from ..entries import Kind, check_path
-from ..errors import HelioError, Stage
+from ..core.digest import is_hex
+from ..core.entries import Kind, check_path
+from ..core.errors import HelioError, Stage
 
 #: The members of ``info/`` that say how to install.
 FILES = ("info/index.json", "info/paths.json", "info/link.json", "info/files", "info/has_prefix", "info/no_link")

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 import zstandard
 
-from ..entries import LAYER_MTIME, Entry, Kind, check_path
-from ..errors import HelioError, Stage
+from ..core.entries import LAYER_MTIME, Entry, Kind, check_path
+from ..core.errors import HelioError, Stage
 from .read import read_index
 
 #: zstd's level. 19 is what conda-forge uses and takes ten times as long for a tenth of the size.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 
 #: The longest ``#!`` line that a kernel takes, in bytes and with the ``#!``.
 _SHEBANG_LIMIT = {"linux": 127, "osx": 512}

@@ -28,7 +28,7 @@ from typing import IO, Any
 
 import zstandard
 
-from ..entries import Content, Kind, check_path
+from ..core.entries import Content, Kind, check_path
 from . import metadata
 from .metadata import Listed, malformed
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 from .lock import CondaPackage, package_url
 
 _WORKER = Path(__file__).with_name("solve_worker.py")

@@ -10,8 +10,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from ..digest import key_of
-from ..errors import HelioError, Stage
+from ..core.digest import key_of
+from ..core.errors import HelioError, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..entries import Content, Entry, Kind, directory, merge, same
-from ..errors import HelioError, Stage
+from ..core.entries import Content, Entry, Kind, directory, merge, same
+from ..core.errors import HelioError, Stage
 
 #: Files whose content tells of the build or of the machine, or is made again on use.
 _DROPPED = (

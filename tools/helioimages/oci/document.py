@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..digest import is_digest
-from ..errors import HelioError, Stage
+from ..core.digest import is_digest
+from ..core.errors import HelioError, Stage
 
 
 def load(data: bytes, where: str) -> Any:

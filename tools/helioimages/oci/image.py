@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from ..digest import of_bytes
-from ..errors import HelioError, Stage
+from ..core.digest import of_bytes
+from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 from .layer import Layer
-from .types import CONFIG, EMPTY, MANIFEST, OCI_NAME, Descriptor, History, ImageConfig, Manifest, Platform
+from .types import CONFIG, EMPTY, MANIFEST, OCI_NAME, Descriptor, History, ImageConfig, Manifest
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 

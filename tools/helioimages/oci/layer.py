@@ -22,8 +22,8 @@ from typing import IO
 
 import deflate
 
-from ..entries import LAYER_MTIME, Content, Entry, Kind
-from ..errors import HelioError, Stage
+from ..core.entries import LAYER_MTIME, Content, Entry, Kind
+from ..core.errors import HelioError, Stage
 from .types import LAYER_GZIP, Descriptor
 
 #: Bytes of tar stream in one gzip member. Part of the format: changing it changes every digest.

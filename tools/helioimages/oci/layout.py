@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ..digest import canonical_json, of_bytes
-from ..errors import HelioError, Stage
+from ..core.digest import canonical_json, of_bytes
+from ..core.errors import HelioError, Stage
 from .image import Image
 from .types import MANIFEST, OCI_NAME, Descriptor, Index
 

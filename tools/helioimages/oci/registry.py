@@ -17,12 +17,13 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 
-from ..digest import is_digest, of_bytes
-from ..errors import HelioError, Stage
+from ..core.digest import is_digest, of_bytes
+from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 from .document import load
 from .image import Image
 from .transport import Credential, Transport, anonymous, refusal, same_host, scope_of
-from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest, Platform
+from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest
 from .upload import Dropped, Upload
 
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))

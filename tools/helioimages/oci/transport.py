@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 from .reference import is_loopback
 
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))

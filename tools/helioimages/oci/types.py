@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from ..digest import canonical_json
-from ..errors import HelioError, Stage
+from ..core.digest import canonical_json
+from ..core.platform import Platform
 from .document import Node, load
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -43,47 +43,6 @@ OCI_NAME = MappingProxyType(
         "application/vnd.docker.image.rootfs.diff.tar": LAYER_TAR,
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """What an image runs on, in Go's words: ``linux/amd64``, ``linux/arm64/v8``."""
-
-    os: str
-    architecture: str
-    variant: str = ""
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
-
-    @classmethod
-    def of(cls, text: str) -> Platform:
-        """Parse ``os/architecture[/variant]``.
-
-        Raises:
-            HelioError: it has another form.
-        """
-        parts = text.split("/")
-        if len(parts) not in (2, 3) or not all(part and part.isalnum() for part in parts):
-            raise HelioError(
-                Stage.USAGE,
-                f"`{text}` is not a platform",
-                detail="expected os/architecture[/variant]",
-                hint="write for example linux/amd64 or linux/arm64",
-            )
-        return cls(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else "")
-
-    @classmethod
-    def parse(cls, value: Any, where: str = "platform") -> Platform:
-        """Read the ``platform`` property of a descriptor."""
-        node = Node(value, where)
-        return cls(
-            os=node.text("os"), architecture=node.text("architecture"), variant=node.text("variant", required=False)
-        )
-
-    def document(self) -> dict[str, Any]:
-        """Return the JSON value."""
-        return _lean({"os": self.os, "architecture": self.architecture, "variant": self.variant})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +89,7 @@ class Descriptor:
             digest=node.digest("digest"),
             size=size,
             annotations=node.texts("annotations"),
-            platform=None if platform is None else Platform.parse(platform, f"{where}.platform"),
+            platform=None if platform is None else _platform(platform, f"{where}.platform"),
             artifact_type=node.text("artifactType", required=False),
             data=data,
         )
@@ -143,7 +102,7 @@ class Descriptor:
                 "digest": self.digest,
                 "size": self.size,
                 "annotations": dict(self.annotations),
-                "platform": self.platform.document() if self.platform else None,
+                "platform": _platform_document(self.platform) if self.platform else None,
                 "artifactType": self.artifact_type,
                 "data": base64.b64encode(self.data).decode() if self.data is not None else None,
             }
@@ -359,7 +318,8 @@ class ImageConfig:
             run["Entrypoint"] = list(self.entrypoint)
         if self.cmd is not None:
             run["Cmd"] = list(self.cmd)
-        document = self.platform.document() | _lean({"created": self.created, "author": self.author, "config": run})
+        document = _platform_document(self.platform)
+        document |= _lean({"created": self.created, "author": self.author, "config": run})
         document["rootfs"] = {"type": "layers", "diff_ids": list(self.diff_ids)}
         document["history"] = [one.document() for one in self.history]
         return canonical_json(document)
@@ -381,3 +341,15 @@ def _descriptors(node: Node, key: str) -> tuple[Descriptor, ...]:
     return tuple(
         Descriptor.parse(value, f"{node.where}.{key}[{index}]") for index, value in enumerate(node.must(key, list))
     )
+
+
+def _platform(value: Any, where: str) -> Platform:
+    """Read the ``platform`` property of a descriptor. Spec: image-index.md."""
+    node = Node(value, where)
+    return Platform(
+        os=node.text("os"), architecture=node.text("architecture"), variant=node.text("variant", required=False)
+    )
+
+
+def _platform_document(platform: Platform) -> dict[str, Any]:
+    return _lean({"os": platform.os, "architecture": platform.architecture, "variant": platform.variant})

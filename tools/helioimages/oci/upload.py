@@ -13,7 +13,7 @@ from urllib.parse import quote, urljoin
 
 import requests
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 from .transport import Transport, refusal, scope_of
 from .types import Descriptor
 

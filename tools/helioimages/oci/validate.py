@@ -12,8 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..digest import of_bytes
-from ..errors import HelioError, Stage
+from ..core.digest import of_bytes
+from ..core.errors import HelioError, Stage
 from .image import Image
 from .layout import blob_path, read_index, read_layout
 from .types import LAYER_GZIP, LAYER_TAR, MANIFEST, OCI_NAME, Descriptor

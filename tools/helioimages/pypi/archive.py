@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..entries import Content
-from ..errors import HelioError, Stage
+from ..core.entries import Content
+from ..core.errors import HelioError, Stage
 
 #: The most that one wheel may unpack to, in bytes. The largest on the index are about 3 GB.
 MAX_UNPACKED = 16 << 30

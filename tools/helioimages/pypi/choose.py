@@ -11,7 +11,7 @@ from functools import lru_cache
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 
 #: OCI's word for a processor -> the kernel's, which wheel tags use.
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

@@ -27,7 +27,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import requests
 from packaging.utils import canonicalize_name
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 _TIMEOUT = (20, 60)

@@ -19,8 +19,8 @@ from typing import Any
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from ..digest import is_hex
-from ..errors import HelioError, Stage
+from ..core.digest import is_hex
+from ..core.errors import HelioError, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ..entries import Content, Entry, Kind
-from ..errors import HelioError, Stage
+from ..core.entries import Content, Entry, Kind
+from ..core.errors import HelioError, Stage
 
 #: Runs inside the locked interpreter. Each file is compiled in a fork of its own: marshal writes a string as interned
 #: if an equal one is interned in the process, so a process that compiled other files before writes other bytes. A fork

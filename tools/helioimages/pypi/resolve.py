@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ..errors import HelioError, Stage
+from ..core.errors import HelioError, Stage
 from .choose import best, machine, supported_tags
 from .lock import PyPILock, Sdist, Wheel
 

@@ -33,8 +33,8 @@ from installer.sources import WheelSource
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from ..entries import Content, Entry, Kind, check_path
-from ..errors import HelioError
+from ..core.entries import Content, Entry, Kind, check_path
+from ..core.errors import HelioError
 from .archive import Member, malformed, members
 from .lock import Wheel
 

@@ -1,0 +1,146 @@
+"""Which engine is used, which is ours to end, and what is said when there is none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helioimages.core.errors import HelioError, Stage
+from helioimages.engines import engine, own_engine
+from helioimages.machine.store import Store
+from helioimages.verbs import cli
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    (store.root / "run").mkdir(parents=True, exist_ok=True)
+    return store
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["sleep", "60"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def _record(store: Store, pid: int, started: int) -> Path:
+    path = store.root / "run" / "engine.json"
+    path.write_text(json.dumps({"pid": pid, "started": started, "address": "unix:///nowhere"}))
+    return path
+
+
+def _started(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[19])
+
+
+def test_the_engine_that_we_started_is_ended(store, process):
+    record = _record(store, process.pid, _started(process.pid))
+    assert own_engine.running(store)
+    assert own_engine.stop(store)
+    assert process.wait(timeout=10) == -15
+    assert not record.exists()
+    assert not own_engine.running(store)
+
+
+def test_a_process_that_took_the_number_of_ours_is_left_alone(store, process):
+    record = _record(store, process.pid, _started(process.pid) - 1)
+    assert not own_engine.running(store)
+    assert not own_engine.stop(store)
+    assert process.poll() is None
+    assert not record.exists()
+
+
+def test_an_engine_that_does_not_end_stays_ours(store, monkeypatch):
+    ready = store.root / "ready"
+    stubborn = subprocess.Popen(["sh", "-c", f"trap '' TERM; touch {ready}; while :; do sleep 0.05; done"])
+    try:
+        while not ready.exists():
+            time.sleep(0.01)
+        record = _record(store, stubborn.pid, _started(stubborn.pid))
+        monkeypatch.setattr(own_engine, "_STOP_S", 0.2)
+        with pytest.raises(HelioError) as caught:
+            own_engine.stop(store)
+        assert str(caught.value) == (
+            "the engine does not end\n"
+            f"  in {store.root}/run/dockerd.log\n"
+            f"  process {stubborn.pid} still works after 0.2 s\n\n"
+            "hint: run `buildimages down` again"
+        )
+        assert record.exists() and own_engine.running(store)
+    finally:
+        stubborn.kill()
+        stubborn.wait()
+
+
+def test_nothing_was_started(store):
+    assert not own_engine.running(store)
+    assert not own_engine.stop(store)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}'])
+def test_a_damaged_record_is_no_engine(store, text):
+    (store.root / "run" / "engine.json").write_text(text)
+    assert not own_engine.running(store)
+
+
+def test_the_engine_that_the_environment_names_must_answer(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(HelioError) as caught:
+        engine.connect(store)
+    assert caught.value.stage is Stage.ENGINE
+    assert str(caught.value) == (
+        f"no engine answers at unix://{tmp_path}/none.sock\n\nhint: unset DOCKER_HOST, or start that engine"
+    )
+
+
+def test_stopping_and_starting_wait_for_each_other(store):
+    """Else the one that stops would tidy the folder away in which the other's engine listens."""
+    stopping = threading.Thread(target=own_engine.stop, args=(store,))
+    with store.lock("engine"):
+        stopping.start()
+        stopping.join(0.3)
+        assert stopping.is_alive()
+    stopping.join(10)
+    assert not stopping.is_alive()
+
+
+def test_an_engine_that_does_not_come_up_is_ended(store, tmp_path, monkeypatch):
+    program = tmp_path / "dockerd"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(own_engine.shutil, "which", lambda *_, **__: str(program))
+    monkeypatch.setattr(own_engine, "_as_root", lambda: ())
+    monkeypatch.setattr(own_engine, "_folder", lambda _: tmp_path / "run")
+    monkeypatch.setattr(own_engine, "_READY_S", 0.3)
+    with pytest.raises(HelioError, match="dockerd does not start"):
+        own_engine.start(store, lambda _: None)
+    assert own_engine._STARTED.pop().returncode == -15
+
+
+def test_no_engine_is_installed(store, monkeypatch):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "SOCKETS", ())
+    monkeypatch.setattr(own_engine.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(HelioError) as caught:
+        engine.connect(store)
+    assert str(caught.value) == (
+        "there is no container engine\n\nhint: run `apt-get install docker.io`, or start podman's service"
+    )
+
+
+def test_the_command_that_up_prints_finds_the_engine():
+    assert cli.starting("127.0.0.1:5000/helio@sha256:1", "unix:///var/run/docker.sock") == (
+        "docker run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
+    )
+    assert cli.starting("127.0.0.1:5000/helio@sha256:1", "unix:///run/own/docker.sock") == (
+        "docker -H unix:///run/own/docker.sock run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
+    )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+
+from helioimages.locks.diff import Change, Held, Locked, diff, held_back, older, silent_downgrades, table
+
+
+def locked(**versions):
+    return [Locked(name=name, version=version, kind="wheel", sha256=version) for name, version in versions.items()]
+
+
+def test_what_changed_by_kind_and_name():
+    old = locked(a="1.0", b="2.0", c="3.0", d="1.0", e="1.0")
+    new = [
+        *locked(a="1.1", b="1.9", d="1.0", f="7"),
+        Locked(name="e", version="1.0", kind="wheel", sha256="other"),
+    ]
+    assert [str(change) for change in diff(old, new)] == [
+        "downgraded b 2.0 -> 1.9",
+        "removed    c 3.0",
+        "upgraded   a 1.0 -> 1.1",
+        "added      f 7",
+        "rebuilt    e 1.0",
+    ]
+
+
+def test_a_package_that_moves_between_conda_and_pypi_is_one():
+    old = [Locked(name="typing_extensions", version="4.0", kind="conda", sha256="1")]
+    new = [Locked(name="typing-extensions", version="4.1", kind="wheel", sha256="2")]
+    assert diff(old, new) == (Change(kind="upgraded", name="typing-extensions", old="4.0", new="4.1"),)
+
+
+versions = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["1.0", "1.1", "2.0"]))
+
+
+@given(versions, versions)
+def test_a_diff_turns_the_old_into_the_new(one, other):
+    changes = diff(locked(**one), locked(**other))
+    result = dict(one)
+    for change in changes:
+        if change.kind == "removed":
+            assert result.pop(change.name) == change.old
+        else:
+            assert result.get(change.name, "") == change.old
+            result[change.name] = change.new
+    assert result == other
+    assert diff(locked(**one), locked(**one)) == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("1.9", "1.10", True),
+        ("1.10", "1.9", False),
+        ("1.0rc1", "1.0", True),
+        ("1.0", "1.0.0", False),
+        ("2026f", "2026g", True),
+        ("9e", "9f", True),
+        ("1.2.3-r1", "1.2.4-r0", True),
+    ],
+)
+def test_older(one, other, expected):
+    assert older(one, other) is expected
+
+
+def test_downgrades_are_silent_unless_asked():
+    changes = diff(locked(a="2", b="2"), locked(a="1", b="1"))
+    assert silent_downgrades(changes, {"B"}) == (Change(kind="downgraded", name="a", old="2", new="1"),)
+    assert silent_downgrades(changes, {"a", "b"}) == ()
+
+
+def test_who_holds_back():
+    found = held_back(
+        {"boto3": "1.40", "six": "1.17", "ujson": "5.13"},
+        {"boto3": "1.44", "six": "1.17", "ujson": "6.0"},
+        {
+            "environments/base": [Requirement("ujson<6"), Requirement("boto3")],
+            "aiobotocore 2.26": [Requirement("Boto3<1.41,>=1.40")],
+        },
+    )
+    assert found == (
+        Held(name="boto3", version="1.40", newest="1.44", by=("aiobotocore 2.26 (Boto3<1.41,>=1.40)",)),
+        Held(name="ujson", version="5.13", newest="6.0", by=("environments/base (ujson<6)",)),
+    )
+    assert str(found[1]) == "held back  ujson 5.13 (newest 6.0) by environments/base (ujson<6)"
+    (alone,) = held_back({"x": "1"}, {"x": "2"}, {})
+    assert str(alone) == "held back  x 1 (newest 2) by the current lock or the solution as a whole"
+
+
+def test_the_table_is_aligned():
+    rows = [Locked(name="zlib", version="1.3", kind="conda"), Locked(name="dask", version="2026.1", kind="wheel")]
+    assert table(rows) == "dask  2026.1  wheel\nzlib  1.3     conda\n"
+    assert table([]) == ""

@@ -1,0 +1,71 @@
+"""What a lock's digest depends on: all that makes bytes, nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from helioimages.locks import locking
+from helioimages.locks import read as locks
+from helioimages.machine.checkout import load_images
+from helioimages.machine.store import Store
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for folder in ("environments/base", "images/base"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    return tmp_path
+
+
+def digest(checkout: Path) -> str:
+    return locks.load(checkout, load_images(checkout), "base").digest
+
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ('slug = "base"', 'slug = "other"'),
+        ("timeout = 300", "timeout = 301"),
+        ("compressed-mib = 900", "compressed-mib = 901"),
+    ],
+)
+def test_hubs_and_tests_do_not_change_it(checkout, before, after):
+    first, path = digest(checkout), checkout / "images/base/image.toml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    assert digest(checkout) == first
+
+
+@pytest.mark.parametrize(
+    "file, before, after",
+    [
+        ("images/base/image.toml", 'TZ = "UTC"', 'TZ = "GMT"'),
+        ("images/base/image.toml", "buckets = 12", "buckets = 13"),
+        ("images/base/apt-lock.json", '"healed": []', '"healed": ["x 1 -> 2"]'),
+        ("images/base/files/etc/motd", "e", "E"),
+    ],
+)
+def test_what_makes_bytes_does(checkout, file, before, after):
+    first, path = digest(checkout), checkout / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+    assert digest(checkout) != first
+
+
+def test_a_mode_of_a_file_does(checkout):
+    first = digest(checkout)
+    (checkout / "images/base/files/etc/motd").chmod(0o755)
+    assert digest(checkout) != first
+
+
+@pytest.mark.parametrize("channel", ["local", "conda-forge"])
+def test_the_committed_locks_are_of_the_committed_environments(channel, tmp_path):
+    report = locking.lock(ROOT, Store(tmp_path), channel=channel, check=True)
+    assert report.written == ()

@@ -1,0 +1,85 @@
+"""Background processes: known by pid and start, ended, and gone only when all of their threads are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from helioimages.machine import processes as background
+
+# The first thread ends; another one holds what the process has open.
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def wait(until: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_that_will_not_end_is_killed(tmp_path):
+    log = tmp_path / "log"
+    script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+    one = background.spawn("stubborn", ["/bin/sh", "-c", script], env=os.environ, log=log)
+    try:
+        assert one.alive
+        wait(log.read_text)
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        background.end([one], seconds=0.2)
+        assert not one.alive
+    finally:
+        background.end([one], seconds=0)
+
+
+def test_a_number_that_went_to_another_process_is_not_ours():
+    mine = background.Background(name="x", pid=os.getpid(), started=1)
+    assert not mine.alive
+    background.end([mine], seconds=0)
+
+
+def test_a_process_whose_first_thread_ended_is_still_there(tmp_path):
+    one = background.spawn("headless", [sys.executable, "-c", HEADLESS], env=os.environ, log=tmp_path / "log")
+    try:
+        wait(lambda: ") Z " in Path(f"/proc/{one.pid}/stat").read_text())
+        assert one.alive
+    finally:
+        background.end([one], seconds=5)
+    assert not one.alive
+
+
+def test_it_has_a_session_of_its_own_and_is_waited_for(tmp_path):
+    one = background.spawn("sleeper", ["/bin/sleep", "60"], env=os.environ, log=tmp_path / "log")
+    try:
+        assert os.getsid(one.pid) == one.pid != os.getsid(0)
+    finally:
+        background.end([one], seconds=5)
+    wait(lambda: not Path(f"/proc/{one.pid}").exists())
+
+
+def test_a_name_with_parentheses_hides_nothing(tmp_path):
+    program = tmp_path / "a) Z (b"
+    shutil.copyfile("/bin/sleep", program)
+    program.chmod(0o755)
+    one = background.spawn("odd", [str(program), "60"], env=os.environ, log=tmp_path / "log")
+    try:
+        wait(lambda: "Z" in Path(f"/proc/{one.pid}/comm").read_text())
+        # This process is older, by less than the test's run.
+        assert one.started - background.find("us", os.getpid()).started in range(3600 * os.sysconf("SC_CLK_TCK"))
+        assert one.alive
+    finally:
+        background.end([one], seconds=5)
+
+
+def test_a_number_that_nobody_has_is_not_alive():
+    gone = background.find("gone", 2**22)
+    assert (gone.started, gone.alive) == (0, False)

@@ -1,0 +1,192 @@
+"""Images from locks: which layers, in which order, with which settings, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+
+import pytest
+from building_support import APT, workshops
+
+from helioimages.core.entries import Kind
+from helioimages.core.errors import HelioError
+from helioimages.make import building, linking, plan
+from helioimages.make.building import Built, Workshop, build, recipe
+from helioimages.oci import validate
+from helioimages.oci.layer import read_layer
+
+
+@pytest.fixture
+def world(tmp_path, make_wheel):
+    return workshops(tmp_path, make_wheel)
+
+
+def named(built: Built) -> list[tuple[str, str]]:
+    return [(one.name, one.comment) for one in built.layers]
+
+
+def refused(shop: Workshop, name: str = "child") -> HelioError:
+    with pytest.raises(HelioError) as caught:
+        build(shop, name)
+    return caught.value
+
+
+def test_the_layers_of_an_image_lowest_first(world):
+    base = build(world(), "base")
+    assert named(base) == [
+        ("debian", "Debian trixie: apt 3.0"),
+        ("conda", "conda: python 3.13.5"),
+        ("big", "big: big 1.0"),
+        ("wheels-00", "wheels-00: one 1.0, two 1.0"),
+        ("files", "files of images/base"),
+    ]
+    assert [one.layer.digest for one in base.layers] == [one.digest for one in base.image.layers]
+    assert [(one.created_by, one.comment) for one in base.image.config.history] == [
+        (f"ADD {name}", comment) for name, comment in named(base)
+    ]
+    assert {one.created for one in base.image.config.history} == {base.image.config.created} == {"2023-11-14T22:13:20Z"}
+    assert base.fresh == 4, "the Debian layer was there"
+
+
+def test_a_child_is_its_parents_layers_and_its_own(world):
+    shop, done = world(), {}
+    child = build(shop, "child", done)
+    base = done["base"]
+    assert named(child) == [("debian", "Debian trixie: curl 8.1"), ("wheels-00", "wheels-00: new 1.0")]
+    assert child.parent is base
+    assert child.image.layers == (*base.image.layers, *(one.layer.descriptor for one in child.layers))
+    assert validate.faults(child.image, shop.store.blob) == ()
+    config = child.image.config
+    assert (config.env, config.user, config.working_dir) == (("A=1", "B=3"), "1000", "/home/jovyan")
+    assert (config.entrypoint, config.cmd, config.exposed_ports) == (("/srv/start",), ("lab",), ("8888/tcp",))
+    assert config.created == "2023-11-15T22:13:20Z"
+    assert dict(config.labels) == child.labels == base.labels | child.labels
+    assert {key: child.labels[key] for key in ("own", "other", "org.opencontainers.image.title")} == {
+        "own": "base",
+        "other": "child",
+        "org.opencontainers.image.title": "Child",
+    }
+    assert child.labels["org.opencontainers.image.base.digest"] == base.image.digest
+    for one in (base, child):
+        assert shop.store.read_blob(one.image.digest) == one.image.manifest_bytes
+        assert shop.store.read_blob(one.image.manifest.config.digest) == one.image.config_bytes
+
+
+def test_a_child_without_packages_of_debian_has_no_layer_of_them(world):
+    assert [name for name, _ in named(build(world(debs=(APT,)), "child"))] == ["wheels-00"]
+
+
+def test_equal_bytes_with_any_number_of_workers_and_nothing_is_made_twice(world):
+    shop = world()
+    child = build(shop, "child")
+    again = build(shop, "child")
+    assert (child.fresh, again.fresh, again.parent.fresh) == (1, 0, 0)
+    assert again.image == child.image == build(world("other", jobs=3), "child").image
+
+
+def test_an_images_own_files_have_settled_modes_and_its_folders_their_owner(world):
+    shop = world()
+    base = build(shop, "base")
+    found = [
+        (one.path, one.kind, one.mode, one.uid, one.gid, one.target or (one.content and one.content.read()))
+        for one in read_layer(shop.store.blob(base.layers[-1].layer.digest))
+    ]
+    assert found == [
+        ("home", Kind.DIR, 0o755, 0, 0, None),
+        ("home/jovyan", Kind.DIR, 0o775, 1000, 1001, None),
+        ("srv", Kind.DIR, 0o755, 0, 0, None),
+        ("srv/a", Kind.FILE, 0o644, 0, 0, b"a"),
+        ("srv/b", Kind.FILE, 0o644, 0, 0, b"b"),
+        ("srv/link", Kind.SYMLINK, 0o777, 0, 0, "start"),
+        ("srv/m", Kind.FILE, 0o755, 0, 0, b"m"),
+        ("srv/start", Kind.FILE, 0o755, 0, 0, b"start"),
+        ("srv/z", Kind.FILE, 0o644, 0, 0, b"z"),
+    ]
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "link", "folder"])
+def test_what_changes_its_own_files_changes_their_key(world, tmp_path, change):
+    image = world().images["base"]
+    before = building.files_key(tmp_path, image)
+    srv = tmp_path / "images" / "base" / "files" / "srv"
+    if change == "content":
+        (srv / "a").write_text("c")
+    elif change == "mode":
+        (srv / "a").chmod(0o755)
+    elif change == "link":
+        (srv / "link").unlink()
+        (srv / "link").symlink_to("a")
+    else:
+        image = dataclasses.replace(image, dirs=(dataclasses.replace(image.dirs[0], gid=0),))
+    assert building.files_key(tmp_path, image) != before
+
+
+def test_parents_layers_count(world, monkeypatch):
+    monkeypatch.setattr(plan, "MAX_LAYERS", 7)
+    build(world(), "child")
+    monkeypatch.setattr(plan, "MAX_LAYERS", 6)
+    error = refused(world())
+    assert (error.message, error.detail) == ("image `child` has too many layers", "expected at most 6 not 7")
+
+
+def test_packages_of_two_layers_that_bring_one_path(world, make_wheel):
+    big = make_wheel({"shared/a": b"1", "shared/b": b"1", "same": b"1", "noise": os.urandom(4000)}, name="large")
+    small = make_wheel({"shared/a": b"2", "shared/b": b"2", "same": b"1"}, name="little")
+    error = refused(world(more={"large": big, "little": small}))
+    site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
+    assert error.message == "packages bring different files of one name"
+    assert error.detail == f"`large-1.0` and `little-1.0`: 2 paths, e.g. {site}/shared/a"
+
+
+def test_a_package_of_a_child_that_changes_a_file_of_the_parent(world, make_wheel):
+    error = refused(world(more={"odd": make_wheel({"one/a.py": b"x = 9\n"}, name="odd")}))
+    site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
+    assert error.detail.splitlines()[0].startswith(f"`odd-1.0` and `one-1.0`: 2 paths, e.g. {site}/one/__pycache__/a.")
+
+
+@pytest.mark.parametrize(("one", "other"), [("odd/x", "odd/x/y"), ("odd/x/y", "odd/x"), ("one", "odd/x")])
+def test_a_file_of_one_package_where_another_has_a_folder(world, make_wheel, one, other):
+    """In two layers, where an engine would take the lower one's away without a word."""
+    first = make_wheel({one: b"1", "noise": os.urandom(4000)}, name="first")
+    error = refused(world(more={"first": first, "second": make_wheel({other: b"2"}, name="second")}))
+    site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
+    sides = "`first-1.0` and `one-1.0`" if one == "one" else "`first-1.0` and `second-1.0`"
+    assert error.message == "packages bring different files of one name"
+    assert error.detail == f"{sides}: 1 paths, e.g. {site}/{min(one, other) if one != 'one' else one}"
+
+
+def test_an_image_over_its_budget_is_refused(world):
+    shop = world()
+    light = dataclasses.replace(shop.images["base"], budget_bytes=1 << 10)
+    shop = dataclasses.replace(shop, images=dict(shop.images) | {"base": light})
+    assert refused(shop, "base").message == "image `base` is over its budget"
+
+
+def test_long_comments_stay_out_of_the_config(world, make_wheel):
+    more = {f"n{at}{'x' * 40}": () for at in range(5)}
+    more = {name: make_wheel({f"{name}/a.txt": b"1"}, name=name) for name in more}
+    child = build(world(more=more), "child")
+    assert len(child.layers[-1].comment) > 200
+    assert [one.comment for one in child.image.config.history[-2:]] == ["Debian trixie: curl 8.1", ""]
+
+
+def test_the_recipe_says_the_same(world):
+    child = build(world(), "child")
+    found = recipe(child)
+    assert (found.name, found.parent) == ("child", f"helioimages/base:{child.parent.tag}")
+    assert child.parent.tag == "lock-" + "0" * 12
+    assert [(one.diff_id, one.comment) for one in found.layers] == [
+        (one.layer.diff_id, one.comment) for one in child.layers
+    ]
+    assert "org.opencontainers.image.base.digest" not in found.labels
+    assert "org.opencontainers.image.base.name" in found.labels
+    assert (found.env, found.user, found.cmd) == ({"B": "3"}, "", ())
+
+
+def test_an_image_without_files_has_no_layer_of_them(world, tmp_path):
+    shop = world()
+    shutil.rmtree(tmp_path / "images")
+    bare = dataclasses.replace(shop.images["base"], dirs=())
+    shop = dataclasses.replace(shop, images=dict(shop.images) | {"base": bare})
+    assert [name for name, _ in named(build(shop, "base"))] == ["debian", "conda", "big", "wheels-00"]

@@ -1,0 +1,117 @@
+"""What differs between two layers, to the byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from helioimages.core import entries
+from helioimages.core.errors import HelioError
+from helioimages.oci.layer import write_layer
+from helioimages.prove.layerdiff import compare
+
+PLAIN = (entries.directory("srv"), entries.file("srv/a", b"0123456789"), entries.symlink("srv/b", "a"))
+
+
+def layer(folder, name, found):
+    with open(folder / name, "w+b") as file:
+        write_layer(found, file)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("index", "change", "line"),
+    [
+        (1, {"mode": 0o755}, "srv/a (of demo-1.0): mode: expected 0644 not 0755"),
+        (1, {"uid": 7}, "srv/a (of demo-1.0): uid: expected none not 7"),
+        (2, {"target": "c"}, "srv/b: target: expected a not c"),
+        (
+            1,
+            {"content": entries.Content.of(b"01234X6789")},
+            "srv/a (of demo-1.0): content: byte 5: expected 3536373839 not 5836373839",
+        ),
+        (1, {"path": "srv/z"}, "srv/a (of demo-1.0): expected, and missing"),
+    ],
+)
+def test_one_change_is_named(tmp_path, index, change, line):
+    other = list(PLAIN)
+    other[index] = dataclasses.replace(other[index], **change)
+    ours, theirs = layer(tmp_path, "ours", PLAIN), layer(tmp_path, "theirs", other)
+    assert str(compare(ours, theirs, {"srv/a": "demo-1.0"})[0]) == line
+    assert compare(ours, ours, {}) == ()
+
+
+def test_what_is_no_layer(tmp_path):
+    (tmp_path / "x").write_bytes(b"x" * 600)
+    with pytest.raises(HelioError) as caught:
+        compare(layer(tmp_path, "ours", PLAIN), tmp_path / "x", {})
+    assert caught.value.message == "cannot read the layer x"
+
+
+def added(folder, name: str, *members: tarfile.TarInfo) -> Path:
+    with tarfile.open(folder / name, "w") as tar:
+        for one in members:
+            tar.addfile(one, io.BytesIO(one.name[-1:].encode() * one.size))
+    return folder / name
+
+
+def member(name: str, **values) -> tarfile.TarInfo:
+    one = tarfile.TarInfo(name)
+    for key, value in ({"size": 3} | values).items():
+        setattr(one, key, value)
+    return one
+
+
+def lines(ours: Path, theirs: Path) -> list[str]:
+    return [str(one) for one in compare(ours, theirs, {})]
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"mtime": 5}, "a: mtime: expected none not 5"),
+        ({"uname": "root"}, "a: uname: expected none not root"),
+        ({"gname": "root"}, "a: gname: expected none not root"),
+        ({"gid": 100}, "a: gid: expected none not 100"),
+        ({"pax_headers": {"SCHILY.xattr.user.x": "y"}}, "a: headers: expected none not SCHILY.xattr.user.x=y"),
+        ({"type": tarfile.SYMTYPE, "size": 0, "linkname": "b"}, "a: expected a file not a symlink"),
+        ({"type": tarfile.FIFOTYPE, "size": 0}, "a: expected a file not a entry of type b'6'"),
+    ],
+)
+def test_every_field_of_a_header_counts(tmp_path, values, line):
+    assert lines(added(tmp_path, "ours", member("a")), added(tmp_path, "theirs", member("a", **values))) == [line]
+
+
+def test_what_was_added_is_named(tmp_path):
+    ours, theirs = added(tmp_path, "ours", member("b")), added(tmp_path, "theirs", member("a"), member("b"))
+    assert lines(ours, theirs) == ["a: not expected"]
+    assert lines(theirs, ours) == ["a: expected, and missing"]
+
+
+def test_another_order_is_named(tmp_path):
+    ours = added(tmp_path, "ours", member("a"), member("b"), member("c"))
+    theirs = added(tmp_path, "theirs", member("a"), member("c"), member("b"))
+    assert lines(ours, theirs) == ["b: the order of the entries differs"]
+
+
+def test_a_path_that_comes_twice_is_told_apart(tmp_path):
+    """An engine takes the last one: a second member behind the right one would win."""
+    ours, theirs = added(tmp_path, "ours", member("a")), added(tmp_path, "theirs", member("a"), member("a", size=4))
+    assert lines(ours, theirs) == ["a (again): not expected"]
+    both = added(tmp_path, "both", member("a"), member("a"))
+    assert lines(both, theirs) == [
+        "a (again): size: expected 3 not 4",
+        "a (again): content: byte 3: expected the end not 61",
+    ]
+
+
+def test_a_content_that_goes_on(tmp_path):
+    ours, theirs = added(tmp_path, "ours", member("a", size=2)), added(tmp_path, "theirs", member("a", size=12))
+    assert lines(ours, theirs) == [
+        "a: size: expected 2 not 12",
+        "a: content: byte 2: expected the end not 6161616161616161",
+    ]

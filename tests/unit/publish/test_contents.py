@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from helioimages.core.errors import HelioError
+from helioimages.oci.types import History, ImageConfig, Platform
+from helioimages.publish.contents import (
+    NOTHING,
+    Contents,
+    Package,
+    from_history,
+    from_list,
+    from_sbom,
+    kind_of,
+    layer_names,
+)
+
+SUNPY = Package(name="sunpy", version="7.0.5", kind="wheel", licenses="BSD-2-Clause", purl="pkg:pypi/sunpy@7.0.5")
+BASH = Package(name="bash", version="5.2-1+b1", kind="debian", purl="pkg:deb/debian/bash@5.2-1%2Bb1?arch=amd64")
+
+
+def test_cyclonedx():
+    document = {
+        "bomFormat": "CycloneDX",
+        "components": [
+            {
+                "name": "sunpy",
+                "version": "7.0.5",
+                "purl": SUNPY.purl,
+                "licenses": [{"license": {"id": "BSD-2-Clause"}}],
+            },
+            {"name": "bash", "purl": BASH.purl},
+            {"name": "/srv/start", "type": "file"},
+        ],
+    }
+    found = from_sbom(json.dumps(document).encode(), "x")
+    assert found == Contents(packages=(BASH, SUNPY), source="sbom", complete=True)
+
+
+def test_spdx():
+    def package(one: Package, declared: str) -> dict:
+        return {
+            "name": one.name,
+            "versionInfo": one.version,
+            "licenseConcluded": "NOASSERTION",
+            "licenseDeclared": declared,
+            "externalRefs": [{"referenceType": "purl", "referenceLocator": one.purl}],
+        }
+
+    packages = [package(SUNPY, "BSD-2-Clause"), package(BASH, "NOASSERTION"), {"name": "image"}]
+    data = json.dumps({"spdxVersion": "SPDX-2.3", "packages": packages}).encode()
+    assert from_sbom(data, "x") == Contents(packages=(BASH, SUNPY), source="sbom", complete=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"[]", "expected an object"),
+        (b"{}", "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)"),
+        (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+    ],
+)
+def test_what_is_no_sbom(data, detail):
+    with pytest.raises(HelioError) as caught:
+        from_sbom(data, "r/helio@x")
+    assert str(caught.value) == f"cannot read what an image holds\n  in r/helio@x\n  {detail}"
+
+
+def config(*history: History, layers: int) -> ImageConfig:
+    return ImageConfig(
+        platform=Platform.of("linux/amd64"), diff_ids=("sha256:" + "0" * 64,) * layers, history=tuple(history)
+    )
+
+
+def test_history_names_what_it_can():
+    found = config(
+        History(created_by="ADD debian", comment="Debian trixie: bash 5.2-1, dash 0.5"),
+        History(created_by="ADD python", comment="python: python 3.13.5"),
+        History(created_by="ADD sunpy", comment="sunpy: sunpy 7.0.5"),
+        History(created_by="ADD wheels-01"),
+        History(created_by="ADD files", comment="files of images/base"),
+        layers=5,
+    )
+    contents = from_history(found)
+    assert [(one.name, one.version, one.kind) for one in contents.packages] == [
+        ("python", "3.13.5", "conda"),
+        ("bash", "5.2-1", "debian"),
+        ("dash", "0.5", "debian"),
+        ("sunpy", "7.0.5", "wheel"),
+    ]
+    assert (contents.source, contents.complete) == ("history", False)
+    assert layer_names(found) == ("debian", "python", "sunpy", "wheels-01", "files")
+
+
+def test_another_tools_history():
+    found = config(
+        History(created_by="ENV A=b", empty_layer=True),
+        History(created_by="RUN   apt-get update", comment="buildkit.dockerfile.v0"),
+        layers=2,
+    )
+    assert from_history(found) == NOTHING
+    assert layer_names(found) == ("RUN apt-get update", "")
+
+
+@pytest.mark.parametrize(("purl", "kind"), [("pkg:conda/python@3", "conda"), ("pkg:npm/x@1", ""), ("x", "")])
+def test_kinds(purl, kind):
+    assert kind_of(purl) == kind
+
+
+@pytest.mark.parametrize("read", [from_sbom, from_list])
+def test_nesting_without_end_is_refused(read):
+    with pytest.raises(HelioError, match=r"maximum recursion depth exceeded"):
+        read(b"[" * 100_000, "x")

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+
+import pytest
+
+from helioimages.core.errors import HelioError
+from helioimages.oci.transport import Credential
+from helioimages.publish.credentials import config_files, from_docker_config
+
+HOST = "registry.example:5000"
+ADA = base64.b64encode(b"ada:pass:word").decode()
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "config.json"
+
+    def write(**document):
+        file.write_text(json.dumps(document))
+        return from_docker_config((file,))
+
+    write.file = file
+    return write
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    def install(name: str, script: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"docker-credential-{name}"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    return install
+
+
+@pytest.mark.parametrize("key", [HOST, f"https://{HOST}", f"https://{HOST}/v1/", f"http://{HOST}/v2/"])
+def test_a_login_in_the_file(config, key):
+    credential = config(auths={key: {"auth": ADA}})
+    assert credential(HOST) == Credential(username="ada", secret="pass:word")
+    assert credential("other.example") is None
+
+
+def test_an_identity_token_in_the_file(config):
+    credential = config(auths={HOST: {"auth": ADA, "identitytoken": "t0ken"}})
+    assert credential(HOST) == Credential(username="", secret="t0ken")
+
+
+def test_no_file_and_no_auths(tmp_path, config):
+    assert from_docker_config((tmp_path / "none.json",))(HOST) is None
+    assert config()(HOST) is None
+    # What `docker login` leaves when a store holds the secret.
+    assert config(auths={HOST: {}})(HOST) is None
+
+
+def test_files_in_order(tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text(json.dumps({"auths": {"other.example": {"auth": ADA}}}))
+    second.write_text(json.dumps({"auths": {HOST: {"auth": ADA}}}))
+    assert from_docker_config((first, second))(HOST).username == "ada"
+
+
+def test_the_environment_says_where(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    assert config_files() == (tmp_path / "docker" / "config.json", tmp_path / "auth.json")
+    monkeypatch.delenv("DOCKER_CONFIG")
+    monkeypatch.delenv("REGISTRY_AUTH_FILE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    assert config_files() == (tmp_path / ".docker" / "config.json", tmp_path / "run" / "containers" / "auth.json")
+
+
+def test_a_helper_is_given_the_host_on_stdin(config, helper):
+    helper("mine", 'test "$1" = get && read -r host; printf \'{"Username":"%s","Secret":"s"}\' "$host"')
+    assert config(credHelpers={HOST: "mine"})(HOST) == Credential(username=HOST, secret="s")
+    assert config(credsStore="mine")(HOST) == Credential(username=HOST, secret="s")
+
+
+def test_a_helper_with_an_identity_token(config, helper):
+    helper("mine", 'echo \'{"ServerURL":"x","Username":"<token>","Secret":"t0ken"}\'')
+    assert config(credsStore="mine")(HOST) == Credential(username="", secret="t0ken")
+
+
+def test_a_helper_that_has_nothing_leaves_it_to_the_file(config, helper):
+    helper("mine", "echo 'credentials not found in native keychain'; exit 1")
+    assert config(credsStore="mine", auths={HOST: {"auth": ADA}})(HOST).username == "ada"
+    assert config(credsStore="mine")(HOST) is None
+
+
+def test_a_helper_that_fails_is_told_without_its_output(config, helper):
+    helper("mine", "echo s3cret; echo s3cret >&2; exit 3")
+    with pytest.raises(HelioError) as caught:
+        config(credsStore="mine")(HOST)
+    assert str(caught.value) == (
+        f"`docker-credential-mine` gives no login for {HOST}\n"
+        "  it ended with 3\n\n"
+        f"hint: log in with `docker login {HOST}`"
+    )
+
+
+def test_a_helper_that_talks_nonsense(config, helper):
+    helper("mine", "echo s3cret")
+    with pytest.raises(HelioError) as caught:
+        config(credsStore="mine")(HOST)
+    assert str(caught.value) == (
+        f"`docker-credential-mine` gives no login for {HOST}\n  expected JSON with Username and Secret"
+    )
+    assert caught.value.__cause__ is None
+
+
+def test_a_helper_that_is_not_there(config):
+    with pytest.raises(HelioError) as caught:
+        config(credHelpers={HOST: "no-such-helper"})(HOST)
+    assert str(caught.value) == (
+        "`docker-credential-no-such-helper` is not on PATH\n"
+        f"  the Docker config names it for the login of {HOST}\n\n"
+        "hint: install it, or remove it from the config and log in again"
+    )
+
+
+def test_a_helper_name_is_not_a_path(config):
+    with pytest.raises(HelioError) as caught:
+        config(credsStore="../../bin/evil")(HOST)
+    assert caught.value.where == f"{config.file} at credsStore"
+
+
+@pytest.mark.parametrize(
+    ("document", "key", "detail"),
+    [
+        ({"auths": []}, "auths", "expected an object"),
+        ({"credHelpers": "x"}, "credHelpers", "expected an object"),
+        ({"auths": {HOST: {"auth": "s3cret!"}}}, f'auths["{HOST}"].auth', "expected base64 of name:password"),
+        ({"auths": {HOST: {"auth": "czNjcmV0"}}}, f'auths["{HOST}"].auth', "expected base64 of name:password"),
+    ],
+)
+def test_a_malformed_config_is_told_without_its_secrets(config, document, key, detail):
+    with pytest.raises(HelioError) as caught:
+        config(**document)(HOST)
+    assert str(caught.value) == (
+        f"cannot read `{config.file}`\n  in {config.file} at {key}\n  {detail}\n\nhint: log in again"
+    )
+
+
+def test_a_config_that_is_not_json(config):
+    config.file.write_text("{")
+    with pytest.raises(HelioError) as caught:
+        from_docker_config((config.file,))(HOST)
+    assert str(caught.value) == f"cannot read `{config.file}`\n  not JSON"

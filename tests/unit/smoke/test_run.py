@@ -1,0 +1,319 @@
+"""Which notebooks run in an image, what they are given, and what their containers' ends mean. No engine is needed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from helioimages.core.errors import HelioError, Stage
+from helioimages.engines.engine import RunResult
+from helioimages.machine.checkout import load_images
+from helioimages.smoke import run as smoke
+from helioimages.smoke.report import Figure
+from helioimages.spec.image import ImageSpec, SmokeSpec
+from helioimages.spec.lineage import lineage
+
+ROOT = Path(__file__).parents[3]
+BASE = ImageSpec(name="base", path=Path("images/base"), title="Base", description="", environment="base-env")
+HELIO = ImageSpec(
+    name="helio",
+    path=Path("images/helio"),
+    title="Helio",
+    description="",
+    environment="helio-env",
+    parent="base",
+    smoke=SmokeSpec(memory="6g", timeout=77, cpus=1.5),
+)
+LINEAGE = (BASE, HELIO)
+REFERENCE = "127.0.0.1:5000/helio@sha256:" + "0" * 64
+
+
+def ended(code: int = 0, log: str = "", *, timed_out: bool = False, oom: bool = False) -> RunResult:
+    return RunResult(
+        exit_code=code, log=log, seconds=1.23456, peak_memory_bytes=3 << 20, timed_out=timed_out, oom_killed=oom
+    )
+
+
+def failing(name: str, value: str, *trace: str) -> Any:
+    return v4.new_output("error", ename=name, evalue=value, traceback=list(trace))
+
+
+@dataclass
+class FakeEngine:
+    """Ends each container as told, by the notebook's stem, and leaves an executed notebook with the outputs told."""
+
+    ends: dict[str, RunResult] = field(default_factory=dict)
+    outputs: dict[str, list[Any] | None] = field(default_factory=dict)
+    pulled: list[str] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+    def pull(self, reference: str) -> None:
+        self.pulled.append(reference)
+
+    def run(self, image: str, argv: list[str], **options: Any) -> RunResult:
+        self.runs.append({"image": image, "argv": argv, **options})
+        folder = options["mounts"]["/out"][0]
+        name = Path(argv[-1]).name
+        outputs = self.outputs.get(Path(name).stem, [])
+        if outputs is not None:
+            cells = [v4.new_markdown_cell("# it ran"), v4.new_code_cell("1", outputs=outputs)]
+            nbformat.write(v4.new_notebook(cells=cells), folder / name)
+        return self.ends.get(Path(name).stem, ended())
+
+
+def add(root: Path, name: str, source: str = "1", *, title: str = "", nbval: bool = False) -> Path:
+    path = root / "smoke-notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [v4.new_markdown_cell(f"# {title}\nwords")] if title else []
+    book = v4.new_notebook(cells=[*cells, v4.new_code_cell(source, id="fixed")])
+    if nbval:
+        book.metadata["helioimages"] = {"nbval": True}
+    nbformat.write(book, path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a checkout whose notebooks were not made in the order that they run in."""
+    checkout = tmp_path / "checkout"
+    for name in ("helio/20-b", "helio/00-a", "base/30-z", "base/10-y", "sibling/00-other"):
+        add(checkout, name, title=f"Title of {name}")
+    (checkout / "smoke-notebooks" / "helio" / "made.py").write_text("ONE = 1\n")
+    for name in ("base-env", "helio-env"):
+        (checkout / "environments" / name).mkdir(parents=True)
+    (checkout / "environments" / "helio-env" / "imports.toml").write_text('sunpy = "sunpy"\n')
+    return checkout
+
+
+def run(engine: FakeEngine, root: Path, **options: Any) -> smoke.SmokeReport:
+    return smoke.smoke(engine, REFERENCE, HELIO, LINEAGE, root, root.parent / "out", **options)
+
+
+def only(engine: FakeEngine, root: Path):
+    (result,) = run(engine, root, only=("20-b",)).results
+    return result
+
+
+def test_ancestors_come_first_and_siblings_not_at_all(root: Path):
+    assert [path.relative_to(root / "smoke-notebooks").as_posix() for path in smoke.notebooks(LINEAGE, root)] == [
+        "base/10-y.ipynb",
+        "base/30-z.ipynb",
+        "helio/00-a.ipynb",
+        "helio/20-b.ipynb",
+    ]
+    assert len(smoke.notebooks(LINEAGE[:1], root)) == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_results_are_in_the_order_of_notebooks_at_any_number_of_jobs(root: Path, jobs: int):
+    engine = FakeEngine()
+    report = run(engine, root, jobs=jobs)
+    assert [one.name for one in report.results] == ["base/10-y", "base/30-z", "helio/00-a", "helio/20-b"]
+    assert [one.title for one in report.results][:2] == ["Title of base/10-y", "Title of base/30-z"]
+    assert (report.image, report.reference, report.passed) == ("helio", REFERENCE, True)
+    assert engine.pulled == [REFERENCE]
+    assert {one["image"] for one in engine.runs} == {REFERENCE}
+    written = json.loads((root.parent / "out" / "report.json").read_text())
+    assert [one["name"] for one in written["notebooks"]] == [one.name for one in report.results]
+    assert (root.parent / "out" / "report.html").exists()
+    assert (root.parent / "out" / "30-z.ipynb").exists()
+
+
+def test_a_run_that_leaves_no_notebook_leaves_no_older_one_either(root: Path):
+    run(FakeEngine(), root)
+    kept = root.parent / "out" / "20-b.ipynb"
+    assert kept.exists()
+    run(FakeEngine(ends={"20-b": ended(137, oom=True)}, outputs={"20-b": None}), root)
+    assert (kept.exists(), (root.parent / "out" / "30-z.ipynb").exists()) == (False, True)
+
+
+def test_only_some_notebooks(root: Path):
+    assert [one.name for one in run(FakeEngine(), root, only=("20-b", "10-y")).results] == ["base/10-y", "helio/20-b"]
+
+
+def test_a_notebook_that_is_not_there(root: Path):
+    engine = FakeEngine()
+    with pytest.raises(HelioError) as caught:
+        run(engine, root, only=("20-b", "20", "00-other"))
+    assert caught.value.stage is Stage.USAGE
+    assert str(caught.value) == (
+        "`helio` has no notebook `20`, `00-other`\n  expected one of 10-y, 30-z, 00-a, 20-b\n\n"
+        "hint: name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`"
+    )
+    assert (engine.pulled, engine.runs) == ([], [])
+
+
+def test_nothing_ran_is_no_pass(root: Path):
+    shutil.rmtree(root / "smoke-notebooks")
+    assert not run(FakeEngine(), root).passed
+
+
+def test_executed_notebooks_of_one_image_lie_side_by_side():
+    """A child's notebook may not be named as an ancestor's: both are copied into one report."""
+    images = load_images(ROOT)
+    for name in images:
+        names = [path.name for path in smoke.notebooks(lineage(images, name), ROOT)]
+        assert len(set(names)) == len(names), name
+
+
+def test_a_container_is_given_what_a_hub_would_give(root: Path):
+    engine = FakeEngine()
+    run(engine, root, only=("20-b",))
+    (given,) = engine.runs
+    assert given["argv"] == [
+        *("python", "-m", "papermill", "--no-progress-bar", "--cwd", "/out"),
+        *("/smoke/20-b.ipynb", "/out/20-b.ipynb"),
+    ]
+    assert (given["user"], given["network"], given["workdir"]) == ("1000", "none", "/out")
+    assert (given["memory"], given["cpus"], given["timeout_s"]) == ("6g", 1.5, 77)
+    assert given["tmpfs"]["/home/jovyan"] == "rw,exec,uid=1000,gid=1000,mode=0755"
+    assert given["env"]["HELIOIMAGES_IMAGE"] == "helio"
+
+
+def test_sources_are_mounted_read_only_and_the_scratch_folder_goes(root: Path):
+    engine = FakeEngine()
+    run(engine, root)
+    mounts = {Path(one["argv"][-1]).stem: one["mounts"] for one in engine.runs}
+    imports = root / "environments" / "helio-env" / "imports.toml"
+    assert mounts["20-b"]["/smoke"] == (root / "smoke-notebooks" / "helio", "ro")
+    assert mounts["20-b"]["/smoke-data/imports.toml"] == (imports, "ro")
+    # A notebook of an ancestor reads its own environment's list, and base has none.
+    assert mounts["10-y"].keys() == {"/smoke", "/out"}
+    assert mounts["10-y"]["/smoke"] == (root / "smoke-notebooks" / "base", "ro")
+    scratch = [one["/out"] for one in mounts.values()]
+    assert [mode for _, mode in scratch] == ["rw"] * 4
+    assert len({folder for folder, _ in scratch}) == 4
+    assert not any(folder.exists() for folder, _ in scratch)
+
+
+def test_parameters_go_to_papermill_and_network_on_request(root: Path):
+    engine = FakeEngine()
+    run(engine, root, only=("00-a",), parameters={"DAYS": "3", "NAME": "a b; $(id)"}, network=True)
+    (given,) = engine.runs
+    assert given["argv"][6:] == [
+        *("-p", "DAYS", "3", "-p", "NAME", "a b; $(id)"),
+        *("/smoke/00-a.ipynb", "/out/00-a.ipynb"),
+    ]
+    assert given["network"] == "bridge"
+
+
+def test_nbval_runs_where_the_metadata_asks_for_it_only(root: Path):
+    add(root, "helio/20-b", nbval=True)
+    engine = FakeEngine()
+    run(engine, root, parameters={"X": "1"})
+    checked = {Path(one["argv"][-1]).stem: one["argv"] for one in engine.runs if "--nbval-lax" in one["argv"][2]}
+    assert checked == {
+        "20-b": [
+            *("bash", "-c", '"$@" && exec python -m pytest -q -p no:cacheprovider --nbval-lax "$0"'),
+            "/smoke/20-b.ipynb",
+            *("python", "-m", "papermill", "--no-progress-bar", "--cwd", "/out", "-p", "X", "1"),
+            *("/smoke/20-b.ipynb", "/out/20-b.ipynb"),
+        ]
+    }
+
+
+def test_what_a_notebook_shows_is_kept(root: Path):
+    png = b"\x89PNG not really"
+    engine = FakeEngine(
+        outputs={
+            "20-b": [
+                v4.new_output("display_data", data={smoke.NUMBERS: {"rows": 3}, "text/plain": "{}"}),
+                v4.new_output("execute_result", data={smoke.NUMBERS: {"files": 2.5}}),
+                v4.new_output(
+                    "display_data",
+                    data={"image/png": base64.b64encode(png).decode(), "text/plain": "<Figure size 1x1>"},
+                ),
+            ]
+        }
+    )
+    one = only(engine, root)
+    assert (one.status, one.summary, one.error) == ("passed", "", "")
+    assert one.numbers == {"rows": 3, "files": 2.5}
+    assert one.figures == (Figure(cell=1, png=png, alt="figure of 20-b"),)
+    assert (one.seconds, one.peak_memory_bytes, one.notebook) == (1.235, 3 << 20, "20-b.ipynb")
+
+
+def test_a_failed_notebook_says_which_cell_and_why(root: Path):
+    error = failing("ValueError", "no data for 2024", "\x1b[31mTraceback\x1b[0m", "ValueError: no data for 2024")
+    engine = FakeEngine(ends={"20-b": ended(1, "papermill's own trace")}, outputs={"20-b": [error]})
+    report = run(engine, root)
+    assert [one.status for one in report.results] == ["passed", "passed", "passed", "failed"]
+    assert not report.passed
+    assert report.results[-1].summary == "ValueError: no data for 2024"
+    assert report.results[-1].error == "cell 1\nTraceback\nValueError: no data for 2024"
+
+
+def test_an_error_that_the_notebook_expects_is_no_failure(root: Path):
+    one = only(FakeEngine(outputs={"20-b": [failing("KeyError", "'x'", "…")]}), root)
+    assert (one.status, one.summary, one.error) == ("passed", "", "")
+
+
+def test_a_failed_comparison_shows_the_log(root: Path):
+    log = "\n".join(f"line {number}" for number in range(40)) + "\n1 failed, 2 passed in 3.21s\n"
+    one = only(FakeEngine(ends={"20-b": ended(1, log)}), root)
+    assert (one.status, one.summary) == ("failed", "1 failed, 2 passed in 3.21s")
+    assert one.error.splitlines()[0] == "line 11"
+    assert len(one.error.splitlines()) == 30
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "summary"),
+    [
+        (ended(124, "Executing:  10%\n", timed_out=True), "timeout", "Executing:  10%"),
+        (ended(137, "Killed\n", oom=True), "oom", "Killed"),
+        # The kernel died of memory, and papermill told so with a code of its own.
+        (ended(1, "DeadKernelError: Kernel died\n", oom=True), "oom", "DeadKernelError: Kernel died"),
+        # Both: it was killed for its time.
+        (ended(124, "", timed_out=True, oom=True), "timeout", "no output"),
+        (ended(127, "\x1b[1mbash: python: not found\x1b[0m\n"), "failed", "bash: python: not found"),
+    ],
+)
+def test_ends_without_an_executed_notebook(root: Path, end: RunResult, status: str, summary: str):
+    one = only(FakeEngine(ends={"20-b": end}, outputs={"20-b": None}), root)
+    assert (one.status, one.summary) == (status, summary)
+    assert (one.numbers, one.figures) == ({}, ())
+
+
+def test_the_scratch_folder_goes_when_the_engine_fails(root: Path):
+    class Broken(FakeEngine):
+        def run(self, image: str, argv: list[str], **options: Any) -> RunResult:
+            super().run(image, argv, **options)
+            raise RuntimeError("the engine is gone")
+
+    engine = Broken()
+    with pytest.raises(RuntimeError, match="the engine is gone"):
+        run(engine, root, only=("20-b",))
+    assert not engine.runs[0]["mounts"]["/out"][0].exists()
+
+
+def test_the_key_holds_everything_that_a_run_reads(root: Path, tmp_path: Path):
+    """Only what a run reads makes it run again."""
+    digest = "sha256:" + "0" * 64
+    first = smoke.key(digest, LINEAGE, root)
+    assert smoke.key(digest, LINEAGE, shutil.copytree(root, tmp_path / "elsewhere")) == first
+    seen = {first, smoke.key("sha256:" + "1" * 64, LINEAGE, root)}
+    assert len(seen) == 2
+    books = root / "smoke-notebooks"
+    changes = (
+        (books / "helio" / "20-b.ipynb", "{}"),
+        (books / "base" / "10-y.ipynb", "{}"),
+        (books / "base" / "90-new.ipynb", "{}"),
+        (books / "helio" / "made.py", "ONE = 2\n"),
+        (root / "environments" / "helio-env" / "imports.toml", 'sunpy = "sunpy.map"\n'),
+    )
+    for count, (path, text) in enumerate(changes, 3):
+        path.write_text(text)
+        seen.add(smoke.key(digest, LINEAGE, root))
+        assert len(seen) == count, path
+    (books / "sibling" / "00-other.ipynb").write_text("{}")
+    (books / "helio" / "notes.md").write_text("words")
+    (root / "environments" / "helio-env" / "packages.txt").write_text("sunpy 7\n")
+    assert smoke.key(digest, LINEAGE, root) in seen

@@ -1,0 +1,214 @@
+"""The command line as people meet it: a wrong word is told before any work, and what was asked for as JSON is JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.shell_completion import BashComplete
+from click.testing import CliRunner, Result
+
+from helioimages.machine import host
+from helioimages.verbs import command
+from helioimages.verbs.cli import main
+from helioimages.verbs.workspace import Workspace
+
+TOOLS = {"PYTHONPATH": str(Path(__file__).parents[3] / "tools")}
+CATALOGUE = {"version": 1, "registry": "ghcr.io", "images": [{"name": "a", "title": "A", "repository": "a"}]}
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Call the command on a machine that may not be changed, with a store of its own."""
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(host, "ensure", lambda: None)
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(main, [str(one) for one in arguments])
+
+    return run
+
+
+def no_work(*_args, **_kwargs):
+    raise AssertionError("work before the words were read")
+
+
+def test_lock_reads_names_before_it_compiles_the_channel(call, monkeypatch):
+    monkeypatch.setattr(Workspace, "channel_dir", no_work)
+    done = call("lock", "hellio")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: there is no environment or image `hellio`\n  expected one of base, helio, idl-fortran, ml-gpu\n",
+    )
+
+
+def test_context_without_a_folder_builds_nothing(call, monkeypatch):
+    monkeypatch.setattr(Workspace, "build", no_work)
+    done = call("context", "base")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: a folder for `base` is not named\n\nhint: buildimages context base FOLDER\n",
+    )
+
+
+@pytest.mark.parametrize("verb", ["lock", "build", "delta"])
+def test_what_is_no_checkout(call, tmp_path, verb):
+    words = ["a", "b"] if verb == "delta" else []
+    done = call(verb, *words, "--root", tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(
+        f"error: `{tmp_path}` is not a checkout\n" if verb != "delta" else "error: `a` names no"
+    )
+
+
+def test_an_installed_tool_finds_the_checkout_around_it(tmp_path, monkeypatch):
+    (tmp_path / "images" / "one").mkdir(parents=True)
+    inner = tmp_path / "docs" / "deep"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(command, "ROOT", tmp_path / "lib" / "python3.13")
+    monkeypatch.chdir(inner)
+    assert command.checkout() == tmp_path
+    monkeypatch.chdir("/")
+    assert command.checkout() == Path("/")
+
+
+def test_the_shell_completes_images(tmp_path):
+    for name in ("base", "helio", "helio-old"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "image.toml").touch()
+    completing = BashComplete(main, {}, "buildimages", "_BUILDIMAGES_COMPLETE")
+    found = completing.get_completions(["build", "--root", str(tmp_path)], "he")
+    assert [one.value for one in found] == ["helio", "helio-old"]
+    assert [one.value for one in completing.get_completions(["build"], "ml")] == ["ml-gpu"]
+
+
+def test_json_of_verbs_that_print_a_folder(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(Workspace, "channel_dir", lambda _self: tmp_path)
+    assert json.loads(call("channel", "--json").stdout) == {"folder": str(tmp_path)}
+    monkeypatch.setattr(Workspace, "build", lambda _self, names: {name: None for name in names})
+    monkeypatch.setattr(Workspace, "context", lambda *_args: None)
+    assert json.loads(call("context", "base", tmp_path, "--json").stdout) == {"folder": str(tmp_path)}
+
+
+def test_json_of_several_reports_is_one_document(call, monkeypatch, tmp_path):
+    class Pushed:
+        reference = "127.0.0.1:5000/x@sha256:0"
+
+    class Client:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_args):
+            pass
+
+    def smoke(_self, _built, _reference, out, **_options):
+        out.mkdir(parents=True)
+        (out / "report.json").write_text(json.dumps({"image": out.name}))
+
+    monkeypatch.setattr(Workspace, "build", lambda _self, names: {name: None for name in names})
+    monkeypatch.setattr(Workspace, "registry", lambda *_args: Client())
+    monkeypatch.setattr(Workspace, "push", lambda *_args: Pushed)
+    monkeypatch.setattr(Workspace, "smoke", smoke)
+    done = call("smoke", "base", "helio", "--json", "--output", tmp_path / "report")
+    assert json.loads(done.stdout) == {"base": {"image": "base"}, "helio": {"image": "helio"}}
+
+
+@pytest.mark.parametrize("form", ["dockerspawner", "dask-gateway"])
+def test_json_of_what_has_none(call, form):
+    done = call("profiles", "--format", form, "--json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"`{form}` has no form in JSON" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "lacks"),
+    [
+        ({"version": 1}, "registry"),
+        (CATALOGUE | {"images": [{}]}, "name"),
+        (CATALOGUE, "entries"),
+        (CATALOGUE | {"images": [CATALOGUE["images"][0] | {"entries": [{}]}]}, "advisory"),
+    ],
+)
+def test_a_catalogue_that_lacks_keys(call, tmp_path, given, lacks):
+    (tmp_path / "x.json").write_text(json.dumps(given))
+    done = call("profiles", "--catalogue", tmp_path / "x.json")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"error: `{tmp_path}/x.json` is no catalogue\n  expected a key '{lacks}'\n\n"
+        "hint: buildimages catalogue writes one\n",
+    )
+
+
+@pytest.mark.parametrize("text", [None, "", "{"])
+def test_advisories_that_cannot_be_read_are_no_finding(call, tmp_path, text):
+    """12 is for what was found, so that CI can tell a fault of the image from a wrong path."""
+    if text is not None:
+        (tmp_path / "osv").mkdir()
+    if text:
+        (tmp_path / "osv" / "x.json").write_text(text)
+    done = call("audit", "base", "--advisories", tmp_path / "osv")
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("text", ["nosuch", "nosuch:1", "./nolayout:base", "sha256:12"])
+def test_delta_says_what_may_be_compared(call, text):
+    done = call("delta", text, "base")
+    assert done.exit_code == 2
+    assert done.stderr.startswith(
+        f"error: `{text}` names no image\n  expected base, helio, idl-fortran, ml-gpu, one of"
+    )
+
+
+@pytest.mark.parametrize("verb", ["smoke", "run"])
+def test_a_number_of_gpus_is_read_before_anything_is_built(call, monkeypatch, verb):
+    monkeypatch.setattr(Workspace, "build", no_work)
+    done = call(verb, "base", "--gpus", "some")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: `--gpus some` is not understood\n  expected `all` or a number, not 'some'\n",
+    )
+
+
+def test_a_port_is_one(call, monkeypatch):
+    monkeypatch.setattr(Workspace, "build", no_work)
+    done = call("run", "base", "--port", "99999999")
+    assert done.exit_code == 2
+    assert "99999999 is not in the range 1<=x<=65535" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["channel", "doctor", "prune", "down"])
+def test_a_name_that_a_verb_would_not_heed_is_refused(call, verb):
+    done = call(verb, "helio")
+    assert done.exit_code == 2
+    assert "Got unexpected extra argument (helio)" in done.stderr
+
+
+def test_who_is_ended_politely_tidies_up_and_says_so(call, monkeypatch):
+    tidied = []
+
+    def build(*_args, **_kwargs):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            tidied.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Workspace, "build", build)
+    done = call("build", "base")
+    assert (done.exit_code, done.stderr) == (130, "interrupted; the next run goes on from here\n")
+    assert tidied == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_command_starts_without_the_libraries_of_notebooks():
+    """They take a second, which every press of TAB would pay."""
+    program = "import sys, helioimages.verbs.cli; print('nbformat' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | TOOLS)
+    assert done.stdout == "False\n"

@@ -1,0 +1,187 @@
+"""What a node that has one image must pull for another, and which packages are the reason. Pure.
+
+Two figures, because engines differ. *Pull*: the layers that the node lacks, by their exact compressed sizes; what
+containerd, CRI-O and podman fetch. *Unpack*: every layer from the lowest one that differs, since a file system is
+stacked from below; dockerd's classic store fetches these again too. Stable layers low make both small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..locks import diff
+from ..locks.diff import Change, Locked
+from ..publish.contents import Contents, Package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRef:
+    """One layer of an image.
+
+    Attributes:
+        digest: of the compressed bytes; for a layer that was never built, its key.
+        size: compressed, in bytes.
+        name: for people.
+        exact: False for a layer that was never built; ``size`` is then the sum of its packages' files.
+    """
+
+    digest: str
+    size: int
+    name: str = ""
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two images.
+
+    Attributes:
+        label: how messages call it.
+        layers: base layer first.
+        config: the config's digest and size in bytes; size 0 where it was never built (it has some kilobytes).
+    """
+
+    label: str
+    layers: tuple[LayerRef, ...]
+    config: tuple[str, int]
+    contents: Contents
+
+    @property
+    def size(self) -> int:
+        """Bytes that a node with nothing pulls."""
+        return sum(layer.size for layer in self.layers) + self.config[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What going from one image to another costs.
+
+    Attributes:
+        pull: layers of the new image that the old one lacks, base layer first.
+        pull_bytes: theirs and the config's, if it differs.
+        shared: layers that both have.
+        unpack: layers of the new image from the lowest that differs.
+        exact: whether the size of every layer is measured.
+        changes: packages, in `lockdiff`'s order.
+        partial: labels of sides whose package list is not whole, with where it came from.
+    """
+
+    old: str
+    new: str
+    old_size: int
+    new_size: int
+    pull: tuple[LayerRef, ...]
+    pull_bytes: int
+    shared: tuple[LayerRef, ...]
+    unpack: tuple[LayerRef, ...]
+    exact: bool
+    changes: tuple[Change, ...]
+    partial: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the delta for people."""
+        sign = "" if self.exact else "about "
+        unpacked = sum(layer.size for layer in self.unpack)
+        rows = [
+            f"{self.old} -> {self.new}",
+            f"pull    {sign}{mb(self.pull_bytes)} in {count(len(self.pull), 'layer')}"
+            f" of {mb(self.new_size)} in {len(self.shared) + len(self.pull)}",
+            f"unpack  {sign}{mb(unpacked)} in {count(len(self.unpack), 'layer')}"
+            " (dockerd's classic store fetches these)",
+        ]
+        if not self.exact:
+            unbuilt = sum(not layer.exact for layer in self.pull)
+            rows.append(f"        {count(unbuilt, 'layer')} not built yet: counted by the packages' files")
+        rows += [f"  {mb(layer.size):>12}  {layer.name or layer.digest}" for layer in _largest(self.pull)]
+        if len(self.pull) > _SHOWN:
+            rest = sum(layer.size for layer in self.pull) - sum(layer.size for layer in _largest(self.pull))
+            rows.append(f"  {mb(rest):>12}  {count(len(self.pull) - _SHOWN, 'more layer')}")
+        rows.append(f"packages: {summary(self.changes)}")
+        rows += [f"  {change}" for change in self.changes]
+        rows += [f"warning: {line}" for line in self.partial]
+        return tuple(rows)
+
+
+_SHOWN = 12
+
+
+def delta(old: Side, new: Side) -> Delta:
+    """Return what a node that has ``old`` must do for ``new``."""
+    have = {layer.digest for layer in old.layers}
+    pull = tuple(dict.fromkeys(layer for layer in new.layers if layer.digest not in have))
+    config = 0 if new.config[0] == old.config[0] else new.config[1]
+    same = 0
+    for one, other in zip(old.layers, new.layers, strict=False):
+        if one.digest != other.digest:
+            break
+        same += 1
+    partial = tuple(_missing(side) for side in (old, new) if not side.contents.complete)
+    return Delta(
+        old=old.label,
+        new=new.label,
+        old_size=old.size,
+        new_size=new.size,
+        pull=pull,
+        pull_bytes=sum(layer.size for layer in pull) + config,
+        shared=tuple(layer for layer in new.layers if layer.digest in have),
+        unpack=new.layers[same:],
+        exact=all(layer.exact for layer in pull),
+        changes=changes(old.contents, new.contents),
+        partial=partial,
+    )
+
+
+def changes(old: Contents, new: Contents) -> tuple[Change, ...]:
+    """Return the packages that changed; none where one side says nothing of its packages.
+
+    Debian's names are a world of their own: its `six` and Python's are two packages. Conda's and PyPI's are one world.
+    Where a list is not whole, a package that only the other side names proves nothing, and is left out.
+    """
+    if "none" in (old.source, new.source):
+        return ()
+    found = []
+    for debian in (False, True):
+        before, after = _locked(old.packages, debian), _locked(new.packages, debian)
+        found += diff.diff(before, after)
+    unproven = {kind for kind, side in (("added", old), ("removed", new)) if not side.complete}
+    kept = [change for change in found if change.kind not in unproven]
+    return tuple(sorted(kept, key=lambda change: (diff.KINDS.index(change.kind), change.name)))
+
+
+def summary(found: Iterable[Change]) -> str:
+    """Return e.g. ``2 upgraded, 1 added``."""
+    kinds = [change.kind for change in found]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in diff.KINDS if kind in kinds) or "none changed"
+
+
+def mb(size: int) -> str:
+    """Return a size in MB, as registries count; small ones in kB.
+
+    >>> mb(1_234_567), mb(1_234)
+    ('1.2 MB', '1.2 kB')
+    """
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 or size == 0 else f"{size / 1e3:,.1f} kB"
+
+
+def count(number: int, what: str) -> str:
+    """Return e.g. ``1 layer`` or ``2 layers``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _locked(packages: Iterable[Package], debian: bool) -> list[Locked]:
+    return [
+        Locked(name=one.name, version=one.version, kind=one.kind)
+        for one in packages
+        if (one.kind == "debian") is debian
+    ]
+
+
+def _missing(side: Side) -> str:
+    if side.contents.source == "none":
+        return f"{side.label} carries no package list, so packages are not compared"
+    return f"{side.label} lists {len(side.contents.packages)} packages in its history, not all of them"
+
+
+def _largest(layers: Iterable[LayerRef]) -> list[LayerRef]:
+    return sorted(layers, key=lambda layer: (-layer.size, layer.digest))[:_SHOWN]

@@ -1,0 +1,330 @@
+"""The catalogue: what hub admins choose a tag from, as values, and as one JSON document for machines. Pure.
+
+Package lists and layers of a year of tags differ little, so the document has one table of packages and one of layers,
+and images name rows of them. Rows of one package are in the order of its versions: a larger number is a newer version.
+`catalogue.schema.json` is the document's schema; `VERSION` rises when a reader of the old one would be wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..locks.diff import older
+from ..publish.contents import Contents, Package
+from ..spec.tags import newest_first
+from ..spec.yanks import Yank
+from .delta import LayerRef, Side
+
+VERSION = 1
+#: label -> our key; every image states them, ours under these labels.
+FACTS = {
+    "python": "io.helioimages.python",
+    "jupyterhub": "io.helioimages.jupyterhub",
+    "jupyterlab": "io.helioimages.jupyterlab",
+    "dask": "io.helioimages.dask",
+    "cuda": "io.helioimages.cuda",
+    "driver": "io.helioimages.cuda.driver",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file of an artifact; ``path`` is where the site has it, empty if it was not copied."""
+
+    name: str
+    media_type: str
+    digest: str
+    size: int
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """An artifact that refers to an image; ``kind`` as in `referring.Artifact`."""
+
+    kind: str
+    type: str
+    digest: str
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notebook:
+    """How one smoke notebook went; ``path`` and ``figures`` are files of the site."""
+
+    name: str
+    title: str
+    status: str
+    seconds: float
+    peak_memory_bytes: int | None
+    path: str = ""
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smoke:
+    """A smoke report; ``report`` is the page in the site."""
+
+    passed: bool
+    notebooks: tuple[Notebook, ...]
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One image: what one or more tags name, for one platform.
+
+    Attributes:
+        digest: of its manifest.
+        named: what its tags name: the same digest, or that of an index of platforms.
+        tags: dated ones first, newest first, then lock tags, then those that move.
+        created: RFC 3339.
+        facts: versions by the keys of `FACTS`; an unknown one is absent.
+        signature: ``none``, ``attached`` (nobody checked it), ``verified`` or ``bad``.
+        advisory: what the checkout's yanked.toml says.
+        faults: what could not be read, for people.
+    """
+
+    image: str
+    digest: str
+    named: str
+    platform: str
+    tags: tuple[str, ...]
+    created: str
+    facts: dict[str, str] = field(hash=False)
+    layers: tuple[LayerRef, ...]
+    config: tuple[str, int]
+    contents: Contents
+    attached: tuple[Attached, ...] = ()
+    smoke: Smoke | None = None
+    signature: str = "none"
+    advisory: Yank | None = None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes that a node with nothing pulls."""
+        return sum(layer.size for layer in self.layers) + self.config[1]
+
+    @property
+    def tag(self) -> str:
+        """The name for people: the newest dated tag, else the first tag there is, else the digest's start."""
+        return self.tags[0] if self.tags else self.digest[7:19]
+
+    @property
+    def id(self) -> str:
+        """A name that no other entry has, safe in a file name."""
+        return entry_id(self.image, self.digest, self.named)
+
+    @property
+    def yanked(self) -> bool:
+        """Whether hubs should leave it."""
+        return self.advisory is not None and self.advisory.level == "yanked"
+
+    def has(self, kind: str) -> bool:
+        """Say whether an artifact of a kind is attached."""
+        return any(one.kind == kind for one in self.attached)
+
+    def side(self) -> Side:
+        """Return it as `delta` sees it."""
+        return Side(label=f"{self.image}:{self.tag}", layers=self.layers, config=self.config, contents=self.contents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePage:
+    """One repository, its entries newest first."""
+
+    name: str
+    repository: str
+    title: str
+    description: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def newest(self) -> Entry:
+        """The entry to take: the newest one that nobody yanked, or the newest of all if every one is."""
+        return next((one for one in self.entries if not one.yanked), self.entries[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All that is read from one registry."""
+
+    registry: str
+    images: tuple[ImagePage, ...]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every image's entries."""
+        return tuple(entry for image in self.images for entry in image.entries)
+
+
+def entry_id(image: str, digest: str, named: str) -> str:
+    """Return `Entry.id`: one image may stand alone and in an index too.
+
+    >>> entry_id("org/helio", "sha256:0123456789abcdef", "sha256:0123456789abcdef")
+    'org-helio-0123456789ab'
+    """
+    within = "" if named == digest else f"-in-{named[7:19]}"
+    return f"{image.replace('/', '-')}-{digest[7:19]}{within}"
+
+
+def order_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags as people look for them: dated, newest first; lock tags; what moves.
+
+    >>> order_tags(["latest", "lock-000000000000", "2026.11.01", "2026.11.01-2"])
+    ('2026.11.01-2', '2026.11.01', 'lock-000000000000', 'latest')
+    """
+    names = tuple(sorted(tags))
+    dated = newest_first(names)
+    locks = [tag for tag in names if tag.startswith("lock-")]
+    return (*dated, *locks, *(tag for tag in names if tag not in dated and tag not in locks))
+
+
+def newest_entries_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return entries by time, the newest first; of one second, the higher dated tag first."""
+    dated = newest_first(tuple(tag for entry in entries for tag in entry.tags))
+    place = {tag: index for index, tag in enumerate(dated)}
+    rows = sorted(entries, key=lambda one: min((place.get(tag, len(place)) for tag in one.tags), default=len(place)))
+    return tuple(sorted(rows, key=lambda one: one.created, reverse=True))
+
+
+def package_table(entries: Iterable[Entry]) -> tuple[Package, ...]:
+    """Return every package of every entry once, by kind, name and version, older versions first."""
+    found: dict[tuple[str, str, str], Package] = {}
+    for entry in entries:
+        for one in entry.contents.packages:
+            known = found.setdefault(_key(one), one)
+            if not known.licenses and one.licenses:
+                found[_key(one)] = one
+    by_version = functools.cmp_to_key(lambda a, b: -1 if older(a, b) else int(older(b, a)))
+    rows = sorted(found.values(), key=lambda one: by_version(one.version))
+    return tuple(sorted(rows, key=lambda one: (one.kind, one.name)))
+
+
+def layer_table(entries: Iterable[Entry]) -> tuple[LayerRef, ...]:
+    """Return every layer once, in the order in which entries first name them."""
+    return tuple({layer.digest: layer for entry in entries for layer in entry.layers}.values())
+
+
+def document(catalogue: Catalogue) -> dict[str, Any]:
+    """Return the JSON value of a catalogue; `catalogue.schema.json` describes it."""
+    packages, layers = package_table(catalogue.entries), layer_table(catalogue.entries)
+    package_row = {_key(one): index for index, one in enumerate(packages)}
+    layer_row = {one.digest: index for index, one in enumerate(layers)}
+    return {
+        "version": VERSION,
+        "registry": catalogue.registry,
+        "packages": [dataclasses.asdict(one) for one in packages],
+        "layers": [{"digest": one.digest, "size": one.size, "name": one.name} for one in layers],
+        "images": [
+            {
+                "name": image.name,
+                "repository": image.repository,
+                "title": image.title,
+                "description": image.description,
+                "entries": [
+                    _entry(entry, f"{catalogue.registry}/{image.repository}", package_row, layer_row)
+                    for entry in image.entries
+                ],
+            }
+            for image in catalogue.images
+        ],
+    }
+
+
+def _entry(
+    entry: Entry, repository: str, package_row: dict[tuple[str, str, str], int], layer_row: dict[str, int]
+) -> dict[str, Any]:
+    contents, advisory = entry.contents, entry.advisory
+    return {
+        "reference": f"{repository}@{entry.named}",
+        "digest": entry.digest,
+        "named": entry.named,
+        "platform": entry.platform,
+        "tags": list(entry.tags),
+        "created": entry.created,
+        "size": entry.size,
+        "facts": dict(sorted(entry.facts.items())),
+        "config": {"digest": entry.config[0], "size": entry.config[1]},
+        "layers": [layer_row[one.digest] for one in entry.layers],
+        "packages": {
+            "source": contents.source,
+            "complete": contents.complete,
+            "rows": sorted(package_row[_key(one)] for one in contents.packages),
+        },
+        "signature": entry.signature,
+        "attached": [_plain(one) for one in entry.attached],
+        "smoke": _plain(entry.smoke) if entry.smoke else None,
+        "advisory": {
+            "level": advisory.level,
+            "reason": advisory.reason,
+            "date": advisory.date.isoformat(),
+            "replacement": advisory.replacement,
+            "aliases": list(advisory.aliases),
+        }
+        if advisory
+        else None,
+        "faults": list(entry.faults),
+    }
+
+
+def columns(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the site's pages compare with, small: lists of rows as differences from the entry before.
+
+    A list is ``[removed, added]`` against the previous entry's, the first one against nothing. Layers keep their
+    order, so theirs is ``[head, tail, middle]``: how many rows the previous list's start and end give, and what is
+    between.
+    """
+    entries = []
+    rows: list[int] = []
+    layers: list[int] = []
+    for image in document["images"]:
+        for one in image["entries"]:
+            new, stack = one["packages"]["rows"], one["layers"]
+            had, has = set(rows), set(new)
+            head = _same(layers, stack)
+            tail = _same(layers[head:][::-1], stack[head:][::-1])
+            entries.append(
+                {
+                    "id": entry_id(image["name"], one["digest"], one["named"]),
+                    "image": image["name"],
+                    "tags": one["tags"],
+                    "platform": one["platform"],
+                    "config": [one["config"]["digest"], one["config"]["size"]],
+                    "source": one["packages"]["source"],
+                    "complete": one["packages"]["complete"],
+                    "yanked": bool(one["advisory"] and one["advisory"]["level"] == "yanked"),
+                    "packages": [sorted(had - has), sorted(has - had)],
+                    "layers": [head, tail, stack[head : len(stack) - tail]],
+                }
+            )
+            rows, layers = new, stack
+    return {
+        "packages": [[one["kind"], one["name"], one["version"], one["licenses"]] for one in document["packages"]],
+        "layers": [[one["size"], one["name"]] for one in document["layers"]],
+        "entries": entries,
+    }
+
+
+def _same(one: Sequence[int], other: Sequence[int]) -> int:
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON has it: with lists, not tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(value)))
+
+
+def _key(one: Package) -> tuple[str, str, str]:
+    return (one.kind, one.name, one.version)

@@ -1,0 +1,345 @@
+"""Read a catalogue from a registry: tags, manifests, configs and what refers to them. Every byte is verified.
+
+What an image lacks is said, not guessed: one without an SBOM has the packages that its history names, marked as not
+whole. A malformed document of one image is a fault of that image and stops nobody else's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+
+from ..core.digest import key_of
+from ..core.errors import HelioError, Stage
+from ..core.progress import bar, say
+from ..machine.store import Store
+from ..oci.image import Image
+from ..oci.registry import Registry
+from ..oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
+from ..publish import push, referrers
+from ..publish.contents import Contents, Package, from_history, layer_names
+from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
+from ..spec import yanks as yanked
+from .delta import LayerRef
+from .model import FACTS, Attached, Catalogue, Entry, File, ImagePage, Notebook, Smoke, newest_entries_first, order_tags
+
+#: What a fact is read from where the label is missing, as in other projects' images.
+_FACT_PACKAGES = {"python": "python", "jupyterhub": "jupyterhub", "jupyterlab": "jupyterlab", "dask": "dask"}
+_MOST_REPORT_BYTES = 64 << 20
+#: What is shown of an image, and what people call it.
+_SHOWN = {"sbom": "an SBOM", "packages": "a package list", "smoke": "a smoke report"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where images are read from, and what this checkout knows about them.
+
+    Attributes:
+        prefix: before image names, e.g. ``heliocloud/``.
+        known: lock digest -> contents.
+        yanks: image -> entries of its yanked.toml.
+        keep: told the bytes, the name and the artifact's digest of each report file; returns its path in the site.
+        verify: told a payload and its signature, or a Sigstore bundle or an envelope and nothing; returns the digest
+            that it names if the signature is good, and those of the documents that it vouches for. None where there is
+            no key to check with.
+    """
+
+    client: Registry
+    store: Store
+    prefix: str = ""
+    known: Mapping[str, Contents]
+    yanks: Mapping[str, tuple[yanked.Yank, ...]]
+    keep: Callable[[bytes, str, str], str] = lambda _data, _name, _group: ""
+    verify: Callable[[bytes, str], tuple[str, frozenset[str]]] | None = None
+
+
+def read(source: Source, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
+    """Read the images of a registry; a repository without tags is left out, and said.
+
+    Raises:
+        HelioError: the registry refuses, or none of the images is there.
+    """
+    pages = []
+    for name in names:
+        page = _page(source, name, jobs)
+        if page is None:
+            say(f"warning: {source.client.host}/{source.prefix}{name} has no images")
+        else:
+            pages.append(page)
+    if not pages:
+        raise HelioError(
+            Stage.USAGE,
+            f"the registry `{source.client.host}` has none of the images",
+            detail=f"looked for {', '.join(source.prefix + name for name in names)}",
+            hint="publish first (`buildimages publish`), or name the repositories",
+        )
+    return Catalogue(registry=source.client.host, images=tuple(pages))
+
+
+def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
+    repository = source.prefix + name
+    digests = push.existing_tags(source.client, repository, jobs=jobs)
+    if not digests:
+        return None
+    all_tags = frozenset(source.client.tags(repository))
+    by_digest: dict[str, list[str]] = {}
+    for tag, digest in digests.items():
+        by_digest.setdefault(digest, []).append(tag)
+    entries: list[Entry] = []
+    labels: dict[str, Mapping[str, str]] = {}
+
+    def one(named: str) -> list[tuple[Entry, Mapping[str, str]]]:
+        found = []
+        try:
+            images = _images(source, repository, named)
+        except HelioError as error:
+            # A chart or another artifact with a tag of its own; what the registry itself refuses is not hidden.
+            if error.stage is not Stage.BUILD:
+                raise
+            say(f"warning: {repository}:{by_digest[named][0]} is left out: {error.message}")
+            return []
+        for image in images:
+            entry = _entry(source, name, repository, named, image, by_digest[named], all_tags)
+            found.append((entry, image.config.labels))
+        return found
+
+    with bar(f"catalogue of {name}", len(by_digest)) as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
+        for found in pool.map(one, by_digest):
+            advance(1)
+            for entry, said in found:
+                entries.append(entry)
+                labels[entry.digest] = said
+    if not entries:
+        return None
+    ordered = newest_entries_first(sorted(entries, key=lambda entry: entry.digest))
+    said = labels[ordered[0].digest]
+    return ImagePage(
+        name=name,
+        repository=repository,
+        title=said.get("org.opencontainers.image.title", "") or name,
+        description=said.get("org.opencontainers.image.description", ""),
+        entries=ordered,
+    )
+
+
+def _images(source: Source, repository: str, named: str) -> list[Image]:
+    """Return the images under a digest: one, or one a platform of an index."""
+    media_type, data = _document(source, repository, named)
+    if OCI_NAME.get(media_type, media_type) == INDEX:
+        found = []
+        for one in Index.parse(data, f"{repository}@{named}").manifests:
+            # BuildKit lists its attestations as images of an unknown platform.
+            if one.platform is not None and one.platform.os != "unknown":
+                found += _images(source, repository, one.digest)
+        return found
+    manifest = Manifest.parse(data, f"{repository}@{named}")
+    return [Image.of(data, referrers.read_blob(source.client, repository, manifest.config, source.store), repository)]
+
+
+def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]:
+    data = source.store.read_blob(digest)
+    if data is not None:
+        document = json.loads(data)
+        return document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST), data
+    found = source.client.get_manifest(repository, digest)
+    if found is None:
+        raise HelioError(
+            Stage.PUBLISH,
+            f"the registry lists {digest} but does not have it",
+            where=f"{source.client.host}/{repository}",
+        )
+    source.store.put_blob(found[1])
+    return found[0].media_type, found[1]
+
+
+def _entry(
+    source: Source,
+    name: str,
+    repository: str,
+    named: str,
+    image: Image,
+    tags: Iterable[str],
+    all_tags: frozenset[str],
+) -> Entry:
+    faults: list[str] = []
+    found: tuple[Artifact, ...] = ()
+    try:
+        for digest in dict.fromkeys((image.digest, named)):
+            found += referrers.artifacts(source.client, repository, digest, tags=all_tags, store=source.store)
+    except HelioError as error:
+        faults.append(f"what refers to it cannot be read: {error.message}")
+    signature, good = _signed(source, repository, image.digest, found, faults)
+    contents = _contents(source, repository, image, good, faults)
+    labels = image.config.labels
+    by_name = {one.name: one.version for one in contents.packages if one.kind != "debian"}
+    facts = {key: labels[label] for key, label in FACTS.items() if labels.get(label)}
+    facts |= {
+        key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
+    }
+    smoke, attached = _attached(source, repository, good, faults)
+    ordered = order_tags(tags)
+    return Entry(
+        image=name,
+        digest=image.digest,
+        named=named,
+        platform=str(image.config.platform),
+        tags=ordered,
+        created=image.config.created,
+        facts=facts,
+        layers=tuple(
+            LayerRef(digest=layer.digest, size=layer.size, name=layer_name)
+            for layer, layer_name in zip(image.layers, layer_names(image.config), strict=True)
+        ),
+        config=(image.manifest.config.digest, image.manifest.config.size),
+        contents=contents,
+        attached=attached,
+        smoke=smoke,
+        signature=signature,
+        advisory=_advisory(source.yanks.get(name, ()), ordered, (image.digest, named)),
+        faults=tuple(faults),
+    )
+
+
+def _advisory(yanks: Sequence[yanked.Yank], tags: Sequence[str], digests: Sequence[str]) -> yanked.Yank | None:
+    hits = [hit for digest in digests if (hit := yanked.find(yanks, tags=tags, digest=digest)) is not None]
+    return min(hits, key=lambda one: yanked.LEVELS.index(one.level), default=None)
+
+
+def _signed(
+    source: Source, repository: str, digest: str, found: Collection[Artifact], faults: list[str]
+) -> tuple[str, tuple[Artifact, ...]]:
+    """Return the state of an image's signature, and the artifacts that may be shown.
+
+    Where the key signed the image, SBOMs, package lists and reports that it did not sign are another's, and are not.
+    """
+    signed = any(one.kind == "signature" for one in found)
+    if source.verify is None or not signed:
+        return ("attached" if signed else "none"), tuple(found)
+    state, vouched = "bad", frozenset[str]()
+    for one in found:
+        for file in one.files:
+            text = file.annotations.get(SIGNATURE, "")
+            if not (text or "sigstore.bundle" in file.media_type or file.media_type == ENVELOPE):
+                continue
+            data = referrers.read_blob(source.client, repository, file, source.store)
+            named, documents = source.verify(data, text)
+            if named == digest:
+                vouched |= documents
+                state = "verified" if one.kind == "signature" else state
+    if state == "bad":
+        faults.append("it is signed, but not with the given key")
+        return state, tuple(found)
+    good = []
+    for one in found:
+        if one.kind in _SHOWN and not {file.digest for file in one.files} <= vouched:
+            faults.append(f"{_SHOWN[one.kind]} of {one.created or 'no date'} is not signed with the given key")
+        else:
+            good.append(one)
+    return state, tuple(good)
+
+
+def _contents(source: Source, repository: str, image: Image, found: Iterable[Artifact], faults: list[str]) -> Contents:
+    sboms = [one for one in found if one.kind in ("sbom", "packages")]
+    key = key_of(["contents", 2, sorted(one.digest for one in sboms)])
+    if sboms and (known := source.store.recall("contents", key)) is not None:
+        packages = tuple(Package(**one) for one in known["packages"])
+        return Contents(packages=packages, source=known["source"], complete=True)
+    try:
+        contents = referrers.contents_of(source.client, repository, sboms, source.store)
+    except HelioError as error:
+        faults.append(f"its packages cannot be read: {error.detail or error.message}")
+        contents = None
+    if contents is not None:
+        rows = [asdict(one) for one in contents.packages]
+        source.store.remember("contents", key, {"packages": rows, "source": contents.source})
+        return contents
+    return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
+
+
+def _attached(
+    source: Source, repository: str, found: Iterable[Artifact], faults: list[str]
+) -> tuple[Smoke | None, tuple[Attached, ...]]:
+    """Return the smoke report, and every artifact, with the report's files copied into the site."""
+    smoke: Smoke | None = None
+    rows = []
+    for one in found:
+        texts: dict[str, bytes] = {}
+        files = []
+        for file in one.files:
+            name = file.annotations.get(TITLE, "").rpartition("/")[2]
+            path = ""
+            if one.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
+                try:
+                    texts[name] = referrers.read_blob(source.client, repository, file, source.store)
+                    path = source.keep(texts[name], name, one.digest)
+                except HelioError as error:
+                    faults.append(f"{name} of its smoke report cannot be read: {error.message}")
+            files.append(File(name=name, media_type=file.media_type, digest=file.digest, size=file.size, path=path))
+        rows.append(Attached(kind=one.kind, type=one.type, digest=one.digest, files=tuple(files)))
+        if "report.json" in texts:
+            try:
+                smoke = _smoke(source, rows[-1], texts)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                faults.append(f"its smoke report cannot be read: {error}")
+    return smoke, tuple(rows)
+
+
+def _smoke(source: Source, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
+    """Return a report with the paths of its page, notebooks and pictures in the site."""
+    paths = {file.name: file.path for file in attached.files}
+    report = read_smoke(texts["report.json"])
+    notebooks = [
+        replace(
+            one,
+            path=paths.get(one.path, ""),
+            figures=_figures(source, texts[one.path], one.path, attached.digest) if one.path in texts else (),
+        )
+        for one in report.notebooks
+    ]
+    return replace(report, notebooks=tuple(notebooks), report=paths.get("report.html", ""))
+
+
+def read_smoke(data: bytes) -> Smoke:
+    """Read ``report.json``, version 1; ``path`` of a notebook is its file name as yet.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is no such report.
+    """
+    document = json.loads(data)
+    if document["version"] != 1:
+        raise ValueError(f"expected version 1 not {document['version']!r}")
+    return Smoke(
+        passed=document["passed"] is True,
+        notebooks=tuple(
+            Notebook(
+                name=str(one["name"]),
+                title=str(one["title"]),
+                status=str(one["status"]),
+                seconds=float(one["seconds"]),
+                peak_memory_bytes=one["peak_memory_bytes"],
+                path=str(one["notebook"]),
+            )
+            for one in document["notebooks"]
+        ),
+    )
+
+
+def _figures(source: Source, notebook: bytes, name: str, group: str) -> tuple[str, ...]:
+    """Return the pictures of an executed notebook, as files of the site."""
+    found = []
+    try:
+        for cell in json.loads(notebook).get("cells", ()):
+            for output in cell.get("outputs", ()):
+                data = output.get("data", {}).get("image/png")
+                if data:
+                    text = "".join(data) if isinstance(data, list) else data
+                    png = base64.b64decode(text)
+                    stem = name.removesuffix(".ipynb")
+                    found.append(source.keep(png, f"{stem}-{len(found) + 1}.png", group))
+    except (ValueError, binascii.Error, AttributeError, TypeError):
+        return tuple(found)
+    return tuple(path for path in found if path)

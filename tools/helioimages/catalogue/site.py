@@ -1,0 +1,281 @@
+"""The catalogue as a folder of static pages: open `index.html`, no server and no network needed.
+
+Browsers refuse to fetch from a folder, so the data that pages search and compare is a script that is loaded when a page
+needs it. Each package and each layer stands in it once, and each build as a difference from the build before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from ..core.errors import HelioError, Stage
+from ..locks.diff import Change
+from .delta import delta, mb, summary
+from .model import Catalogue, Entry, ImagePage, Smoke, columns, document
+
+_TEMPLATES = Path(__file__).with_name("templates")
+SCHEMA = Path(__file__).with_name("catalogue.schema.json")
+LABELS = {
+    "python": "Python",
+    "jupyterhub": "JupyterHub",
+    "jupyterlab": "JupyterLab",
+    "dask": "Dask",
+    "cuda": "CUDA",
+    "driver": "NVIDIA driver, least",
+}
+_KINDS = {
+    "sbom": "SBOM",
+    "packages": "Package list",
+    "signature": "Signature",
+    "provenance": "Provenance",
+    "smoke": "Smoke report",
+    "other": "Other",
+}
+_SIGNATURES = {
+    "none": ("not signed", "none", "No signature is attached."),
+    "attached": (
+        "signed, not checked",
+        "good",
+        "A signature is attached; this catalogue was made without a key to check it.",
+    ),
+    "verified": ("signed", "good", "Its signature was checked with the key that this catalogue was made with."),
+    "bad": ("bad signature", "bad", "Its signature is not good: do not use this image."),
+}
+_MARKER = ".helioimages-catalogue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snippet:
+    """A text to copy."""
+
+    title: str
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """From the build before to this one; ``summary``, ``changes`` and ``partial`` as in `delta`."""
+
+    old_id: str
+    old_tag: str
+    bytes: int
+    layers: int
+    summary: str
+    changes: tuple[Change, ...]
+    partial: tuple[str, ...]
+
+
+class Site:
+    """A site that is being written beside the place it will have; see `writing`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, data: bytes, name: str, group: str) -> str:
+        """Write a file of an artifact and return its path in the site.
+
+        Args:
+            group: the artifact's digest. Its files share a folder, so that the links of a report hold.
+        """
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2]).lstrip(".-") or "file"
+        path = self.folder / "files" / group.removeprefix("sha256:")[:16] / safe
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path.relative_to(self.folder).as_posix()
+
+    def write(self, catalogue: Catalogue) -> None:
+        """Write the pages, the data and the JSON for machines."""
+        whole = document(catalogue)
+        (self.folder / "assets").mkdir(exist_ok=True)
+        for name in ("style.css", "app.js"):
+            shutil.copyfile(_TEMPLATES / name, self.folder / "assets" / name)
+        self._text("catalogue.json", json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        shutil.copyfile(SCHEMA, self.folder / "catalogue.schema.json")
+        packed = json.dumps(columns(whole), separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+        self._text("data/contents.js", f"window.helioContents={packed};\n")
+        environment = _environment()
+
+        def page(path: str, template: str, **values: object) -> None:
+            up = "../" * path.count("/")
+            shared = {"catalogue": catalogue, "labels": LABELS, "kinds": _KINDS, "up": up}
+            self._text(path, environment.get_template(template).render(**shared, **values))
+
+        platforms = len({entry.platform for entry in catalogue.entries}) > 1
+        page("index.html", "index.html.j2", page="index")
+        page("packages.html", "packages.html.j2", page="packages")
+        page("compare.html", "compare.html.j2", page="compare", chosen=_chosen(catalogue), several_platforms=platforms)
+        for image in catalogue.images:
+            steps = _steps(image)
+            shown = [
+                key for key in LABELS if key != "jupyterlab" and any(key in entry.facts for entry in image.entries)
+            ]
+            page(
+                f"images/{slug(image.name)}.html",
+                "image.html.j2",
+                page="image",
+                image=image,
+                steps=steps,
+                columns=shown,
+                several_platforms=platforms,
+            )
+            for entry in image.entries:
+                page(
+                    f"tags/{entry.id}.html",
+                    "entry.html.j2",
+                    page="entry",
+                    entry=entry,
+                    step=steps[entry.id],
+                    snippets=snippets(entry, f"{catalogue.registry}/{image.repository}"),
+                )
+
+    def _text(self, path: str, text: str) -> None:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[Site]:
+    """Yield a site in a new folder beside ``output``; on success it takes that place, on error nothing changed.
+
+    Raises:
+        HelioError: ``output`` is there and is no catalogue of ours.
+    """
+    output = output.resolve()
+    if output.exists() and not (output / _MARKER).exists() and any(output.iterdir()):
+        raise HelioError(
+            Stage.USAGE,
+            f"`{output}` is not empty, and no catalogue",
+            detail="a catalogue replaces the whole folder",
+            hint="name a new folder with --output",
+        )
+    half = output.with_name(f".{output.name}.{os.getpid()}")
+    old = output.with_name(f".{output.name}.old.{os.getpid()}")
+    half.mkdir(parents=True)
+    try:
+        (half / _MARKER).write_text("made by `buildimages catalogue`; the next run replaces this folder\n")
+        yield Site(half)
+        if output.exists():
+            output.rename(old)
+        half.rename(output)
+    finally:
+        for folder in (half, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
+    """Return how to start an image, by digest, so that the same bytes run everywhere.
+
+    Args:
+        repository: ``host/name``.
+    """
+    reference = f"{repository}@{entry.named}"
+    pinned = next((tag for tag in entry.tags if tag != "latest"), "")
+    # The chart writes `name:tag`, so that a digest goes behind a tag, or is split at its colon.
+    name_of, tag_of = (
+        (repository, f"{pinned}@{entry.named}")
+        if pinned
+        else (f"{repository}@sha256", entry.named.removeprefix("sha256:"))
+    )
+    run = "run --rm -it -p 127.0.0.1:8888:8888"
+    end = f' \\\n  -v "$PWD":/home/jovyan/work \\\n  {reference}'
+    name = entry.image.rpartition("/")[2]
+    # Each engine has its own word for a GPU: Docker's request, podman's CDI device, Apptainer's bind of the driver.
+    words = (" --gpus all", " --device nvidia.com/gpu=all", " --nv") if "cuda" in entry.facts else ("", "", "")
+    title = "{} with a GPU" if "cuda" in entry.facts else "{}"
+    found = [
+        Snippet(title=title.format("Docker"), text=f"docker {run}{words[0]}{end}"),
+        Snippet(
+            title=title.format("Podman"),
+            text=f"podman {run}{words[1]} --userns=keep-id:uid=1000,gid=1000{end}",
+        ),
+        Snippet(
+            title=title.format("Apptainer"),
+            text=f"apptainer pull {name}.sif docker://{reference}\n"
+            f"apptainer exec{words[2]} {name}.sif jupyter lab --no-browser",
+        ),
+        Snippet(
+            title="Zero to JupyterHub",
+            text=f'singleuser:\n  image:\n    name: {name_of}\n    tag: "{tag_of}"',
+        ),
+        Snippet(
+            title="Binder",
+            text=f"FROM {reference}",
+            note="As binder/Dockerfile of a repository; the link to share is /v2/gh/OWNER/REPO/BRANCH of the Binder.",
+        ),
+    ]
+    return tuple(found)
+
+
+def slug(name: str) -> str:
+    """Return an image's name as a file name.
+
+    >>> slug("org/helio")
+    'org-helio'
+    """
+    return name.replace("/", "-")
+
+
+def _steps(image: ImagePage) -> dict[str, Step | None]:
+    """Return what each entry costs a node that has the entry before it, of the same platform."""
+    steps: dict[str, Step | None] = {}
+    newer: dict[str, Entry] = {}
+    for entry in image.entries:
+        steps[entry.id] = None
+        if (after := newer.get(entry.platform)) is not None:
+            found = delta(entry.side(), after.side())
+            known = "none" not in (entry.contents.source, after.contents.source)
+            steps[after.id] = Step(
+                old_id=entry.id,
+                old_tag=entry.tag,
+                bytes=found.pull_bytes,
+                layers=len(found.pull),
+                summary=f"Packages: {summary(found.changes)}" if known else "Packages are not known",
+                changes=found.changes,
+                partial=found.partial,
+            )
+        newer[entry.platform] = entry
+    return steps
+
+
+def _chosen(catalogue: Catalogue) -> Mapping[str, str]:
+    """Return what the compare page shows first: the last step of the image that has one, else the first two images."""
+    for image in reversed(catalogue.images):
+        same = [one for one in image.entries if one.platform == image.newest.platform]
+        at = same.index(image.newest)
+        if at + 1 < len(same):
+            return {"from": same[at + 1].id, "to": image.newest.id}
+    return {"from": catalogue.images[0].newest.id, "to": catalogue.images[-1].newest.id}
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def passed(smoke: Smoke) -> int:
+        return sum(one.status == "passed" for one in smoke.notebooks)
+
+    environment.filters |= {
+        "mb": mb,
+        "slug": slug,
+        "passed": passed,
+        "signature": lambda state: _SIGNATURES[state][0],
+        "signature_class": lambda state: _SIGNATURES[state][1],
+        "signature_long": lambda state: _SIGNATURES[state][2],
+    }
+    return environment

@@ -1,0 +1,1 @@
+"""What every room may use: errors, digests, entries, readers, platforms. It imports nothing of ours."""

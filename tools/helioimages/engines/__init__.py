@@ -1,0 +1,1 @@
+"""Servers and containers: the engine, the embedded registry, the hub."""

@@ -1,0 +1,287 @@
+"""The container engine, through the Docker SDK: one that runs already, or our own dockerd.
+
+`connect` prefers what the environment names, then the system's socket, then an engine of this store (`own_engine`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.errors
+import requests
+
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from ..machine.host import SOCKETS, listens
+from ..machine.store import Store
+from ..oci.reference import is_loopback
+from . import leftovers, own_engine
+from .peak import Peak
+
+_READY_S = 60
+_TIMEOUT = 1800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """One container's end.
+
+    Attributes:
+        log: stdout and stderr together.
+        seconds: from start to end.
+        peak_memory_bytes: of all its processes, None where the engine does not tell.
+    """
+
+    exit_code: int
+    log: str
+    seconds: float
+    peak_memory_bytes: int | None
+    timed_out: bool
+    oom_killed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine: the SDK's client, and the address it was found at."""
+
+    client: docker.DockerClient
+    address: str
+
+    def pull(self, reference: str) -> None:
+        """Pull an image by digest, unless the engine has it.
+
+        Raises:
+            HelioError: the registry or the engine refuses.
+        """
+        try:
+            with contextlib.suppress(docker.errors.ImageNotFound):
+                self.client.images.get(reference)
+                return
+            repository, _, digest = reference.partition("@")
+            if is_loopback(repository.partition("/")[0]) and self._is_podman():
+                self._pull_plain(reference)
+            else:
+                self.client.api.pull(repository, tag=digest)
+            self.client.images.get(reference)
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE,
+                f"the engine cannot pull `{reference}`",
+                detail=str(error)[:600],
+                hint=f"run `docker -H {self.address} pull {reference}`",
+            ) from error
+
+    def _is_podman(self) -> bool:
+        parts = self.client.version().get("Components", ())
+        return any("podman" in part.get("Name", "").lower() for part in parts)
+
+    def _tmpfs(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Return what this engine can do: podman's tmpfs is root's, so a user's folder is the container's own there."""
+        if not any("uid=" in options for options in wanted.values()) or not self._is_podman():
+            return dict(wanted)
+        return {where: options for where, options in wanted.items() if "uid=" not in options}
+
+    def _pull_plain(self, reference: str) -> None:
+        """Pull without TLS, as docker does from loopback by itself: podman's own API has a word for it."""
+        response = self.client.api.post(
+            f"{self.client.api.base_url}/v4.0.0/libpod/images/pull",
+            params={"reference": reference, "tlsVerify": "false", "quiet": "true"},
+            timeout=_TIMEOUT,
+        )
+        rows = [json.loads(line) for line in response.text.splitlines() if line.strip()]
+        if faults := [row["error"] for row in rows if row.get("error")]:
+            raise docker.errors.APIError(faults[-1], response=response)
+
+    def run(
+        self,
+        image: str,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        network: str = "none",
+        memory: str = "4g",
+        cpus: float = 2.0,
+        pids: int = 4096,
+        mounts: Mapping[str, tuple[Path, str]] | None = None,
+        tmpfs: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        read_only: bool = False,
+        workdir: str | None = None,
+        timeout_s: float = 600,
+        gpus: str | None = None,
+    ) -> RunResult:
+        """Run a command in a fresh container and remove the container, whatever happens.
+
+        Args:
+            mounts: path in the container -> (path here, ``ro`` or ``rw``).
+            memory: as Docker writes it, e.g. ``4g``; there is no swap beyond it.
+            timeout_s: seconds after which the container is killed.
+            gpus: how many NVIDIA GPUs it gets, a number or ``all``; None gives none.
+
+        Raises:
+            HelioError: the engine cannot start the container, or has no GPU to give.
+        """
+        volumes = {str(here): {"bind": there, "mode": mode} for there, (here, mode) in (mounts or {}).items()}
+        leftovers.sweep(self.client)
+        try:
+            container = self.client.containers.create(
+                image,
+                list(argv),
+                user=user or None,
+                network_mode=network,
+                # The user's Docker config may have proxies with passwords in them; reports are published.
+                use_config_proxy=network != "none",
+                mem_limit=memory,
+                memswap_limit=memory,
+                # The engine's own processors: it may be bound to fewer than this process sees.
+                nano_cpus=int(min(cpus, self.client.info()["NCPU"]) * 1e9),
+                pids_limit=pids,
+                volumes=volumes,
+                tmpfs=self._tmpfs(tmpfs or {}),
+                environment=dict(env or {}),
+                read_only=read_only,
+                working_dir=workdir,
+                security_opt=["no-new-privileges"],
+                device_requests=gpu_request(gpus),
+                labels=leftovers.label(),
+            )
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE, f"the engine cannot make a container of `{image}`", detail=str(error)
+            ) from error
+        peak = Peak(container.id)
+        start = time.monotonic()
+        timed_out = False
+        try:
+            _start_with(container, gpus)
+            with peak:
+                try:
+                    code = container.wait(timeout=timeout_s)["StatusCode"]
+                except (requests.ConnectionError, requests.ReadTimeout):
+                    timed_out, code = True, 124
+                    container.kill()
+                    container.wait(timeout=60)
+            seconds = time.monotonic() - start
+            container.reload()
+            return RunResult(
+                exit_code=code,
+                log=container.logs().decode("utf-8", "replace"),
+                seconds=seconds,
+                peak_memory_bytes=peak.value,
+                timed_out=timed_out,
+                oom_killed=bool(container.attrs["State"].get("OOMKilled")),
+            )
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(Stage.ENGINE, f"the engine lost a container of `{image}`", detail=str(error)) from error
+        finally:
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                container.remove(force=True)
+
+    def serve(self, reference: str, *, port: int, gpus: str | None = None) -> str:
+        """Start an image's own command in the background and return the address to open.
+
+        Args:
+            gpus: as in `run`.
+
+        Raises:
+            HelioError: the port is taken, the engine has no GPU to give, or the server does not come up.
+        """
+        self.pull(reference)
+        container = self.client.containers.create(
+            reference,
+            ports={"8888/tcp": ("127.0.0.1", port)},
+            labels={"io.helioimages.run": "1"},
+            device_requests=gpu_request(gpus),
+        )
+        try:
+            _start_with(container, gpus)
+        except HelioError:
+            container.remove(force=True)
+            raise
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            container.remove(force=True)
+            raise HelioError(
+                Stage.ENGINE, f"cannot start `{reference}`", detail=str(error), hint="choose another --port"
+            ) from error
+        deadline = time.monotonic() + _READY_S
+        while time.monotonic() < deadline:
+            for line in container.logs().decode("utf-8", "replace").splitlines():
+                if "http://127.0.0.1:8888/lab?token=" in line:
+                    say(f"stop it: docker -H {self.address} rm -f {container.short_id}")
+                    return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
+            time.sleep(0.3)
+        log = container.logs(tail=20).decode("utf-8", "replace")
+        container.remove(force=True)
+        raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
+
+
+def gpu_request(gpus: str | None) -> list[docker.types.DeviceRequest]:
+    """Return what asks an engine for NVIDIA GPUs, as `docker run --gpus` does.
+
+    Raises:
+        HelioError: it is neither ``all`` nor a number.
+    """
+    if gpus is None:
+        return []
+    if gpus != "all" and not (gpus.isdecimal() and int(gpus)):
+        raise HelioError(
+            Stage.USAGE, f"`--gpus {gpus}` is not understood", detail=f"expected `all` or a number, not {gpus!r}"
+        )
+    return [docker.types.DeviceRequest(count=-1 if gpus == "all" else int(gpus), capabilities=[["gpu"]])]
+
+
+def _start_with(container: docker.models.containers.Container, gpus: str | None) -> None:
+    """Start a container; an engine that has no GPU to give says so only now.
+
+    Raises:
+        HelioError: GPUs were asked for, and the engine has none.
+    """
+    try:
+        container.start()
+    except docker.errors.APIError as error:
+        if gpus is None or not any(word in str(error).lower() for word in ("gpu", "nvidia", "device driver")):
+            raise
+        raise HelioError(
+            Stage.ENGINE,
+            f"the engine has no GPU to give (`--gpus {gpus}`)",
+            detail=error.explanation or str(error),
+            hint="install NVIDIA's driver and container toolkit (`nvidia-ctk runtime configure`), or leave --gpus out: "
+            "every image runs on the processor too",
+        ) from error
+
+
+def connect(store: Store) -> Engine:
+    """Return an engine, started if none answers.
+
+    Raises:
+        HelioError: there is none and none can be started; the hint says what to install or to run.
+    """
+    if address := os.environ.get("DOCKER_HOST"):
+        found = _answering(address)
+        if found is None:
+            raise HelioError(
+                Stage.ENGINE, f"no engine answers at {address}", hint="unset DOCKER_HOST, or start that engine"
+            )
+        return found
+    for path in SOCKETS:
+        if found := _answering(f"unix://{path}"):
+            return found
+    return own_engine.start(store, _answering)
+
+
+def _answering(address: str) -> Engine | None:
+    if address.startswith("unix://") and not listens(address.removeprefix("unix://")):
+        return None
+    try:
+        client = docker.DockerClient(base_url=address, timeout=_TIMEOUT, version="auto")
+        client.ping()
+    except (docker.errors.DockerException, requests.RequestException, OSError):
+        return None
+    return Engine(client, address)

@@ -1,0 +1,1 @@
+"""What is asked for, and what came of it: solve, read, compare and heal locks."""

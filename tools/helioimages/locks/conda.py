@@ -1,0 +1,87 @@
+"""The conda part of a lock: what rattler chooses, under the parent's packages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..conda.lock import CondaLock, CondaPackage
+from ..conda.solve import solve
+from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
+from ..pypi.lock import PyPILock
+from ..spec.environment import EnvironmentSpec
+from ..spec.lineage import lineage
+from .state import Run, Solved, conda_hash, forgotten, where_of
+
+
+def lock_conda(
+    run: Run,
+    environments: Mapping[str, EnvironmentSpec],
+    environment: EnvironmentSpec,
+    parent: Solved | None,
+    before: tuple[CondaLock | None, PyPILock | None],
+) -> CondaLock:
+    line = lineage(environments, environment.name)
+    subdir = Platform.of(run.platform).subdir
+    specs = tuple(dict.fromkeys(text for one in line for text in one.conda))
+    virtual = virtual_packages(environment, run.platform)
+    inherited = parent.conda.for_platform(subdir) if parent else ()
+    current = before[0].for_platform(subdir) if before[0] and subdir in before[0].platforms else ()
+    kept = [one for one in current if not forgotten(one.name, run.update)]
+    found = solve(
+        specs,
+        channel=run.channel,
+        repodata_dirs=run.channel_dirs,
+        platform=subdir,
+        virtual_packages=virtual,
+        locked=kept,
+        pinned=inherited,
+        # The local channel is compiled here: when it was made says nothing of how old its sources are.
+        exclude_newer=None if run.channel == "local" else run.exclude_newer,
+    )
+    chosen = {package.name: package for package in found}
+    for package in inherited:
+        mine = chosen.get(package.name)
+        if mine is None or mine.sha256 != package.sha256:
+            raise HelioError(
+                Stage.LOCK,
+                f"conda package `{package.name}` contradicts the parent environment",
+                where=where_of(environment),
+                detail=f"`{environment.parent}` has {package.file_name}, "
+                f"`{environment.name}` would have {mine.file_name if mine else 'none'}",
+                hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
+            )
+    return CondaLock(
+        channel=run.channel,
+        platforms=(subdir,),
+        packages=found,
+        content_hash=conda_hash(environments, environment, parent.conda if parent else None),
+        virtual_packages={subdir: virtual},
+        timestamp=_newest(found, run.channel_dirs),
+    )
+
+
+def virtual_packages(environment: EnvironmentSpec, platform: str) -> dict[str, str]:
+    """Return conda's words for what the machine brings: Linux, its processor, and what environment.yml says."""
+    system = {"__unix": "0", "__linux": "0", "__archspec": Platform.of(platform).machine}
+    return system | dict(environment.virtual_packages)
+
+
+def _newest(found: Iterable[CondaPackage], channel_dirs: Iterable[Path]) -> int:
+    """Return the newest timestamp of the packages, seconds since 1970 UTC; conda's index has milliseconds."""
+    wanted = {(package.subdir, package.file_name) for package in found}
+    newest = 0
+    for folder in channel_dirs:
+        for subdir in {subdir for subdir, _ in wanted}:
+            path = folder / subdir / "repodata.json"
+            if not path.is_file():
+                continue
+            document = json.loads(path.read_bytes())
+            for section in ("packages", "packages.conda"):
+                for name, record in document.get(section, {}).items():
+                    if (subdir, name) in wanted:
+                        stamp = record.get("timestamp", 0)
+                        newest = max(newest, stamp // 1000 if stamp > 10**11 else stamp)
+    return newest

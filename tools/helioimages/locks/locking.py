@@ -1,0 +1,278 @@
+"""The lock verb: from what people ask for to exact files.
+
+For each environment, parents first: the conda part with rattler, the PyPI part with uv under the conda pins and the
+parent's versions; for each image the Debian part with apt, beside them. Nothing is written before everything is
+solved and checked, so a failed run leaves the locks as they were. What is there already is preferred, so a run without
+a reason to change changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from ..conda import lock as conda_lock
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from ..debian import lock as debian_lock
+from ..machine.checkout import load_environments, load_images
+from ..machine.store import Store
+from ..pypi import lock as pypi_lock
+from ..pypi.index import Index
+from ..pypi.lock import PyPILock
+from ..pypi.resolve import index_url
+from ..spec.environment import EnvironmentSpec
+from ..spec.image import ImageSpec
+from ..spec.lineage import lineage
+from .conda import lock_conda, virtual_packages
+from .debian import apt_of, lock_images, stale_debian
+from .diff import Change, Held, diff, silent_downgrades, table
+from .held_back import held
+from .pypi import lock_pypi
+from .read import CONDA_LOCK
+from .state import (
+    Builder,
+    Run,
+    Solved,
+    conda_hash,
+    current_locks,
+    debs,
+    descendants,
+    packages,
+    parent_locks,
+    pypi_hash,
+    read_text,
+    where_of,
+    write_text,
+)
+
+__all__ = ["Report", "lock", "virtual_packages"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What one run of `lock` did.
+
+    Attributes:
+        changes: environment or image -> what its lock changes.
+        held: environment -> packages of which there is a newer version.
+        unbuilt: environment -> source-only packages without a wheel.
+        written: files that changed, relative to the checkout.
+        seconds: step -> how long it took.
+    """
+
+    changes: Mapping[str, tuple[Change, ...]]
+    held: Mapping[str, tuple[Held, ...]]
+    unbuilt: Mapping[str, tuple[str, ...]]
+    written: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the report for people."""
+        lines: list[str] = []
+        for name, changes in self.changes.items():
+            lines.append(f"{name}: {_counts(changes)}")
+            lines += [f"  {change}" for change in changes]
+            lines += [f"  {one}" for one in self.held.get(name, ())]
+            lines += [f"  {'unbuilt':<10} {one}" for one in self.unbuilt.get(name, ())]
+        return tuple(lines)
+
+
+def lock(
+    root: Path,
+    store: Store,
+    names: Sequence[str] = (),
+    *,
+    channel: str = "local",
+    platform: str = "linux/amd64",
+    update: Sequence[str] = (),
+    exclude_newer: datetime | None = None,
+    check: bool = False,
+    channel_dirs: Sequence[Path] = (),
+    build_wheels: Builder | None = None,
+) -> Report:
+    """Lock environments and images, or check that their locks are not stale.
+
+    Args:
+        root: the checkout.
+        names: environments or images, their ancestors not included; all if empty.
+        channel: ``local`` or ``conda-forge``; the PyPI and Debian parts are the same for both.
+        update: packages whose current version is forgotten; ``all`` forgets every one.
+        exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
+            for older versions.
+        check: write nothing; raise if a lock is not of what is asked for now.
+        channel_dirs: folders with the channel's ``<subdir>/repodata.json``.
+        build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
+
+    Raises:
+        HelioError: no solution, a conflict between parent and child or conda and PyPI, a silent downgrade, a stale
+            lock (stage CHECK).
+    """
+    environments, images = load_environments(root), load_images(root)
+    wanted, of_images = selected(names, environments, images)
+    if channel not in CONDA_LOCK:
+        raise HelioError(
+            Stage.USAGE, f"there is no channel `{channel}`", detail=f"expected one of {', '.join(CONDA_LOCK)}"
+        )
+    run = Run(
+        root=root,
+        store=store,
+        channel=channel,
+        platform=platform,
+        update=tuple(canonicalize_name(name) for name in update),
+        exclude_newer=exclude_newer,
+        channel_dirs=tuple(channel_dirs),
+        build_wheels=build_wheels,
+        seconds={},
+    )
+    if check:
+        check_locks(run, environments, images, wanted, of_images)
+        return Report(changes={}, held={}, unbuilt={}, written=(), seconds={})
+    return _lock(run, environments, images, wanted, of_images)
+
+
+def selected(
+    names: Sequence[str], environments: Mapping[str, EnvironmentSpec], images: Mapping[str, ImageSpec]
+) -> tuple[list[str], list[str]]:
+    """Return the environments and the images that the names mean, parents first.
+
+    Raises:
+        HelioError: there is no such environment or image.
+    """
+    for name in names:
+        if name not in environments and name not in images:
+            known = ", ".join(dict.fromkeys([*environments, *images]))
+            raise HelioError(
+                Stage.USAGE, f"there is no environment or image `{name}`", detail=f"expected one of {known}"
+            )
+    if not names:
+        return list(environments), list(images)
+    asked = set(names) | {images[name].environment for name in names if name in images}
+    return (
+        [name for name in environments if name in asked],
+        [name for name, image in images.items() if name in names or image.environment in names],
+    )
+
+
+def _lock(
+    run: Run,
+    environments: Mapping[str, EnvironmentSpec],
+    images: Mapping[str, ImageSpec],
+    wanted: Sequence[str],
+    of_images: Sequence[str],
+) -> Report:
+    files: dict[str, str] = {}
+    changes: dict[str, tuple[Change, ...]] = {}
+    unbuilt: dict[str, tuple[str, ...]] = {}
+    solved: dict[str, Solved] = {}
+    newer: dict[str, Future[tuple[Held, ...]]] = {}
+    with ThreadPoolExecutor(2) as pool:
+        # apt waits for its mirror, and the newest versions for the index, while uv resolves.
+        debian = pool.submit(lock_images, run, images, of_images)
+        index = Index(index_url(), run.store.root / "cache" / "index")
+        for name in wanted:
+            environment = environments[name]
+            say(f"==> lock {name}")
+            parent = parent_locks(run, environment, solved)
+            before = current_locks(run, name)
+            conda = run.timed(f"{name}: conda", lock_conda, run, environments, environment, parent, before)
+            pypi = run.timed(f"{name}: PyPI", lock_pypi, run, environments, environment, parent, before, conda, index)
+            solved[name] = Solved(conda=conda, pypi=pypi)
+            now = packages(conda, pypi)
+            changes[name] = diff(packages(before[0], before[1]), now)
+            if not _is_replay(run, before[1]):
+                refuse_downgrades(environment, changes[name], run.update)
+            unbuilt[name] = tuple(f"{one.name} {one.version}" for one in pypi.unbuilt)
+            folder = f"environments/{name}"
+            files[f"{folder}/{CONDA_LOCK[run.channel]}"] = conda_lock.dump(conda)
+            if run.channel == "local":
+                files[f"{folder}/pylock.toml"] = pypi_lock.dump(pypi)
+                files[f"{folder}/packages.txt"] = table(now)
+                line = lineage(environments, name)
+                children = [current_locks(run, child.name)[1] for child in descendants(environments, name)]
+                newer[name] = pool.submit(
+                    run.timed,
+                    f"{name}: newest versions",
+                    held,
+                    pypi,
+                    line,
+                    index,
+                    run.store,
+                    children=tuple(one for one in children if one),
+                    exclude_newer=run.exclude_newer,
+                )
+        for name, (old, new) in debian.result().items():
+            files[f"images/{name}/apt-lock.json"] = debian_lock.dump(new)
+            changes[f"images/{name}"] = diff(debs(old), debs(new))
+        held_back = {name: future.result() for name, future in newer.items()}
+    written = tuple(file for file, text in files.items() if write_text(run.root / file, text))
+    return Report(changes=changes, held=held_back, unbuilt=unbuilt, written=written, seconds=run.seconds)
+
+
+def _is_replay(run: Run, current: PyPILock | None) -> bool:
+    """Say whether an earlier moment than the present lock's was asked for: then older versions are what is meant."""
+    return run.exclude_newer is not None and current is not None and current.timestamp > run.exclude_newer.timestamp()
+
+
+def _counts(changes: Sequence[Change]) -> str:
+    kinds = [change.kind for change in changes]
+    said = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
+    return ", ".join(said) or "unchanged"
+
+
+def check_locks(
+    run: Run,
+    environments: Mapping[str, EnvironmentSpec],
+    images: Mapping[str, ImageSpec],
+    wanted: Sequence[str],
+    of_images: Sequence[str],
+) -> None:
+    """Refuse locks that are missing or stale, all of them in one error."""
+    faults = []
+    for name in wanted:
+        environment = environments[name]
+        conda_file, pypi_file = f"environments/{name}/{CONDA_LOCK[run.channel]}", f"environments/{name}/pylock.toml"
+        conda, pypi = current_locks(run, name, strict=True)
+        up = current_locks(run, environment.parent, strict=True) if environment.parent else (None, None)
+        for file, found in ((conda_file, conda), (pypi_file, pypi)):
+            if found is None:
+                faults.append(f"{file} is missing")
+        if conda and conda.content_hash != conda_hash(environments, environment, up[0]):
+            faults.append(f"{conda_file} is not of the present environment.yml and its parent's lock")
+        # A pylock is made under the local channel's pins.
+        if run.channel == "local" and conda and pypi:
+            if pypi.content_hash != pypi_hash(environments, environment, conda, up[1]):
+                faults.append(f"{pypi_file} is not of the present environment.yml, conda part and parent's lock")
+            faults += [f"{pypi_file} has no wheel of `{one.name}`, which has to be built" for one in pypi.unbuilt]
+            if read_text(run.root / f"environments/{name}/packages.txt") != table(packages(conda, pypi)):
+                faults.append(f"environments/{name}/packages.txt does not say what the locks say")
+    for name in of_images:
+        found, image = apt_of(run.root, name), images[name]
+        if found is None:
+            faults.append(f"images/{name}/apt-lock.json is missing")
+        elif why := stale_debian(image, apt_of(run.root, image.parent) if image.parent else None, found):
+            faults.append(f"images/{name}/apt-lock.json is stale: {why}")
+    if faults:
+        raise HelioError(
+            Stage.CHECK,
+            f"{len(faults)} locks are stale" if len(faults) > 1 else "a lock is stale",
+            detail="\n".join(faults),
+            hint="run `buildimages lock`",
+        )
+
+
+def refuse_downgrades(environment: EnvironmentSpec, changes: Iterable[Change], update: Iterable[str]) -> None:
+    bad = silent_downgrades(changes, {*environment.allow_downgrade, *update})
+    if bad:
+        raise HelioError(
+            Stage.LOCK,
+            f"`{bad[0].name}` would be downgraded" if len(bad) == 1 else f"{len(bad)} packages would be downgraded",
+            where=where_of(environment),
+            detail="\n".join(f"{one.name} {one.old} -> {one.new}" for one in bad),
+            hint="name it in x-helioimages.allow-downgrade or with `--update` if that is meant",
+        )

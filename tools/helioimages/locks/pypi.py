@@ -1,0 +1,233 @@
+"""The PyPI part of a lock: what uv chooses, under the conda part and the parent's versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from ..conda.lock import CondaLock, CondaPackage
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from ..pypi.index import Index
+from ..pypi.lock import PyPILock
+from ..pypi.resolve import Request, requested_names, resolve, versions
+from ..spec.environment import EnvironmentSpec
+from ..spec.lineage import lineage
+from . import cuda
+from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
+
+#: Conda packages that are named otherwise on PyPI.
+_PYPI_NAMES = {
+    "dask-core": "dask",
+    "matplotlib-base": "matplotlib",
+    "msgpack-python": "msgpack",
+    "pytables": "tables",
+    "pytorch": "torch",
+}
+
+
+def lock_pypi(
+    run: Run,
+    environments: Mapping[str, EnvironmentSpec],
+    environment: EnvironmentSpec,
+    parent: Solved | None,
+    before: tuple[CondaLock | None, PyPILock | None],
+    conda: CondaLock,
+    index: Index,
+) -> PyPILock:
+    line = lineage(environments, environment.name)
+    requirements = tuple(dict.fromkeys(text for one in line for text in one.pypi))
+    prefer = {canonicalize_name(name): side for one in line for name, side in one.prefer.items()}
+    provided = provided_by_conda(conda, requirements, prefer, where_of(environment))
+    current = before[1]
+    if run.channel != "local":
+        # The wheels are the same for both channels; the other channel's part may not bring them as well.
+        if current is None:
+            raise HelioError(
+                Stage.LOCK,
+                f"`environments/{environment.name}/pylock.toml` is missing",
+                hint=f"run `buildimages lock {environment.name}` first",
+            )
+        _refuse_both(conda, current, where_of(environment))
+        return current
+    request = Request(
+        where=where_of(environment),
+        requirements=requirements,
+        constraints=tuple(dict.fromkeys(text for one in line for text in one.constraints)),
+        provided=provided,
+        inherited=parent.pypi if parent else None,
+        from_source=frozenset(canonicalize_name(name) for name in environment.build),
+        python=python_version(conda, where_of(environment)),
+        platform=run.platform,
+        glibc=glibc(environment),
+        current=current,
+        upgrade=run.update,
+        exclude_newer=run.exclude_newer,
+        built=_built(run, (current, parent.pypi if parent else None)),
+        content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
+    )
+    if children := descendants(environments, environment.name):
+        request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
+    found = resolve(request, index.sizes)
+    _check_cuda(environment, conda, found)
+    if parent:
+        _refuse_missing(environment, parent.pypi, found)
+    if found.unbuilt and run.build_wheels:
+        built = run.timed(f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt)
+        found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
+    return found
+
+
+def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) -> Request:
+    """Return a request for versions that the children can have too, since a child has its parent's.
+
+    The environment and its children are solved as one; what that gives bounds the environment's own solution. Where
+    children have no solution in common (two of them may contradict each other), the environment is solved as if it
+    had none, and the child that cannot have its versions says so.
+    """
+    locks = [current_locks(run, child.name)[1] for child in children]
+    family = dataclasses.replace(
+        request,
+        requirements=tuple(dict.fromkeys((*request.requirements, *(text for one in children for text in one.pypi)))),
+        constraints=tuple(
+            dict.fromkeys((*request.constraints, *(text for one in children for text in one.constraints)))
+        ),
+        from_source=request.from_source | {canonicalize_name(name) for one in children for name in one.build},
+        current=_joined(request.current, *locks),
+        built={**request.built, **_built(run, locks)},
+    )
+    found = versions(family)
+    if found is None:
+        names = ", ".join(child.name for child in children)
+        say(f"warning: {names}: no versions fit all of them and their parent together; each is solved for itself")
+        return request
+    exact = tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+    return dataclasses.replace(request, constraints=(*request.constraints, *exact))
+
+
+def _joined(*locks: PyPILock | None) -> PyPILock | None:
+    """Return a lock of all packages of several, the first one's version of each: what a solution prefers."""
+    present = [lock for lock in locks if lock]
+    if not present:
+        return None
+    wheels = {one.name: one for lock in reversed(present) for one in lock.wheels}
+    sdists = {one.name: one for lock in reversed(present) for one in lock.sdists}
+    return dataclasses.replace(present[0], wheels=tuple(wheels.values()), sdists=tuple(sdists.values()))
+
+
+def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) -> None:
+    """Refuse two CUDA majors; an image's labels say the one there is."""
+    everything = [(one.name, one.version) for one in (*conda.packages, *pypi.wheels)]
+    cuda.find(everything, declared=environment.virtual_packages.get("__cuda"), where=where_of(environment))
+
+
+def _built(run: Run, locks: Iterable[PyPILock | None]) -> dict[str, Path]:
+    """Return file name -> file of the built wheels that the store has, but for packages that are to be chosen anew."""
+    return {
+        wheel.file_name: run.store.artefact(wheel.sha256)
+        for lock in locks
+        if lock and lock.platform == run.platform
+        for wheel in lock.wheels
+        if wheel.built and not forgotten(wheel.name, run.update) and run.store.artefact(wheel.sha256).exists()
+    }
+
+
+def provided_by_conda(
+    conda: CondaLock, requirements: Iterable[str], prefer: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Return distribution -> version of the conda packages that are Python distributions, for uv to take as they are.
+
+    Raises:
+        HelioError: the pip list asks for one of them too, and ``prefer`` does not say which one to have.
+    """
+    asked = requested_names(requirements)
+    provided = {}
+    for package in conda.packages:
+        name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
+        if not _is_distribution(package) or prefer.get(name) == "pypi":
+            continue
+        if name in asked and name not in prefer:
+            raise HelioError(
+                Stage.LOCK,
+                f"a wheel would replace the conda package `{package.name}`",
+                where=where,
+                detail=f"conda brings {package.file_name}, and the `pip` list asks for {name}",
+                hint=f"say `{name}: conda` or `{name}: pypi` under x-helioimages.prefer",
+            )
+        provided[name] = package.version
+    return provided
+
+
+def _is_distribution(package: CondaPackage) -> bool:
+    """Say whether a conda package is a Python distribution: it needs Python, and is no part of the interpreter."""
+    needs_python = any(text.split()[0] == "python" for text in package.depends)
+    return needs_python and package.name not in ("python_abi", "python-gil", "cpython")
+
+
+def _refuse_both(conda: CondaLock, pypi: PyPILock, where: str) -> None:
+    """Refuse packages that both parts bring."""
+    wheels = {wheel.name: wheel for wheel in pypi.wheels}
+    for package in conda.packages:
+        name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
+        if _is_distribution(package) and name in wheels:
+            raise HelioError(
+                Stage.LOCK,
+                f"a wheel would replace the conda package `{package.name}`",
+                where=where,
+                detail=f"{conda.channel} brings {package.file_name}, pylock.toml has {wheels[name].file_name}",
+                hint="ask for only one of them in environment.yml",
+            )
+
+
+def _refuse_missing(environment: EnvironmentSpec, parent: PyPILock, child: PyPILock) -> None:
+    """Refuse a child that lacks a package of its parent, or has another version of it."""
+    mine = {item.name: item.version for item in (*child.wheels, *child.sdists)}
+    for item in (*parent.wheels, *parent.sdists):
+        if mine.get(item.name) != item.version:
+            raise HelioError(
+                Stage.LOCK,
+                f"`{item.name}` contradicts the parent environment",
+                where=where_of(environment),
+                detail=f"`{environment.parent}` has {item.version}, "
+                f"`{environment.name}` would have {mine.get(item.name, 'none')}",
+                hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
+            )
+
+
+def python_version(conda: CondaLock, where: str) -> str:
+    """Return the locked interpreter's whole version, e.g. ``3.13.5``.
+
+    Raises:
+        HelioError: the conda part has no Python.
+    """
+    for package in conda.packages:
+        if package.name == "python":
+            return package.version
+    raise HelioError(
+        Stage.LOCK,
+        "the conda part brings no Python",
+        where=where,
+        hint="add e.g. `python=3.13.*` to dependencies",
+    )
+
+
+def glibc(environment: EnvironmentSpec) -> tuple[int, int]:
+    """Return the image's C library version, which decides the wheels that run.
+
+    Raises:
+        HelioError: environment.yml does not say it, or not as ``2.41``.
+    """
+    text = environment.virtual_packages.get("__glibc", "")
+    match = re.fullmatch(r"(\d+)\.(\d+)", text)
+    if not match:
+        raise HelioError(
+            Stage.LOCK,
+            "the C library of the image is not known",
+            where=f"{where_of(environment)} at x-helioimages.virtual-packages.__glibc",
+            detail=f"expected a version such as 2.41 not {text or 'nothing'}",
+        )
+    return int(match[1]), int(match[2])

@@ -1,0 +1,194 @@
+"""The locks of a checkout as they are: read, named by the question they answer, checked, written whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from ..conda import lock as conda_lock
+from ..conda.lock import CondaLock
+from ..core import files
+from ..core.digest import key_of
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from ..debian.lock import AptLock
+from ..machine.store import Store
+from ..pypi import lock as pypi_lock
+from ..pypi.lock import PyPILock, Sdist, Wheel
+from ..spec.environment import EnvironmentSpec
+from ..spec.lineage import lineage
+from .diff import Locked
+from .read import CONDA_LOCK
+
+#: Builds source-only packages: environment, sdists without a wheel -> their wheels.
+Builder = Callable[[EnvironmentSpec, tuple[Sdist, ...]], tuple[Wheel, ...]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    root: Path
+    store: Store
+    channel: str
+    platform: str
+    update: tuple[str, ...]
+    exclude_newer: datetime | None
+    channel_dirs: tuple[Path, ...]
+    build_wheels: Builder | None
+    seconds: dict[str, float]
+
+    def timed(self, step: str, function: Callable, *arguments, **keywords):
+        start = time.monotonic()
+        result = function(*arguments, **keywords)
+        self.seconds[step] = time.monotonic() - start
+        say(f"    {step}: {self.seconds[step]:.1f} s")
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """One environment's locks; ``conda`` is of the channel that was asked for."""
+
+    conda: CondaLock
+    pypi: PyPILock
+
+
+def packages(conda: CondaLock | None, pypi: PyPILock | None) -> tuple[Locked, ...]:
+    """Return what a lock installs, for tables and diffs."""
+    found = [
+        Locked(name=one.name, version=one.version, kind="conda", sha256=one.sha256)
+        for one in (conda.packages if conda else ())
+    ]
+    if pypi:
+        sources = {sdist.name: sdist for sdist in pypi.sdists}
+        found += [
+            Locked(name=one.name, version=one.version, kind="wheel", sha256=one.sha256)
+            for one in pypi.wheels
+            if one.name not in sources
+        ]
+        # By the source's digest: a wheel that is recorded later is no change of what people have.
+        found += [
+            Locked(name=one.name, version=one.version, kind="source", sha256=one.sha256) for one in sources.values()
+        ]
+    return tuple(found)
+
+
+def debs(found: AptLock | None) -> tuple[Locked, ...]:
+    debs = found.packages if found else ()
+    return tuple(Locked(name=deb.name, version=deb.version, kind="debian", sha256=deb.sha256) for deb in debs)
+
+
+def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLock | None, PyPILock | None]:
+    """Return an environment's locks as they are; one that cannot be read is none, but for a check."""
+    found: list[CondaLock | PyPILock | None] = []
+    folder = f"environments/{name}"
+    for file, parse in (
+        (f"{folder}/{CONDA_LOCK[run.channel]}", conda_lock.parse),
+        (f"{folder}/pylock.toml", pypi_lock.parse),
+    ):
+        text = read_text(run.root / file)
+        try:
+            found.append(parse(text, file) if text is not None else None)
+        except HelioError as error:
+            if strict:
+                raise
+            say(f"warning: {error.message}; it is locked anew")
+            found.append(None)
+    return found[0], found[1]
+
+
+def parent_locks(run: Run, environment: EnvironmentSpec, solved: Mapping[str, Solved]) -> Solved | None:
+    if environment.parent is None:
+        return None
+    if environment.parent in solved:
+        return solved[environment.parent]
+    conda, pypi = current_locks(run, environment.parent, strict=True)
+    if conda is None or pypi is None:
+        raise HelioError(
+            Stage.LOCK,
+            f"the parent environment `{environment.parent}` is not locked",
+            where=where_of(environment),
+            hint=f"run `buildimages lock {environment.parent} {environment.name}`",
+        )
+    return Solved(conda=conda, pypi=pypi)
+
+
+def forgotten(name: str, update: Iterable[str]) -> bool:
+    return "all" in update or canonicalize_name(name) in update
+
+
+def descendants(environments: Mapping[str, EnvironmentSpec], name: str) -> tuple[EnvironmentSpec, ...]:
+    """Return the environments that contain one: its children, and theirs."""
+    return tuple(
+        one
+        for other, one in environments.items()
+        if other != name and name in (parent.name for parent in lineage(environments, other))
+    )
+
+
+def where_of(environment: EnvironmentSpec) -> str:
+    return f"environments/{environment.name}/environment.yml"
+
+
+def read_text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def write_text(path: Path, text: str) -> bool:
+    """Write a lock whole or not at all; returns whether it changed."""
+    if read_text(path) == text:
+        return False
+    files.write(path, text)
+    return True
+
+
+def conda_hash(
+    environments: Mapping[str, EnvironmentSpec], environment: EnvironmentSpec, parent: CondaLock | None
+) -> str:
+    """Return what names the question that a conda lock answers: the environments' conda part, and the parent's lock."""
+    line = lineage(environments, environment.name)
+    return key_of(
+        [
+            "conda",
+            [[one.conda, one.channels, dict(one.virtual_packages)] for one in line],
+            sorted(package.sha256 for package in parent.packages) if parent else None,
+        ]
+    )
+
+
+def pypi_hash(
+    environments: Mapping[str, EnvironmentSpec],
+    environment: EnvironmentSpec,
+    conda: CondaLock,
+    parent: PyPILock | None,
+) -> str:
+    """Return what names the question that a pylock answers.
+
+    It is the environments' PyPI part, the parent's lock, and the names and versions (not the builds) of the conda part.
+    """
+    line = lineage(environments, environment.name)
+    asked = [
+        [
+            one.pypi,
+            one.constraints,
+            dict(one.prefer),
+            dict(one.virtual_packages),
+            {name: [build.requires, dict(build.env), build.after] for name, build in one.build.items()},
+        ]
+        for one in line
+    ]
+    return key_of(
+        [
+            "pypi",
+            asked,
+            sorted([package.name, package.version] for package in conda.packages),
+            sorted(item.sha256 for item in (*parent.wheels, *parent.sdists)) if parent else None,
+        ]
+    )

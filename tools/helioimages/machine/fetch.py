@@ -1,0 +1,250 @@
+"""Fetch: parallel, resumable, verified downloads into the content-addressed store.
+
+A download goes to ``tmp/<sha256>.part``, which the next run continues with a Range request; its bytes are hashed
+before the file enters the store, so a truncated, corrupted or replaced file never does. Two runs at once share the
+work through a lock on the part file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import requests
+
+from ..core.errors import HelioError, Stage
+from ..core.progress import bar
+from .store import Store, has
+
+_CHUNK = 1 << 20
+_TRIES = 5
+_PAUSE_S = 0.5
+_TIMEOUT = (20, 60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One file of a lock.
+
+    Attributes:
+        name: the file's name, for people.
+        sha256: 64 hexadecimal digits.
+        size: in bytes; None where a lock does not say.
+        where: file and key of the lock that asks for it.
+        urls: gives the addresses to try in order, asked for only when the file is not in the store.
+        hint: what to do when the file can't be had or is another one.
+    """
+
+    name: str
+    sha256: str
+    size: int | None
+    where: str
+    urls: Callable[[], Sequence[str]]
+    hint: str = "run `buildimages lock`"
+
+
+class _Again(Exception):
+    """A fault that another try may not meet."""
+
+
+def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: str = "fetch") -> dict[str, Path]:
+    """Bring every wanted file into the store.
+
+    Args:
+        wanted: files; those already there cost nothing.
+        jobs: downloads at once.
+
+    Returns:
+        sha256 (hex) -> path in the store.
+
+    Raises:
+        HelioError: the first file that could not be had; the others go on being resumable.
+    """
+    files = {item.sha256: item for item in wanted}
+    paths = {sha256: store.artefact(sha256) for sha256 in files}
+    missing = [item for item in files.values() if not has(paths[item.sha256], item.size)]
+    if not missing:
+        return paths
+    stop = threading.Event()
+    total = sum(item.size or 0 for item in missing)
+    with (
+        bar(label, total, unit="bytes") as advance,
+        requests.Session() as session,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
+        # The largest first, so that no single one is left at the end.
+        missing.sort(key=lambda item: -(item.size or 0))
+        futures = [pool.submit(_fetch, item, store, session, advance, stop) for item in missing]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = any(future.exception() for future in done)
+        except BaseException:
+            # Ctrl-C: what is half there stays for the next run, and what waits does not begin.
+            failed = True
+            raise
+        finally:
+            if failed:
+                stop.set()
+                pool.shutdown(cancel_futures=True)
+        for future in futures:
+            if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Again):
+                raise error
+    return paths
+
+
+def _fetch(item: Wanted, store: Store, session: requests.Session, advance, stop: threading.Event) -> None:
+    try:
+        _fetch_file(item, store, session, advance, stop)
+    except OSError as error:
+        # A full disk may be noticed as late as when the file is closed.
+        raise HelioError(
+            Stage.FETCH,
+            f"cannot write `{item.name}`",
+            where=str(store.root),
+            detail=str(error),
+            hint="check the space and rights of the store",
+        ) from error
+
+
+def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, stop: threading.Event) -> None:
+    final = store.artefact(item.sha256)
+    part = store.root / "tmp" / f"{item.sha256}.part"
+    faults: list[str] = []
+    with open(part, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Another run may have finished it while this one waited; its part file was renamed away under our handle.
+        if has(final, item.size):
+            advance(item.size or 0)
+            if os.fstat(file.fileno()).st_nlink and os.fstat(file.fileno()).st_size == 0:
+                part.unlink(missing_ok=True)
+            return
+        urls = tuple(item.urls())
+        for attempt in range(_TRIES):
+            for url in urls:
+                if stop.is_set():
+                    raise _Again
+                try:
+                    before = file.seek(0, os.SEEK_END)
+                    _download(url, item, file, session, advance, stop)
+                    actual = _hash(file)
+                    if actual != item.sha256:
+                        size = os.fstat(file.fileno()).st_size
+                        file.truncate(0)
+                        if before:
+                            # The fault may lie in what an earlier run, or a page in place of the file, left here.
+                            raise _Again(f"{_shown(url)} does not go on from {before:,} bytes that were here")
+                        raise HelioError(
+                            Stage.FETCH,
+                            f"digest mismatch for `{item.name}`",
+                            where=item.where,
+                            detail=f"expected sha256:{item.sha256} not sha256:{actual} ({size:,} bytes read)",
+                            hint=f"the index may have replaced this file; {item.hint}",
+                        )
+                    file.flush()
+                    os.fchmod(file.fileno(), 0o444)
+                    os.fsync(file.fileno())
+                    os.replace(part, final)
+                    return
+                except _Again as fault:
+                    faults.append(str(fault))
+            if stop.wait(min(8.0, _PAUSE_S * 2**attempt)):
+                raise _Again
+    raise HelioError(
+        Stage.FETCH,
+        f"cannot fetch `{item.name}`",
+        where=item.where,
+        detail="\n".join(dict.fromkeys(faults)) or "no address is known for it",
+        hint=f"check the network and the configured index; if the file is gone for good, {item.hint}",
+    )
+
+
+def _download(
+    url: str,
+    item: Wanted,
+    file,
+    session: requests.Session,
+    advance: Callable[[int], None],
+    stop: threading.Event,
+) -> None:
+    if urlsplit(url).scheme == "file":
+        _copy(url, file)
+        return
+    have = file.seek(0, os.SEEK_END)
+    if item.size is not None and have > item.size:
+        file.truncate(0)
+        have = 0
+    if have and have == item.size:
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with session.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+            if response.status_code == 416:
+                file.truncate(0)
+                raise _Again(f"{_shown(url)} refused to resume")
+            if response.status_code not in (200, 206):
+                raise _Again(f"{_shown(url)} answered {response.status_code} {response.reason}")
+            if response.status_code == 200 and have:
+                file.truncate(0)  # the server does not resume
+                have = 0
+            if have:
+                advance(have)
+            for chunk in response.iter_content(_CHUNK):
+                have += len(chunk)
+                if item.size is not None and have > item.size:
+                    file.truncate(0)
+                    raise _Again(f"{_shown(url)} sent more than {item.size:,} bytes")
+                file.write(chunk)
+                advance(len(chunk))
+                if stop.is_set():
+                    raise _Again(f"{_shown(url)} was interrupted")
+    except requests.RequestException as error:
+        raise _Again(f"{_shown(url)}: {type(error).__name__}") from error
+    finally:
+        file.flush()
+    if item.size is not None and have < item.size:
+        raise _Again(f"{_shown(url)} ended after {have:,} of {item.size:,} bytes")
+
+
+def _copy(url: str, file) -> None:
+    file.truncate(0)
+    try:
+        with open(url2pathname(urlsplit(url).path), "rb") as source:
+            while chunk := source.read(_CHUNK):
+                file.write(chunk)
+    except FileNotFoundError as error:
+        raise _Again(f"{url} does not exist") from error
+    file.flush()
+
+
+def _hash(file) -> str:
+    file.flush()
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _shown(url: str) -> str:
+    """Return the address without credentials or query, fit for a log."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+
+def sweep(store: Store, *, older_than_s: float = 7 * 86400) -> int:
+    """Delete half-written files that no run continued for a week; returns how many."""
+    count = 0
+    for path in (store.root / "tmp").iterdir():
+        if path.is_file() and time.time() - path.stat().st_mtime > older_than_s:
+            path.unlink(missing_ok=True)
+            count += 1
+    return count

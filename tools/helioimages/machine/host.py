@@ -1,0 +1,143 @@
+"""The host: which programs the pipeline needs, whether they are here, and how to get them.
+
+`ensure` installs what lacks with apt (through sudo for an ordinary user) and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+
+# Where a system's own engine listens: dockerd, and podman's service.
+SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One thing the pipeline needs of the host.
+
+    Attributes:
+        name: for people.
+        why: the stage that needs it.
+        package: Debian's package that brings it.
+        there: says whether it is here.
+    """
+
+    name: str
+    why: str
+    package: str
+    there: Callable[[], bool]
+
+
+def is_free(port: int) -> bool:
+    """Say whether a server could listen at a port of 127.0.0.1."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def listens(path: str) -> bool:
+    """Return whether somebody answers at a Unix socket, whose file outlives its engine."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        return True
+    return False
+
+
+def _engine() -> bool:
+    if os.environ.get("DOCKER_HOST") or any(listens(path) for path in SOCKETS):
+        return True
+    return bool(shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") or shutil.which("podman"))
+
+
+def _program(*names: str) -> Callable[[], bool]:
+    return lambda: all(shutil.which(name) for name in names)
+
+
+NEEDS: tuple[Need, ...] = (
+    Need(name="mmdebstrap", why="Debian root file system", package="mmdebstrap", there=_program("mmdebstrap")),
+    Need(
+        name="Debian's archive keys",
+        why="checking what Debian signed",
+        package="debian-archive-keyring",
+        there=lambda: any(Path("/usr/share/keyrings").glob("debian-archive-*keyring*")),
+    ),
+    Need(
+        name="newuidmap",
+        why="Debian root file system as an ordinary user",
+        package="uidmap",
+        there=lambda: os.geteuid() == 0 or bool(shutil.which("newuidmap")),
+    ),
+    Need(name="a container engine", why="builder and smoke notebooks", package="docker.io", there=_engine),
+    Need(name="docker-registry", why="embedded registry", package="docker-registry", there=_program("docker-registry")),
+)
+
+
+def missing() -> tuple[Need, ...]:
+    """Return the needs that this host does not meet."""
+    return tuple(need for need in NEEDS if not need.there())
+
+
+def command(packages: Sequence[str]) -> list[str]:
+    """Return the command that installs Debian packages here."""
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    apt = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+    return [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", *apt, *packages]
+
+
+def ensure() -> None:
+    """Install what lacks.
+
+    Raises:
+        HelioError: no apt here, or apt failed.
+    """
+    lacks = missing()
+    if not lacks:
+        return
+    packages = [need.package for need in lacks]
+    # dockerd without its firewall and compression helpers starts, but can't make a bridge or extract fast.
+    if "docker.io" in packages:
+        packages += ["iptables", "pigz"]
+    argv = command(packages)
+    hint = f"run `{' '.join(argv)}`"
+    if not shutil.which("apt-get"):
+        names = ", ".join(need.name for need in lacks)
+        raise HelioError(Stage.HOST, f"this machine lacks {names}", hint=f"install Debian's {', '.join(packages)}")
+    say(f"==> installing {', '.join(packages)}")
+    sudo = [] if os.geteuid() == 0 else ["sudo"]
+    subprocess.run([*sudo, "apt-get", "update", "-qq"], check=False)
+    result = subprocess.run(argv, capture_output=True, text=True)
+    if result.returncode or any(not need.there() for need in lacks):
+        raise HelioError(
+            Stage.HOST,
+            f"cannot install {', '.join(packages)}",
+            detail="\n".join(result.stderr.splitlines()[-8:]),
+            hint=hint,
+        )
+
+
+def facts() -> dict[str, str]:
+    """Return what doctor prints about the machine: system, processor, memory, Python."""
+    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "system": release.get("PRETTY_NAME", platform.platform()),
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "memory": f"{pages / 2**30:.1f} GiB",
+        "python": platform.python_version(),
+        "user": "root" if os.geteuid() == 0 else f"uid {os.geteuid()}",
+    }

@@ -1,0 +1,70 @@
+"""Work in other processes, and an error instead of silence when one of them is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from ..core.errors import HelioError, Stage
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def run(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, what: str
+) -> Iterator[tuple[Task, Result]]:
+    """Yield every task with its result as it is done.
+
+    Args:
+        function: of a module, called in one of at most ``jobs`` processes.
+        tasks: the largest first: a big one started last would be waited for by idle processes.
+        what: the work is for, shown when a worker dies.
+
+    Raises:
+        HelioError: a worker was killed; whatever ``function`` raises.
+    """
+    if not tasks:
+        return
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
+        try:
+            yield from _results(pool, function, tasks)
+        except _Killed as killed:
+            # A worker that was started while the pool broke is never told to end, and leaving the pool would wait for
+            # it for ever (CPython 3.11).
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.kill()
+            raise HelioError(
+                Stage.LINK,
+                f"a worker that made {what} was killed",
+                detail=str(killed),
+                hint="this machine may lack memory: run with fewer --jobs; what is done is kept",
+            ) from killed
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _Killed(Exception):
+    """A worker is gone."""
+
+
+def _results(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> Iterator[tuple[Task, Result]]:
+    try:
+        futures = {pool.submit(function, task): task for task in tasks}
+    except (BrokenProcessPool, OSError, EOFError) as error:
+        # Workers start on demand: one that dies meanwhile shows as a closed pipe.
+        raise _Killed(str(error) or type(error).__name__) from error
+    for future in as_completed(futures):
+        try:
+            result = future.result()
+        except BrokenProcessPool as error:
+            raise _Killed(str(error)) from error
+        yield futures[future], result

@@ -1,0 +1,1 @@
+"""From locks to images: packages, layers, root file systems, the local channel, recipes."""

@@ -1,0 +1,46 @@
+"""What an image may weigh: its stated budget, and what registries take of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from ..locks.read import Locks
+from ..oci.image import Image
+from ..spec.image import ImageSpec
+
+#: Bytes of one layer that the strictest of the large registries still takes (GHCR; ECR takes five times as much).
+LAYER_LIMIT = 10 << 30
+
+
+def check(image: ImageSpec, made: Image, lock: Locks) -> None:
+    """Refuse an image that grew over its stated size; warn of a layer that some registries refuse.
+
+    Raises:
+        HelioError: names the image's ten largest packages, its ancestors' among them, by the size of their files.
+    """
+    for layer in made.layers:
+        if layer.size > LAYER_LIMIT:
+            say(
+                f"warning: {image.name}: layer {layer.digest} has {layer.size / 2**30:.1f} GiB, some registries take"
+                f" {LAYER_LIMIT >> 30} at most"
+            )
+    if not image.budget_bytes or made.size <= image.budget_bytes:
+        return
+    rows = [f"expected at most {image.budget_bytes / 2**20:,.0f} MiB not {made.size / 2**20:,.0f} MiB; the largest:"]
+    rows += [f"{size / 2**20:8,.1f} MiB  {name}" for size, name in largest(lock)]
+    raise HelioError(
+        Stage.BUILD,
+        f"image `{image.name}` is over its budget",
+        where=f"images/{image.name}/image.toml at budget.compressed-mib",
+        detail="\n".join(rows),
+        hint="leave packages out, or raise the budget on purpose",
+    )
+
+
+def largest(lock: Locks, count: int = 10) -> Sequence[tuple[int, str]]:
+    """Return size in bytes and ``name version (kind)`` of the packages with the largest files, the largest first."""
+    kinds = {"conda": lock.conda.packages, "PyPI": lock.pypi.wheels, "Debian": lock.apt.packages}
+    rows = [(one.size, f"{one.name} {one.version} ({kind})") for kind, part in kinds.items() for one in part]
+    return sorted(rows, key=lambda row: (-row[0], row[1]))[:count]

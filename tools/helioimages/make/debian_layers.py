@@ -1,0 +1,92 @@
+"""The Debian layer of an image: the whole root file system, or what a child's packages add to its parent's."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from ..core.digest import key_of
+from ..core.entries import Entry, file
+from ..core.errors import HelioError, Stage
+from ..debian import tree
+from ..debian.lock import AptLock
+from ..machine.store import Store
+from ..oci.layer import LIBDEFLATE_6
+from ..spec.image import UserSpec
+from .rootfs import build_rootfs
+
+#: Raised when the same packages would give another layer.
+_FORMAT = 5
+#: The apt package's own example of its sources: the same bytes everywhere, and no mirror of the builder's.
+_EXAMPLE = "./usr/share/doc/apt/examples/debian.sources"
+
+
+def needed(lock: AptLock, parent: AptLock | None) -> bool:
+    """Say whether an image has a Debian layer: a child that adds no package has none."""
+    return parent is None or lock.packages != parent.packages
+
+
+def key(lock: AptLock, parent: AptLock | None, user: UserSpec | None) -> str:
+    """Return the layer's key."""
+    account = dataclasses.asdict(user) if user else None
+    return key_of(["debian", _FORMAT, lock.key, parent.key if parent else None, account, LIBDEFLATE_6.name])
+
+
+def entries(
+    store: Store,
+    lock: AptLock,
+    parent: AptLock | None,
+    user: UserSpec | None,
+    debs: Mapping[str, Path],
+    *,
+    jobs: int,
+) -> tuple[Entry, ...]:
+    """Return the layer's entries, merged.
+
+    Args:
+        debs: sha256 (hex) -> file, of every package of both locks.
+
+    Raises:
+        HelioError: a root file system cannot be made, or the child's removes a path of the parent's.
+    """
+    mine = _system(store, lock, user, debs, jobs)
+    if parent is None:
+        return mine
+    return tree.delta(_system(store, parent, user, debs, jobs), mine)
+
+
+def _system(
+    store: Store, lock: AptLock, user: UserSpec | None, debs: Mapping[str, Path], jobs: int
+) -> tuple[Entry, ...]:
+    found = tree.read_tar(build_rootfs(store, lock, debs, jobs=jobs))
+    found = (*found, _sources(lock, debs))
+    if user:
+        found = tree.add_user(
+            found, name=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
+        )
+    return tree.whole(found)
+
+
+def _sources(lock: AptLock, debs: Mapping[str, Path]) -> Entry:
+    """Return ``/etc/apt/sources.list.d/debian.sources``, so that apt works for those who extend the image."""
+    apt = next(deb for deb in lock.packages if deb.name == "apt")
+    return file("etc/apt/sources.list.d/debian.sources", _example(debs[apt.sha256]), origin="debian")
+
+
+@lru_cache
+def _example(deb: Path) -> bytes:
+    result = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], capture_output=True)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(result.stdout)) as tar:
+            member = tar.extractfile(_EXAMPLE)
+            assert member is not None
+            return member.read()
+    except (tarfile.TarError, KeyError) as error:
+        raise HelioError(
+            Stage.BUILD, f"the apt package lacks {_EXAMPLE}", detail=str(error), hint="report this as a bug"
+        ) from error

@@ -1,0 +1,52 @@
+"""An image's labels: OCI's own names, then ours. Pure. Spec: image-spec annotations.md."""
+
+from __future__ import annotations
+
+from ..locks import cuda
+from ..locks.read import Locks
+from ..oci.image import Image, rfc3339
+from ..spec.environment import EnvironmentSpec
+from ..spec.image import ImageSpec
+
+
+def labels(
+    image: ImageSpec, lock: Locks, environment: EnvironmentSpec, parent: tuple[str, Image] | None
+) -> dict[str, str]:
+    """Return what an image says of itself beyond its parent's labels.
+
+    Args:
+        parent: the parent's name and image, None for the lowest image.
+
+    Raises:
+        HelioError: the locked packages are for two CUDA majors.
+    """
+    created = rfc3339(lock.epoch)
+    found = {
+        "org.opencontainers.image.title": image.title,
+        "org.opencontainers.image.description": image.description,
+        "org.opencontainers.image.licenses": image.licenses,
+        # The content's own revision, not the commit: equal locks give equal images from any commit. The commit is in
+        # the provenance.
+        "org.opencontainers.image.revision": lock.digest,
+        "org.opencontainers.image.version": created[:10].replace("-", "."),
+        "org.opencontainers.image.created": created,
+        "org.opencontainers.image.base.name": parent[0] if parent else "scratch",
+        "io.helioimages.lock": lock.digest,
+        "io.helioimages.channel": lock.conda.channel,
+        "io.helioimages.python": lock.python.version,
+    }
+    if parent:
+        found["org.opencontainers.image.base.digest"] = parent[1].digest
+    for name in ("jupyterhub", "jupyterlab", "dask"):
+        if version := lock.version_of(name):
+            found[f"io.helioimages.{name}"] = version
+    brought = cuda.find(
+        ((one.name, one.version) for one in (*lock.conda.packages, *lock.pypi.wheels)),
+        declared=environment.virtual_packages.get("__cuda"),
+        where=f"environments/{environment.name}/environment.yml",
+    )
+    if brought:
+        found |= brought.labels()
+    if lock.apt.healed:
+        found["io.helioimages.debian.healed"] = "; ".join(lock.apt.healed)
+    return found | dict(image.labels)

@@ -1,0 +1,164 @@
+"""Provision: bring every artefact that the locks name into the store, whatever it takes.
+
+Wheels come from the configured index, .debs from the Debian mirror, conda packages of conda-forge from their URLs. What
+no index has is made: the local channel is compiled, source-only packages are built, both in the builder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ..conda.lock import CondaPackage
+from ..core.errors import HelioError, Stage
+from ..core.progress import stage
+from ..debian import lock as apt_lock
+from ..debian.lock import AptLock, Deb
+from ..locks import mirror
+from ..locks.healing import BUILDER_LOCK
+from ..locks.read import Locks
+from ..machine.fetch import Wanted, fetch_all
+from ..machine.store import Store, has
+from ..pypi.index import Index
+from ..pypi.lock import Sdist, Wheel
+from . import channel
+from .builder import Builder
+
+
+def debs(store: Store, lock: AptLock, where: str, *, jobs: int) -> dict[str, Path]:
+    """Fetch a Debian lock's packages.
+
+    Returns:
+        sha256 (hex) -> file.
+    """
+    wanted = [_deb(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
+    return fetch_all(wanted, store, jobs=jobs, label="Debian packages")
+
+
+def builder(root: Path, store: Store, client: Callable[[], object], *, jobs: int) -> Builder:
+    """Return the builder of ``channel/apt-lock.json``; ``client`` gives a Docker SDK client when one is needed."""
+    lock = apt_lock.parse((root / BUILDER_LOCK).read_text("utf-8"), BUILDER_LOCK)
+    return Builder(client(), store, lock, debs(store, lock, BUILDER_LOCK, jobs=jobs), jobs=jobs)
+
+
+def packages(
+    root: Path,
+    store: Store,
+    locks: Sequence[Locks],
+    index: Callable[[], Index],
+    make_builder: Callable[[], Builder],
+    *,
+    platform: str,
+    jobs: int,
+) -> dict[str, Path]:
+    """Bring the artefacts of several images into the store.
+
+    Args:
+        index: gives the package index when a file must be fetched.
+        make_builder: gives the builder when something must be made.
+        platform: e.g. ``linux/amd64``.
+
+    Returns:
+        sha256 (hex) -> file, of every conda package, wheel and .deb.
+
+    Raises:
+        HelioError: an artefact cannot be had or made, or what was made is not what a lock says.
+    """
+    wanted: list[Wanted] = []
+    for lock in locks:
+        wanted += [_deb(deb, f"{lock.files['apt']} at packages[{i}]") for i, deb in enumerate(lock.apt.packages)]
+        wanted += [
+            _conda(package, f"{lock.files['conda']} at package[{i}]")
+            for i, package in enumerate(lock.conda.packages)
+            if package.channel != "local"
+        ]
+        wanted += [
+            _wheel(wheel, f"{lock.files['pypi']} at packages[{i}]", index)
+            for i, wheel in enumerate(lock.pypi.wheels)
+            if not wheel.built
+        ]
+    paths = fetch_all(wanted, store, jobs=jobs, label="packages")
+    paths |= _local_channel(root, store, locks, make_builder, platform=platform, jobs=jobs)
+    return paths
+
+
+def sdists(
+    store: Store, found: Iterable[Sdist], where: str, index: Callable[[], Index], *, jobs: int
+) -> dict[str, Path]:
+    """Fetch source archives."""
+    wanted = [_wheel(sdist, f"{where} at packages `{sdist.name}`", index) for sdist in found]
+    return fetch_all(wanted, store, jobs=jobs, label="source archives")
+
+
+def wheels(
+    store: Store, found: Iterable[Wheel], where: str, index: Callable[[], Index], *, jobs: int
+) -> dict[str, Path]:
+    """Fetch wheels."""
+    wanted = [_wheel(wheel, f"{where} at packages `{wheel.name}`", index) for wheel in found]
+    return fetch_all(wanted, store, jobs=jobs, label="build tools")
+
+
+def _local_channel(
+    root: Path,
+    store: Store,
+    locks: Sequence[Locks],
+    make_builder: Callable[[], Builder],
+    *,
+    platform: str,
+    jobs: int,
+) -> dict[str, Path]:
+    """Return the locked packages of the local channel, compiling it if the store lacks one of them."""
+    needed = {
+        package.sha256: (package, f"{lock.files['conda']} at package[{i}]")
+        for lock in locks
+        for i, package in enumerate(lock.conda.packages)
+        if package.channel == "local"
+    }
+    paths = {sha256: store.artefact(sha256) for sha256 in needed}
+    if all(has(paths[sha256], package.size) for sha256, (package, _) in needed.items()):
+        return paths
+    with stage("local channel from source"):
+        folder = channel.build_channel(store, root, make_builder(), jobs=jobs, platform=platform)
+    made = channel.artefact_paths(folder)
+    for sha256, (package, where) in needed.items():
+        if sha256 in made:
+            # The channel's folder may be there without the store's own copy, or with a cut one.
+            store.put_artefact(made[sha256])
+        elif not has(paths[sha256], package.size):
+            same_name = [path.name for path in made.values() if path.name.startswith(f"{package.name}-")]
+            raise HelioError(
+                Stage.BUILD,
+                f"the local channel has another `{package.name}` than the lock",
+                where=where,
+                detail=f"expected {package.file_name} not {', '.join(same_name) or 'nothing'}",
+                hint="the builder's packages or the recipes changed; run `buildimages lock`",
+            )
+    return paths
+
+
+def _deb(deb: Deb, where: str) -> Wanted:
+    return Wanted(
+        name=deb.file_name.rpartition("/")[2],
+        sha256=deb.sha256,
+        size=deb.size,
+        where=where,
+        urls=lambda: mirror.mirror_urls(deb),
+        hint="the mirror dropped it (a point release or security update); run `buildimages lock`",
+    )
+
+
+def _conda(package: CondaPackage, where: str) -> Wanted:
+    return Wanted(
+        name=package.file_name, sha256=package.sha256, size=package.size, where=where, urls=lambda: (package.url,)
+    )
+
+
+def _wheel(item: Wheel | Sdist, where: str, index: Callable[[], Index]) -> Wanted:
+    return Wanted(
+        name=item.file_name,
+        sha256=item.sha256,
+        size=item.size,
+        where=where,
+        urls=lambda: index().urls(item.name, item.file_name),
+        hint=f"run `buildimages lock --update {item.name}`",
+    )

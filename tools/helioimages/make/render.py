@@ -1,0 +1,114 @@
+"""Render: a built image as its committed Dockerfile. Pure: the same plan that `building` writes as OCI, as text.
+
+The Dockerfile names every layer by diff_id, which is equal on every machine and under every compressor, so that a
+git diff of it shows what changes for hubs, and `render --check` on a clean machine proves the build reproducible.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from ..core.errors import HelioError, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeLayer:
+    """One ADD: the layer's diff_id and the comment above it."""
+
+    diff_id: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that a Dockerfile says.
+
+    Attributes:
+        parent: reference of the parent image, None for one from scratch.
+        layers: lowest first, without the parent's.
+        env, labels: what this image adds to its parent's.
+        user: numeric, as in the image config.
+    """
+
+    name: str
+    lock_digest: str
+    parent: str | None
+    layers: tuple[RecipeLayer, ...]
+    env: Mapping[str, str]
+    labels: Mapping[str, str]
+    ports: tuple[str, ...]
+    workdir: str
+    user: str
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+
+
+def dockerfile(recipe: Recipe, template: str) -> str:
+    """Return the Dockerfile's text.
+
+    Args:
+        template: the content of ``images/Dockerfile.j2``.
+
+    Raises:
+        HelioError: the template uses a name that is not there, or is malformed.
+    """
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=False, autoescape=False
+    )
+    environment.filters["quoted"] = quoted
+    try:
+        return environment.from_string(template).render(recipe=recipe)
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise HelioError(
+            Stage.BUILD,
+            "cannot render `images/Dockerfile.j2`",
+            where="images/Dockerfile.j2" + (f" at line {line}" if line else ""),
+            detail=str(error),
+        ) from error
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as a Dockerfile's double-quoted word: nothing in it is expanded."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\n", "\\\n")
+    return f'"{escaped}"'
+
+
+def check(recipe: Recipe, template: str, committed: Path, shown: str, *, healed: bool = False) -> None:
+    """Compare a built image with its committed Dockerfile.
+
+    Args:
+        healed: the Debian packages are not the committed ones (see `healing`), so the Debian layer and what names the
+            lock may differ; every other layer must still come out as committed.
+
+    Raises:
+        HelioError: they differ; the detail is a unified diff that names the layers and their packages.
+    """
+    actual = dockerfile(recipe, template)
+    try:
+        expected = committed.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise HelioError(
+            Stage.CHECK, f"`{shown}` is missing", hint=f"run `buildimages render {recipe.name}` and commit it"
+        ) from error
+    if actual == expected:
+        return
+    if healed:
+        other = [layer for layer in recipe.layers if not layer.comment.startswith("Debian ")]
+        if all(layer.diff_id.removeprefix("sha256:") in expected for layer in other):
+            return
+    diff = difflib.unified_diff(
+        expected.splitlines(), actual.splitlines(), f"{shown} (committed)", f"{shown} (built here)", n=1, lineterm=""
+    )
+    raise HelioError(
+        Stage.CHECK,
+        f"`{shown}` is not what this machine builds",
+        where=shown,
+        detail="\n".join(diff),
+        hint=f"if a lock changed, run `buildimages render {recipe.name}` and commit; else it is not reproducible",
+    )

@@ -1,0 +1,218 @@
+"""A root file system from locked .debs, by mmdebstrap, without network. Needs root (or a user namespace).
+
+mmdebstrap sees one local repository that holds exactly the locked packages, so it can install nothing else. Its tar
+is cached by the lock's key; `debian.tree` cleans it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..core.digest import key_of
+from ..core.entries import LAYER_MTIME
+from ..core.errors import HelioError, Stage
+from ..debian.lock import AptLock, Deb
+from ..machine import mounts
+from ..machine.store import Store
+
+_PREFIX, _ALIVE = "helioimages-rootfs-", "alive"
+#: Raised when the same packages would give another tar.
+_FORMAT = 1
+
+#: As in Debian's own slim images: copyright files stay, manuals and translations go.
+_EXCLUDES = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
+
+
+def cached(store: Store, lock: AptLock) -> Path:
+    """Return where the tar of these packages is or will be."""
+    return store.cached("rootfs", key_of([_FORMAT, lock.key, _EXCLUDES]))
+
+
+def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs: int = 4) -> Path:
+    """Return the tar of a root file system, from the cache if these packages were installed before.
+
+    Args:
+        debs: sha256 (hex) -> file, of every package of the lock.
+
+    Raises:
+        HelioError: mmdebstrap is missing or failed; its last lines are in the detail.
+    """
+    final = cached(store, lock)
+    if _whole(final):
+        return final
+    program = shutil.which("mmdebstrap")
+    if not program:
+        raise HelioError(Stage.HOST, "`mmdebstrap` is not here", hint="run `apt-get install mmdebstrap`")
+    place = _scratch(store, lock)
+    _sweep(place, program)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as scratch, _alive(Path(scratch)) as alive:
+        # In a user namespace, root is one of the user's subordinate ids: a stranger to the user's own files.
+        os.chmod(scratch, 0o755)
+        repository = Path(scratch) / "repository"
+        _write_repository(repository, lock, debs, jobs)
+        tar = Path(scratch) / "rootfs.tar"
+        names = ",".join(deb.name for deb in lock.packages)
+        argv = [
+            # Its mounts of /dev, /proc and /sys, and its programs, end with it, however it ends.
+            *_own_world(),
+            program,
+            "--quiet",
+            # In a user namespace an ordinary user can do it too; root needs none.
+            f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+            "--variant=minbase",
+            f"--architectures={lock.architecture}",
+            f"--include={names}",
+            "--format=tar",
+            "--skip=check/qemu,output/dev",
+            *(f"--dpkgopt={line}" for line in _EXCLUDES),
+            lock.suite,
+            str(tar),
+            f"deb [trusted=yes] copy:{repository} ./",
+        ]
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            "HOME": scratch,
+            "TMPDIR": scratch,
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "SOURCE_DATE_EPOCH": str(LAYER_MTIME),
+        }
+        # mmdebstrap's own umask decides modes that maintainer scripts leave open.
+        result = subprocess.run(argv, capture_output=True, text=True, env=environment, umask=0o022, pass_fds=(alive,))
+        if result.returncode:
+            raise HelioError(
+                Stage.BUILD,
+                f"cannot make the Debian root file system of {len(lock.packages)} packages",
+                detail="\n".join(result.stderr.splitlines()[-15:]),
+                hint="run `buildimages doctor`",
+            )
+        with open(tar, "rb") as source, store.writing(final) as file:
+            shutil.copyfileobj(source, file, 4 << 20)
+    # Again: programs of a run that was killed a moment ago may have held its folder when this one began.
+    _sweep(place, program)
+    return final
+
+
+def _own_world() -> tuple[str, ...]:
+    """Return what gives root's program mounts and processes of its own, nothing where a container does not allow it.
+
+    As an ordinary user mmdebstrap does so itself.
+    """
+    words = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+    if os.geteuid() or shutil.which(words[0]) is None:
+        return ()
+    return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else ()
+
+
+@contextlib.contextmanager
+def _alive(folder: Path) -> Iterator[int]:
+    """Hold a lock on a scratch folder, and yield its handle for the programs that work there to hold it too."""
+    handle = os.open(folder / _ALIVE, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _sweep(place: Path, program: str) -> None:
+    """Remove scratch folders whose run was killed: in memory they would take it until the machine is started again."""
+    for folder in place.glob(f"{_PREFIX}*"):
+        try:
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            handle = os.open(folder / _ALIVE, os.O_WRONLY)
+        except OSError:
+            continue  # another user's, or just made
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # somebody works there
+        finally:
+            os.close(handle)
+        # Never delete through a mount: what is behind it is the machine's.
+        if mounts.below(folder):
+            continue
+        if os.geteuid():
+            # What was installed belongs to the user's subordinate ids.
+            subprocess.run([program, "--unshare-helper", "rm", "-rf", "--", str(folder)], capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _whole(tar: Path) -> bool:
+    """Say whether a tar is there with its end: two blocks of zeros."""
+    try:
+        with open(tar, "rb") as file:
+            file.seek(-1024, os.SEEK_END)
+            return file.read() == bytes(1024)
+    except OSError:
+        return False
+
+
+def _scratch(store: Store, lock: AptLock) -> Path:
+    """Return a folder in memory where there is room: dpkg writes and syncs some 20,000 small files."""
+    memory = Path("/dev/shm")
+    needed = 12 * sum(deb.size for deb in lock.packages)
+    try:
+        usable = not os.statvfs(memory).f_flag & os.ST_NOEXEC and shutil.disk_usage(memory).free > needed
+    except OSError:
+        usable = False
+    if usable and os.access(memory, os.W_OK):
+        return memory
+    # A stranger (see above) may not reach into a home.
+    return store.root / "tmp" if os.geteuid() == 0 else Path("/var/tmp")
+
+
+def _write_repository(folder: Path, lock: AptLock, debs: Mapping[str, Path], jobs: int) -> None:
+    """Write a flat apt repository: the files by hard link or copy, and their index."""
+    folder.mkdir()
+    with ThreadPoolExecutor(jobs) as pool:
+        stanzas = list(pool.map(lambda deb: _add(folder, deb, debs[deb.sha256]), lock.packages))
+    index = "\n".join(stanzas).encode()
+    (folder / "Packages").write_bytes(index)
+    (folder / "Packages.gz").write_bytes(gzip.compress(index, mtime=0))
+    rows = [
+        f" {hashlib.sha256((folder / name).read_bytes()).hexdigest()} {(folder / name).stat().st_size} {name}"
+        for name in ("Packages", "Packages.gz")
+    ]
+    # mmdebstrap picks the required packages by codename.
+    head = f"Suite: {lock.suite}\nCodename: {lock.suite}\nDate: Tue, 01 Jan 1980 00:00:00 UTC\nSHA256:\n"
+    (folder / "Release").write_text(head + "\n".join(rows) + "\n")
+    for path in (folder, folder / "Packages", folder / "Packages.gz", folder / "Release"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _add(folder: Path, deb: Deb, path: Path) -> str:
+    name = f"{deb.name}_{deb.sha256[:16]}.deb"
+    try:
+        os.link(path, folder / name)
+    except OSError:
+        shutil.copyfile(path, folder / name)
+        (folder / name).chmod(0o644)
+    control = subprocess.run(["dpkg-deb", "--field", str(path)], capture_output=True, text=True)
+    if control.returncode:
+        raise HelioError(
+            Stage.BUILD,
+            f"`{deb.file_name}` is not a Debian package",
+            detail=control.stderr.strip(),
+            hint="the lock names another file; run `buildimages lock`",
+        )
+    fields = control.stdout.rstrip("\n")
+    return f"{fields}\nFilename: ./{name}\nSize: {deb.size}\nSHA256: {deb.sha256}\n"

@@ -1,0 +1,105 @@
+"""Source-only packages where they are needed: `lock` records their wheels, and `build` wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..conda.lock import CondaPackage
+from ..conda.solve import solve
+from ..core.entries import LAYER_MTIME
+from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
+from ..core.progress import stage
+from ..locks import locking
+from ..locks.read import Locks
+from ..machine.store import Store, has
+from ..pypi import lock as pypi_lock
+from ..pypi.index import Index
+from ..pypi.lock import PyPILock, Sdist, Wheel
+from ..spec.environment import EnvironmentSpec
+from . import channel, provision
+from . import wheels as wheelbuild
+from .builder import Builder
+
+#: The locked tools that builds use, beside environment.yml.
+BUILD_LOCK = "build-lock.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelBuilder:
+    """Builds wheels of source-only packages in the builder; everything it needs is connected late.
+
+    Attributes:
+        channel_dir: the local channel, for `for_lock`.
+        platform: e.g. ``linux/amd64``.
+    """
+
+    root: Path
+    store: Store
+    builder: Callable[[], Builder]
+    index: Callable[[], Index]
+    channel_dir: Path | None
+    platform: str
+    jobs: int
+
+    def for_lock(self, environment: EnvironmentSpec, sdists: tuple[Sdist, ...]) -> tuple[Wheel, ...]:
+        """Return the wheels of source archives that a lock names for the first time."""
+        if not sdists:
+            return ()
+        assert self.channel_dir is not None
+        subdir = Platform.of(self.platform).subdir
+        found = solve(
+            environment.conda,
+            channel="local",
+            repodata_dirs=(self.channel_dir,),
+            platform=subdir,
+            virtual_packages=locking.virtual_packages(environment, self.platform),
+        )
+        files = channel.artefact_paths(self.channel_dir)
+        python = [(package, files[package.sha256]) for package in found]
+        lock = PyPILock(python="", platform=self.platform, content_hash="", wheels=(), sdists=sdists)
+        return self._build(environment, lock, python)
+
+    def for_build(self, environment: EnvironmentSpec, locks: Locks, paths: Mapping[str, Path]) -> dict[str, Path]:
+        """Return sha256 (hex) -> file of the lock's built wheels, built if the store lacks one.
+
+        Raises:
+            HelioError: a wheel came out with other bytes than the lock says, or is not recorded in the lock.
+        """
+        if locks.pypi.unbuilt:
+            names = ", ".join(sdist.name for sdist in locks.pypi.unbuilt)
+            raise HelioError(
+                Stage.LOCK,
+                f"source-only packages have no wheel in the lock: {names}",
+                where=locks.files["pypi"],
+                hint=f"run `buildimages lock {environment.name}`",
+            )
+        wanted = [wheel for wheel in locks.pypi.wheels if wheel.built]
+        built = {wheel.sha256: self.store.artefact(wheel.sha256) for wheel in wanted}
+        if not all(has(built[wheel.sha256], wheel.size) for wheel in wanted):
+            python = [(package, paths[package.sha256]) for package in locks.conda.packages]
+            self._build(environment, locks.pypi, python)
+        return built
+
+    def _build(
+        self, environment: EnvironmentSpec, lock: PyPILock, python: Sequence[tuple[CondaPackage, Path]]
+    ) -> tuple[Wheel, ...]:
+        file = f"environments/{environment.name}/{BUILD_LOCK}"
+        tools = pypi_lock.parse((self.root / file).read_text("utf-8"), file)
+        wheels = provision.wheels(self.store, tools.wheels, file, self.index, jobs=8)
+        where = f"environments/{environment.name}/pylock.toml"
+        provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
+        with stage(f"wheels of {len(lock.sdists)} source-only packages"):
+            return wheelbuild.build_all(
+                self.store,
+                self.builder(),
+                lock,
+                tools,
+                environment,
+                python,
+                wheels,
+                jobs=self.jobs,
+                epoch=LAYER_MTIME,
+            )

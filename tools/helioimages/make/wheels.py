@@ -1,0 +1,281 @@
+"""Build wheels of packages that the index has as source only: once, without network, the same bytes everywhere.
+
+Each archive is built in a fresh container of the pinned builder, by the locked Python and locked tools
+(``build-lock.toml``), at fixed paths; `pypi.repack` takes out what is left to chance. What a wheel depends on is its
+memo's key, so the store builds it once.
+
+Spec: PEP 517, PEP 751 (build-lock.toml has the format of pylock.toml).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from packaging.utils import parse_wheel_filename
+
+from ..conda import link as conda_link
+from ..conda.lock import CondaPackage
+from ..core.digest import key_of
+from ..core.entries import Entry, merge
+from ..core.errors import HelioError, Stage
+from ..core.files import of_file
+from ..core.platform import Platform
+from ..core.progress import say
+from ..machine.store import Store, has, settle
+from ..pypi import repack
+from ..pypi import wheel as wheel_link
+from ..pypi.choose import machine
+from ..pypi.lock import PyPILock, Sdist, Wheel
+from ..spec.environment import BuildSpec, EnvironmentSpec
+from .builder import Builder
+from .linking import PREFIX
+from .toolchain import write_tree
+
+#: Raised when the bytes of wheels may change though none of their inputs does.
+VERSION = 1
+GUEST = Path(__file__).with_name("wheels_guest.py")
+
+_PYTHON = f"""
+mkdir -p "$(dirname {PREFIX})"
+ln -s "$IN/python" {PREFIX}
+exec {PREFIX}/bin/python3 -I "$IN/guest.py"
+"""
+
+#: Fixed seeds, paths and options of every build.
+_FLAGS = "-O2 -g0 -ffile-prefix-map=/build=. -frandom-seed=helioimages"
+_ENV = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONNOUSERSITE": "1",
+    "PATH": f"{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "CFLAGS": _FLAGS,
+    "CXXFLAGS": _FLAGS,
+    "FFLAGS": _FLAGS,
+    "LDFLAGS": "-Wl,--build-id=none -s",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltWheel:
+    """A wheel in the store: its name, sha256 (64 hexadecimal digits), size in bytes and file."""
+
+    file_name: str
+    sha256: str
+    size: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """The locked Python and tools, unpacked for the builder: their folder, and a key that names their content."""
+
+    folder: Path
+    key: str
+
+
+def build_all(
+    store: Store,
+    builder: Builder,
+    lock: PyPILock,
+    tools: PyPILock,
+    environment: EnvironmentSpec,
+    python: Sequence[tuple[CondaPackage, Path]],
+    wheels: Mapping[str, Path],
+    *,
+    jobs: int,
+    epoch: int,
+) -> tuple[Wheel, ...]:
+    """Build the wheels of every source archive of a lock.
+
+    Args:
+        lock: its ``sdists`` are in the store; where it names built wheels, they have to come out again.
+        tools: the build tools' lock.
+        python: the interpreter's conda packages and their files.
+        wheels: sha256 (hex) -> file, of ``tools``.
+        jobs: containers at once.
+        epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
+
+    Returns:
+        The built wheels, sorted by name; their files are in the store.
+
+    Raises:
+        HelioError: a build failed, or a wheel is another one than the lock says.
+    """
+    unpacked = unpack_tools(store, tools, python, wheels, lock.platform)
+    expected = {wheel.name: wheel for wheel in lock.wheels if wheel.built}
+
+    def one(sdist: Sdist) -> Wheel:
+        spec = environment.build.get(sdist.name, BuildSpec())
+        built = build_wheel(store, builder, sdist, spec, unpacked, platform=lock.platform, epoch=epoch)
+        wheel = Wheel(
+            name=sdist.name,
+            version=sdist.version,
+            file_name=built.file_name,
+            sha256=built.sha256,
+            size=built.size,
+            built=True,
+        )
+        if sdist.name in expected:
+            _same(store, expected[sdist.name], wheel, f"environments/{environment.name}/pylock.toml")
+        return wheel
+
+    builder.image()  # once, before the threads
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        pending = [pool.submit(one, sdist) for sdist in lock.sdists]
+        try:
+            return tuple(sorted((future.result() for future in pending), key=lambda wheel: wheel.name))
+        except BaseException:
+            # What has begun ends in its container; what waits need not begin.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def build_wheel(
+    store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: Tools, *, platform: str, epoch: int
+) -> BuiltWheel:
+    """Build one wheel, or return it from the store.
+
+    Args:
+        sdist: its file is in the store.
+        spec: what environment.yml says of its build.
+        platform: e.g. ``linux/amd64``.
+        epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
+
+    Raises:
+        HelioError: the build failed, or made a wheel of something else.
+    """
+    guest = of_file(GUEST)
+    key = key_of(
+        [VERSION, sdist.file_name, sdist.sha256, _plain(spec), tools.key, builder.key, guest, _ENV, platform, epoch]
+    )
+    known = store.recall("wheel", key)
+    if known and has(path := store.artefact(known["sha256"]), known["size"]):
+        return BuiltWheel(**known, path=path)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch:
+        folder = Path(scratch)
+        raw = _run(store, builder, sdist, spec, tools, epoch, folder)
+        wheel = repack.plan(raw, f"linux_{machine(platform)}")
+        _check_name(wheel.file_name, sdist)
+        final = folder / "normal.whl"
+        with open(final, "wb") as file:
+            repack.write(wheel, file)
+        sha256 = store.put_artefact(final)
+        size = final.stat().st_size
+    store.remember("wheel", key, {"file_name": wheel.file_name, "sha256": sha256, "size": size})
+    return BuiltWheel(file_name=wheel.file_name, sha256=sha256, size=size, path=store.artefact(sha256))
+
+
+def unpack_tools(
+    store: Store,
+    tools: PyPILock,
+    python: Iterable[tuple[CondaPackage, Path]],
+    wheels: Mapping[str, Path],
+    platform: str,
+) -> Tools:
+    """Return the folder with the locked Python and tools, unpacked if the store lacks it."""
+    packages = sorted(python, key=lambda pair: pair[0].name)
+    found = {package.name: package for package, _ in packages}
+    version = ".".join(found["python"].version.split(".")[:2])
+    key = key_of(["buildtools", 1, [package.sha256 for package, _ in packages], sorted(w.sha256 for w in tools.wheels)])
+    folder = store.root / "toolchain" / f"build-{key}"
+    if not folder.exists():
+        entries: list[Entry] = []
+        for package, path in packages:
+            entries += conda_link.link(
+                path, package, prefix=PREFIX, python_version=version, platform=Platform.of(platform).subdir
+            )
+        for wheel in tools.wheels:
+            entries += wheel_link.link(wheels[wheel.sha256], wheel, prefix=PREFIX, python_version=version)
+        half = Path(tempfile.mkdtemp(prefix="buildtools-", dir=store.root / "tmp"))
+        try:
+            write_tree(half, merge(entries))
+            half.chmod(0o755)
+            settle(half)
+            half.rename(folder)
+        except OSError:
+            # Another run was faster; its folder is as good.
+            if not folder.exists():
+                raise
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+    return Tools(folder=folder / PREFIX.lstrip("/"), key=key)
+
+
+def _run(store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: Tools, epoch: int, folder: Path) -> Path:
+    """Return the wheel as the backend made it."""
+    (folder / "sdist").mkdir()
+    # The archive keeps its name: some backends read it.
+    shutil.copyfile(store.artefact(sdist.sha256), folder / "sdist" / sdist.file_name)
+    order = {"file_name": sdist.file_name, "requires": list(spec.requires), "after": spec.after}
+    (folder / "order.json").write_text(json.dumps(order))
+    output = folder / "out"
+    output.mkdir()
+    say(f"    building {sdist.name} {sdist.version}")
+    try:
+        builder.run(
+            ["sh", "-euc", _PYTHON],
+            inputs={
+                "sdist": folder / "sdist",
+                "order.json": folder / "order.json",
+                "guest.py": GUEST,
+                "python": tools.folder,
+            },
+            output=output,
+            env={**_ENV, "SOURCE_DATE_EPOCH": str(epoch), **spec.env},
+        )
+    except HelioError as error:
+        raise HelioError(
+            error.stage,
+            f"cannot build a wheel of `{sdist.name}` {sdist.version}",
+            where=f"its source {sdist.file_name}",
+            detail=error.detail or error.message,
+            hint="say what it needs under x-helioimages.build in environment.yml, or constrain it to another version",
+        ) from error
+    made = sorted(output.glob("*.whl"))
+    if len(made) != 1:
+        raise HelioError(
+            Stage.BUILD,
+            f"the build of `{sdist.name}` made {len(made)} wheels",
+            where=f"its source {sdist.file_name}",
+            detail=", ".join(path.name for path in made),
+        )
+    return made[0]
+
+
+def _check_name(file_name: str, sdist: Sdist) -> None:
+    name, version, _, _ = parse_wheel_filename(file_name)
+    if (name, str(version)) != (sdist.name, sdist.version):
+        raise HelioError(
+            Stage.BUILD,
+            f"the build of `{sdist.name}` made a wheel of something else",
+            where=f"its source {sdist.file_name}",
+            detail=f"expected {sdist.name} {sdist.version} not {file_name}",
+        )
+
+
+def _same(store: Store, expected: Wheel, made: Wheel, where: str) -> None:
+    """Raise if a wheel is another one than the lock says; say where they differ if the locked one is here."""
+    if (expected.sha256, expected.file_name) == (made.sha256, made.file_name):
+        return
+    before = store.artefact(expected.sha256)
+    difference = repack.first_difference(before, store.artefact(made.sha256)) if before.exists() else ""
+    raise HelioError(
+        Stage.BUILD,
+        f"the wheel of `{made.name}` came out with other bytes than the lock says",
+        where=f"{where} at `{made.name}`, tool.helioimages.built-wheel",
+        detail=f"expected sha256:{expected.sha256} ({expected.file_name}, {expected.size:,} bytes)\n"
+        f"not sha256:{made.sha256} ({made.file_name}, {made.size:,} bytes)"
+        + (f"\nfirst difference: {difference}" if difference else ""),
+        hint=f"the builder or the build tools changed; run `buildimages lock --update {made.name}`",
+    )
+
+
+def _plain(spec: BuildSpec) -> dict[str, object]:
+    # The reason is for people.
+    return {key: value for key, value in asdict(spec).items() if key != "reason"}

@@ -1,0 +1,1 @@
+"""Is it what the locks say, and is it safe: verify, signatures, layer differences, audits, changes."""

@@ -1,0 +1,277 @@
+"""Advisories in OSV's format: read strictly, matched purely.
+
+A record says which versions of which packages it is about; `affects` answers for one package. What a record means is
+OSV's own algorithm ("Evaluation"), with each ecosystem's order of versions.
+
+Spec: Open Source Vulnerability format 1.7, https://ossf.github.io/osv-schema/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cvss import CVSS2, CVSS3, CVSS4, CVSSError
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from ..conda import version as conda_version
+from ..core.errors import HelioError, Stage
+from ..core.reading import Table
+from ..debian import version as debian_version
+
+#: Severities, mildest first; an advisory that tells none counts as UNKNOWN_AS.
+LEVELS = ("low", "moderate", "high", "critical")
+UNKNOWN_AS = "moderate"
+_WORDS = {"low": "low", "moderate": "moderate", "medium": "moderate", "high": "high", "critical": "critical"}
+_EVENTS = ("introduced", "fixed", "last_affected", "limit")
+# No advisory that people wrote comes near; a file that does is an attack on whoever sorts it.
+_MOST_EVENTS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """One list of events, as ``(event, version)`` pairs in the record's order."""
+
+    events: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affected:
+    """One package of a record.
+
+    Attributes:
+        ecosystem: without its release, e.g. ``PyPI``, ``Debian``.
+        release: what follows the colon, e.g. ``13``; empty for all.
+        severities: as in `Advisory`; they replace the record's own for this package.
+    """
+
+    ecosystem: str
+    release: str
+    name: str
+    ranges: tuple[Range, ...]
+    versions: tuple[str, ...]
+    severities: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advisory:
+    """One record.
+
+    Attributes:
+        aliases: other names of the same fault, e.g. ``CVE-2026-1``.
+        severities: CVSS vectors and words, as the record has them.
+        modified: RFC 3339, as in the record.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    summary: str
+    modified: str
+    withdrawn: bool
+    severities: tuple[str, ...]
+    affected: tuple[Affected, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A locked package under the name that advisories know.
+
+    Attributes:
+        ecosystems: those whose records apply, e.g. ``("PyPI",)``.
+        release: of the ecosystem, e.g. Debian's ``13``.
+    """
+
+    ecosystems: tuple[str, ...]
+    release: str
+    name: str
+    version: str
+
+
+def parse(data: bytes | str, where: str) -> Advisory:
+    """Read one record. Keys that the format does not name are allowed, as the format says.
+
+    Raises:
+        HelioError: not JSON, or a key is not what the format says.
+    """
+    try:
+        # Exporters write null for what a record lacks.
+        document = json.loads(data, object_pairs_hook=_without_null)
+    except (ValueError, RecursionError) as error:
+        detail = str(error) if isinstance(error, ValueError) else "too deeply nested"
+        raise HelioError(Stage.USAGE, f"cannot read advisory `{where}`", where=where, detail=detail) from error
+    top = Table(document, where, stage=Stage.USAGE)
+    affected = []
+    for index, value in enumerate(top.take("affected", list, [])):
+        table = Table(value, where, f"affected[{index}]", Stage.USAGE)
+        if (one := _affected(table)) is not None:
+            affected.append(one)
+    return Advisory(
+        id=top.take("id", str),
+        aliases=(*top.strings("aliases"), *top.strings("upstream")),
+        summary=top.take("summary", str, "") or top.take("details", str, "").strip().partition("\n")[0],
+        modified=top.take("modified", str),
+        withdrawn=bool(top.take("withdrawn", str, "")),
+        severities=_severities(top),
+        affected=tuple(affected),
+    )
+
+
+def _without_null(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if value is not None}
+
+
+def _affected(table: Table) -> Affected | None:
+    """Return one package's part, or None for one that is known by its commits only."""
+    ranges = []
+    for index, value in enumerate(table.take("ranges", list, [])):
+        row = Table(value, table.file, f"{table.key}.ranges[{index}]", table.stage)
+        kind = row.take("type", str)
+        events = []
+        for at, item in enumerate(row.take("events", list)):
+            event = Table(item, table.file, f"{row.key}.events[{at}]", table.stage)
+            events += [(name, event.take(name, str)) for name in _EVENTS if name in event.names()]
+        if len(events) > _MOST_EVENTS:
+            raise row.error("events", f"expected at most {_MOST_EVENTS:,} events, not {len(events):,}")
+        if kind in ("ECOSYSTEM", "SEMVER"):
+            ranges.append(Range(events=tuple(events)))
+        elif kind != "GIT":
+            raise row.error("type", f"expected GIT, SEMVER or ECOSYSTEM, not {kind!r}")
+    versions = table.strings("versions")
+    severities = _severities(table)
+    if "package" not in table.names():
+        return None
+    package = table.table("package")
+    ecosystem, _, release = package.take("ecosystem", str).partition(":")
+    return Affected(
+        ecosystem=ecosystem,
+        release=release,
+        name=package.take("name", str),
+        ranges=tuple(ranges),
+        versions=versions,
+        severities=severities,
+    )
+
+
+def _severities(table: Table) -> tuple[str, ...]:
+    found = []
+    for index, value in enumerate(table.take("severity", list, [])):
+        row = Table(value, table.file, ".".join(filter(None, (table.key, f"severity[{index}]"))), table.stage)
+        found.append(row.take("score", str))
+    # GitHub and Debian tell it in words, each in a key of its own; their shape is not OSV's to say.
+    for name, key in (("database_specific", "severity"), ("ecosystem_specific", "urgency")):
+        extra: Any = table.take(name, dict, {}).get(key)
+        if isinstance(extra, str):
+            found.append(extra)
+    return tuple(found)
+
+
+def affects(one: Affected, component: Component) -> bool:
+    """Say whether a package at a version is among those that a record is about.
+
+    Raises:
+        ValueError: a version cannot be ordered by its ecosystem's rules.
+    """
+    if not _same_package(one, component):
+        return False
+    key = order_of(one.ecosystem)
+    version = key(component.version)
+    if component.version in one.versions or any(_equal(text, version, key) for text in one.versions):
+        return True
+    return any(_in_range(each, version, key) for each in one.ranges)
+
+
+def fixes(one: Affected) -> tuple[str, ...]:
+    """Return the versions that mend a package, as the record tells them."""
+    return tuple(dict.fromkeys(version for each in one.ranges for event, version in each.events if event == "fixed"))
+
+
+def _same_package(one: Affected, component: Component) -> bool:
+    if one.ecosystem not in component.ecosystems or (one.release and one.release != component.release):
+        return False
+    if one.ecosystem == "PyPI":
+        return canonicalize_name(one.name) == canonicalize_name(component.name)
+    return one.name == component.name
+
+
+def _in_range(one: Range, version: Any, key: Callable[[str], Any]) -> bool:
+    # Spec: "Evaluation": limits first, then the events in the order of their versions.
+    limits = [text for event, text in one.events if event == "limit"]
+    if limits and not any(text == "*" or version < key(text) for text in limits):
+        return False
+    vulnerable = any(event == "introduced" and text == "0" for event, text in one.events)
+    rest = [(key(text), event) for event, text in one.events if event != "limit" and (event, text) != _ALWAYS]
+    rest.sort(key=lambda pair: pair[0])
+    for at, event in rest:
+        if event == "introduced":
+            vulnerable = vulnerable or version >= at
+        elif (event == "fixed" and version >= at) or (event == "last_affected" and version > at):
+            vulnerable = False
+    return vulnerable
+
+
+_ALWAYS = ("introduced", "0")
+
+
+def _equal(text: str, version: Any, key: Callable[[str], Any]) -> bool:
+    # Lists of versions hold old ones that no rule orders; they are no version of ours.
+    try:
+        return key(text) == version
+    except ValueError:
+        return False
+
+
+def order_of(ecosystem: str) -> Callable[[str], Any]:
+    """Return a function that gives versions of an ecosystem a comparable value; ValueError for what is none."""
+    return {"PyPI": _pypi, "Debian": _debian}.get(ecosystem, conda_version.key)
+
+
+def _pypi(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion as error:
+        raise ValueError(str(error)) from error
+
+
+def _debian(text: str) -> Any:
+    if not debian_version.is_version(text):
+        raise ValueError(f"{text!r} is not a Debian version")
+    return debian_version.key(text)
+
+
+def rate(severities: Iterable[str]) -> tuple[str, float | None]:
+    """Return the severest level of vectors and words, and its CVSS score; ``("unknown", None)`` if none tells.
+
+    >>> rate(["CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", "LOW"])
+    ('critical', 9.8)
+    """
+    level, score = "unknown", None
+    for text in severities:
+        number = _score(text)
+        word = _level(number) if number is not None else _WORDS.get(text.strip("*").lower(), "unknown")
+        if at_least(word, level) and word != "unknown":
+            level = word
+        if number is not None and (score is None or number > score):
+            score = number
+    return level, score
+
+
+def at_least(level: str, threshold: str) -> bool:
+    """Say whether a level reaches another; ``unknown`` is below all."""
+    ranks = ("unknown", *LEVELS)
+    return ranks.index(level) >= ranks.index(threshold)
+
+
+def _score(vector: str) -> float | None:
+    kind = CVSS4 if vector.startswith("CVSS:4") else CVSS3 if vector.startswith("CVSS:3") else CVSS2
+    try:
+        return float(kind(vector).base_score)
+    except (CVSSError, ValueError):
+        return None
+
+
+def _level(score: float) -> str:
+    # Spec: CVSS v3.1 section 5, "Qualitative Severity Rating Scale".
+    return "low" if score < 4 else "moderate" if score < 7 else "high" if score < 9 else "critical"

@@ -1,0 +1,136 @@
+"""What one key signed of a published image, in cosign's old places and in Sigstore's bundles.
+
+A signature counts if it is this key's, over this image, and names the repository that it was made for: the same key
+signs what is tried and what is released, and neither may pass for the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ..core.digest import canonical_json, of_bytes
+from ..core.errors import HelioError
+from ..oci.image import Image
+from ..oci.reference import Reference
+from ..oci.registry import Registry
+from ..oci.types import Descriptor, Manifest
+from ..publish import provenance, referrers, sbom, signing
+
+#: As an identity: a signature may name any repository, or none.
+ANY = "*"
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found of this key: the names that it signed the image under, and the digests of signed documents."""
+
+    seen: int = 0
+    names: set[str] = field(default_factory=set)
+    documents: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+
+def faults(
+    client: Registry,
+    repository: str,
+    image: Image,
+    path: Path,
+    *,
+    identity: str,
+    documents: Mapping[str, str],
+    bundles: Mapping[str, bytes],
+) -> Iterator[str]:
+    """Yield what this key did not sign.
+
+    Args:
+        path: of the public key.
+        identity: the ``host/repository`` that a signature must name; `ANY` for any.
+        documents: digest -> artifact type of what is attached to the image and has to be signed.
+        bundles: digest -> bytes of the Sigstore bundles among them.
+    """
+    key = signing.load_public(path)
+    found = _Found()
+    tag = image.digest.replace(":", "-")
+    try:
+        for one in _layers(client, repository, f"{tag}.sig"):
+            data, signature = client.get_bytes(repository, one), one.annotations.get(referrers.SIGNATURE, "")
+            found.seen += 1
+            if signing.good(key, data, signature) and signing.signed_digest(data) == image.digest:
+                found.names.add(signing.signed_name(data))
+        for one in _layers(client, repository, f"{tag}.att"):
+            _take(found, signing.open_envelope(key, client.get_bytes(repository, one)), image.digest)
+    except HelioError as error:
+        yield f"signature: {' '.join(f'{error.message} {error.detail}'.split())}"
+    for digest, data in bundles.items():
+        claimed, text = signing.open_bundle(key, data)
+        found.seen += 1
+        if claimed and text is None:
+            yield f"bundle {digest}: it names this key, which did not sign it"
+        if text is not None and not _take(found, text, image.digest):
+            yield f"bundle {digest}: expected a statement about {image.digest} not about another"
+    if not found.names:
+        yield f"signature: none of {found.seen} is this key's over {image.digest}"
+    elif identity != ANY and not any(_same(name, identity) for name in found.names):
+        told = ", ".join(sorted(name or "no repository" for name in found.names))
+        yield f"signature: expected one made for {identity} not for {told}"
+    for digest, kind in documents.items():
+        if digest not in found.documents:
+            yield f"{kind}: this key did not sign {digest}"
+
+
+def said(key: ec.EllipticCurvePublicKey, data: bytes, signature: str) -> tuple[str, frozenset[str]]:
+    """Return the digest of the image that a key signed, and those of the documents that it vouches for with it.
+
+    The first is empty if this is no signature of the key's.
+
+    Args:
+        data: a payload with its signature; or a Sigstore bundle or an envelope, and no signature beside it.
+    """
+    if signature:
+        return (signing.signed_digest(data) if signing.good(key, data, signature) else ""), frozenset()
+    text = signing.open_bundle(key, data)[1] or signing.open_envelope(key, data)
+    found = provenance.subjects(text) if text is not None else ()
+    return (found[0][1], _vouched(text)) if text is not None and len(found) == 1 else ("", frozenset())
+
+
+def _take(found: _Found, text: bytes | None, digest: str) -> bool:
+    """Note what a good statement says; return whether it is about the image."""
+    subjects = provenance.subjects(text) if text is not None else ()
+    if text is None or [about for _, about in subjects] != [digest]:
+        return False
+    statement = json.loads(text)
+    if statement.get("predicateType") == signing.SIGNED:
+        found.names.add(subjects[0][0])
+    found.documents |= _vouched(text)
+    return True
+
+
+def _vouched(text: bytes) -> frozenset[str]:
+    """Return the digests of the documents that a statement vouches for.
+
+    The provenance is the statement itself, SPDX the predicate, CycloneDX and the smoke report what the predicate names.
+    """
+    predicate = json.loads(text).get("predicate")
+    named = {sbom.whole_of(predicate), *provenance.referred(predicate)} - {""}
+    return frozenset({of_bytes(text), of_bytes(canonical_json(predicate)), *named})
+
+
+def _same(name: str, identity: str) -> bool:
+    """Say whether two names are of one repository: some signers put a tag or a digest behind it."""
+    if name == identity:
+        return True
+    try:
+        one = Reference.parse(name)
+    except HelioError:
+        return False
+    return f"{one.host}/{one.repository}" == identity
+
+
+def _layers(client: Registry, repository: str, tag: str) -> tuple[Descriptor, ...]:
+    got = client.get_manifest(repository, tag)
+    return Manifest.parse(got[1], f"{repository}:{tag}").layers if got else ()

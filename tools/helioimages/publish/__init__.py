@@ -1,0 +1,1 @@
+"""Push by digest, what hangs on an image (SBOM, provenance, signatures, reports), then tags."""

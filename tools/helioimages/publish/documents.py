@@ -1,0 +1,134 @@
+"""What `publish` hangs on an image besides its tags: its package list, and the smoke report with executed notebooks.
+
+Both are OCI referrers, so they change no byte of the image. Equal documents are attached once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..core.digest import of_bytes
+from ..locks import state
+from ..locks.read import Locks
+from ..machine.store import Store
+from ..make.building import Built
+from ..oci.image import Image, artifact
+from ..oci.registry import Registry
+from ..oci.types import Descriptor
+from .contents import Contents, Package, dump_list
+from .referrers import CREATED, TITLE
+
+PACKAGES = "application/vnd.helioimages.packages.v1+json"
+SMOKE = "application/vnd.helioimages.smoke.v1"
+_NONE: Mapping[str, str] = {}
+_MEDIA_TYPES = {".json": "application/json", ".html": "text/html", ".ipynb": "application/x-ipynb+json"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One file of an artifact; the name is for people, and may be empty."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+def attach(client: Registry, repository: str, built: Built, report: Path, store: Store) -> tuple[str, ...]:
+    """Attach an image's package list and its smoke report, and return the digests of the two artifacts.
+
+    Args:
+        report: the folder that `smoke.smoke` wrote.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+    found = [attach_files(client, repository, built.image, PACKAGES, [_listed(built)], store)]
+    if files := smoke_files(report, built.image.digest):
+        made = datetime.datetime.fromtimestamp(int((report / "report.json").stat().st_mtime), datetime.UTC)
+        created = f"{made:%Y-%m-%dT%H:%M:%SZ}"
+        found.append(attach_files(client, repository, built.image, SMOKE, files, store, created=created))
+    return tuple(found)
+
+
+def unsigned(built: Built, report: Path) -> tuple[Document, ...]:
+    """Return the documents that `attach` hangs on an image, for a statement that names them."""
+    return (_listed(built), *smoke_files(report, built.image.digest))
+
+
+def _listed(built: Built) -> Document:
+    return Document(name="packages.json", media_type=PACKAGES, data=dump_list(of_locks(built.locks).packages))
+
+
+def of_locks(lock: Locks) -> Contents:
+    """Return the packages of an image's locks."""
+    rows = (*state.packages(lock.conda, lock.pypi), *state.debs(lock.apt))
+    packages = {
+        (kind, one.name): Package(name=one.name, version=one.version, kind=kind)
+        for one in rows
+        for kind in ["wheel" if one.kind == "source" else one.kind]
+    }
+    return Contents(packages=tuple(packages[key] for key in sorted(packages)), source="locks", complete=True)
+
+
+def smoke_files(report: Path, digest: str) -> tuple[Document, ...]:
+    """Return a report's files: `report.json`, `report.html` and the executed notebooks.
+
+    None if there is no report, or if it is about another image: one that passed before is not run again, and the folder
+    may hold what was run since.
+    """
+    try:
+        reference = json.loads((report / "report.json").read_bytes())["reference"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    if not str(reference).endswith(f"@{digest}"):
+        return ()
+    paths = [report / "report.json", report / "report.html", *sorted(report.glob("*.ipynb"))]
+    return tuple(
+        Document(name=path.name, media_type=_MEDIA_TYPES[path.suffix], data=path.read_bytes())
+        for path in paths
+        if path.exists()
+    )
+
+
+def attach_files(
+    client: Registry,
+    repository: str,
+    subject: Image,
+    artifact_type: str,
+    files: Sequence[Document],
+    store: Store,
+    *,
+    created: str = "",
+    annotations: Mapping[str, str] = _NONE,
+) -> str:
+    """Attach files to an image as one artifact, unless it is there, and return its digest.
+
+    Args:
+        created: RFC 3339; of several reports of one image the newest counts.
+        annotations: of the artifact, beside its time.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+    layers = [
+        Descriptor(
+            media_type=file.media_type,
+            digest=store.put_blob(file.data),
+            size=len(file.data),
+            annotations={TITLE: file.name} if file.name else {},
+        )
+        for file in files
+    ]
+    said = {**annotations, CREATED: created} if created else dict(annotations)
+    manifest = replace(artifact(subject.descriptor, artifact_type, layers[0], said), layers=tuple(layers))
+    digest = of_bytes(manifest.dump())
+    if any(one.digest == digest for one in client.referrers(repository, subject.digest)):
+        return digest
+    store.put_blob(b"{}")
+    for one in (*layers, manifest.config):
+        client.push_blob(repository, one, store.blob(one.digest))
+    return client.attach(repository, manifest)

@@ -1,0 +1,289 @@
+"""Publish: push by digest, test, then tag.
+
+`push_untagged` brings what the registry lacks and names nothing; the smoke test runs that digest; `promote` gives it
+its tags. A registry that already has the image costs one request.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.digest import of_bytes
+from ..core.errors import HelioError, Stage
+from ..core.progress import bar
+from ..machine.store import Store
+from ..oci.image import Image, artifact
+from ..oci.reference import is_host, is_repository
+from ..oci.registry import Registry
+from ..oci.types import Descriptor
+from ..spec import tags as tagging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushReport:
+    """What a push did.
+
+    Attributes:
+        reference: ``host/repository@sha256:…``, what an engine pulls.
+        bytes_sent: of blobs; the manifest's few kilobytes are not counted.
+        blobs_sent, blobs_mounted, blobs_present: numbers of layers and configs, by how the registry came to them.
+    """
+
+    reference: str
+    digest: str
+    bytes_sent: int
+    blobs_sent: int
+    blobs_mounted: int
+    blobs_present: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """What `promote` did: tags that were set, and tags that were right already."""
+
+    digest: str
+    moved: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+
+def push_untagged(
+    client: Registry,
+    image: Image,
+    repository: str,
+    store: Store,
+    *,
+    jobs: int = 4,
+    mount_from: Sequence[str] = (),
+    progress: Callable[[int], None] | None = None,
+) -> PushReport:
+    """Push an image under its digest only.
+
+    Args:
+        store: has the layers' blobs.
+        jobs: blobs sent at a time.
+        mount_from: repositories of the same registry that have some of the layers, likeliest first: the parent image's.
+        progress: told of bytes sent; by default a bar on stderr.
+
+    Raises:
+        HelioError: a blob is missing or damaged in the store, or the registry refuses.
+    """
+    start = time.monotonic()
+    reference = f"{client.host}/{repository}@{image.digest}"
+    blobs = {one.digest: one for one in (*image.layers, image.manifest.config)}
+    present, outcome = len(blobs), {"sent": 0, "mounted": 0, "present": 0}
+    bytes_sent = 0
+    if client.head_manifest(repository, image.digest) is None:
+        with ThreadPoolExecutor(max(1, jobs)) as pool:
+            has = dict(zip(blobs, pool.map(lambda digest: client.has_blob(repository, digest), blobs), strict=True))
+        # The largest first: no worker is left with it alone at the end.
+        missing = sorted(
+            (blobs[digest] for digest in blobs if not has[digest]), key=lambda one: (-one.size, one.digest)
+        )
+        present -= len(missing)
+        _check_store(missing, image, store)
+
+        def push(one: Descriptor, advance: Callable[[int], None]) -> tuple[Descriptor, str]:
+            done = client.push_blob(
+                repository,
+                one,
+                store.blob(one.digest),
+                mount_from=mount_from,
+                advance=advance,
+                missing=True,
+            )
+            if done != "sent":
+                advance(one.size)
+            return one, done
+
+        def push_all(advance: Callable[[int], None]) -> None:
+            nonlocal bytes_sent
+            with ThreadPoolExecutor(max(1, jobs)) as pool:
+                running = [pool.submit(push, one, advance) for one in missing]
+                try:
+                    for future in as_completed(running):
+                        one, done = future.result()
+                        outcome[done] += 1
+                        bytes_sent += one.size if done == "sent" else 0
+                finally:
+                    for future in running:
+                        future.cancel()
+
+        if progress is not None:
+            push_all(progress)
+        elif missing:
+            with bar(f"push {repository}", sum(one.size for one in missing), unit="bytes") as advance:
+                push_all(advance)
+        client.put_manifest(repository, image.digest, image.manifest_bytes, image.manifest.media_type)
+    return PushReport(
+        reference=reference,
+        digest=image.digest,
+        bytes_sent=bytes_sent,
+        blobs_sent=outcome["sent"],
+        blobs_mounted=outcome["mounted"],
+        blobs_present=present + outcome["present"],
+        seconds=round(time.monotonic() - start, 3),
+    )
+
+
+def existing_tags(client: Registry, repository: str, *, jobs: int = 8) -> dict[str, str]:
+    """Return the digest of every tag of a repository, without those that only list referrers (``sha256-…``)."""
+    names = tuple(tag for tag in client.tags(repository) if not tag.startswith("sha256-"))
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        found = tuple(pool.map(lambda tag: client.head_manifest(repository, tag), names))
+    return {tag: one.digest for tag, one in zip(names, found, strict=True) if one is not None}
+
+
+def promote(client: Registry, repository: str, digest: str, tags: Sequence[str]) -> Promotion:
+    """Give tags to an image that is in the repository, in the order given. Call it after the smoke test passed.
+
+    Every tag is checked before any is set, so a refusal changes nothing.
+
+    Raises:
+        HelioError: the image is not there, or an immutable tag names another image.
+    """
+    where = f"{client.host}/{repository}"
+    found = client.get_manifest(repository, digest)
+    if found is None:
+        raise HelioError(
+            Stage.PUBLISH, f"`{where}` has no image {digest}", hint="push it before it gets tags: `buildimages publish`"
+        )
+    descriptor, data = found
+    old = {tag: client.head_manifest(repository, tag) for tag in tags}
+    for tag, now in old.items():
+        tagging.check_move(tag, old=now and now.digest, new=digest, repository=where)
+    unchanged = tuple(tag for tag, now in old.items() if now is not None and now.digest == digest)
+    moved = tuple(tag for tag in old if tag not in unchanged)
+    for tag in moved:
+        client.put_manifest(repository, tag, data, descriptor.media_type)
+    return Promotion(digest=digest, moved=moved, unchanged=unchanged)
+
+
+def check_place(host: str | None, repositories: Sequence[str] = ()) -> None:
+    """Refuse what can be no registry and no repository, before any work is done for it.
+
+    Args:
+        host: None is the embedded registry.
+
+    Raises:
+        HelioError: says what was expected.
+    """
+    if host is not None and not is_host(host):
+        raise HelioError(
+            Stage.USAGE,
+            f"`{host}` is not a registry",
+            where="--registry",
+            detail="expected host[:port], e.g. ghcr.io",
+            hint="what follows the host goes before the images' names: --prefix heliocloud/",
+        )
+    for one in repositories:
+        if not is_repository(one):
+            raise HelioError(
+                Stage.USAGE,
+                f"`{one}` cannot be a repository",
+                where="--prefix",
+                detail="expected lower-case letters and digits, with single . _ - or / between them",
+                hint="a prefix ends in /, e.g. --prefix heliocloud/",
+            )
+
+
+def words_of(command: str) -> list[str]:
+    """Return the words of a command as a shell takes it apart.
+
+    Raises:
+        HelioError: a quote is open, or there is no word.
+    """
+    try:
+        words, fault = shlex.split(command), "it is empty"
+    except ValueError as error:
+        words, fault = [], str(error)
+    if not words:
+        raise HelioError(
+            Stage.USAGE,
+            f"`{command}` is not a command",
+            where="--before-tag",
+            detail=f"expected a program and its options: {fault}",
+        )
+    return words
+
+
+def approve(command: str, reference: str, predicates: Path) -> None:
+    """Run what must succeed before tags name an image, e.g. ``cosign sign --yes``; the reference is its last argument.
+
+    Args:
+        predicates: the folder of what is to be said of the image, as `trust.write_predicates` left it; the command
+            finds it in ``HELIOIMAGES_PREDICATES``.
+
+    Raises:
+        HelioError: there is no such program, or it failed; no tag was set then.
+    """
+    argv = [*words_of(command), reference]
+    try:
+        # Its words are for people: stdout belongs to our own result.
+        environment = os.environ | {"HELIOIMAGES_PREDICATES": str(predicates)}
+        code = subprocess.run(argv, stdout=sys.stderr, check=False, env=environment).returncode
+        fault = f"exit status {code}" if code else ""
+    except OSError as error:
+        fault = error.strerror or str(error)
+    if fault:
+        raise HelioError(
+            Stage.PUBLISH,
+            f"`{reference}` gets no tag: `{argv[0]}` refuses it",
+            where="--before-tag",
+            detail=f"{shlex.join(argv)}: {fault}",
+            hint="mend that and publish again: what was pushed and tested is kept",
+        )
+
+
+def attach(
+    client: Registry,
+    repository: str,
+    subject: Image,
+    *,
+    artifact_type: str,
+    data: bytes,
+    media_type: str,
+    annotations: dict[str, str] | None = None,
+    store: Store,
+) -> str:
+    """Publish a document about an image (SBOM, provenance, report) as its referrer, and return its digest.
+
+    Args:
+        artifact_type: e.g. ``application/spdx+json``.
+        media_type: of ``data``.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+    payload = Descriptor(media_type=media_type, digest=store.put_blob(data), size=len(data))
+    manifest = artifact(subject.descriptor, artifact_type, payload, annotations or {})
+    digest = of_bytes(manifest.dump())
+    if any(one.digest == digest for one in client.referrers(repository, subject.digest)):
+        return digest
+    store.put_blob(b"{}")
+    for one in (payload, manifest.config):
+        client.push_blob(repository, one, store.blob(one.digest))
+    return client.attach(repository, manifest)
+
+
+def _check_store(missing: Sequence[Descriptor], image: Image, store: Store) -> None:
+    """Fail before the first byte is sent when a blob is not there or was cut; the registry verifies the rest."""
+    store.put_blob(image.config_bytes)
+    for one in missing:
+        path = store.blob(one.digest)
+        size = path.stat().st_size if path.exists() else None
+        if size != one.size:
+            raise HelioError(
+                Stage.PUBLISH,
+                f"the store lacks a blob of the image: {one.digest}",
+                detail=f"expected {one.size:,} bytes, " + ("found no file" if size is None else f"not {size:,}"),
+                hint="run `buildimages build`",
+            )

@@ -1,0 +1,1 @@
+"""Notebooks inside an image, and the report of them."""

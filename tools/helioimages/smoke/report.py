@@ -1,0 +1,96 @@
+"""The smoke report: `report.json` for machines, `report.html` for people; each one file that fetches nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import jinja2
+
+from ..spec.image import ImageSpec
+
+_TEMPLATES = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One picture of a notebook: PNG bytes, the cell that made it, and a text for those who do not see it."""
+
+    cell: int
+    png: bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one notebook gave.
+
+    Attributes:
+        name: ``<image>/<stem>``.
+        status: ``passed``, ``failed``, ``timeout`` or ``oom``.
+        seconds: of its container, papermill's start included.
+        summary: the error in a line, empty if it passed.
+        error: the failing cell and its traceback.
+        numbers: what the notebook recorded with the numbers MIME type.
+        notebook: file name of the executed notebook beside the report.
+    """
+
+    name: str
+    title: str
+    status: str
+    seconds: float
+    peak_memory_bytes: int | None
+    summary: str
+    error: str
+    numbers: Mapping[str, object] = field(hash=False)
+    figures: tuple[Figure, ...] = field(hash=False)
+    notebook: str
+
+
+def write(out: Path, image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> None:
+    """Write both reports into ``out``; ``network``: whether the notebooks could reach it."""
+    (out / "report.json").write_text(as_json(image, reference, results), "utf-8")
+    (out / "report.html").write_text(as_html(image, reference, results, network=network), "utf-8")
+
+
+def as_json(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
+    """Return the JSON report, version 1: docs/reference.md describes it."""
+    rows = []
+    for one in results:
+        row = {key: value for key, value in asdict(one).items() if key != "figures"}
+        rows.append(row | {"numbers": dict(one.numbers), "figures": len(one.figures)})
+    document = {
+        "version": 1,
+        "image": image.name,
+        "reference": reference,
+        "passed": bool(results) and all(one.status == "passed" for one in results),
+        "notebooks": rows,
+    }
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def as_html(image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> str:
+    """Return the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["b64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters["mib"] = lambda size: f"{size / 2**20:,.0f} MiB" if size else "not measured"
+    environment.filters["number"] = _number
+    return environment.get_template("report.html.j2").render(
+        image=image,
+        reference=reference,
+        results=results,
+        network=network,
+        passed=sum(one.status == "passed" for one in results),
+        seconds=sum(one.seconds for one in results),
+    )
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""What people write, read strictly into frozen values. Pure."""

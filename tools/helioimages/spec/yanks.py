@@ -1,0 +1,141 @@
+"""Tags that hubs should leave: ``images/<image>/yanked.toml``, read strictly.
+
+Pushed bytes stay for ever, so an image that turns out to be harmful is yanked by a line that people review:
+
+    [[yanked]]
+    tag = "2026.09.01"
+    digest = "sha256:…"
+    reason = "CVE-2026-12345: code execution when a FITS header is opened"
+    date = 2026-09-14
+    replacement = "2026.09.14"
+
+An entry with ``level = "advisory"`` stays on offer, with its reason shown. The catalogue and the hub profiles ask
+`find` and `offered`; the file is no input of any image, so that yanking changes no digest.
+"""
+
+from __future__ import annotations
+
+import datetime
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..core.digest import is_digest
+from ..core.errors import HelioError, Stage
+from ..core.reading import Table
+from .tags import is_immutable
+
+FILE = "yanked.toml"
+LEVELS = ("yanked", "advisory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yank:
+    """One entry of a yanked.toml.
+
+    Attributes:
+        image: the image whose file says it.
+        tag, digest: which of its images; at least one is set, and either matches.
+        reason: shown to people who choose or hold the tag.
+        date: of the decision.
+        replacement: the tag to take instead; empty where there is none yet.
+        level: ``yanked`` (never offered) or ``advisory`` (offered with its reason).
+        aliases: identifiers of advisories, e.g. ``CVE-2026-12345``.
+    """
+
+    image: str
+    reason: str
+    date: datetime.date
+    tag: str = ""
+    digest: str = ""
+    replacement: str = ""
+    level: str = "yanked"
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The tag, or the digest of an entry without one."""
+        return self.tag or self.digest
+
+
+def parse(text: str, image: str, file: str) -> tuple[Yank, ...]:
+    """Read one yanked.toml, in its order.
+
+    Args:
+        file: how errors call it, relative to the checkout.
+
+    Raises:
+        HelioError: with the file and the key: not TOML, a key that is not understood or missing, a tag that moves, an
+            image yanked twice, or a replacement that is yanked itself.
+    """
+    try:
+        top = Table(tomllib.loads(text), file)
+    except tomllib.TOMLDecodeError as error:
+        raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
+    rows = top.take("yanked", list, [])
+    top.done()
+    yanks: list[Yank] = []
+    for index, row in enumerate(rows):
+        table = Table(row, file, f"yanked[{index}]")
+        one = _entry(table, image)
+        for before in yanks:
+            if before.tag == one.tag != "" or before.digest == one.digest != "":
+                raise table.error("", f"`{one.name}` is yanked twice")
+        yanks.append(one)
+    gone = {one.tag for one in yanks if one.level == "yanked" and one.tag}
+    for index, one in enumerate(yanks):
+        if one.replacement in gone:
+            raise HelioError(
+                Stage.SPEC,
+                f"cannot read `{file}`",
+                where=f"{file} at yanked[{index}].replacement",
+                detail=f"expected a tag that is not yanked itself, not {one.replacement!r}",
+            )
+    return tuple(yanks)
+
+
+def _entry(table: Table, image: str) -> Yank:
+    one = Yank(
+        image=image,
+        tag=table.take("tag", str, ""),
+        digest=table.take("digest", str, ""),
+        reason=table.take("reason", str).strip(),
+        date=table.take("date", datetime.date),
+        replacement=table.take("replacement", str, ""),
+        level=table.take("level", str, "yanked"),
+        aliases=table.strings("aliases"),
+    )
+    if not one.tag and not one.digest:
+        raise table.error("", "expected `tag`, `digest` or both, found neither")
+    # `latest` names another image tomorrow: yanking it would hide good images.
+    for key, tag in (("tag", one.tag), ("replacement", one.replacement)):
+        if tag and not is_immutable(tag):
+            raise table.error(key, f"expected a dated or lock tag, not {tag!r}")
+    if one.digest and not is_digest(one.digest):
+        raise table.error("digest", f"expected sha256:<64 hex digits>, not {one.digest!r}")
+    if not one.reason:
+        raise table.error("reason", "expected why, found an empty text")
+    if isinstance(one.date, datetime.datetime):
+        raise table.error("date", f"expected a date without a time, not {one.date}")
+    if one.level not in LEVELS:
+        raise table.error("level", f"expected one of {', '.join(LEVELS)}, not {one.level!r}")
+    table.done()
+    return one
+
+
+def find(yanks: Iterable[Yank], *, tags: Iterable[str] = (), digest: str = "") -> Yank | None:
+    """Return the entry that names an image by one of its tags or its digest, the severest first; None if none does."""
+    names = set(tags)
+    hits = [one for one in yanks if (one.tag and one.tag in names) or (one.digest and one.digest == digest)]
+    return min(hits, key=lambda one: LEVELS.index(one.level), default=None)
+
+
+def offered(yanks: Iterable[Yank], digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags (tag -> digest) that may be offered: those whose image nobody yanked under any of its names.
+
+    A yank by tag holds for its digest, so `latest` or a lock tag of the same image goes as well.
+    """
+    yanks = [one for one in yanks if one.level == "yanked"]
+    gone = {one.digest for one in yanks if one.digest} | {digests[one.tag] for one in yanks if one.tag in digests}
+    named = {one.tag for one in yanks if one.tag}
+    return {tag: digest for tag, digest in digests.items() if digest not in gone and tag not in named}

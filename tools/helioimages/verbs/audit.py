@@ -1,0 +1,53 @@
+"""The verb ``audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
+from ..prove import audit as auditing
+from ..prove import osv
+from .command import verb, workspace
+from .workspace import as_json
+
+
+@verb
+@click.option(
+    "--advisories",
+    type=click.Path(path_type=Path),
+    help="Folder or zip of OSV records; works with no network.",
+)
+@click.option("--fetch", is_flag=True, help="Download OSV's databases of PyPI and of the images' Debian first.")
+@click.option("--source", default=auditing.OSV_SOURCE, show_default=True, help="Where --fetch downloads from.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(osv.LEVELS),
+    default="high",
+    show_default=True,
+    help=f"Exit with 12 from this severity on; one that nobody rated counts as {osv.UNKNOWN_AS}.",
+)
+@click.option("--ignore", multiple=True, metavar="ID", help="A fault that was accepted: shown, not counted.")
+def audit(names, root, jobs, platform, channel, as_data, advisories, fetch, source, fail_on, ignore):
+    """Match the locks with security advisories."""
+    if (advisories is None) == (not fetch):
+        raise HelioError(Stage.USAGE, "which advisories?", hint="give either --advisories PATH or --fetch")
+    ws = workspace(root, jobs, platform, channel)
+    wanted = ws.checkout.selected(names)
+    found = {name: lock for name, lock in ws.checkout.locks_of(wanted).items() if name in wanted}
+    if fetch:
+        suites = dict.fromkeys(lock.apt.suite for lock in found.values())
+        debian = [f"Debian:{auditing.DEBIAN_RELEASES.get(suite, suite)}" for suite in suites]
+        advisories = auditing.fetch(ws.store, ["PyPI", *debian], source=source)
+    packages = auditing.components(found, Platform.of(platform).subdir)
+    report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
+    print(as_json(report) if as_data else "\n".join(report.lines()))
+    if failing := report.failing(fail_on):
+        raise HelioError(
+            Stage.CHECK,
+            f"{len(failing)} {'advisory' if len(failing) == 1 else 'advisories'} of severity {fail_on} or more",
+            detail="\n".join(f"`{one.name}` {one.version}: {one.ids[0]} ({one.severity})" for one in failing[:20]),
+            hint="`buildimages lock --update NAME` takes a fixed version; --ignore ID accepts one",
+        )

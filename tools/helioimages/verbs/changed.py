@@ -1,0 +1,34 @@
+"""The verb ``changed``: which images a commit concerns."""
+
+from __future__ import annotations
+
+import click
+
+from ..prove import changed as changes
+from .command import verb, workspace
+from .workspace import as_json
+
+
+@verb
+@click.option(
+    "--since", required=True, metavar="REF", help="A commit, branch or tag; the work tree is compared with it."
+)
+@click.option("--names", "only_names", is_flag=True, help="Print the images' names alone, one a line.")
+def changed(names, root, jobs, platform, channel, as_data, since, only_names):
+    """Say which images' inputs changed since a git revision, and which files are the reasons.
+
+    Inputs are what decides an image's bytes or its test: environments, locks, image folders, ancestors', smoke
+    notebooks, the local channel, and the modules of this tool that make bytes. Untracked files count.
+    """
+    ws = workspace(root, jobs, platform, channel)
+    commit = changes.resolve(ws.root, since)
+    different = changes.paths(ws.root, commit)
+    found = changes.changed(
+        ws.root, ws.images, ws.checkout.selected(names), different, changes.at(ws.root, commit), channel=channel
+    )
+    if as_data:
+        print(as_json(found))
+    elif only_names:
+        print("".join(f"{one.image}\n" for one in found), end="")
+    else:
+        print("\n".join(line for one in found for line in one.lines()) or "no image changed")

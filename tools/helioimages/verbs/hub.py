@@ -1,0 +1,104 @@
+"""The verb `hub`: try the published images in a real JupyterHub on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import click
+
+from ..catalogue import profiles as profiling
+from ..catalogue.model import document
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from ..engines.hub import parts as hub_parts
+from ..engines.hub import server
+from ..machine import host
+from ..machine.store import default_root
+from ..spec.lineage import lineage
+from .catalogue import read
+from .command import verb, workspace
+from .workspace import Workspace, as_json
+
+
+@verb
+@click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
+@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="On loopback; 0 is any.")
+@click.option("--password", default="", envvar="HELIOIMAGES_HUB_PASSWORD", help="For every user; made by default.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="For settings and logs, in the store by default; homes and hubs differ by folder.",
+)
+@click.option("--detach", is_flag=True, help="Return at once; end it with --stop.")
+@click.option("--stop", is_flag=True, help="End the hub, its proxies and its users' servers; homes stay.")
+def hub(names, root, jobs, platform, channel, as_data, registry, prefix, port, password, folder, detach, stop):
+    """Start a JupyterHub on this machine with the published images; Ctrl-C ends it.
+
+    Servers are containers, by digest; homes are volumes. Dask Gateway starts clusters of the same image.
+    """
+    folder = (folder or server.default_folder(default_root())).resolve()
+    if stop:
+        ended = _stop(folder)
+        print(as_json({"stopped": ended}) if as_data else "stopped" if ended else "no hub runs")
+        return
+    host.ensure()
+    ws = workspace(root, jobs, platform, channel)
+    found = offered(ws, names, registry, prefix, jobs)
+    parts = hub_parts.parts(ws.store)
+    one = server.start(folder, parts, found, engine=ws.engine.address, port=port, password=password)
+    if as_data:
+        print(as_json({"address": one.address, "password": one.password, "name": one.name, "folder": str(folder)}))
+    else:
+        print(f"{one.address}  (any user name; password: {one.password})", flush=True)
+    if not detach:
+        say("Ctrl-C ends it.")
+        _follow(one, folder)
+
+
+def offered(ws: Workspace, names, registry: str | None, prefix: str, jobs: int) -> server.Offered:
+    """Return what a registry offers as the hub's configuration, by digest.
+
+    Raises:
+        HelioError: nothing is left to offer.
+    """
+    found = profiling.offers(document(read(ws, names, registry, prefix, jobs, None)), ws.images)
+    pinned = tuple(map(by_digest, found))
+    known = [image for one in pinned if one.image in ws.images for image in lineage(ws.images, one.image)]
+    homes = {image.user.home for image in known if image.user}
+    if len(homes) > 1:
+        raise HelioError(Stage.SPEC, "images of one hub need one home", detail=f"not {', '.join(sorted(homes))}")
+    return server.Offered(
+        images=profiling.as_dockerspawner(pinned),
+        gateway=profiling.gateway_code(pinned),
+        home=homes.pop() if homes else "/home/jovyan",
+    )
+
+
+def by_digest(offer: profiling.Offer) -> profiling.Offer:
+    """Return an offer whose only name is ``host/name@digest``."""
+    reference = f"{offer.plain.rpartition(':')[0]}@{offer.reference.partition('@')[2]}"
+    return dataclasses.replace(offer, reference=reference, plain=reference)
+
+
+def _follow(one: server.Hub, folder: Path) -> None:
+    try:
+        while one.running:
+            time.sleep(0.5)
+        detail = server.log_tail(folder)
+    except KeyboardInterrupt:
+        _stop(folder)
+        return
+    _stop(folder)
+    raise HelioError(Stage.HOST, "the hub ended by itself", detail=detail, hint=f"look into the logs in {folder}")
+
+
+def _stop(folder: Path) -> bool:
+    ended = server.stop(folder)
+    if ended is None:
+        return False
+    if kept := server.volumes(ended):
+        say(f"homes stay; delete them: docker -H {ended.engine} volume rm {' '.join(kept)}")
+    return True

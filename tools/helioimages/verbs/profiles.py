@@ -1,0 +1,106 @@
+"""The verb `profiles`: what a hub offers, generated from what the registry holds."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+
+import click
+
+from ..catalogue import profiles as profiling
+from ..catalogue.model import document
+from ..core.errors import HelioError, Stage
+from ..core.progress import say
+from .catalogue import key_option, read
+from .command import verb, workspace
+
+
+@verb
+@click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
+@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+@click.option("--catalogue", "file", type=click.Path(path_type=Path, dir_okay=False), help="A catalogue.json instead.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["z2jh", "dockerspawner", "dask-gateway"]),
+    default="z2jh",
+    show_default=True,
+    help="Whose configuration.",
+)
+@click.option(
+    "--unlisted",
+    type=click.Choice(["own", "any", "none"]),
+    default="own",
+    show_default=True,
+    help="Which images users may type in: other tags of these images, any image, none.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this file, not stdout.")
+@click.option("--check", is_flag=True, help="Write nothing; fail with a diff if --output is not up to date.")
+@key_option
+def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, file, form, unlisted, output, check, key):
+    """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's."""
+    if as_data and form != "z2jh":
+        raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
+    ws = workspace(root, jobs, platform, channel)
+    whole = _load(file) if file else document(read(ws, names, registry, prefix, jobs, key))
+    # Who gives a key wants what it signed, not what nobody did.
+    found = profiling.offers(whole, ws.images, signed=key is not None)
+    if form == "dockerspawner":
+        text = profiling.as_dockerspawner(found)
+    elif form == "dask-gateway":
+        text = profiling.as_gateway(found)
+    else:
+        repositories = [f"{whole['registry']}/{page['repository']}" for page in whole["images"]]
+        allowed = {"none": "", "any": r"[^\s]+[:@][^\s]+", "own": profiling.unlisted_images(repositories)}[unlisted]
+        made = profiling.profile_list(found, ws.images, unlisted=allowed, gone=profiling.gone(whole))
+        text = json.dumps(made, indent=2) + "\n" if as_data else profiling.as_z2jh(made)
+    tell = say if as_data else print
+    if check:
+        _check(output, text)
+        tell(f"{output}: up to date")
+    elif output:
+        output.write_text(text, "utf-8")
+        tell(str(output))
+    else:
+        print(text, end="")
+
+
+#: What is read of an entry of a catalogue.
+_READ = ("advisory", "digest", "facts", "named", "reference", "signature", "smoke", "tags")
+_HINT = "buildimages catalogue writes one"
+
+
+def _load(file: Path) -> dict:
+    try:
+        whole = json.loads(file.read_text("utf-8"))
+        if whole["version"] != 1:
+            raise ValueError(f"expected version 1 not {whole['version']!r}")
+        _ = whole["registry"]
+        for page in whole["images"]:
+            _ = page["name"], page["title"], page["repository"]
+            for entry in page["entries"]:
+                _ = [entry[key] for key in _READ]
+    except KeyError as error:
+        raise HelioError(
+            Stage.USAGE, f"`{file}` is no catalogue", detail=f"expected a key {error}", hint=_HINT
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise HelioError(Stage.USAGE, f"`{file}` is no catalogue", detail=str(error), hint=_HINT) from error
+    return whole
+
+
+def _check(output: Path | None, text: str) -> None:
+    if output is None:
+        raise HelioError(Stage.USAGE, "--check compares with a file", hint="name it with --output")
+    committed = output.read_text("utf-8") if output.exists() else ""
+    if committed != text:
+        lines = difflib.unified_diff(
+            committed.splitlines(), text.splitlines(), f"{output} (there)", f"{output} (now)", n=2, lineterm=""
+        )
+        raise HelioError(
+            Stage.CHECK,
+            f"`{output}` is not what the registry offers now",
+            detail="\n".join(lines),
+            hint="run the same without --check",
+        )

@@ -1,0 +1,32 @@
+"""The verb `prune`: give disk space back."""
+
+from __future__ import annotations
+
+import click
+
+from ..catalogue.lookup import planned
+from ..make.prune import prune as sweep
+from .command import verb, workspace
+from .workspace import as_json
+
+
+@verb(images=False)
+@click.option("--dry-run", is_flag=True, help="Remove nothing, say what would go.")
+@click.option("--older", default=60, show_default=True, metavar="MINUTES", help="What is younger stays.")
+def prune(root, jobs, platform, channel, as_data, dry_run, older):
+    """Remove from the store what no lock of this checkout asks for: old packages, layers and root file systems.
+
+    Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
+    """
+    ws = workspace(root, jobs, platform, channel)
+    layers = {layer.digest for name in ws.images for layer in planned(ws.checkout, ws.store, name).layers}
+    rows = sweep(ws.root, ws.store, layers, age_s=older * 60, dry_run=dry_run)
+    if as_data:
+        print(as_json(rows))
+        return
+    for row in rows:
+        print(
+            f"{row.kind:<30}{row.removed_bytes / 1e6:>10,.1f} MB in {row.removed} {'would go' if dry_run else 'gone'}"
+            f", {row.kept_bytes / 1e6:,.1f} MB stay"
+        )
+    print(f"{'all':<30}{sum(row.removed_bytes for row in rows) / 1e6:>10,.1f} MB")

@@ -1,0 +1,63 @@
+"""The verb ``verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
+from ..core.progress import stage
+from ..machine import host
+from ..oci.reference import Reference
+from ..prove import verify as verifying
+from .command import verb, workspace
+from .workspace import as_json
+
+
+@verb
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Public key (cosign.pub) that must have signed the image and its documents.",
+)
+@click.option(
+    "--identity",
+    metavar="HOST/REPOSITORY",
+    help="What the signature must name, for a mirror: where the image came from ('*' for anything). "
+    "By default the repository that is verified.",
+)
+@click.option(
+    "--rebuild/--no-rebuild", default=True, show_default=True, help="Build it from this checkout and compare."
+)
+@click.option("--image", "name", metavar="NAME", help="The image of this checkout; by default as the repository ends.")
+def verify(names, root, jobs, platform, channel, as_data, key, identity, rebuild, name):
+    """Check a published image: digests, SBOM, provenance, signature, and that this checkout builds the same bytes.
+
+    NAMES is one reference: host[:port]/repository[:tag][@digest].
+    """
+    if len(names) != 1:
+        raise HelioError(Stage.USAGE, "which image?", hint="buildimages verify HOST/REPOSITORY:TAG")
+    if identity and key is None:
+        raise HelioError(Stage.USAGE, "an identity is a signature's", hint="give its key: --key cosign.pub")
+    reference = Reference.parse(names[0])
+    ws = workspace(root, jobs, platform, channel)
+    with ws.registry(reference.host) as client, verifying.folder(ws.store) as text:
+        folder = Path(text)
+        image = verifying.fetch(client, reference, Platform.of(platform))
+        with stage("what the registry has"):
+            checked, faults = verifying.published(client, reference, image, folder, key=key, identity=identity or "")
+        if rebuild:
+            host.ensure()
+            (wanted,) = ws.checkout.selected((name or reference.repository.rpartition("/")[2],))
+            built = ws.build((wanted,), strict=True)[wanted]
+            with stage("compare with this checkout"):
+                faults += verifying.rebuilt(built, image, folder, ws.store)
+            checked += ("a rebuild from this checkout",)
+    verdict = verifying.Verdict(reference=str(reference), digest=image.digest, checked=checked, faults=faults)
+    if as_data:
+        print(as_json(verdict))
+    verdict.check()
+    if not as_data:
+        print(f"{reference} is equal and whole: {image.digest}\nchecked: {'; '.join(checked)}")
