@@ -137,7 +137,7 @@ def profile_list(
                     where=f"images/{offer.image}/image.toml at hub.resources.{name}",
                     hint="give one of them another name",
                 )
-    profiles = []
+    profiles: list[dict[str, object]] = []
     for gpu, slug, title, text in (
         (False, "cpu", "Notebook server", "JupyterLab with an image and a size of your choice"),
         (True, "gpu", "Notebook server with a GPU", "For machine learning; ends sooner when idle, since GPUs are dear"),

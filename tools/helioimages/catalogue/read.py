@@ -330,7 +330,7 @@ def read_smoke(data: bytes) -> Smoke:
 
 def _figures(source: Source, notebook: bytes, name: str, group: str) -> tuple[str, ...]:
     """Return the pictures of an executed notebook, as files of the site."""
-    found = []
+    found: list[str] = []
     try:
         for cell in json.loads(notebook).get("cells", ()):
             for output in cell.get("outputs", ()):

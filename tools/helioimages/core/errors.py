@@ -7,6 +7,7 @@ One exit code per stage, so that CI logs can be read by machines:
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 
 class Stage(enum.IntEnum):
@@ -53,7 +54,7 @@ class HelioError(Exception):
             lines += ["", f"hint: {self.hint}"]
         return "\n".join(lines)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[..., HelioError], tuple[Stage, str, str, str, str]]:
         return (_rebuild, (self.stage, self.message, self.where, self.detail, self.hint))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import tarfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from ..core.entries import Content, Entry, Kind, directory, merge, same
@@ -89,20 +90,20 @@ def _read(path: Path) -> Iterator[Entry]:
 
 
 def _entry(member: tarfile.TarInfo, name: str, path: Path) -> Entry:
-    values = dict(path=name, mode=member.mode, uid=member.uid, gid=member.gid, origin="debian")
+    entry = partial(Entry, path=name, uid=member.uid, gid=member.gid, origin="debian")
     if member.isdir():
-        return Entry(kind=Kind.DIR, **values)
+        return entry(kind=Kind.DIR, mode=member.mode)
     if member.issym():
-        return Entry(kind=Kind.SYMLINK, target=member.linkname, **(values | {"mode": 0o777}))
+        return entry(kind=Kind.SYMLINK, mode=0o777, target=member.linkname)
     if member.islnk():
-        return Entry(kind=Kind.HARDLINK, target=member.linkname.removeprefix("./"), **values)
+        return entry(kind=Kind.HARDLINK, mode=member.mode, target=member.linkname.removeprefix("./"))
     if member.isfile():
         if name in _EMPTIED:
-            return Entry(kind=Kind.FILE, content=Content.of(b""), **values)
+            return entry(kind=Kind.FILE, mode=member.mode, content=Content.of(b""))
         content = slice_of(path, member.offset_data, member.size)
         if name in _SETTLED:
             content = Content.of(_SETTLED[name](content.read()))
-        return Entry(kind=Kind.FILE, content=content, **values)
+        return entry(kind=Kind.FILE, mode=member.mode, content=content)
     raise HelioError(Stage.BUILD, f"/{name} of the root file system is a device or socket", hint="report this as a bug")
 
 

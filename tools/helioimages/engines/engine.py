@@ -16,6 +16,7 @@ from pathlib import Path
 import docker
 import docker.errors
 import requests
+from docker.models.containers import Container
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
@@ -156,7 +157,7 @@ class Engine:
             raise HelioError(
                 Stage.ENGINE, f"the engine cannot make a container of `{image}`", detail=str(error)
             ) from error
-        peak = Peak(container.id)
+        peak = Peak(str(container.id))
         start = time.monotonic()
         timed_out = False
         try:
@@ -237,7 +238,7 @@ def gpu_request(gpus: str | None) -> list[docker.types.DeviceRequest]:
     return [docker.types.DeviceRequest(count=-1 if gpus == "all" else int(gpus), capabilities=[["gpu"]])]
 
 
-def _start_with(container: docker.models.containers.Container, gpus: str | None) -> None:
+def _start_with(container: Container, gpus: str | None) -> None:
     """Start a container; an engine that has no GPU to give says so only now.
 
     Raises:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -154,7 +155,7 @@ def _fetch_sources(recipes: Recipes, store: Store, urls: Callable[[str, str], Se
             sha256=source.sha256,
             size=source.size,
             where=f"{RECIPES} at source[{index}]",
-            urls=lambda source=source: urls(source.pool, source.file),
+            urls=partial(urls, source.pool, source.file),
             hint=f"take the new file and its sha256 into {RECIPES}",
         )
         for index, source in enumerate(recipes.sources.values())
@@ -231,8 +232,8 @@ def _debian_payload(recipe: Recipe, collected: Path) -> Payload:
             detail=f"expected files of {', '.join(recipe.debian)} like {', '.join(recipe.files) or recipe.tree}",
             hint="the builder's packages changed; mend the recipe",
         )
-    for path, target in recipe.links.items():
-        entries[path] = Entry(path=path, kind=Kind.SYMLINK, mode=0o777, target=target, origin=recipe.name)
+    for link, target in recipe.links.items():
+        entries[link] = Entry(path=link, kind=Kind.SYMLINK, mode=0o777, target=target, origin=recipe.name)
     return Payload(
         version=upstream_version((collected / recipe.debian[0] / "version").read_text()),
         entries=tuple(entries[path] for path in sorted(entries)),

@@ -12,6 +12,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 from ..core.digest import of_bytes
 from ..core.errors import HelioError, Stage
@@ -20,6 +21,8 @@ from .layer import Layer
 from .types import CONFIG, EMPTY, MANIFEST, OCI_NAME, Descriptor, History, ImageConfig, Manifest
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,5 +219,5 @@ def _merge_env(inherited: tuple[str, ...], new: Mapping[str, str]) -> tuple[str,
     return tuple(f"{name}={value}" for name, value in table.items())
 
 
-def _or(value, inherited):
+def _or(value: T | None, inherited: T) -> T:
     return inherited if value is None else value

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -46,7 +47,7 @@ class Compressor:
 
 
 def _libdeflate_6(chunk: bytes) -> bytes:
-    return deflate.gzip_compress(chunk, 6)
+    return bytes(deflate.gzip_compress(chunk, 6))
 
 
 #: libdeflate writes header time 0 and picks equal bytes on every processor. Its version comes with the PyPI package.
@@ -202,17 +203,17 @@ def _entry(member: tarfile.TarInfo, tar: tarfile.TarFile, path: Path) -> Entry |
             hint="the layer is malformed or malicious; do not use it",
         )
     mode = member.mode & 0o7777
-    owner = {"mode": mode, "uid": member.uid, "gid": member.gid, "origin": path.name}
+    entry = partial(Entry, path=name, mode=mode, uid=member.uid, gid=member.gid, origin=path.name)
     if member.isreg():
         stream = tar.extractfile(member)
         data = stream.read() if stream else b""
-        return Entry(path=name, kind=Kind.FILE, content=Content.of(data), **owner)
+        return entry(kind=Kind.FILE, content=Content.of(data))
     if member.isdir():
-        return Entry(path=name, kind=Kind.DIR, **owner)
+        return entry(kind=Kind.DIR)
     if member.issym():
-        return Entry(path=name, kind=Kind.SYMLINK, target=member.linkname, **owner)
+        return entry(kind=Kind.SYMLINK, target=member.linkname)
     if member.islnk():
-        return Entry(path=name, kind=Kind.HARDLINK, target=member.linkname.removeprefix("./"), **owner)
+        return entry(kind=Kind.HARDLINK, target=member.linkname.removeprefix("./"))
     raise HelioError(
         Stage.BUILD,
         f"`{name}` in a layer is a device, a socket or a FIFO",

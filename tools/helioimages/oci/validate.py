@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from ..core.digest import of_bytes
@@ -42,7 +43,7 @@ def faults(image: Image, blob: Callable[[str], Path], *, jobs: int = 1) -> tuple
     diff_ids = (*config.diff_ids, *[""] * len(layers))[: len(layers)]
     numbers = range(len(layers))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        for lines in pool.map(lambda job: _layer_faults(*job, blob), zip(numbers, layers, diff_ids, strict=True)):
+        for lines in pool.map(partial(_layer_faults, blob), numbers, layers, diff_ids):
             found += lines
     return tuple(found)
 
@@ -89,7 +90,7 @@ def _raise(found: tuple[str, ...], where: str) -> None:
         )
 
 
-def _layer_faults(number: int, layer: Descriptor, diff_id: str, blob: Callable[[str], Path]) -> list[str]:
+def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, diff_id: str) -> list[str]:
     name = f"layers[{number}]"
     kind = OCI_NAME.get(layer.media_type, layer.media_type)
     if kind not in (LAYER_GZIP, LAYER_TAR):

@@ -104,7 +104,9 @@ def published(
         key: a public key that must have signed the image and its documents.
         identity: the ``host/repository`` that the signature must name, ``*`` for any; by default the reference's.
     """
-    repository, faults, checked = reference.repository, [], []
+    repository = reference.repository
+    faults: list[str] = []
+    checked: list[str] = []
     faults += _tag_faults(reference, image)
     for number, one in enumerate(image.layers):
         place = _place(folder, one.digest)

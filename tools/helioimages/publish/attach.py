@@ -69,7 +69,7 @@ def attach(
             documents.attach_files(client, repository, built.image, one.media_type, [one], store)
             for one in made.values()
         ]
-        tags = []
+        tags: list[str] = []
         if key is not None:
             bundles, tags = _sign(client, repository, built.image, made, others, key, store)
             done += bundles

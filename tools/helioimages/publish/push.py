@@ -159,7 +159,7 @@ def promote(client: Registry, repository: str, digest: str, tags: Sequence[str])
     descriptor, data = found
     old = {tag: client.head_manifest(repository, tag) for tag in tags}
     for tag, now in old.items():
-        tagging.check_move(tag, old=now and now.digest, new=digest, repository=where)
+        tagging.check_move(tag, old=now.digest if now else None, new=digest, repository=where)
     unchanged = tuple(tag for tag, now in old.items() if now is not None and now.digest == digest)
     moved = tuple(tag for tag in old if tag not in unchanged)
     for tag in moved:

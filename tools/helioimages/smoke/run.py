@@ -243,7 +243,8 @@ def _read(path: Path) -> NotebookNode:
     # Its libraries take a second to load, which other verbs and shell completion need not wait for.
     import nbformat
 
-    return nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return notebook
 
 
 def _plain(text: str) -> str:

@@ -17,13 +17,15 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.errors
 import requests
+from docker.models.containers import Container
 
 from ...core import files
 from ...core.errors import HelioError, Stage
@@ -108,7 +110,7 @@ def _start(folder: Path, parts: Parts, offered: Offered, engine: str, port: int,
     folder.chmod(0o700)
     name = name_of(folder)
     with _ports(4) as (own, hub_port, proxy_port, gateway_port):
-        settings = {
+        settings: dict[str, Any] = {
             "name": name,
             "labels": {LABEL: name},
             "home": offered.home,
@@ -189,7 +191,7 @@ def stop(folder: Path) -> Hub | None:
     return hub
 
 
-def _containers(client: docker.DockerClient, hub: Hub) -> list[docker.models.containers.Container]:
+def _containers(client: docker.DockerClient, hub: Hub) -> list[Container]:
     return client.containers.list(all=True, filters={"label": f"{LABEL}={hub.name}"}, ignore_removed=True)
 
 
@@ -208,7 +210,7 @@ def log_tail(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _spawned(folder: Path, parts: Parts, settings: dict) -> Iterator[Background]:
+def _spawned(folder: Path, parts: Parts, settings: Mapping[str, Any]) -> Iterator[Background]:
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JUPYTER", "CONFIGPROXY"))
     }
