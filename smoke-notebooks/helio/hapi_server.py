@@ -1,7 +1,7 @@
 """A small HAPI server on loopback, of the standard library alone, for tests of clients.
 
-It serves any number of data sets held in memory: `about`, `capabilities`, `catalog`, `info` and `data` as CSV or binary.
-Errors are HAPI's own codes. Spec: HAPI Data Access Specification 3.2.
+It serves any number of data sets held in memory: `about`, `capabilities`, `catalog`, `info` and `data` as CSV or
+binary. Errors are HAPI's own codes. Spec: HAPI Data Access Specification 3.2.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _answer(datasets: Mapping[str, Dataset], path: str) -> tuple[str, bytes]:
             return "application/json", _json({"catalog": [{"id": k, "title": v.title} for k, v in datasets.items()]})
         case "info":
             _only(query, {"dataset", "parameters"})
-            name, dataset = _dataset(datasets, query)
+            _name, dataset = _dataset(datasets, query)
             return "application/json", _json(_info(dataset, _chosen(dataset, query)))
         case "data":
             _only(query, {"dataset", "parameters", "start", "stop", "format", "include"})
@@ -194,7 +194,8 @@ def _data(datasets: Mapping[str, Dataset], query: Mapping[str, str]) -> tuple[st
     layout = "<" + f"{len(dataset.times[0])}s"
     layout += "".join(f"{_count(p)}{kinds[str(p['type'])]}" for p in chosen)
     packed = (
-        struct.pack(layout, dataset.times[i].encode(), *(v for p in chosen for v in _values(dataset, p, i))) for i in records
+        struct.pack(layout, dataset.times[i].encode(), *(v for p in chosen for v in _values(dataset, p, i)))
+        for i in records
     )
     return "application/octet-stream", header + b"".join(packed)
 

@@ -1,6 +1,7 @@
 """A HelioCloud file registry on this machine: a real S3 protocol server with `catalog.json`, index files and objects.
 
-Format: HelioCloud's shared cloud registry specification, 0.5 (columns start, stop, datakey, filesize; one index a year).
+Format: HelioCloud's shared cloud registry specification, 0.5 (columns start, stop, datakey, filesize; one index
+a year).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def start_server(log: str = "s3.log") -> tuple[subprocess.Popen, str]:
         port = probe.getsockname()[1]
     with open(log, "w") as out:
         server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
     endpoint = f"http://127.0.0.1:{port}"
     for _ in range(600):
@@ -63,7 +66,9 @@ def publish(dataset: str, files: Iterable, start: str, stop: str, step_s: float)
     sizes = []
 
     def upload(key: str, raw: bytes) -> None:
-        s3.put_object(Bucket=BUCKET, Key=key, Body=raw, ACL="public-read")  # readers are anonymous, as with the public bucket
+        s3.put_object(
+            Bucket=BUCKET, Key=key, Body=raw, ACL="public-read"
+        )  # readers are anonymous, as with the public bucket
 
     with ThreadPoolExecutor(2) as pool:
         waiting = []
@@ -92,9 +97,11 @@ def publish(dataset: str, files: Iterable, start: str, stop: str, step_s: float)
                 lines.append(f"{begin}Z,{end}Z,s3://{BUCKET}/{key},{size}")
         upload(f"{prefix}{dataset}_{year}.csv", ("\n".join(lines) + "\n").encode())
     entry = {
-        "id": dataset, "index": f"s3://{BUCKET}/{prefix}", "title": "SDO/AIA level 1.5 images, made", "start": rows[0][0] + "Z",
-        "stop": str(np.datetime64(rows[-1][0], "ms") + step) + "Z", "modification": rows[-1][0] + "Z", "indextype": "csv",
-        "filetype": "fits", "description": "Synthetic images of the true size whose mean irradiance is known.",
+        "id": dataset, "index": f"s3://{BUCKET}/{prefix}", "title": "SDO/AIA level 1.5 images, made",
+        "start": rows[0][0] + "Z",
+        "stop": str(np.datetime64(rows[-1][0], "ms") + step) + "Z", "modification": rows[-1][0] + "Z",
+        "indextype": "csv", "filetype": "fits",
+        "description": "Synthetic images of the true size whose mean irradiance is known.",
     }  # fmt: skip
     catalog = {
         "Cloudy": "0.5", "endpoint": f"s3://{BUCKET}/", "name": "made", "region": "us-east-1", "egress": "no-egress",

@@ -2,8 +2,9 @@
 
 A synthetic corona at 193 Å (disc, limb, active regions, photon noise) flares during the series. Compressing 4096 × 4096
 pixels for each file would take most of the time, and RICE codes every row on its own. So the quiet Sun is compressed
-twice, with different noise; every file takes each row from one or the other by chance, and has its own flaring rows. All
-files differ, each is what astropy would have written, and its sum is the sum of its rows' integers before compression.
+twice, with different noise; every file takes each row from one or the other by chance, and has its own flaring rows.
+All files differ, each is what astropy would have written, and its sum is the sum of its rows' integers before
+compression.
 """
 
 from __future__ import annotations
@@ -46,14 +47,17 @@ def series(start: str, stop: str, count: int, seed: int = 193) -> Iterator[MadeF
     phase = np.arange(count) / max(count, 1)
     peaks = ((0.13, 0.07), (0.28, 0.04), (0.4, 1.0), (0.72, 0.1))  # when, in parts of the series; how strong
     light = sum(
-        strength * np.exp(np.where(phase < at, -(((phase - at) / 0.02) ** 2), -(phase - at) / 0.09)) for at, strength in peaks
+        strength * np.exp(np.where(phase < at, -(((phase - at) / 0.02) ** 2), -(phase - at) / 0.09))
+        for at, strength in peaks
     )
     # DN, not DN/s: full exposure (2 s) counts, then less under automatic exposure.
     exposures = np.where(light > 0.3, 0.250, 2.000) + rng.integers(-3, 4, count) * 1e-6
-    flares = np.concatenate([
-        _photons((_corona(FLARE_ROWS) + strength * _flare(FLARE_ROWS)) * (exposure / 2.0), rng)
-        for strength, exposure in zip(light, exposures, strict=True)
-    ])
+    flares = np.concatenate(
+        [
+            _photons((_corona(FLARE_ROWS) + strength * _flare(FLARE_ROWS)) * (exposure / 2.0), rng)
+            for strength, exposure in zip(light, exposures, strict=True)
+        ]
+    )
     whole_heap, whole_sums = _compress(rows)
     short_heap, short_sums = _compress(_photons(quiet / 8, rng))
     flare_heap, flare_sums = _compress(flares)
@@ -87,7 +91,12 @@ def _corona(rows: slice) -> np.ndarray:
     x, y = _distance(rows)
     r = np.hypot(x, y) * np.float32(SCALE / RADIUS)
     disc = np.where(r < 1, 230 + 170 * r**6, 400 * np.exp((1 - r) * 8) + 3)
-    for cx, cy, width, height in ((-700, 520, 150, 900), (420, -460, 200, 700), (900, 330, 110, 1200), (-260, -700, 90, 500)):
+    for cx, cy, width, height in (
+        (-700, 520, 150, 900),
+        (420, -460, 200, 700),
+        (900, 330, 110, 1200),
+        (-260, -700, 90, 500),
+    ):
         disc += height * np.exp(-((x - cx) ** 2 + (1.6 * (y - cy)) ** 2) / (2 * width**2))
     for cx, cy, width in ((100, 1150, 330), (-50, -1250, 260)):  # coronal holes
         disc *= 1 - 0.75 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * width**2))
@@ -115,7 +124,9 @@ def _compress(rows: np.ndarray) -> tuple[list[bytes], np.ndarray]:
         at = files[1].fileinfo()["datLoc"]
     table = np.frombuffer(raw, ">i4", 2 * len(rows), at).reshape(-1, 2)
     heap = at + table.nbytes
-    return [raw[heap + start : heap + start + length] for length, start in table.tolist()], rows.sum(axis=1, dtype=np.int64)
+    return [raw[heap + start : heap + start + length] for length, start in table.tolist()], rows.sum(
+        axis=1, dtype=np.int64
+    )
 
 
 def _file(tiles: list[bytes], header: fits.Header) -> bytes:
@@ -125,8 +136,8 @@ def _file(tiles: list[bytes], header: fits.Header) -> bytes:
         ("XTENSION", "BINTABLE"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", 8), ("NAXIS2", SIZE),
         ("PCOUNT", int(lengths.sum())), ("GCOUNT", 1), ("TFIELDS", 1), ("TTYPE1", "COMPRESSED_DATA"),
         ("TFORM1", f"1PB({lengths.max()})"), ("ZIMAGE", True), ("ZBITPIX", 16), ("ZNAXIS", 2), ("ZNAXIS1", SIZE),
-        ("ZNAXIS2", SIZE), ("ZTILE1", SIZE), ("ZTILE2", 1), ("ZCMPTYPE", "RICE_1"), ("ZNAME1", "BLOCKSIZE"), ("ZVAL1", 32),
-        ("ZNAME2", "BYTEPIX"), ("ZVAL2", 2), *header.cards,
+        ("ZNAXIS2", SIZE), ("ZTILE1", SIZE), ("ZTILE2", 1), ("ZCMPTYPE", "RICE_1"), ("ZNAME1", "BLOCKSIZE"),
+        ("ZVAL1", 32), ("ZNAME2", "BYTEPIX"), ("ZVAL2", 2), *header.cards,
     ])  # fmt: skip
     primary = fits.Header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
     data = b"".join([descriptors, *tiles])
@@ -139,11 +150,12 @@ def _header(time: str, exposure: float, quality: int, mean: float) -> fits.Heade
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         return fits.Header([
             ("TELESCOP", "SDO/AIA"), ("INSTRUME", "AIA_2"), ("ORIGIN", "made for a test"),
-            ("LVL_NUM", 1.5), ("DATE-OBS", time, "start of the exposure"), ("T_OBS", time + "Z", "middle of the exposure"),
-            ("WAVELNTH", 193), ("WAVEUNIT", "angstrom"), ("EXPTIME", exposure, "s"), ("EXPSDEV", 0.000163),
+            ("LVL_NUM", 1.5), ("DATE-OBS", time, "start of the exposure"),
+            ("T_OBS", time + "Z", "middle of the exposure"), ("WAVELNTH", 193),
+            ("WAVEUNIT", "angstrom"), ("EXPTIME", exposure, "s"), ("EXPSDEV", 0.000163),
             ("BUNIT", "DN"), ("QUALITY", quality), ("DATAMEAN", mean), ("AECTYPE", int(exposure < 1)),
             ("CTYPE1", "HPLN-TAN"), ("CTYPE2", "HPLT-TAN"), ("CUNIT1", "arcsec"), ("CUNIT2", "arcsec"),
-            ("CRPIX1", centre), ("CRPIX2", centre), ("CRVAL1", 0.0), ("CRVAL2", 0.0), ("CDELT1", SCALE), ("CDELT2", SCALE),
-            ("CROTA2", 0.0), ("R_SUN", RADIUS / SCALE), ("RSUN_OBS", RADIUS), ("RSUN_REF", 6.96e8),
+            ("CRPIX1", centre), ("CRPIX2", centre), ("CRVAL1", 0.0), ("CRVAL2", 0.0), ("CDELT1", SCALE),
+            ("CDELT2", SCALE), ("CROTA2", 0.0), ("R_SUN", RADIUS / SCALE), ("RSUN_OBS", RADIUS), ("RSUN_REF", 6.96e8),
             ("DSUN_OBS", 1.4710e11), ("HGLN_OBS", 0.0), ("HGLT_OBS", -3.0),
         ])  # fmt: skip

@@ -212,8 +212,32 @@ def _is_plain_rice16(table: fits.Header) -> bool:
     )
 
 
-_TABLE_ONLY = {"XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS", "TFORM1", "TTYPE1", "THEAP"}
-_ZTABLE = {"ZIMAGE", "ZBITPIX", "ZNAXIS", "ZNAXIS1", "ZNAXIS2", "ZPCOUNT", "ZGCOUNT", "ZTILE1", "ZTILE2", "ZCMPTYPE", "ZTENSION"}
+_TABLE_ONLY = {
+    "XTENSION",
+    "BITPIX",
+    "NAXIS",
+    "NAXIS1",
+    "NAXIS2",
+    "PCOUNT",
+    "GCOUNT",
+    "TFIELDS",
+    "TFORM1",
+    "TTYPE1",
+    "THEAP",
+}
+_ZTABLE = {
+    "ZIMAGE",
+    "ZBITPIX",
+    "ZNAXIS",
+    "ZNAXIS1",
+    "ZNAXIS2",
+    "ZPCOUNT",
+    "ZGCOUNT",
+    "ZTILE1",
+    "ZTILE2",
+    "ZCMPTYPE",
+    "ZTENSION",
+}
 
 
 def _image_header(table: fits.Header) -> fits.Header:

@@ -1,8 +1,8 @@
-"""Stores in the form of SDOML v2, made and served by a real S3 server on this machine, and a PyTorch dataset of Dask blocks.
+"""Stores in the form of SDOML v2, made and served by a real S3 server on this machine, and read in blocks for PyTorch.
 
-SDOML v2 is one zarr (format 2) store an instrument: groups are years, arrays are channels of 512 x 512 float32 images in
-chunks along time, and FITS keywords are attributes, one list a keyword. Images are not sorted by time, and channels lack
-different ones.
+SDOML v2 is one zarr (format 2) store an instrument: groups are years, arrays are channels of 512 x 512 float32 images
+in chunks along time, and FITS keywords are attributes, one list a keyword. Images are not sorted by time, and channels
+lack different ones.
 """
 
 from __future__ import annotations
@@ -129,16 +129,16 @@ def _keywords(year: int, kept: np.ndarray, channel: str) -> dict[str, list]:
 
 
 def quiet(worker: int) -> None:
-    """Start a loader worker that does not complain, at its end, of the connections that s3fs leaves to the system to close."""
+    """Start a loader worker that does not complain, at its end, of connections that s3fs leaves to the system."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 class Blocks(IterableDataset):
     """Samples from Dask arrays that are chunked alike along their first axis, a block at a time.
 
-    Each epoch has another order of the blocks, and of the samples within a block: a block is read once, where a random order
-    of images would read a whole chunk of the store for each image. Loader workers share the blocks. They must be spawned, not
-    forked: s3fs keeps a thread and connections that a fork does not take along.
+    Each epoch has another order of the blocks, and of the samples within a block: a block is read once, where a random
+    order of images would read a whole chunk of the store for each image. Loader workers share the blocks. They must be
+    spawned, not forked: s3fs keeps a thread and connections that a fork does not take along.
     """
 
     def __init__(self, *arrays: dask.array.Array, seed: int = 0) -> None:
