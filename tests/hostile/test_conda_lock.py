@@ -35,10 +35,7 @@ def test_not_a_lock(text: str) -> None:
         parse(text, "conda-lock.yml")
     assert caught.value.stage is Stage.LOCK
     assert caught.value.where.startswith("conda-lock.yml")
-    assert caught.value.message in (
-        "`conda-lock.yml` is not YAML",
-        "`conda-lock.yml` is not a lock that this version reads",
-    )
+    assert caught.value.message == "`conda-lock.yml` is not a lock that this version reads"
 
 
 def test_a_billion_laughs_is_not_a_lock() -> None:

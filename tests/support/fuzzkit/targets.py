@@ -109,6 +109,28 @@ def _locks() -> Iterator[Target]:
     )
 
 
+_DIRS = b"""
+[[dirs]]
+path = "usr/local/idl"
+mode = "0755"
+uid = 0
+gid = 0
+
+[build]
+heavy = false
+
+[hub.resources.big]
+title = "Big"
+memory-guarantee = "32G"
+memory-limit = "32G"
+cpu-guarantee = 4
+cpu-limit = 8.5
+gpus = 1
+node-selector = { "nvidia.com/gpu.present" = "true" }
+tolerations = ["nvidia.com/gpu:NoSchedule"]
+"""
+
+
 def _specs() -> Iterator[Target]:
     environment = _file("environments/base/environment.yml")
     path = Path("f")
@@ -119,7 +141,7 @@ def _specs() -> Iterator[Target]:
     )
     yield Target(
         name="image.toml",
-        **broken(_file("images/base/image.toml"), _load_toml, _toml),
+        **broken(_file("images/base/image.toml") + _DIRS, _load_toml, _toml),
         feed=_text(lambda text: parse_image(text, path, "f")),
     )
     row = {"tag": "2026.09.01", "reason": "bad", "replacement": "2026.09.02", "aliases": ["CVE-1"]}

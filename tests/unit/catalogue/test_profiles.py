@@ -318,7 +318,7 @@ def size(more: str = "", *, memory: str = "8G", cpu: str = "1") -> str:
         (size(memory="8 GB"), "hub.resources.x.memory-guarantee", "expected a size such as 8G or 1.5T, not '8 GB'"),
         (size(memory="9G"), "hub.resources.x.memory-guarantee", "expected at most the limit 8G, not 9G"),
         (size(cpu="3"), "hub.resources.x.cpu-guarantee", "expected more than 0 and at most the limit 2, not 3"),
-        (size(cpu="true"), "hub.resources.x.cpu-guarantee", "expected a number, not True"),
+        (size(cpu="true"), "hub.resources.x.cpu-guarantee", "expected a number, not true or false: True"),
         (size("gpus = -1"), "hub.resources.x.gpus", "expected 0 or more, not -1"),
         (
             size('tolerations = ["a=b=c"]'),

@@ -224,9 +224,9 @@ def test_round_trip(lock: CondaLock) -> None:
     ("old", "new", "at", "detail"),
     [
         ("version: 1\n", "version: 2\n", "version", "expected 1 not 2"),
-        ("version: 1\n", "version: true\n", "version", "expected int not bool"),
-        ("version: 1\n", "version: 1\nmore: 1\n", "more", "not understood"),
-        ("  platforms:\n", "  platform:\n", "metadata.platforms", "expected list, found nothing"),
+        ("version: 1\n", "version: true\n", "version", "expected a whole number not true or false: True"),
+        ("version: 1\n", "version: 1\nmore: 1\n", "more", "this key is not understood"),
+        ("  platforms:\n", "  platform:\n", "metadata.platforms", "expected this key, found nothing"),
         ("  - environment.yml", "  - other.yml", "metadata.sources", "expected ['environment.yml'] not ['other.yml']"),
         ("  channels:\n", "  channels:\n  - url: other\n", "metadata.channels", "expected one channel not 2"),
         ("used_env_vars: []", "used_env_vars: [A]", "metadata.channels[0].used_env_vars", "expected [] not ['A']"),
@@ -246,7 +246,7 @@ def test_round_trip(lock: CondaLock) -> None:
             "'12345'",
             "12345",
             "metadata.custom_metadata.size:linux-64/python-3.13.5-h1_0.conda",
-            "expected str not int",
+            "expected a string not a whole number: 12345",
         ),
         (
             "'12345'",
@@ -258,7 +258,7 @@ def test_round_trip(lock: CondaLock) -> None:
             "size:linux-64/py",
             "size:linux-64/pi",
             "metadata.custom_metadata.size:linux-64/pithon-3.13.5-h1_0.conda",
-            "not understood",
+            "this key is not understood",
         ),
         (
             "virtual:linux-64:__g",
@@ -268,7 +268,12 @@ def test_round_trip(lock: CondaLock) -> None:
         ),
         ("manager: conda", "manager: pip", "package[0].manager", "expected conda not pip"),
         ("optional: false", "optional: true", "package[0].category", "expected main, not optional, not main"),
-        ("    libzlib: '>=1.3'", "    libzlib: 1.3", "package[0].dependencies.libzlib", "expected str not float"),
+        (
+            "    libzlib: '>=1.3'",
+            "    libzlib: 1.3",
+            "package[0].dependencies.libzlib",
+            "expected a string not a number: 1.3",
+        ),
         (
             "  platform: linux-64\n",
             "  platform: osx-64\n",
@@ -287,9 +292,14 @@ def test_round_trip(lock: CondaLock) -> None:
             "package[0].url",
             "expected …/linux-64/<file> or …/noarch/<file> not local/osx-64/python-3.13.5-h1_0.conda",
         ),
-        ("sha256: " + "a" * 64, "sha256: zz", "package[0].hash.sha256", "expected 64 hexadecimal digits not zz"),
-        ("md5: " + "b" * 32, "md5: zz", "package[0].hash.md5", "expected 32 hexadecimal digits not zz"),
-        ("  version: 3.13.5", "  version: 3.13", "package[0].version", "expected str not float"),
+        (
+            "sha256: " + "a" * 64,
+            "sha256: zz",
+            "package[0].hash.sha256",
+            "expected 64 lower-case hexadecimal digits not 'zz'",
+        ),
+        ("md5: " + "b" * 32, "md5: zz", "package[0].hash.md5", "expected 32 lower-case hexadecimal digits not 'zz'"),
+        ("  version: 3.13.5", "  version: 3.13", "package[0].version", "expected a string not a number: 3.13"),
         (
             "- name: tzdata",
             "- name: abc",
@@ -327,7 +337,8 @@ def test_anything_else_is_refused(old: str, new: str, at: str, detail: str) -> N
 def test_a_key_given_twice() -> None:
     with pytest.raises(HelioError) as caught:
         parse(TEXT.replace("  category: main\n", "  category: main\n  category: main\n", 1), "conda-lock.yml")
-    assert (caught.value.message, caught.value.detail.splitlines()[0]) == (
-        "`conda-lock.yml` is not YAML",
-        "the key 'category' is given twice",
+    assert (caught.value.message, caught.value.where, caught.value.detail) == (
+        "`conda-lock.yml` is not a lock that this version reads",
+        "conda-lock.yml at line 34",
+        "duplicate key 'category'",
     )

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.core.errors import HelioError
 from helioimages.locks import locking
 from helioimages.locks import read as locks
-from helioimages.machine.checkout import load_images
+from helioimages.machine.checkout import load_environments, load_images
 from helioimages.machine.store import Store
+from helioimages.make.budget import largest
+from helioimages.make.plan import plan_layers
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,3 +72,24 @@ def test_a_mode_of_a_file_does(checkout):
 def test_the_committed_locks_are_of_the_committed_environments(channel, tmp_path):
     report = locking.lock(ROOT, Store(tmp_path), channel=channel, check=True)
     assert report.written == ()
+
+
+def test_a_conda_package_without_a_size_is_planned_as_the_smallest(checkout):
+    """conda-lock has no field for sizes; the plan depends on the locks alone."""
+    path = checkout / "environments/base/conda-lock.yml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if " size:" not in line))
+    images, environments = load_images(checkout), load_environments(checkout)
+    found = locks.load(checkout, images, "base")
+    assert {package.size for package in found.conda.packages} == {None}
+    everything = locks.packages(found, environments["base"])
+    assert {package.size for package in everything if package.kind == "conda"} == {0}
+    first = plan_layers(everything, alone_bytes=8 << 20, buckets=12)[0]
+    assert (first.name, first.size, len(first.packages)) == ("conda", 0, len(found.conda.packages))
+    assert all(size > 0 for size, _ in largest(found))
+
+
+def test_a_lock_that_is_not_utf_8_is_named(checkout):
+    (checkout / "images/base/apt-lock.json").write_bytes(b"\xff")
+    with pytest.raises(HelioError) as caught:
+        digest(checkout)
+    assert caught.value.where == "images/base/apt-lock.json"

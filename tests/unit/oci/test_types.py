@@ -56,7 +56,7 @@ def layer(**changes):
         (layer(size=1.5), "manifest.layers[0].size", "expected a whole number not a float"),
         (layer(digest="sha256:zz"), "manifest.layers[0].digest", "expected sha256:<64 hex digits> not 'sha256:zz'"),
         (layer(digest=A.upper()), "manifest.layers[0].digest", f"expected sha256:<64 hex digits> not {A.upper()!r}"),
-        (layer(annotations={"k": 1}), 'manifest.layers[0].annotations["k"]', "expected a string not a whole number"),
+        (layer(annotations={"k": 1}), "manifest.layers[0].annotations.k", "expected a string not a whole number"),
         (layer(data="%%"), "manifest.layers[0].data", "expected base64"),
         (
             layer(platform={"os": "linux"}),

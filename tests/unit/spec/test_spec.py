@@ -7,7 +7,7 @@ import pytest
 from helioimages.core.errors import HelioError, Stage
 from helioimages.machine.checkout import load_environments, load_images
 from helioimages.spec.environment import BuildSpec, EnvironmentSpec, parse_environment
-from helioimages.spec.image import parse_image
+from helioimages.spec.image import DirSpec, ImageSpec, SmokeSpec, parse_image
 from helioimages.spec.lineage import lineage
 
 GOOD = """\
@@ -107,6 +107,237 @@ def test_a_folder_with_another_name(tmp_path):
     (tmp_path / "environments" / "a").rename(tmp_path / "environments" / "b")
     with pytest.raises(HelioError, match="has the name of another folder"):
         load_environments(tmp_path)
+
+
+IMAGE = """\
+name = "x"
+title = "t"
+description = "d"
+environment = "x"
+parent = "y"
+licenses = "MIT"
+[debian]
+packages = ["bash", "libstdc++6"]
+[user]
+name = "jovyan"
+uid = 1000
+gid = 1000
+groups = ["users"]
+home = "/home/jovyan"
+shell = "/bin/bash"
+[[dirs]]
+path = "usr/local/idl"
+mode = "1755"
+uid = 1000
+gid = 0
+[config]
+workdir = "/home/jovyan"
+entrypoint = ["/srv/start"]
+cmd = ["jupyter"]
+ports = ["8888/tcp"]
+[config.env]
+PATH = "/bin"
+[config.labels]
+"org.example.a" = "b c"
+[layers]
+alone-mib = 9
+buckets = 12
+[budget]
+compressed-mib = 900
+[build]
+heavy = true
+[smoke]
+memory = "4g"
+timeout = 300
+cpus = 1.5
+[hub]
+slug = "x"
+title = "X"
+tags = 3
+sizes = ["small"]
+[hub.resources.big]
+title = "Big"
+memory-guarantee = "32G"
+memory-limit = "32G"
+cpu-guarantee = 4
+cpu-limit = 8.5
+gpus = 1
+node-selector = { "nvidia.com/gpu.present" = "true" }
+tolerations = ["nvidia.com/gpu:NoSchedule"]
+"""
+
+
+def image(text: str) -> ImageSpec:
+    return parse_image(text, Path("x"), "images/x/image.toml")
+
+
+def test_a_whole_image():
+    found = image(IMAGE)
+    assert found.dirs == (DirSpec(path="usr/local/idl", mode=0o1755, uid=1000, gid=0),)
+    assert found.smoke == SmokeSpec(memory="4g", timeout=300, cpus=1.5)
+    assert (found.alone_bytes, found.buckets, found.budget_bytes, found.heavy) == (9 << 20, 12, 900 << 20, True)
+    assert (found.parent, found.user.shell, found.ports) == ("y", "/bin/bash", ("8888/tcp",))
+    assert image(IMAGE.replace("cpus = 1.5", "cpus = 2")).smoke.cpus == 2.0
+    assert image(IMAGE.replace('"usr/local/idl"', '"/usr/local/idl/"')).dirs == found.dirs
+
+
+MEMORY = "a size such as 6g or 512m (at least 6m)"
+RELATIVE = "a relative path without . and .."
+NAME_MEANING = "lower-case letters, digits and dashes (at most 63)"
+ABSOLUTE = "an absolute path without . and .."
+ACCOUNT = "an account's name (lower-case letters, digits, - and _, at most 32)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "detail"),
+    [
+        ('name = "x"', 'name = "X"', "name", f"expected {NAME_MEANING}, not 'X'"),
+        ('title = "t"', 'title = ""', "title", "expected one line of text, not ''"),
+        ('description = "d"', r'description = "d\ne"', "description", r"expected one line of text, not 'd\ne'"),
+        ('environment = "x"', 'environment = "../x"', "environment", f"expected {NAME_MEANING}, not '../x'"),
+        ('parent = "y"', 'parent = ""', "parent", f"expected {NAME_MEANING}, not ''"),
+        ('licenses = "MIT"', 'licenses = " "', "licenses", "expected one line of text, not ' '"),
+        ('"bash"', '"--force"', "debian.packages[0]", "expected a Debian package name, not '--force'"),
+        ('name = "jovyan"', 'name = "a:b"', "user.name", f"expected {ACCOUNT}, not 'a:b'"),
+        ("uid = 1000", "uid = -1", "user.uid", "expected a number from 0 to 4294967294, not -1"),
+        ("gid = 1000", "gid = 4294967295", "user.gid", "expected a number from 0 to 4294967294, not 4294967295"),
+        ('["users"]', '["Users"]', "user.groups[0]", f"expected {ACCOUNT}, not 'Users'"),
+        ('home = "/home/jovyan"', 'home = "home"', "user.home", f"expected {ABSOLUTE}, not 'home'"),
+        ('shell = "/bin/bash"', 'shell = "bash"', "user.shell", f"expected {ABSOLUTE}, not 'bash'"),
+        ('"usr/local/idl"', '"usr/../idl"', "dirs[0].path", "expected a path without . and .., not 'usr/../idl'"),
+        ('"usr/local/idl"', '"/"', "dirs[0].path", "expected a path without . and .., not '/'"),
+        ('"1755"', '"rwx"', "dirs[0].mode", "expected a mode such as 0755, not 'rwx'"),
+        ('"1755"', '"-755"', "dirs[0].mode", "expected a mode such as 0755, not '-755'"),
+        ('"1755"', "755", "dirs[0].mode", "expected a string, not a whole number: 755"),
+        ("gid = 0", "gid = -5", "dirs[0].gid", "expected a number from 0 to 4294967294, not -5"),
+        ('workdir = "/home/jovyan"', 'workdir = "~"', "config.workdir", f"expected {ABSOLUTE}, not '~'"),
+        ('"/srv/start"', r'"a\u0000"', "config.entrypoint[0]", r"expected a text without NUL, not 'a\x00'"),
+        ('["jupyter"]', "[8]", "config.cmd[0]", "expected a string, not a whole number: 8"),
+        ('"8888/tcp"', '"70000/tcp"', "config.ports[0]", "expected a port such as 8888/tcp, not '70000/tcp'"),
+        ('"8888/tcp"', '"0"', "config.ports[0]", "expected a port such as 8888/tcp, not '0'"),
+        ('PATH = "/bin"', '"A=B" = "x"', 'config.env["A=B"]', "expected a variable's name as a key, not 'A=B'"),
+        ('PATH = "/bin"', "PATH = 1", "config.env.PATH", "expected a string, not a whole number: 1"),
+        (
+            '"org.example.a"',
+            '"a b"',
+            'config.labels["a b"]',
+            "expected a label's name as a key, not 'a b'",
+        ),
+        ("alone-mib = 9", "alone-mib = 0", "layers.alone-mib", "expected a number from 1 to 1048576, not 0"),
+        ("buckets = 12", "buckets = 0", "layers.buckets", "expected a number from 1 to 100, not 0"),
+        ("buckets = 12", "buckets = 2.0", "layers.buckets", "expected a whole number, not a number: 2.0"),
+        (
+            "compressed-mib = 900",
+            "compressed-mib = -1",
+            "budget.compressed-mib",
+            "expected a number from 0 to 1048576, not -1",
+        ),
+        ("heavy = true", "heavy = 1", "build.heavy", "expected true or false, not a whole number: 1"),
+        (
+            'memory = "4g"',
+            'memory = "4 GB"',
+            "smoke.memory",
+            "expected a size such as 6g or 512m (at least 6m), not '4 GB'",
+        ),
+        (
+            'memory = "4g"',
+            'memory = "4m"',
+            "smoke.memory",
+            "expected a size such as 6g or 512m (at least 6m), not '4m'",
+        ),
+        ("timeout = 300", "timeout = -1", "smoke.timeout", "expected a number from 1 to 86400, not -1"),
+        ("timeout = 300", "timeout = true", "smoke.timeout", "expected a whole number, not true or false: True"),
+        ("cpus = 1.5", "cpus = 0", "smoke.cpus", "expected a number above 0 and at most 1024, not 0"),
+        ("cpus = 1.5", "cpus = nan", "smoke.cpus", "expected a number above 0 and at most 1024, not nan"),
+        ("cpus = 1.5", 'cpus = "2"', "smoke.cpus", "expected a number, not a string: '2'"),
+        ('slug = "x"', 'slug = ""', "hub.slug", "expected lower-case letters, digits and dashes (at most 40), not ''"),
+        ('title = "X"', 'title = ""', "hub.title", "expected one line of text, not ''"),
+        ("tags = 3", "tags = 51", "hub.tags", "expected a number from 1 to 50, not 51"),
+        ('["small"]', '["A"]', "hub.sizes[0]", "expected lower-case letters, digits and dashes (at most 40), not 'A'"),
+        ('title = "Big"', "title = 1", "hub.resources.big.title", "expected a string, not a whole number: 1"),
+        ("cpu-limit = 8.5", "cpu-limit = inf", "hub.resources.big.cpu-limit", "expected a number, not inf"),
+        ("gpus = 1", "gpus = -1", "hub.resources.big.gpus", "expected 0 or more, not -1"),
+        (
+            '"nvidia.com/gpu.present" =',
+            '"a b" =',
+            'hub.resources.big.node-selector["a b"]',
+            "expected a label of nodes as a key, not 'a b'",
+        ),
+        (
+            '= "true"',
+            '= "a b"',
+            "hub.resources.big.node-selector.nvidia.com/gpu.present",
+            "expected a label's value (at most 63), not 'a b'",
+        ),
+        (
+            '"nvidia.com/gpu:NoSchedule"',
+            '"a=b=c"',
+            "hub.resources.big.tolerations[0]",
+            "expected key[=value][:effect], not 'a=b=c'",
+        ),
+    ],
+)
+def test_every_key_of_an_image_has_its_form(old, new, key, detail):
+    assert IMAGE.count(old) >= 1
+    with pytest.raises(HelioError) as caught:
+        image(IMAGE.replace(old, new, 1))
+    assert (caught.value.where, caught.value.detail) == (f"images/x/image.toml at {key}", detail)
+
+
+@pytest.mark.parametrize(
+    ("ours", "key", "detail"),
+    [
+        ("parent: ..", "parent", f"expected {NAME_MEANING}, not '..'"),
+        ("constraints: ['>']", "constraints[0]", "'>' is not a PEP 508 requirement"),
+        ("prefer: {'a b': conda}", 'prefer["a b"]', "expected a distribution's name as a key, not 'a b'"),
+        ("allow-downgrade: ['']", "allow-downgrade[0]", "expected a package's name, not ''"),
+        (
+            "virtual-packages: {glibc: '2.41'}",
+            "virtual-packages.glibc",
+            "expected a virtual package such as __glibc as a key, not 'glibc'",
+        ),
+        ("virtual-packages: {__glibc: ''}", "virtual-packages.__glibc", "expected a version, not ''"),
+        ("virtual-packages: {__glibc: 2.41}", "virtual-packages.__glibc", "expected a string, not a number: 2.41"),
+        ("clobber: {/a: x over y}", "clobber./a", f"expected {RELATIVE} as a key, not '/a'"),
+        (
+            "clobber: {a/../b: x over y}",
+            "clobber.a/../b",
+            f"expected {RELATIVE} as a key, not 'a/../b'",
+        ),
+        ("clobber: {a: x}", "clobber.a", "expected `winner over loser, loser`, not 'x'"),
+        ("build: {a/b: {}}", "build.a/b", "expected a distribution's name as a key, not 'a/b'"),
+        ("build: {1: {}}", "build", "expected a string as a key, not a whole number: 1"),
+        ("1: {}", "", "expected a string as a key, not a whole number: 1"),
+        ("build: {a: {requires: [1]}}", "build.a.requires[0]", "expected a string, not a whole number: 1"),
+        ("build: {a: {requires: ['>']}}", "build.a.requires[0]", "'>' is not a PEP 508 requirement"),
+        ("build: {a: {env: {'A B': x}}}", 'build.a.env["A B"]', "expected a variable's name as a key, not 'A B'"),
+        ("build: {a: {after: [x]}}", "build.a.after", "expected a string, not a list: ['x']"),
+        ('build: {a: {reason: "b\\nc"}}', "build.a.reason", r"expected one line of text, not 'b\nc'"),
+    ],
+)
+def test_every_key_of_an_environment_has_its_form(ours, key, detail):
+    with pytest.raises(HelioError) as caught:
+        read(f"name: helio\nchannels: [local]\ndependencies: [python]\nx-helioimages:\n  {ours}\n")
+    assert caught.value.where == f"environments/helio/environment.yml at x-helioimages{key and f'.{key}'}"
+    assert caught.value.detail.startswith(detail)
+
+
+def test_a_channel_has_a_name_and_a_date_is_text():
+    with pytest.raises(HelioError) as caught:
+        read("name: helio\nchannels: ['a b']\ndependencies: []\n")
+    assert caught.value.detail == "expected a channel's name, not 'a b'"
+    assert read("name: helio\nchannels: []\ndependencies: [2026-01-01]\n").conda == ("2026-01-01",)
+
+
+@pytest.mark.parametrize("file", ["environments/a/environment.yml", "images/a/image.toml"])
+def test_a_file_that_is_not_utf_8_is_named(tmp_path, file):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"name = '\xff'")
+    with pytest.raises(HelioError) as caught:
+        load_environments(tmp_path)
+        load_images(tmp_path)
+    assert (caught.value.message, caught.value.where) == (f"cannot read `{file}`", file)
 
 
 def test_image_errors_name_the_key():

@@ -28,9 +28,17 @@ import yaml
 
 from ..core.digest import is_hex
 from ..core.errors import HelioError, Stage
+from ..core.reading import SHA256, Form, Shape, Table, load_yaml
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5 = Shape.of(r"[0-9a-f]{32}", "32 lower-case hexadecimal digits")
+_FORM = Form(
+    stage=Stage.LOCK,
+    message="`{file}` is not a lock that this version reads",
+    hint="do not edit locks; run `buildimages lock`",
+    strange="do not edit locks; run `buildimages lock`",
+    comma=False,
+)
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-+!~]*(\.conda|\.tar\.bz2)")
 
 
@@ -181,50 +189,44 @@ def parse(text: str, where: str) -> CondaLock:
     Raises:
         HelioError: with the file and the key path.
     """
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HelioError(
-            Stage.LOCK, f"`{where}` is not YAML", where=where, detail=str(error), hint="run `buildimages lock`"
-        ) from error
-    top = _Reader(value, where, "")
-    if (version := top.get("version", int)) != 1:
-        raise top.wrong("version", f"expected 1 not {version}")
-    metadata, records = top.child("metadata"), top.children("package")
-    top.finish()
-    hashes = metadata.get("content_hash", dict)
+    top = load_yaml(text, where, _FORM)
+    if (version := top.whole("version")) != 1:
+        raise top.wrong("version", "1", version)
+    metadata, records = top.table("metadata", required=True), top.tables("package", required=True)
+    top.done()
+    hashes = metadata.mapping("content_hash")
     channel = _channel(metadata)
-    platforms = tuple(_texts(metadata, "platforms"))
+    platforms = metadata.strings("platforms", required=True)
     if not platforms or platforms != tuple(sorted(set(platforms))):
-        raise metadata.wrong("platforms", "expected platforms, sorted and each once")
-    texts = {str(text) for text in hashes.values()}
+        raise metadata.error("platforms", "expected platforms, sorted and each once")
+    texts = set(hashes.values())
     if set(hashes) != set(platforms) or len(texts) != 1 or not is_hex(min(texts)):
-        raise metadata.wrong("content_hash", "expected one hash of 64 hexadecimal digits, given for each platform")
-    if (sources := _texts(metadata, "sources")) != ["environment.yml"]:
-        raise metadata.wrong("sources", f"expected ['environment.yml'] not {sources}")
-    time = metadata.child("time_metadata")
-    created = time.get("created_at", str)
+        raise metadata.error("content_hash", "expected one hash of 64 hexadecimal digits, given for each platform")
+    if (sources := list(metadata.strings("sources", required=True))) != ["environment.yml"]:
+        raise metadata.wrong("sources", "['environment.yml']", sources)
+    time = metadata.table("time_metadata", required=True)
+    created = time.text("created_at")
     try:
         timestamp = int(datetime.strptime(created, _TIME).replace(tzinfo=UTC).timestamp())
     except ValueError:
-        raise time.wrong("created_at", f"expected a time such as 2026-11-21T00:00:00Z not {created}") from None
-    time.finish()
-    custom = metadata.child("custom_metadata")
-    metadata.finish()
+        raise time.wrong("created_at", "a time such as 2026-11-21T00:00:00Z", created) from None
+    time.done()
+    custom = _Custom(metadata)
+    metadata.done()
     virtual: dict[str, dict[str, str]] = {platform: {} for platform in platforms}
-    for key in [key for key in custom.keys if key.startswith("virtual:")]:
+    for key in [key for key in custom.values if key.startswith("virtual:")]:
         platform, _, name = key.removeprefix("virtual:").partition(":")
         if platform not in virtual or not name.startswith("__"):
-            raise custom.wrong(key, "expected virtual:<platform>:__<name>")
-        virtual[platform][name] = custom.get(key, str)
+            raise custom.error(key, "expected virtual:<platform>:__<name>")
+        virtual[platform][name] = custom.values[key]
+        custom.used.add(key)
     packages = tuple(_package(record, channel, platforms, custom) for record in records)
-    for record in records:
-        record.finish()
-    custom.finish()
+    for key in custom.values.keys() - custom.used:
+        raise metadata.strange(f"custom_metadata.{key}")
     keys = [_order(package) for package in packages]
-    for index, key in enumerate(keys):
-        if index and key <= keys[index - 1]:
-            raise records[index].wrong("name", f"expected packages sorted, each once: {key[1]} is out of order")
+    for index, order in enumerate(keys):
+        if index and order <= keys[index - 1]:
+            raise records[index].error("name", f"expected packages sorted, each once: {order[1]} is out of order")
     return CondaLock(
         channel=channel,
         platforms=platforms,
@@ -235,54 +237,58 @@ def parse(text: str, where: str) -> CondaLock:
     )
 
 
-def _channel(metadata: _Reader) -> str:
-    channels = metadata.children("channels")
+class _Custom:
+    """``custom_metadata``: several records may ask for one key, since a noarch file is locked for each platform."""
+
+    def __init__(self, metadata: Table) -> None:
+        self.values, self.used = metadata.mapping("custom_metadata"), set[str]()
+        self._metadata = metadata
+
+    def get(self, key: str) -> str | None:
+        self.used.add(key)
+        return self.values.get(key)
+
+    def error(self, key: str, detail: str) -> HelioError:
+        return self._metadata.error(f"custom_metadata.{key}", detail)
+
+
+def _channel(metadata: Table) -> str:
+    channels = metadata.tables("channels", required=True)
     if len(channels) != 1:
-        raise metadata.wrong("channels", f"expected one channel not {len(channels)}")
-    channel = channels[0].get("url", str)
-    if used := channels[0].get("used_env_vars", list):
-        raise channels[0].wrong("used_env_vars", f"expected [] not {used}")
-    channels[0].finish()
+        raise metadata.wrong("channels", "one channel", len(channels))
+    channel = channels[0].text("url")
+    if used := channels[0].take("used_env_vars", list):
+        raise channels[0].wrong("used_env_vars", "[]", used)
+    channels[0].done()
     return channel
 
 
-def _texts(reader: _Reader, key: str) -> list[str]:
-    values = reader.get(key, list)
-    if not all(isinstance(value, str) for value in values):
-        raise reader.wrong(key, "expected a list of str")
-    return values
-
-
-def _package(record: _Reader, channel: str, platforms: tuple[str, ...], custom: _Reader) -> CondaPackage:
-    if (manager := record.get("manager", str)) != "conda":
-        raise record.wrong("manager", f"expected conda not {manager}")
-    if (category := record.get("category", str)) != "main" or record.get("optional", bool):
-        raise record.wrong("category", f"expected main, not optional, not {category}")
-    url = record.get("url", str)
+def _package(record: Table, channel: str, platforms: tuple[str, ...], custom: _Custom) -> CondaPackage:
+    if (manager := record.text("manager")) != "conda":
+        raise record.wrong("manager", "conda", manager)
+    if (category := record.text("category")) != "main" or record.flag("optional"):
+        raise record.error("category", f"expected main, not optional, not {category}")
+    url = record.text("url")
     subdir, _, file_name = url.rpartition("/")
     subdir = subdir.rpartition("/")[2]
-    platform = record.get("platform", str)
+    platform = record.text("platform")
     if platform not in platforms:
-        raise record.wrong("platform", f"expected one of {', '.join(platforms)} not {platform}")
+        raise record.wrong("platform", f"one of {', '.join(platforms)}", platform)
     if subdir not in (platform, "noarch") or not _FILE.fullmatch(file_name):
-        raise record.wrong("url", f"expected …/{platform}/<file> or …/noarch/<file> not {url}")
+        raise record.wrong("url", f"…/{platform}/<file> or …/noarch/<file>", url)
     if "://" not in url and url != package_url(channel, subdir, file_name):
-        raise record.wrong("url", f"expected {package_url(channel, subdir, file_name)} not {url}")
-    hashes = record.child("hash")
-    sha256, md5 = hashes.get("sha256", str), hashes.get("md5", str)
-    if not is_hex(sha256):
-        raise hashes.wrong("sha256", f"expected 64 hexadecimal digits not {sha256}")
-    if not _MD5.fullmatch(md5):
-        raise hashes.wrong("md5", f"expected 32 hexadecimal digits not {md5}")
-    hashes.finish()
+        raise record.wrong("url", package_url(channel, subdir, file_name), url)
+    hashes = record.table("hash", required=True)
+    sha256, md5 = hashes.text("sha256", shape=SHA256), hashes.text("md5", shape=_MD5)
+    hashes.done()
     key = f"{subdir}/{file_name}"
-    size = custom.optional(f"size:{key}", str)
+    size = custom.get(f"size:{key}")
     if size is not None and not re.fullmatch(r"[1-9][0-9]{0,17}|0", size):
-        raise custom.wrong(f"size:{key}", f"expected a number of bytes not {size}")
-    return CondaPackage(
-        name=record.get("name", str),
-        version=record.get("version", str),
-        build=record.get("build", str),
+        raise custom.error(f"size:{key}", f"expected a number of bytes not {size}")
+    package = CondaPackage(
+        name=record.text("name"),
+        version=record.text("version"),
+        build=record.text("build"),
         platform=platform,
         subdir=subdir,
         channel=channel,
@@ -293,92 +299,20 @@ def _package(record: _Reader, channel: str, platforms: tuple[str, ...], custom: 
         size=None if size is None else int(size),
         depends=_read_depends(record, custom, f"depends:{key}"),
     )
+    record.done()
+    return package
 
 
-def _read_depends(record: _Reader, custom: _Reader, key: str) -> tuple[str, ...]:
-    constraints = record.get("dependencies", dict)
-    for name, constraint in constraints.items():
-        if not isinstance(constraint, str):
-            raise record.wrong(f"dependencies.{name}", f"expected str not {type(constraint).__name__}")
-    if (exact := custom.optional(key, str)) is None:
+def _read_depends(record: Table, custom: _Custom, key: str) -> tuple[str, ...]:
+    constraints = record.mapping("dependencies")
+    if (exact := custom.get(key)) is None:
         return _depends(constraints)
     try:
         depends = json.loads(exact)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         depends = None
     if not isinstance(depends, list) or not all(isinstance(spec, str) for spec in depends):
-        raise custom.wrong(key, "expected a JSON list of match specs")
+        raise custom.error(key, "expected a JSON list of match specs")
     if _constraints(depends) != constraints:
-        raise custom.wrong(key, "expected the same constraints as the package's dependencies")
+        raise custom.error(key, "expected the same constraints as the package's dependencies")
     return tuple(depends)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that keeps times as text and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if strange := [key for key in keys if not isinstance(key, str)]:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {strange[0]!r} is not text", node.start_mark)
-        if len(set(keys)) < len(keys):
-            twice = next(key for index, key in enumerate(keys) if key in keys[:index])
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-class _Reader:
-    """Typed access to a mapping; ``finish`` refuses what nobody asked for."""
-
-    def __init__(self, value: Any, where: str, path: str) -> None:
-        self._where, self._path = where, path
-        if not isinstance(value, dict):
-            raise self.wrong("", f"expected a mapping not {type(value).__name__}")
-        self._value, self._seen = value, set()
-
-    @property
-    def keys(self) -> list[str]:
-        return [str(key) for key in self._value]
-
-    def optional(self, key: str, kind: type) -> Any:
-        self._seen.add(key)
-        value = self._value.get(key)
-        # bool is an int to Python, but not to a reader of the file.
-        if value is not None and type(value) is not kind:
-            raise self.wrong(key, f"expected {kind.__name__} not {type(value).__name__}")
-        return value
-
-    def get(self, key: str, kind: type) -> Any:
-        if (value := self.optional(key, kind)) is None:
-            raise self.wrong(key, f"expected {kind.__name__}, found nothing")
-        return value
-
-    def child(self, key: str) -> _Reader:
-        return _Reader(self.get(key, dict), self._where, self._at(key))
-
-    def children(self, key: str) -> list[_Reader]:
-        return [
-            _Reader(value, self._where, f"{self._at(key)}[{index}]") for index, value in enumerate(self.get(key, list))
-        ]
-
-    def finish(self) -> None:
-        for key in self._value:
-            if key not in self._seen:
-                raise self.wrong(str(key), "not understood")
-
-    def _at(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path and key else self._path or key
-
-    def wrong(self, key: str, detail: str) -> HelioError:
-        return HelioError(
-            Stage.LOCK,
-            f"`{self._where}` is not a lock that this version reads",
-            where=f"{self._where} at {self._at(key)}" if self._at(key) else self._where,
-            detail=detail,
-            hint="do not edit locks; run `buildimages lock`",
-        )

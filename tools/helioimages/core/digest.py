@@ -11,7 +11,8 @@ import re
 from typing import Any
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_HEX = re.compile(r"[0-9a-f]{64}")
+#: A digest without its algorithm.
+HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def of_bytes(data: bytes) -> str:
@@ -26,7 +27,7 @@ def is_digest(text: str) -> bool:
 
 def is_hex(text: str) -> bool:
     """Say whether ``text`` is 64 lower-case hexadecimal digits."""
-    return _HEX.fullmatch(text) is not None
+    return HEX.fullmatch(text) is not None
 
 
 def canonical_json(value: Any) -> bytes:

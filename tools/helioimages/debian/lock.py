@@ -7,11 +7,12 @@ packages at the same versions.
 from __future__ import annotations
 
 import json
-import re
+from collections import Counter
 from dataclasses import dataclass
 
 from ..core.digest import key_of
-from ..core.errors import HelioError, Stage
+from ..core.errors import Stage
+from ..core.reading import SHA256, Form, Shape, Table, load_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,41 +64,15 @@ class AptLock:
 
 # Spec: Debian policy 5.6.1 (names), 5.6.12 (versions); a pool path is what the archive's Filename fields hold. Names
 # and versions reach command lines and apt's preferences, paths reach URLs.
-_PATTERNS = {
-    "name": re.compile(r"[a-z0-9][a-z0-9+.-]+"),
-    "version": re.compile(r"[0-9][A-Za-z0-9.+:~-]*"),
-    "architecture": re.compile(r"[a-z0-9][a-z0-9-]*"),
-    "file_name": re.compile(r"pool/[A-Za-z0-9][A-Za-z0-9.+:~_/-]*\.deb"),
-    "archive": re.compile(r"debian|debian-security"),
-    "sha256": re.compile(r"[0-9a-f]{64}"),
-}
-_MEANING = {
-    "name": "a Debian package name",
-    "version": "a Debian version",
-    "architecture": "a Debian architecture",
-    "file_name": "a path below pool/",
-    "archive": "debian or debian-security",
-    "sha256": "64 hexadecimal digits",
-}
+_NAME = Shape.of(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")
+_VERSION = Shape.of(r"[0-9][A-Za-z0-9.+:~-]*", "a Debian version")
+_ARCHITECTURE = Shape.of(r"[a-z0-9][a-z0-9-]*", "a Debian architecture")
+_SUITE = Shape.of(r"[a-z0-9][a-z0-9-]*", "a Debian suite")
+_POOL = Shape.of(r"pool/(?!(?:.*/)?\.\./)[A-Za-z0-9][A-Za-z0-9.+:~_/-]*\.deb", "a path below pool/")
+_ARCHIVE = Shape.of(r"debian|debian-security", "debian or debian-security")
 
-_KEYS = {
-    "suite": str,
-    "architecture": str,
-    "requested": list,
-    "packages": list,
-    "healed": list,
-    "timestamp": int,
-    "version": int,
-}
-_DEB_KEYS = {
-    "name": str,
-    "version": str,
-    "architecture": str,
-    "file_name": str,
-    "archive": str,
-    "sha256": str,
-    "size": int,
-}
+_FORM = Form(stage=Stage.LOCK, hint="run `buildimages lock`", strange="run `buildimages lock`", comma=False)
+_KEYS = ("name", "version", "architecture", "file_name", "archive", "sha256", "size")
 
 
 def parse(text: str, where: str) -> AptLock:
@@ -109,56 +84,48 @@ def parse(text: str, where: str) -> AptLock:
     Raises:
         HelioError: not JSON, a key is missing, unknown or of another type, or a path leaves the pool.
     """
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise HelioError(
-            Stage.LOCK, f"cannot read `{where}`", where=f"{where} at line {error.lineno}", detail=error.msg
-        ) from error
-    _check(document, _KEYS, where, "")
-    if document["version"] != 1:
-        raise _fault(where, "version", f"expected 1 not {document['version']}")
-    for key in ("suite", "architecture"):
-        if not _PATTERNS["architecture"].fullmatch(document[key]):
-            raise _fault(where, key, f"expected a Debian {key} not {document[key]!r}")
-    for key in ("requested", "healed"):
-        for index, item in enumerate(document[key]):
-            if not isinstance(item, str) or (key == "requested" and not _PATTERNS["name"].fullmatch(item)):
-                wanted = _MEANING["name"] if key == "requested" else "a text"
-                raise _fault(where, f"{key}[{index}]", f"expected {wanted} not {item!r}")
-    debs = []
-    for index, row in enumerate(document["packages"]):
-        key = f"packages[{index}]"
-        _check(row, _DEB_KEYS, where, key)
-        for name, pattern in _PATTERNS.items():
-            if not pattern.fullmatch(row[name]) or "/../" in row[name]:
-                raise _fault(where, f"{key}.{name}", f"expected {_MEANING[name]} not {row[name]!r}")
-        if row["architecture"] not in ("all", document["architecture"]):
-            wanted = f"all or {document['architecture']}"
-            raise _fault(where, f"{key}.architecture", f"expected {wanted} not {row['architecture']!r}")
-        if row["size"] <= 0:
-            raise _fault(where, f"{key}.size", f"expected a positive number not {row['size']}")
-        debs.append(Deb(**row))
-    names = {deb.name for deb in debs}
-    if len(names) != len(debs):
-        twice = next(deb.name for index, deb in enumerate(debs) if any(deb.name == o.name for o in debs[:index]))
-        raise _fault(where, "packages", f"`{twice}` is there twice")
-    if absent := sorted(set(document["requested"]) - names):
-        raise _fault(where, "requested", f"`{absent[0]}` is not among the packages")
-    return AptLock(
-        suite=document["suite"],
-        architecture=document["architecture"],
-        requested=tuple(document["requested"]),
-        packages=tuple(debs),
-        healed=tuple(document["healed"]),
-        timestamp=document["timestamp"],
+    top = load_json(text, where, _FORM)
+    if (version := top.whole("version")) != 1:
+        raise top.wrong("version", "1", version)
+    architecture = top.text("architecture", shape=_ARCHITECTURE)
+    debs = tuple(_deb(table, architecture) for table in top.tables("packages", required=True))
+    lock = AptLock(
+        suite=top.text("suite", shape=_SUITE),
+        architecture=architecture,
+        requested=top.strings("requested", required=True, shape=_NAME),
+        packages=debs,
+        healed=top.strings("healed", required=True),
+        timestamp=top.whole("timestamp", minimum=0),
     )
+    top.done()
+    names = Counter(deb.name for deb in debs)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise top.error("packages", f"`{twice[0]}` is there twice")
+    if absent := sorted(set(lock.requested) - names.keys()):
+        raise top.error("requested", f"`{absent[0]}` is not among the packages")
+    return lock
+
+
+def _deb(table: Table, architecture: str) -> Deb:
+    deb = Deb(
+        name=table.text("name", shape=_NAME),
+        version=table.text("version", shape=_VERSION),
+        architecture=table.text("architecture", shape=_ARCHITECTURE),
+        file_name=table.text("file_name", shape=_POOL),
+        archive=table.text("archive", shape=_ARCHIVE),
+        sha256=table.text("sha256", shape=SHA256),
+        size=table.whole("size", minimum=1),
+    )
+    table.done()
+    if deb.architecture not in ("all", architecture):
+        raise table.wrong("architecture", f"all or {architecture}", repr(deb.architecture))
+    return deb
 
 
 def dump(lock: AptLock) -> str:
     """Return the file's text: one line a package, so that a git diff reads well."""
     rows = [
-        json.dumps({key: getattr(deb, key) for key in _DEB_KEYS}, ensure_ascii=False)
+        json.dumps({key: getattr(deb, key) for key in _KEYS}, ensure_ascii=False)
         for deb in sorted(lock.packages, key=lambda deb: deb.name)
     ]
     head = {
@@ -194,27 +161,3 @@ def settled(old: AptLock | None, new: AptLock) -> AptLock:
     if old and (old.key, old.requested, old.healed) == (new.key, new.requested, new.healed):
         return old
     return new
-
-
-def _check(value: object, keys: dict[str, type], where: str, key: str) -> None:
-    if not isinstance(value, dict):
-        raise _fault(where, key, f"expected a mapping not {type(value).__name__}")
-    for name, kind in keys.items():
-        at = f"{key}.{name}" if key else name
-        if name not in value:
-            raise _fault(where, at, "expected this key, found nothing")
-        if not isinstance(value[name], kind) or isinstance(value[name], bool):
-            raise _fault(where, at, f"expected {kind.__name__} not {type(value[name]).__name__}")
-    for name in value:
-        if name not in keys:
-            raise _fault(where, f"{key}.{name}" if key else name, "this key is not understood")
-
-
-def _fault(where: str, key: str, detail: str) -> HelioError:
-    return HelioError(
-        Stage.LOCK,
-        f"cannot read `{where}`",
-        where=f"{where} at {key or 'the top level'}",
-        detail=detail,
-        hint="run `buildimages lock`",
-    )

@@ -12,7 +12,7 @@ class Package:
     Attributes:
         kind: ``conda`` or ``wheel``.
         sha256: of the artefact, hex.
-        size: of the artefact, in bytes.
+        size: of the artefact, in bytes; 0 where the lock does not tell (conda channels need not).
         dropped: paths of this package that another one wins (``x-helioimages.clobber``).
     """
 

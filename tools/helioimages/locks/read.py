@@ -56,10 +56,8 @@ class Locks:
 
     def version_of(self, name: str) -> str | None:
         """Return a PyPI or conda package's version, or None."""
-        for package in (*self.pypi.wheels, *self.conda.packages):
-            if package.name == name:
-                return package.version
-        return None
+        everything: tuple[conda_lock.CondaPackage | pypi_lock.Wheel, ...] = (*self.pypi.wheels, *self.conda.packages)
+        return next((package.version for package in everything if package.name == name), None)
 
 
 def load(root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str = "local") -> Locks:
@@ -108,7 +106,7 @@ def load(root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str
 def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
     """Return every locked package as the planner sees it, with the paths that another package wins."""
     losers: dict[str, list[str]] = {}
-    names = {package.name for package in (*locks.conda.packages, *locks.pypi.wheels)}
+    names = {package.name for package in locks.conda.packages} | {wheel.name for wheel in locks.pypi.wheels}
     for path, text in environment.clobber.items():
         # "winner over loser, loser": both sides are named, so that nothing is dropped by surprise. `files` are the
         # image's own.
@@ -123,6 +121,10 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
                 )
         for loser in rest.split(", "):
             losers.setdefault(loser, []).append(path)
+    parts: tuple[tuple[str, tuple[conda_lock.CondaPackage | pypi_lock.Wheel, ...]], ...] = (
+        ("conda", locks.conda.packages),
+        ("wheel", locks.pypi.wheels),
+    )
     found = [
         Package(
             kind=kind,
@@ -130,10 +132,12 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
             version=record.version,
             file_name=record.file_name,
             sha256=record.sha256,
-            size=record.size,
+            # A conda channel need not tell sizes. The plan is made of the locks alone, so that whoever has the locks
+            # has the layers, fetched or not: such a package counts as the smallest.
+            size=record.size or 0,
             dropped=tuple(losers.get(record.name, ())),
         )
-        for kind, records in (("conda", locks.conda.packages), ("wheel", locks.pypi.wheels))
+        for kind, records in parts
         for record in records
     ]
     return tuple(found)
@@ -161,3 +165,5 @@ def _read(root: Path, file: str, image: str) -> str:
         return (root / file).read_text("utf-8")
     except FileNotFoundError as error:
         raise HelioError(Stage.LOCK, f"`{file}` is missing", hint=f"run `buildimages lock {image}`") from error
+    except UnicodeDecodeError as error:
+        raise HelioError(Stage.LOCK, f"cannot read `{file}`", where=file, detail=str(error)) from error

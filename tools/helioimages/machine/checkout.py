@@ -23,7 +23,7 @@ def load_environments(root: Path) -> dict[str, EnvironmentSpec]:
     specs = {}
     for path in sorted((root / "environments").glob("*/environment.yml")):
         file = path.relative_to(root).as_posix()
-        spec = parse_environment(path.read_text("utf-8"), path, file)
+        spec = parse_environment(_text(path, file), path, file)
         _same_name(spec.name, path, file)
         specs[spec.name] = spec
     ordered = parents_first(specs, "environment.yml", "x-helioimages.parent", "environments")
@@ -39,7 +39,7 @@ def load_images(root: Path) -> dict[str, ImageSpec]:
     specs = {}
     for path in sorted((root / "images").glob("*/image.toml")):
         file = path.relative_to(root).as_posix()
-        spec = parse_image(path.read_text("utf-8"), path, file)
+        spec = parse_image(_text(path, file), path, file)
         _same_name(spec.name, path, file)
         specs[spec.name] = spec
     return parents_first(specs, "image.toml", "parent", "images")
@@ -55,6 +55,13 @@ def _same_name(name: str, path: Path, file: str) -> None:
         )
 
 
+def _text(path: Path, file: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
+
+
 def load_yanks(root: Path) -> dict[str, tuple[yanks.Yank, ...]]:
     """Read every ``images/*/yanked.toml`` of a checkout: image -> entries; an image without the file has none.
 
@@ -64,9 +71,6 @@ def load_yanks(root: Path) -> dict[str, tuple[yanks.Yank, ...]]:
     found: dict[str, tuple[yanks.Yank, ...]] = {}
     for path in sorted((root / "images").glob(f"*/{yanks.FILE}")):
         file = path.relative_to(root).as_posix()
-        try:
-            text = path.read_text("utf-8")
-        except UnicodeDecodeError as error:
-            raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
+        text = _text(path, file)
         found[path.parent.name] = yanks.parse(text, path.parent.name, file)
     return found

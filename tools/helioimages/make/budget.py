@@ -40,7 +40,10 @@ def check(image: ImageSpec, made: Image, lock: Locks) -> None:
 
 
 def largest(lock: Locks, count: int = 10) -> Sequence[tuple[int, str]]:
-    """Return size in bytes and ``name version (kind)`` of the packages with the largest files, the largest first."""
+    """Return size in bytes and ``name version (kind)`` of the packages with the largest files, the largest first.
+
+    One whose size the lock does not tell counts as nothing.
+    """
     kinds = {"conda": lock.conda.packages, "PyPI": lock.pypi.wheels, "Debian": lock.apt.packages}
-    rows = [(one.size, f"{one.name} {one.version} ({kind})") for kind, part in kinds.items() for one in part]
+    rows = [(one.size or 0, f"{one.name} {one.version} ({kind})") for kind, part in kinds.items() for one in part]
     return sorted(rows, key=lambda row: (-row[0], row[1]))[:count]

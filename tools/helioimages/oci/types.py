@@ -21,7 +21,8 @@ from typing import Any
 
 from ..core.digest import canonical_json
 from ..core.platform import Platform
-from .document import Node, load
+from ..core.reading import Table
+from .document import DIGEST, load, node
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -74,23 +75,23 @@ class Descriptor:
         Raises:
             HelioError: a key is missing or of a wrong type, the digest is not sha256, or the size is negative.
         """
-        node = Node(value, where)
-        size = node.number("size")
+        table = node(value, where)
+        size = table.whole("size")
         if size < 0:
-            raise node.fault("size", f"expected a size in bytes not {size}")
-        platform = node.get("platform", dict)
-        encoded = node.text("data", required=False)
+            raise table.wrong("size", "a size in bytes", size)
+        platform = table.table_or_none("platform")
+        encoded = table.text("data", "")
         try:
             data = base64.b64decode(encoded, validate=True) if encoded else None
         except binascii.Error as error:
-            raise node.fault("data", "expected base64") from error
+            raise table.error("data", "expected base64") from error
         return cls(
-            media_type=node.text("mediaType"),
-            digest=node.digest("digest"),
+            media_type=table.text("mediaType"),
+            digest=table.text("digest", shape=DIGEST),
             size=size,
-            annotations=node.texts("annotations"),
-            platform=None if platform is None else _platform(platform, f"{where}.platform"),
-            artifact_type=node.text("artifactType", required=False),
+            annotations=table.mapping("annotations"),
+            platform=None if platform is None else _platform(platform),
+            artifact_type=table.text("artifactType", ""),
             data=data,
         )
 
@@ -134,18 +135,18 @@ class Manifest:
         Raises:
             HelioError: not JSON, not a manifest, or malformed; names the key.
         """
-        node = _schema_2(data, where)
-        media_type = node.text("mediaType", required=False) or MANIFEST
+        table = _schema_2(data, where)
+        media_type = table.text("mediaType", "") or MANIFEST
         if OCI_NAME.get(media_type, media_type) != MANIFEST:
-            raise node.fault("mediaType", f"expected {MANIFEST} not {media_type}")
-        subject = node.get("subject", dict)
+            raise table.wrong("mediaType", MANIFEST, media_type)
+        subject = table.take("subject", dict, None)
         return cls(
-            config=Descriptor.parse(node.must("config", dict), f"{where}.config"),
-            layers=_descriptors(node, "layers"),
+            config=Descriptor.parse(table.take("config", dict), f"{where}.config"),
+            layers=_descriptors(table, "layers"),
             media_type=media_type,
-            artifact_type=node.text("artifactType", required=False),
+            artifact_type=table.text("artifactType", ""),
             subject=None if subject is None else Descriptor.parse(subject, f"{where}.subject"),
-            annotations=node.texts("annotations"),
+            annotations=table.mapping("annotations"),
         )
 
     def dump(self) -> bytes:
@@ -185,12 +186,12 @@ class Index:
         Raises:
             HelioError: not JSON, not an index, or malformed; names the key.
         """
-        node = _schema_2(data, where)
-        media_type = node.text("mediaType", required=False) or INDEX
+        table = _schema_2(data, where)
+        media_type = table.text("mediaType", "") or INDEX
         if OCI_NAME.get(media_type, media_type) != INDEX:
-            raise node.fault("mediaType", f"expected {INDEX} not {media_type}")
+            raise table.wrong("mediaType", INDEX, media_type)
         return cls(
-            manifests=_descriptors(node, "manifests"), media_type=media_type, annotations=node.texts("annotations")
+            manifests=_descriptors(table, "manifests"), media_type=media_type, annotations=table.mapping("annotations")
         )
 
     def dump(self) -> bytes:
@@ -214,10 +215,10 @@ class History:
     @classmethod
     def parse(cls, value: Any, where: str = "history") -> History:
         """Read one entry of a config's ``history``."""
-        node = Node(value, where)
+        table = node(value, where)
         return cls(
-            **{key: node.text(key, required=False) for key in ("created", "created_by", "author", "comment")},
-            empty_layer=node.get("empty_layer", bool) or False,
+            **{key: table.text(key, "") for key in ("created", "created_by", "author", "comment")},
+            empty_layer=table.flag("empty_layer", False),
         )
 
     def document(self) -> dict[str, Any]:
@@ -268,36 +269,33 @@ class ImageConfig:
         Raises:
             HelioError: not JSON or malformed; names the key.
         """
-        node = Node(load(data, where), where)
-        rootfs = Node(node.must("rootfs", dict), f"{where}.rootfs")
+        table = node(load(data, where), where)
+        rootfs = table.table("rootfs", required=True)
         if (kind := rootfs.text("type")) != "layers":
-            raise rootfs.fault("type", f'expected "layers" not {json.dumps(kind)}')
-        run = Node(node.get("config", dict) or {}, f"{where}.config")
+            raise rootfs.wrong("type", '"layers"', json.dumps(kind))
+        run = table.table("config")
         return cls(
             platform=Platform(
-                os=node.text("os"),
-                architecture=node.text("architecture"),
-                variant=node.text("variant", required=False),
+                os=table.text("os"),
+                architecture=table.text("architecture"),
+                variant=table.text("variant", ""),
             ),
-            diff_ids=tuple(
-                rootfs.check_digest(one, f"diff_ids[{index}]")
-                for index, one in enumerate(rootfs.strings("diff_ids") or ())
-            ),
+            diff_ids=rootfs.strings("diff_ids", shape=DIGEST),
             history=tuple(
                 History.parse(one, f"{where}.history[{index}]")
-                for index, one in enumerate(node.get("history", list) or ())
+                for index, one in enumerate(table.take("history", list, ()))
             ),
-            created=node.text("created", required=False),
-            author=node.text("author", required=False),
-            user=run.text("User", required=False),
-            working_dir=run.text("WorkingDir", required=False),
-            env=run.strings("Env") or (),
-            entrypoint=run.strings("Entrypoint"),
-            cmd=run.strings("Cmd"),
-            exposed_ports=tuple(sorted(run.get("ExposedPorts", dict) or ())),
-            volumes=tuple(sorted(run.get("Volumes", dict) or ())),
-            labels=run.texts("Labels"),
-            stop_signal=run.text("StopSignal", required=False),
+            created=table.text("created", ""),
+            author=table.text("author", ""),
+            user=run.text("User", ""),
+            working_dir=run.text("WorkingDir", ""),
+            env=run.strings("Env"),
+            entrypoint=run.strings_or_none("Entrypoint"),
+            cmd=run.strings_or_none("Cmd"),
+            exposed_ports=tuple(sorted(run.take("ExposedPorts", dict, ()))),
+            volumes=tuple(sorted(run.take("Volumes", dict, ()))),
+            labels=run.mapping("Labels"),
+            stop_signal=run.text("StopSignal", ""),
         )
 
     def dump(self) -> bytes:
@@ -330,25 +328,22 @@ def _lean(value: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in value.items() if (v is not None and v != "" and v != {} and v != [] and v is not False)}
 
 
-def _schema_2(data: bytes, where: str) -> Node:
-    node = Node(load(data, where), where)
-    if (version := node.number("schemaVersion")) != 2:
-        raise node.fault("schemaVersion", f"expected 2 not {version}")
-    return node
+def _schema_2(data: bytes, where: str) -> Table:
+    table = node(load(data, where), where)
+    if (version := table.whole("schemaVersion")) != 2:
+        raise table.wrong("schemaVersion", "2", version)
+    return table
 
 
-def _descriptors(node: Node, key: str) -> tuple[Descriptor, ...]:
+def _descriptors(table: Table, key: str) -> tuple[Descriptor, ...]:
     return tuple(
-        Descriptor.parse(value, f"{node.where}.{key}[{index}]") for index, value in enumerate(node.must(key, list))
+        Descriptor.parse(value, f"{table.at(key)}[{index}]") for index, value in enumerate(table.take(key, list))
     )
 
 
-def _platform(value: Any, where: str) -> Platform:
+def _platform(table: Table) -> Platform:
     """Read the ``platform`` property of a descriptor. Spec: image-index.md."""
-    node = Node(value, where)
-    return Platform(
-        os=node.text("os"), architecture=node.text("architecture"), variant=node.text("variant", required=False)
-    )
+    return Platform(os=table.text("os"), architecture=table.text("architecture"), variant=table.text("variant", ""))
 
 
 def _platform_document(platform: Platform) -> dict[str, Any]:

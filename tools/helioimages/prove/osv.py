@@ -8,7 +8,6 @@ Spec: Open Source Vulnerability format 1.7, https://ossf.github.io/osv-schema/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +17,16 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from ..conda import version as conda_version
-from ..core.errors import HelioError, Stage
-from ..core.reading import Table
+from ..core.errors import Stage
+from ..core.reading import Form, Table, load_json
 from ..debian import version as debian_version
 
 #: Severities, mildest first; an advisory that tells none counts as UNKNOWN_AS.
 LEVELS = ("low", "moderate", "high", "critical")
 UNKNOWN_AS = "moderate"
 _WORDS = {"low": "low", "moderate": "moderate", "medium": "moderate", "high": "high", "critical": "critical"}
+#: Exporters write null for what a record lacks.
+_FORM = Form(stage=Stage.USAGE, null_is_absent=True)
 _EVENTS = ("introduced", "fixed", "last_affected", "limit")
 # No advisory that people wrote comes near; a file that does is an attack on whoever sorts it.
 _MOST_EVENTS = 100_000
@@ -96,43 +97,27 @@ def parse(data: bytes | str, where: str) -> Advisory:
     Raises:
         HelioError: not JSON, or a key is not what the format says.
     """
-    try:
-        # Exporters write null for what a record lacks.
-        document = json.loads(data, object_pairs_hook=_without_null)
-    except (ValueError, RecursionError) as error:
-        detail = str(error) if isinstance(error, ValueError) else "too deeply nested"
-        raise HelioError(Stage.USAGE, f"cannot read advisory `{where}`", where=where, detail=detail) from error
-    top = Table(document, where, stage=Stage.USAGE)
-    affected = []
-    for index, value in enumerate(top.take("affected", list, [])):
-        table = Table(value, where, f"affected[{index}]", Stage.USAGE)
-        if (one := _affected(table)) is not None:
-            affected.append(one)
+    top = load_json(data, where, _FORM)
+    affected = tuple(one for table in top.tables("affected") if (one := _affected(table)) is not None)
     return Advisory(
-        id=top.take("id", str),
+        id=top.text("id"),
         aliases=(*top.strings("aliases"), *top.strings("upstream")),
-        summary=top.take("summary", str, "") or top.take("details", str, "").strip().partition("\n")[0],
-        modified=top.take("modified", str),
-        withdrawn=bool(top.take("withdrawn", str, "")),
+        summary=top.text("summary", "") or top.text("details", "").strip().partition("\n")[0],
+        modified=top.text("modified"),
+        withdrawn=bool(top.text("withdrawn", "")),
         severities=_severities(top),
-        affected=tuple(affected),
+        affected=affected,
     )
-
-
-def _without_null(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if value is not None}
 
 
 def _affected(table: Table) -> Affected | None:
     """Return one package's part, or None for one that is known by its commits only."""
     ranges = []
-    for index, value in enumerate(table.take("ranges", list, [])):
-        row = Table(value, table.file, f"{table.key}.ranges[{index}]", table.stage)
-        kind = row.take("type", str)
+    for row in table.tables("ranges"):
+        kind = row.text("type")
         events = []
-        for at, item in enumerate(row.take("events", list)):
-            event = Table(item, table.file, f"{row.key}.events[{at}]", table.stage)
-            events += [(name, event.take(name, str)) for name in _EVENTS if name in event.names()]
+        for event in row.tables("events", required=True):
+            events += [(name, event.text(name)) for name in _EVENTS if name in event.names()]
         if len(events) > _MOST_EVENTS:
             raise row.error("events", f"expected at most {_MOST_EVENTS:,} events, not {len(events):,}")
         if kind in ("ECOSYSTEM", "SEMVER"):
@@ -141,14 +126,14 @@ def _affected(table: Table) -> Affected | None:
             raise row.error("type", f"expected GIT, SEMVER or ECOSYSTEM, not {kind!r}")
     versions = table.strings("versions")
     severities = _severities(table)
-    if "package" not in table.names():
+    package = table.table_or_none("package")
+    if package is None:
         return None
-    package = table.table("package")
-    ecosystem, _, release = package.take("ecosystem", str).partition(":")
+    ecosystem, _, release = package.text("ecosystem").partition(":")
     return Affected(
         ecosystem=ecosystem,
         release=release,
-        name=package.take("name", str),
+        name=package.text("name"),
         ranges=tuple(ranges),
         versions=versions,
         severities=severities,
@@ -156,10 +141,7 @@ def _affected(table: Table) -> Affected | None:
 
 
 def _severities(table: Table) -> tuple[str, ...]:
-    found = []
-    for index, value in enumerate(table.take("severity", list, [])):
-        row = Table(value, table.file, ".".join(filter(None, (table.key, f"severity[{index}]"))), table.stage)
-        found.append(row.take("score", str))
+    found = [row.text("score") for row in table.tables("severity")]
     # GitHub and Debian tell it in words, each in a key of its own; their shape is not OSV's to say.
     for name, key in (("database_specific", "severity"), ("ecosystem_specific", "urgency")):
         extra: Any = table.take(name, dict, {}).get(key)

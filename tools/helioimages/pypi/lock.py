@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,13 @@ from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValida
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from ..core.digest import is_hex
-from ..core.errors import HelioError, Stage
+from ..core.errors import Stage
+from ..core.reading import Form, Shape, Table, load_toml
+
+_FORM = Form(stage=Stage.LOCK, hint="run `buildimages lock`", strange="run `buildimages lock`", comma=False)
+_FILE = Shape.of(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+", "a file name")
+_PYTHON = Shape.of(r"[0-9]+\.[0-9]+", "a version such as 3.13")
+_PLATFORM = Shape.of(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9]+)?", "a platform such as linux/amd64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +85,7 @@ class PyPILock:
     @property
     def timestamp(self) -> int:
         """The newest upload of all packages, seconds since 1970 UTC."""
-        return max((item.uploaded for item in (*self.wheels, *self.sdists)), default=0)
+        return max([0, *(one.uploaded for one in self.wheels), *(one.uploaded for one in self.sdists)])
 
     @property
     def unbuilt(self) -> tuple[Sdist, ...]:
@@ -97,58 +103,51 @@ def parse(text: str, where: str) -> PyPILock:
     Raises:
         HelioError: not TOML, a key is missing or not understood, or a value is not what its key says.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _fault(where, "", str(error)) from error
+    top = load_toml(text, where, _FORM)
     try:
         # The reference parser first: what it refuses, no other installer reads.
-        Pylock.from_dict(document)
+        Pylock.from_dict(tomllib.loads(text))
     except PylockValidationError as error:
         context = "lock-version" if isinstance(error, PylockUnsupportedVersionError) else error.context or ""
-        raise _fault(where, context, error.message) from error
-    top = _Reader(document, where, "")
-    top.take("lock-version", str)
-    top.take("created-by", str)
-    top.take("requires-python", str)
-    ours = _Reader(_Reader(top.take("tool", dict), where, "tool").take("helioimages", dict), where, "tool.helioimages")
-    python, platform = ours.take("python", str), ours.take("platform", str)
-    content_hash = ours.take("content-hash", str)
-    ours.done()
+        raise top.error(context, error.message) from error
+    for name in ("lock-version", "created-by", "requires-python"):
+        top.text(name)
+    tool = top.table("tool", required=True)
+    ours = tool.table("helioimages", required=True)
+    lock = PyPILock(
+        python=ours.text("python", shape=_PYTHON),
+        platform=ours.text("platform", shape=_PLATFORM),
+        content_hash=ours.text("content-hash"),
+        wheels=(),
+    )
     wheels: list[Wheel] = []
     sdists: list[Sdist] = []
-    for index, row in enumerate(top.take("packages", list)):
-        package = _Reader(row, where, f"packages[{index}]")
-        name, version = package.take("name", str), package.take("version", str)
-        if canonicalize_name(name) != name:
-            raise _fault(where, f"packages[{index}].name", f"expected {canonicalize_name(name)!r} not {name!r}")
-        for at, value in enumerate(package.take("wheels", list, [])):
-            key = f"packages[{index}].wheels[{at}]"
-            wheels.append(Wheel(name=name, version=version, **_file(value, where, key)))
-            _check_wheel(wheels[-1], where, key)
-        if (value := package.take("sdist", dict, None)) is not None:
-            sdists.append(Sdist(name=name, version=version, **_file(value, where, f"packages[{index}].sdist")))
-        if (tool := package.take("tool", dict, None)) is not None:
-            key = f"packages[{index}].tool"
-            ours_reader = _Reader(tool, where, key)
-            built = _Reader(ours_reader.take("helioimages", dict), where, f"{key}.helioimages")
-            value = built.take("built-wheel", dict)
-            built.done()
-            ours_reader.done()
-            key += ".helioimages.built-wheel"
-            wheels.append(Wheel(name=name, version=version, built=True, **_file(value, where, key)))
-            _check_wheel(wheels[-1], where, key)
-            if "sdist" not in row:
-                raise _fault(where, f"packages[{index}].sdist", "expected the source of the built wheel, found nothing")
-        package.done()
-    top.done()
-    names = [wheel.name for wheel in wheels]
-    if len(names) != len(set(names)):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _fault(where, "packages", f"`{twice}` is there twice")
-    return PyPILock(
-        python=python, platform=platform, content_hash=content_hash, wheels=tuple(wheels), sdists=tuple(sdists)
-    )
+    for package in top.tables("packages", required=True):
+        _package(package, wheels, sdists)
+    for table in (ours, tool, top):
+        table.done()
+    if twice := [name for name, count in Counter(wheel.name for wheel in wheels).items() if count > 1]:
+        raise top.error("packages", f"`{twice[0]}` is there twice")
+    return replace(lock, wheels=tuple(wheels), sdists=tuple(sdists))
+
+
+def _package(package: Table, wheels: list[Wheel], sdists: list[Sdist]) -> None:
+    name, version = package.text("name"), package.text("version")
+    if canonicalize_name(name) != name:
+        raise package.wrong("name", repr(canonicalize_name(name)), repr(name))
+    for table in package.tables("wheels"):
+        wheels.append(_checked(Wheel(name=name, version=version, **_file(table)), table))
+    if sdist := package.table_or_none("sdist"):
+        sdists.append(Sdist(name=name, version=version, **_file(sdist)))
+    if tool := package.table_or_none("tool"):
+        ours = tool.table("helioimages", required=True)
+        built = ours.table("built-wheel", required=True)
+        ours.done()
+        tool.done()
+        wheels.append(_checked(Wheel(name=name, version=version, built=True, **_file(built)), built))
+        if sdist is None:
+            raise package.error("sdist", "expected the source of the built wheel, found nothing")
+    package.done()
 
 
 def dump(lock: PyPILock) -> str:
@@ -191,63 +190,24 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _file(value: Any, where: str, key: str) -> dict[str, Any]:
-    reader = _Reader(value, where, key)
-    name, size = reader.take("path", str), reader.take("size", int)
-    hashes = reader.take("hashes", dict)
-    uploaded = reader._left.pop("upload-time", None)
-    reader.done()
-    if "/" in name or name in ("", ".", ".."):
-        raise _fault(where, f"{key}.path", f"expected a file name not {name!r}")
+def _file(table: Table) -> dict[str, Any]:
+    name = table.text("path", shape=_FILE)
+    size = table.whole("size", minimum=0)
+    hashes = table.take("hashes", dict)
+    uploaded = table.take("upload-time", datetime, None)
+    table.done()
     sha256 = hashes.get("sha256", "")
     if set(hashes) != {"sha256"} or not isinstance(sha256, str) or not is_hex(sha256):
-        raise _fault(where, f"{key}.hashes", f"expected one sha256 of 64 hexadecimal digits, not {hashes!r}")
+        raise table.error("hashes", f"expected one sha256 of 64 hexadecimal digits, not {hashes!r}")
     seconds = int(uploaded.timestamp()) if uploaded is not None else 0
     return {"file_name": name, "size": size, "sha256": sha256, "uploaded": seconds}
 
 
-def _check_wheel(wheel: Wheel, where: str, key: str) -> None:
+def _checked(wheel: Wheel, table: Table) -> Wheel:
     try:
         name, version, _, _ = parse_wheel_filename(wheel.file_name)
     except InvalidWheelFilename as error:
-        raise _fault(where, f"{key}.path", str(error)) from error
+        raise table.error("path", str(error)) from error
     if name != wheel.name or str(version) != wheel.version:
-        raise _fault(where, f"{key}.path", f"expected a wheel of {wheel.name} {wheel.version} not {wheel.file_name}")
-
-
-@dataclass(slots=True)
-class _Reader:
-    value: Any
-    where: str
-    key: str
-    _left: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.value, Mapping):
-            raise _fault(self.where, self.key, f"expected a table not {type(self.value).__name__}")
-        self._left = dict(self.value)
-
-    def take(self, name: str, kind: type, default: Any = ...) -> Any:
-        key = f"{self.key}.{name}" if self.key else name
-        if name not in self._left:
-            if default is ...:
-                raise _fault(self.where, key, "expected this key, found nothing")
-            return default
-        value = self._left.pop(name)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise _fault(self.where, key, f"expected {kind.__name__} not {type(value).__name__}")
-        return value
-
-    def done(self) -> None:
-        for name in self._left:
-            raise _fault(self.where, f"{self.key}.{name}" if self.key else name, "this key is not understood")
-
-
-def _fault(where: str, key: str, detail: str) -> HelioError:
-    return HelioError(
-        Stage.LOCK,
-        f"cannot read `{where}`",
-        where=f"{where} at {key}" if key else where,
-        detail=detail,
-        hint="run `buildimages lock`",
-    )
+        raise table.wrong("path", f"a wheel of {wheel.name} {wheel.version}", wheel.file_name)
+    return wheel

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from ..core.reading import Table, load_yaml
-from .lineage import NAME
+from . import shapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +75,9 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
     Raises:
         HelioError: with the file and the key.
     """
-    top = Table(load_yaml(text, file), file)
-    name = top.take("name", str)
-    if not NAME.fullmatch(name):
-        raise top.error("name", f"expected lower-case letters, digits and dashes (at most 63), not {name!r}")
-    channels = top.strings("channels")
+    top = load_yaml(text, file)
+    name = top.text("name", shape=shapes.NAME)
+    channels = top.strings("channels", shape=shapes.CHANNEL)
     conda: list[str] = []
     pypi: tuple[str, ...] | None = None
     for index, item in enumerate(top.take("dependencies", list)):
@@ -88,7 +86,7 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
             conda.append(item)
         elif isinstance(item, dict) and pypi is None:
             table = Table(item, file, key)
-            pypi = table.strings("pip", ...)
+            pypi = table.strings("pip", required=True)
             table.done()
             for at, text_of in enumerate(pypi):
                 _requirement(text_of, top, f"{key}.pip[{at}]")
@@ -99,7 +97,7 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
     constraints = ours.strings("constraints")
     for at, text_of in enumerate(constraints):
         _requirement(text_of, ours, f"constraints[{at}]")
-    prefer = ours.mapping("prefer")
+    prefer = ours.mapping("prefer", keys=shapes.DISTRIBUTION)
     for key, value in prefer.items():
         if value not in ("conda", "pypi"):
             raise ours.error(f"prefer.{key}", f"expected `conda` or `pypi`, not {value!r}")
@@ -107,11 +105,13 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
     build: dict[str, BuildSpec] = {}
     for key in builds.names():
         table = builds.table(key)
+        if not shapes.DISTRIBUTION.fits(key):
+            raise table.error("", f"expected {shapes.DISTRIBUTION.meaning} as a key, not {key!r}")
         build[key] = BuildSpec(
             requires=table.strings("requires"),
-            env=table.mapping("env"),
-            after=table.take("after", str, ""),
-            reason=table.take("reason", str, ""),
+            env=table.mapping("env", keys=shapes.VARIABLE, values=shapes.WORD),
+            after=table.text("after", "", shapes.WORD),
+            reason=table.text("reason", "", shapes.LINE),
         )
         for at, text_of in enumerate(build[key].requires):
             _requirement(text_of, table, f"requires[{at}]")
@@ -122,12 +122,12 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
         channels=channels,
         conda=tuple(conda),
         pypi=pypi or (),
-        parent=ours.take("parent", str, None),
+        parent=ours.text("parent", "", shapes.NAME) or None,
         constraints=constraints,
         prefer=prefer,
-        allow_downgrade=ours.strings("allow-downgrade"),
-        virtual_packages=ours.mapping("virtual-packages"),
-        clobber=ours.mapping("clobber"),
+        allow_downgrade=ours.strings("allow-downgrade", shape=shapes.PACKAGE),
+        virtual_packages=ours.mapping("virtual-packages", keys=shapes.VIRTUAL, values=shapes.VERSION),
+        clobber=ours.mapping("clobber", keys=shapes.RELATIVE, values=shapes.CLOBBER),
         build=build,
     )
     ours.done()

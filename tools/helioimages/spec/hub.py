@@ -21,18 +21,19 @@ tolerations = ["hub.jupyter.org/dedicated=user:NoSchedule"]
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ..core.reading import Table
+from ..core.reading import Shape, Table
+from . import shapes
 
-_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 #: Spec: JupyterHub, `Spawner.mem_limit` (a ByteSpecification).
-_MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]")
+_MEMORY = Shape.of(r"[1-9][0-9]*(\.[0-9]+)?[KMGT]", "a size such as 8G or 1.5T")
 #: Spec: Kubernetes, "Taints and Tolerations": key[=value][:effect].
-_TOLERATION = re.compile(r"([A-Za-z0-9./_-]+)(?:=([A-Za-z0-9._-]*))?(?::(NoSchedule|PreferNoSchedule|NoExecute))?")
+_TOLERATION = Shape.of(
+    r"([A-Za-z0-9./_-]+)(?:=([A-Za-z0-9._-]*))?(?::(NoSchedule|PreferNoSchedule|NoExecute))?", "key[=value][:effect]"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,39 +138,32 @@ def parse_hub(table: Table) -> HubSpec:
     own = {name: _resources(resources.table(name), name) for name in resources.names()}
     resources.done()
     hub = HubSpec(
-        slug=table.take("slug", str, ""),
-        title=table.take("title", str, ""),
-        default=table.take("default", bool, False),
-        tags=table.take("tags", int, 2),
-        offer=table.take("offer", bool, True),
-        sizes=table.strings("sizes"),
+        slug=table.text("slug", "", shapes.SLUG),
+        title=table.text("title", "", shapes.LINE),
+        default=table.flag("default", False),
+        tags=table.whole("tags", 2, minimum=1, maximum=50),
+        offer=table.flag("offer", True),
+        sizes=table.strings("sizes", shape=shapes.SLUG),
         own=own,
     )
-    if hub.slug and not _SLUG.fullmatch(hub.slug):
-        raise table.error("slug", f"expected lower-case letters, digits and dashes (at most 40), not {hub.slug!r}")
-    if not 1 <= hub.tags <= 50:
-        raise table.error("tags", f"expected a number from 1 to 50, not {hub.tags}")
     table.done()
     return hub
 
 
 def _resources(table: Table, name: str) -> Resources:
-    if not _SLUG.fullmatch(name):
-        raise table.error("", f"expected lower-case letters, digits and dashes (at most 40), not {name!r}")
+    if not shapes.SLUG.fits(name):
+        raise table.error("", f"expected {shapes.SLUG.meaning}, not {name!r}")
     found = Resources(
         name=name,
-        title=table.take("title", str),
-        memory_guarantee=table.take("memory-guarantee", str),
-        memory_limit=table.take("memory-limit", str),
-        cpu_guarantee=_number(table, "cpu-guarantee"),
-        cpu_limit=_number(table, "cpu-limit"),
-        gpus=table.take("gpus", int, 0),
-        node_selector=table.mapping("node-selector"),
-        tolerations=table.strings("tolerations"),
+        title=table.text("title", shape=shapes.LINE),
+        memory_guarantee=table.text("memory-guarantee", shape=_MEMORY),
+        memory_limit=table.text("memory-limit", shape=_MEMORY),
+        cpu_guarantee=table.number("cpu-guarantee"),
+        cpu_limit=table.number("cpu-limit"),
+        gpus=table.whole("gpus", 0, minimum=0),
+        node_selector=table.mapping("node-selector", keys=shapes.NODE_KEY, values=shapes.NODE_VALUE),
+        tolerations=table.strings("tolerations", shape=_TOLERATION),
     )
-    for key, memory in (("memory-guarantee", found.memory_guarantee), ("memory-limit", found.memory_limit)):
-        if not _MEMORY.fullmatch(memory):
-            raise table.error(key, f"expected a size such as 8G or 1.5T, not {memory!r}")
     if memory_bytes(found.memory_guarantee) > memory_bytes(found.memory_limit):
         raise table.error(
             "memory-guarantee", f"expected at most the limit {found.memory_limit}, not {found.memory_guarantee}"
@@ -179,21 +173,8 @@ def _resources(table: Table, name: str) -> Resources:
             "cpu-guarantee",
             f"expected more than 0 and at most the limit {found.cpu_limit:g}, not {found.cpu_guarantee:g}",
         )
-    if found.gpus < 0:
-        raise table.error("gpus", f"expected 0 or more, not {found.gpus}")
-    for index, text in enumerate(found.tolerations):
-        if not _TOLERATION.fullmatch(text):
-            raise table.error(f"tolerations[{index}]", f"expected key[=value][:effect], not {text!r}")
     table.done()
     return found
-
-
-def _number(table: Table, key: str) -> float:
-    # TOML tells 4 from 4.0, people do not.
-    value = table.take(key, object)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise table.error(key, f"expected a number, not {value!r}")
-    return float(value)
 
 
 def memory_bytes(text: str) -> float:
@@ -211,7 +192,7 @@ def toleration(text: str) -> dict[str, str]:
     >>> toleration("nvidia.com/gpu:NoSchedule")
     {'key': 'nvidia.com/gpu', 'operator': 'Exists', 'effect': 'NoSchedule'}
     """
-    match = _TOLERATION.fullmatch(text)
+    match = _TOLERATION.pattern.fullmatch(text)
     if match is None:
         raise ValueError(text)
     key, value, effect = match.groups()

@@ -5,15 +5,19 @@ Nothing is guessed: a key that is not understood is an error that names the file
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import EllipsisType
 
-from ..core.errors import HelioError, Stage
-from ..core.reading import Table
+from ..core.reading import Table, load_toml
+from . import shapes
 from .hub import HubSpec, parse_hub
-from .lineage import NAME
+
+#: More layers than any engine takes are refused when they are counted; more buckets than this help nobody before.
+_MOST_BUCKETS = 100
+#: A tebibyte: what is larger is a slip of the finger.
+_MOST_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,68 +97,66 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
     Raises:
         HelioError: with the file and the key.
     """
-    try:
-        top = Table(tomllib.loads(text), file)
-    except tomllib.TOMLDecodeError as error:
-        raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
+    top = load_toml(text, file)
     debian, layers, budget = top.table("debian"), top.table("layers"), top.table("budget")
     smoke, config, making = top.table("smoke"), top.table("config"), top.table("build")
-    user = top.table("user") if "user" in top.names() else None
-    dirs = []
-    for index, value in enumerate(top.take("dirs", list, [])):
-        table = Table(value, file, f"dirs[{index}]")
-        dirs.append(
-            DirSpec(
-                path=table.take("path", str).strip("/"),
-                mode=int(table.take("mode", str, "0755"), 8),
-                uid=table.take("uid", int, 0),
-                gid=table.take("gid", int, 0),
-            )
-        )
-        table.done()
+    user = top.table_or_none("user")
     spec = ImageSpec(
-        name=top.take("name", str),
+        name=top.text("name", shape=shapes.NAME),
         path=path,
-        title=top.take("title", str),
-        description=top.take("description", str),
-        environment=top.take("environment", str),
-        parent=top.take("parent", str, None),
-        licenses=top.take("licenses", str, ""),
-        debian=debian.strings("packages"),
-        env=config.mapping("env"),
-        labels=config.mapping("labels"),
-        dirs=tuple(dirs),
+        title=top.text("title", shape=shapes.LINE),
+        description=top.text("description", shape=shapes.LINE),
+        environment=top.text("environment", shape=shapes.NAME),
+        parent=top.text("parent", "", shapes.NAME) or None,
+        licenses=top.text("licenses", "", shapes.LINE),
+        debian=debian.strings("packages", shape=shapes.DEBIAN),
+        env=config.mapping("env", keys=shapes.VARIABLE, values=shapes.WORD),
+        labels=config.mapping("labels", keys=shapes.LABEL, values=shapes.WORD),
+        dirs=tuple(_dir(table) for table in top.tables("dirs")),
         user=_user(user) if user else None,
-        workdir=config.take("workdir", str, ""),
-        entrypoint=config.strings("entrypoint"),
-        cmd=config.strings("cmd"),
-        ports=config.strings("ports"),
-        alone_bytes=layers.take("alone-mib", int, 8) << 20,
-        buckets=layers.take("buckets", int, 16),
-        budget_bytes=budget.take("compressed-mib", int, 0) << 20,
-        heavy=making.take("heavy", bool, False),
+        workdir=config.text("workdir", "", shapes.ABSOLUTE),
+        entrypoint=config.strings("entrypoint", shape=shapes.WORD),
+        cmd=config.strings("cmd", shape=shapes.WORD),
+        ports=config.strings("ports", shape=shapes.PORT),
+        alone_bytes=layers.whole("alone-mib", 8, minimum=1, maximum=_MOST_MIB) << 20,
+        buckets=layers.whole("buckets", 16, minimum=1, maximum=_MOST_BUCKETS),
+        budget_bytes=budget.whole("compressed-mib", 0, minimum=0, maximum=_MOST_MIB) << 20,
+        heavy=making.flag("heavy", False),
         smoke=SmokeSpec(
-            memory=smoke.take("memory", str, "4g"),
-            timeout=smoke.take("timeout", int, 600),
-            cpus=float(smoke.take("cpus", int, 2)),
+            memory=smoke.text("memory", "4g", shapes.MEMORY),
+            timeout=smoke.whole("timeout", 600, minimum=1, maximum=86_400),
+            cpus=smoke.number("cpus", 2, above=0, maximum=1024),
         ),
         hub=parse_hub(top.table("hub")),
     )
-    if not NAME.fullmatch(spec.name):
-        raise top.error("name", f"expected lower-case letters, digits and dashes (at most 63), not {spec.name!r}")
     for table in (debian, layers, budget, smoke, config, making, top):
         table.done()
     return spec
 
 
+def _dir(table: Table) -> DirSpec:
+    found = DirSpec(
+        path=table.text("path", shape=shapes.BELOW).strip("/"),
+        mode=int(table.text("mode", "0755", shapes.MODE), 8),
+        uid=_id(table, "uid", 0),
+        gid=_id(table, "gid", 0),
+    )
+    table.done()
+    return found
+
+
 def _user(table: Table) -> UserSpec:
     user = UserSpec(
-        name=table.take("name", str),
-        uid=table.take("uid", int),
-        gid=table.take("gid", int),
-        groups=table.strings("groups"),
-        home=table.take("home", str),
-        shell=table.take("shell", str, "/bin/bash"),
+        name=table.text("name", shape=shapes.ACCOUNT),
+        uid=_id(table, "uid"),
+        gid=_id(table, "gid"),
+        groups=table.strings("groups", shape=shapes.ACCOUNT),
+        home=table.text("home", shape=shapes.ABSOLUTE),
+        shell=table.text("shell", "/bin/bash", shapes.ABSOLUTE),
     )
     table.done()
     return user
+
+
+def _id(table: Table, name: str, default: int | EllipsisType = ...) -> int:
+    return table.whole(name, default, minimum=0, maximum=shapes.LARGEST_ID)

@@ -1,15 +1,11 @@
-"""Names of environments and images, and the order that their parents give."""
+"""The order of environments and images that their parents give."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import HelioError, Stage
-
-#: What an environment or an image may be called.
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def lineage(specs: Mapping[str, Any], name: str) -> tuple[Any, ...]:

@@ -7,15 +7,14 @@ of the builder's own Debian packages, which then say their version themselves.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..core import digest
-from ..core.errors import HelioError, Stage
-from ..core.reading import Table
+from ..core.errors import Stage
+from ..core.reading import SHA256, SPEC, Table, load_toml
 
 RECIPES = "channel/recipes.toml"
+
+_FORM = replace(SPEC, stage=Stage.BUILD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,14 +93,11 @@ def read_recipes(text: str, file: str = RECIPES) -> Recipes:
     Raises:
         HelioError: names the file and the key.
     """
-    try:
-        top = Table(tomllib.loads(text), file, stage=Stage.BUILD)
-    except tomllib.TOMLDecodeError as error:
-        raise HelioError(Stage.BUILD, f"cannot read `{file}`", where=file, detail=str(error)) from error
-    sources = tuple(_source(table) for table in _tables(top, "source"))
-    packages = tuple(_recipe(table) for table in _tables(top, "package"))
+    top = load_toml(text, file, _FORM)
+    sources = tuple(_source(table) for table in top.tables("source", required=True))
+    packages = tuple(_recipe(table) for table in top.tables("package", required=True))
     recipes = Recipes(
-        timestamp=top.take("timestamp", int),
+        timestamp=top.whole("timestamp", minimum=0),
         sources={source.name: source for source in sources},
         packages=packages,
     )
@@ -119,35 +115,40 @@ def read_recipes(text: str, file: str = RECIPES) -> Recipes:
     return recipes
 
 
-def _tables(top: Table, name: str) -> Iterator[Table]:
-    for index, value in enumerate(top.take(name, list)):
-        yield Table(value, top.file, f"{name}[{index}]", top.stage)
-
-
 def _source(table: Table) -> Source:
-    sha256 = table.take("sha256", str)
-    if not digest.is_hex(sha256):
-        raise table.error("sha256", f"expected 64 lower-case hexadecimal digits, not {sha256!r}")
     source = Source(
-        name=table.take("name", str),
-        file=table.take("file", str),
-        pool=table.take("pool", str),
-        sha256=sha256,
-        size=table.take("size", int),
+        name=table.text("name"),
+        file=table.text("file"),
+        pool=table.text("pool"),
+        sha256=table.text("sha256", shape=SHA256),
+        size=table.whole("size", minimum=1),
     )
     table.done()
     return source
 
 
 def _recipe(table: Table) -> Recipe:
-    texts = ("version", "source", "script", "tree", "to", "concatenate", "build_suffix", "python_site_packages_path")
-    lists = ("inputs", "debian", "files", "skip", "depends", "constrains")
     recipe = Recipe(
-        **{name: table.take(name, str) for name in ("name", "license", "summary", "home")},
-        **{name: table.take(name, str, "") for name in texts},
-        **{name: table.strings(name) for name in lists},
-        noarch=table.take("noarch", bool, False),
+        name=table.text("name"),
+        version=table.text("version", ""),
+        noarch=table.flag("noarch", False),
+        source=table.text("source", ""),
+        script=table.text("script", ""),
+        inputs=table.strings("inputs"),
+        debian=table.strings("debian"),
+        files=table.strings("files"),
+        tree=table.text("tree", ""),
+        to=table.text("to", ""),
+        skip=table.strings("skip"),
+        concatenate=table.text("concatenate", ""),
         links=table.mapping("links"),
+        build_suffix=table.text("build_suffix", ""),
+        depends=table.strings("depends"),
+        constrains=table.strings("constrains"),
+        license=table.text("license"),
+        summary=table.text("summary"),
+        home=table.text("home"),
+        python_site_packages_path=table.text("python_site_packages_path", ""),
     )
     table.done()
     if bool(recipe.version) == bool(recipe.debian):

@@ -16,13 +16,11 @@ An entry with ``level = "advisory"`` stays on offer, with its reason shown. The 
 from __future__ import annotations
 
 import datetime
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..core.digest import is_digest
-from ..core.errors import HelioError, Stage
-from ..core.reading import Table
+from ..core.reading import Table, load_toml
 from .tags import is_immutable
 
 FILE = "yanked.toml"
@@ -68,15 +66,11 @@ def parse(text: str, image: str, file: str) -> tuple[Yank, ...]:
         HelioError: with the file and the key: not TOML, a key that is not understood or missing, a tag that moves, an
             image yanked twice, or a replacement that is yanked itself.
     """
-    try:
-        top = Table(tomllib.loads(text), file)
-    except tomllib.TOMLDecodeError as error:
-        raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
-    rows = top.take("yanked", list, [])
+    top = load_toml(text, file)
+    tables = top.tables("yanked")
     top.done()
     yanks: list[Yank] = []
-    for index, row in enumerate(rows):
-        table = Table(row, file, f"yanked[{index}]")
+    for table in tables:
         one = _entry(table, image)
         for before in yanks:
             if before.tag == one.tag != "" or before.digest == one.digest != "":
@@ -85,11 +79,8 @@ def parse(text: str, image: str, file: str) -> tuple[Yank, ...]:
     gone = {one.tag for one in yanks if one.level == "yanked" and one.tag}
     for index, one in enumerate(yanks):
         if one.replacement in gone:
-            raise HelioError(
-                Stage.SPEC,
-                f"cannot read `{file}`",
-                where=f"{file} at yanked[{index}].replacement",
-                detail=f"expected a tag that is not yanked itself, not {one.replacement!r}",
+            raise tables[index].error(
+                "replacement", f"expected a tag that is not yanked itself, not {one.replacement!r}"
             )
     return tuple(yanks)
 
@@ -97,12 +88,12 @@ def parse(text: str, image: str, file: str) -> tuple[Yank, ...]:
 def _entry(table: Table, image: str) -> Yank:
     one = Yank(
         image=image,
-        tag=table.take("tag", str, ""),
-        digest=table.take("digest", str, ""),
-        reason=table.take("reason", str).strip(),
+        tag=table.text("tag", ""),
+        digest=table.text("digest", ""),
+        reason=table.text("reason").strip(),
         date=table.take("date", datetime.date),
-        replacement=table.take("replacement", str, ""),
-        level=table.take("level", str, "yanked"),
+        replacement=table.text("replacement", ""),
+        level=table.text("level", "yanked"),
         aliases=table.strings("aliases"),
     )
     if not one.tag and not one.digest:
