@@ -189,6 +189,18 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
 }
 
 
+def test_a_listed_path_may_have_what_python_takes_for_the_end_of_a_line(tmp_path: Path) -> None:
+    path, odd = tmp_path / "package", "lib/x\u2028\x85\x0b"
+    listed = _tar(
+        _member("info/index.json", json.dumps(INDEX).encode()),
+        _member("info/files", f"{odd}\r\n".encode()),
+        _member("info/no_link", f"{odd}\n".encode()),
+    )
+    path.write_bytes(_conda(_tar(_member(odd, b"x")), listed))
+    (found,) = read_archive(path, NAME).members
+    assert (found.listed.path, found.listed.no_link) == (odd, True)
+
+
 @pytest.mark.parametrize("case", MALFORMED)
 def test_malformed(tmp_path: Path, case: str) -> None:
     data, what = MALFORMED[case]

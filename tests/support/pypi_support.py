@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import io
 import json
@@ -21,7 +22,9 @@ WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: {purelib}\nTag: p
 
 def record_row(name: str, data: bytes) -> str:
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-    return f"{name},sha256={digest},{len(data)}\n"
+    row = io.StringIO()
+    csv.writer(row, lineterminator="\n").writerow((name, f"sha256={digest}", len(data)))
+    return row.getvalue()
 
 
 def wheel_bytes(

@@ -19,7 +19,7 @@ TABLE = r"""
 
 def test_at_and_below_a_folder_the_inner_ones_first(tmp_path, monkeypatch):
     table = tmp_path / "mountinfo"
-    table.write_text(TABLE.lstrip())
+    table.write_text(TABLE.lstrip() + "47 22 0:42 / /data/odd\u2028\x85\xa0name\\012x rw - tmpfs none rw\n")
     monkeypatch.setattr(mounts, "_TABLE", table)
     assert mounts.below(Path("/data/engine")) == (
         Path("/data/engine/overlay2/f6/merged"),
@@ -27,6 +27,8 @@ def test_at_and_below_a_folder_the_inner_ones_first(tmp_path, monkeypatch):
     )
     assert mounts.below(Path("/data/my disk")) == (Path("/data/my disk"),)
     assert mounts.below(Path("/data/my")) == ()
+    odd = Path("/data/odd\u2028\x85\xa0name\nx")
+    assert mounts.below(odd) == (odd,)
     link = tmp_path / "link"
     link.symlink_to("/data/engine/overlay2")
     assert mounts.below(link) == (Path("/data/engine/overlay2/f6/merged"),)

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from helioimages.core import entries
-from helioimages.core.entries import merge
+from helioimages.core.entries import Content, merge
 from helioimages.core.errors import HelioError
 from helioimages.locks.package import Package
 from helioimages.machine.store import Store
 from helioimages.make import linking
 from helioimages.make.linking import PREFIX, Source, Task, files_of, make_layer, recall, without, write
 from helioimages.make.plan import LINKER_VERSION, LayerPlan
-from helioimages.oci.layer import read_layer
-from helioimages.pypi import pyc
+from helioimages.oci.layer import Layer, read_layer
+from helioimages.pypi import archive, pyc
 
 SITE = f"{PREFIX[1:]}/lib/python3.13/site-packages"
 TAG = sys.implementation.cache_tag
@@ -166,12 +166,107 @@ def test_the_list_of_files_says_who_brought_what(store):
     }
 
 
+@pytest.mark.parametrize(
+    "odd", ["\u2028", "\u2029", "\x85", "\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\udc85"]
+)
+def test_a_path_may_have_any_character(store, odd):
+    """What Python takes for the end of a line is a letter to a file system."""
+    path, target = f"srv/a{odd}b{odd}", f"{odd}x{odd}{odd}y"
+    entries_ = [entries.file(path, b"1", origin="a-1"), entries.symlink("srv/l", target, origin="b-1")]
+    layer = write(store, "k", merge(entries_))
+    held = hashlib.sha256(b"1").hexdigest()
+    assert files_of(store, "k") == {path: ("a-1", held), "srv/l": ("b-1", target)}
+    assert {one.path for one in read_layer(store.blob(layer.digest))} == {"srv", path, "srv/l"}
+
+
+def test_a_link_that_no_file_system_can_hold():
+    with pytest.raises(HelioError) as caught:
+        merge([entries.symlink("srv/l", "a\0b", origin="b-1")])
+    assert str(caught.value) == (
+        "`b-1` has a link that no file system can hold: 'srv/l'\n"
+        "  expected a target without NUL not 'a\\x00b'\n"
+        "\n"
+        "hint: the package is malformed or malicious; do not use it"
+    )
+
+
+def old_store(store: Store, layer: Layer, rows: bytes) -> Path:
+    """Leave of a layer what an earlier version kept: lines with tabs."""
+    (store.root / "memo" / linking.LAYERS / "k.json").unlink()
+    store.cached(linking.LISTS, "k").unlink()
+    path = store.cached("files", "k")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(rows)
+    store.remember("layer", "k", {**dataclasses.asdict(layer), "listed": len(rows)})
+    return path
+
+
+def test_the_list_of_an_earlier_version_is_read(store):
+    layer = write(store, "k", merge(ODD))
+    one, none = hashlib.sha256(b"hello").hexdigest(), hashlib.sha256(b"").hexdigest()
+    rows = f"a-1\t{one}\tsrv/a\u2028\nb-1\t{none}\tsrv/\udcff b\x85\nb-1\ta\tsrv/l\n"
+    path = old_store(store, layer, rows.encode("utf-8", "surrogateescape"))
+    assert recall(store, "k") == layer
+    assert files_of(store, "k") == {
+        "srv/a\u2028": ("a-1", one),
+        "srv/\udcff b\x85": ("b-1", none),
+        "srv/l": ("b-1", "a"),
+    }
+    cut(path)
+    assert recall(store, "k") is None
+
+
+def test_a_list_of_an_earlier_version_that_says_two_things_is_not_believed(store):
+    layer = write(store, "k", merge(ODD))
+    old_store(store, layer, b"b-1\ta\tb\tsrv/l\n")
+    assert recall(store, "k") is None
+    with pytest.raises(HelioError, match="the store lost a layer while it was used"):
+        files_of(store, "k")
+
+
+def test_contents_are_hashed_once_and_read_once(store):
+    """Whoever made a content may have hashed it; if not, that is done as the layer reads it."""
+    reads = []
+
+    def content(name: str, data: bytes, sha256: str = "") -> Content:
+        return Content(len(data), lambda: reads.append(name) or data, sha256)
+
+    kept = hashlib.sha256(b"x").hexdigest()
+    given = [
+        dataclasses.replace(entries.file("a", b""), content=content("a", b"new")),
+        dataclasses.replace(entries.file("b", b""), content=content("b", b"x", kept)),
+    ]
+    write(store, "k", merge(given))
+    assert reads == ["a", "b"]
+    assert files_of(store, "k") == {"a": ("", hashlib.sha256(b"new").hexdigest()), "b": ("", kept)}
+
+
+def test_a_wheels_files_are_inflated_twice_at_most(task, store, monkeypatch):
+    """Once to verify RECORD, once for the layer; a source is compiled from what RECORD was verified with."""
+    counts: dict[str, int] = {}
+    original = archive._Reader.__call__
+
+    def counting(reader):
+        counts[reader.name] = counts.get(reader.name, 0) + 1
+        return original(reader)
+
+    monkeypatch.setattr(archive._Reader, "__call__", counting)
+    files = {"demo/a.py": b"x = 1\n", "demo/b.txt": b"b", "demo/c.so": bytes(99)}
+    made = task(demo=files)
+    layer = make_layer(made)
+    assert {name: counts[name] for name in files} == {"demo/a.py": 2, "demo/b.txt": 2, "demo/c.so": 2}
+    told = {path.removeprefix(f"{SITE}/"): held for path, (_, held) in files_of(store, made.key).items()}
+    written = {one.path: one.content for one in read_layer(store.blob(layer.digest)) if one.content}
+    real = {p.removeprefix(f"{SITE}/"): hashlib.sha256(one.read()).hexdigest() for p, one in written.items()}
+    assert told == real
+
+
 @pytest.mark.parametrize("damage", ["blob cut", "blob gone", "list cut", "list gone", "nothing"])
 def test_a_layer_is_remembered_while_all_of_it_is_there(store, damage):
     layer = write(store, "k", merge(ODD))
     what, _, how = damage.partition(" ")
     if how:
-        path = store.blob(layer.digest) if what == "blob" else store.cached("files", "k")
+        path = store.blob(layer.digest) if what == "blob" else store.cached(linking.LISTS, "k")
         cut(path) if how == "cut" else path.unlink()
     assert recall(store, "k") == (None if how else layer)
     assert recall(store, "other") is None

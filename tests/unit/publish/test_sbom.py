@@ -42,6 +42,7 @@ def test_only_whole_expressions_are_expressions():
 
 def test_dpkg_lists_and_copyright_files():
     assert sbom_files.listed("/.\n/lib/x\n/usr/bin/y\n/etc/lib/z\n") == ("usr/lib/x", "usr/bin/y", "etc/lib/z")
+    assert sbom_files.listed("/.\n/usr/a\u2028b\n/usr/c\x85\n") == ("usr/a\u2028b", "usr/c\x85")
     head = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n"
     assert sbom_files.licence_names(head + "License: GPL-2+\n text\nLicense: MIT\nLicense: MIT\n") == ("GPL-2+", "MIT")
     assert sbom_files.licence_names("License: GPL\n") == ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 
 import pytest
@@ -135,12 +136,30 @@ def test_what_an_installer_writes_is_not_taken_from_the_wheel(make_wheel):
 
 
 def test_contents_are_read_late(make_wheel):
-    path, wheel = make_wheel({"demo/a.py": b"a", "demo-1.0.data/scripts/t": b"#!python\n"})
+    path, wheel = make_wheel({"demo/a.so": b"a", "demo/a.py": b"p", "demo-1.0.data/scripts/t": b"#!python\n"})
     entries = by_path(link(path, wheel))
     path.write_bytes(b"")
     with pytest.raises(HelioError, match="is not where the directory says"):
+        entries[f"{SITE}/demo/a.so"].content.read()
+    # A source is there once more, for the compiler, and not kept.
+    assert entries[f"{SITE}/demo/a.py"].content.read() == b"p"
+    with pytest.raises(HelioError, match="is not where the directory says"):
         entries[f"{SITE}/demo/a.py"].content.read()
     assert entries[f"{PREFIX}/bin/t"].content.read() == b"#!/srv/conda/envs/notebook/bin/python\n"
+
+
+def test_a_content_knows_its_digest(make_wheel):
+    path, wheel = make_wheel({"demo/a.so": b"a", "demo-1.0.data/scripts/t": b"#!python\n"})
+    for entry in link(path, wheel):
+        assert entry.content.sha256 == hashlib.sha256(entry.content.read()).hexdigest(), entry.path
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\n", "\t", "\x0b", "\x1c", ",", '"'])
+def test_a_name_may_have_any_character(make_wheel, odd):
+    path, wheel = make_wheel({f"demo/a{odd}b.txt": b"1"})
+    entries = link(path, wheel)
+    assert f"{SITE}/demo/a{odd}b.txt" in by_path(entries)
+    assert f"demo/a{odd}b.txt" in rows_of(entries)
 
 
 names = st.text("abc_", min_size=1, max_size=3)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +191,8 @@ class _Linker:
         record |= {"path_type": "hardlink", "size_in_bytes": content.size}
         if listed.placeholder:
             record |= {"file_mode": listed.file_mode, "prefix_placeholder": listed.placeholder}
-        actual = hashlib.sha256(content.read()).hexdigest() if listed.placeholder else member.sha256
-        if actual != listed.sha256:
-            record["sha256_in_prefix"] = actual
+        if content.sha256 != listed.sha256:
+            record["sha256_in_prefix"] = content.sha256
         self._paths.append(record)
         mode = 0o755 if member.mode & 0o111 else 0o644
         if self._shared(member):
@@ -211,8 +211,9 @@ class _Linker:
 
     def _content(self, member: Member) -> Content:
         listed, original = member.listed, member.content
+        assert original is not None  # of a file or a hard link, which is all that comes here
         if not listed.placeholder:
-            return original
+            return replace(original, sha256=member.sha256)
         prefix, platform, name = self._prefix, self._platform, self._package.file_name
 
         def read() -> bytes:
@@ -229,7 +230,8 @@ class _Linker:
                     hint="choose a shorter prefix, or a build of the package with a longer placeholder",
                 ) from error
 
-        return Content(len(read()) if listed.file_mode == "text" else original.size, read)
+        data = read()
+        return Content(len(data), read, hashlib.sha256(data).hexdigest())
 
     def entry_point(self, line: str) -> Entry:
         """Return the script of one entry point, and note it for the record."""

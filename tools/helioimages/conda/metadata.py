@@ -192,7 +192,8 @@ def _from_files(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
 
 
 def _lines(texts: dict[str, bytes], path: str) -> list[str]:
-    return [line for line in texts.get(path, b"").decode().splitlines() if line]
+    # Not splitlines: a path may have what Python takes for the end of a line.
+    return [line for line in texts.get(path, b"").decode().replace("\r\n", "\n").split("\n") if line]
 
 
 def _json(texts: dict[str, bytes], path: str, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ leave it; contents are read late, so a package of any size is a short list. Noth
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -31,10 +32,17 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes read late: ``size`` in bytes, and ``read`` which returns exactly that many."""
+    """Bytes read late.
+
+    Attributes:
+        size: in bytes.
+        read: returns exactly that many.
+        sha256: of these bytes in hex, where whoever made the content has hashed them; empty if nobody has.
+    """
 
     size: int
     read: Callable[[], bytes]
+    sha256: str = ""
 
     @classmethod
     def of(cls, data: bytes) -> Content:
@@ -117,7 +125,13 @@ def same(one: Entry, other: Entry) -> bool:
         return False
     if one.content is None or other.content is None:
         return one.content is other.content
-    return one.content.size == other.content.size and one.content.read() == other.content.read()
+    if one.content.size != other.content.size:
+        return False
+    return _sha256(one.content) == _sha256(other.content)
+
+
+def _sha256(content: Content) -> str:
+    return content.sha256 or hashlib.sha256(content.read()).hexdigest()
 
 
 def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -155,6 +169,13 @@ def merge(entries: Iterable[Entry]) -> tuple[Entry, ...]:
                 Stage.LINK,
                 f"`{entry.origin}` brings {path}, but {parent} of `{other.origin}` is a {other.kind.value}",
                 hint="the two packages cannot be in one environment",
+            )
+        if "\0" in entry.target:
+            raise HelioError(
+                Stage.LINK,
+                f"`{entry.origin}` has a link that no file system can hold: {path!r}",
+                detail=f"expected a target without NUL not {entry.target!r}",
+                hint="the package is malformed or malicious; do not use it",
             )
         if entry.kind is Kind.HARDLINK and (entry.target not in seen or seen[entry.target].kind is not Kind.FILE):
             raise HelioError(

@@ -13,9 +13,12 @@ _TABLE = Path("/proc/self/mountinfo")
 def below(folder: Path) -> tuple[Path, ...]:
     """Return the mount points at and below a folder, those within others first. Spec: proc(5), mountinfo, field 5."""
     folder, found = folder.resolve(), set()
-    for line in _TABLE.read_text("utf-8", "surrogateescape").splitlines():
-        # A space in a path is written as \040.
-        text = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split()[4])
+    for line in _TABLE.read_text("utf-8", "surrogateescape").split("\n"):
+        # A space, tab or newline in a path is written as \040, …; what else Python splits at is part of a name.
+        fields = line.split(" ")
+        if len(fields) < 5:
+            continue
+        text = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
         if Path(text).is_relative_to(folder):
             found.add(Path(text))
     return tuple(sorted(found, reverse=True))

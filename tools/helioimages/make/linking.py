@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..conda import link as conda_link
 from ..conda.lock import CondaPackage
 from ..core.digest import key_of
-from ..core.entries import Entry, Kind, merge
+from ..core.entries import Content, Entry, Kind, merge
 from ..core.errors import HelioError, Stage
 from ..locks.package import Package
 from ..machine.store import Store, has
@@ -27,6 +28,11 @@ from ..pypi.lock import Wheel
 from .plan import LINKER_VERSION, LayerPlan
 
 PREFIX = "/srv/conda/envs/notebook"
+
+#: The memos of layers, and the lists of their files: origin, content and path, each ended by NUL.
+LAYERS, LISTS = "layer-2", "files-2"
+#: As earlier versions wrote them: a line a file, with tabs. They are read, and not written any more.
+OLD_LAYERS, OLD_LISTS = "layer", "files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,34 +135,95 @@ def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: 
 
 def recall(store: Store, key: str) -> Layer | None:
     """Return a layer made before, if its blob and the list of its files are still there, and whole."""
-    known = store.recall("layer", key)
-    if known is None:
-        return None
-    # Stores of earlier versions do not say how long the list is.
-    listed = known.pop("listed", None)
-    if not has(store.blob(known["digest"]), known["size"]) or not has(store.cached("files", key), listed):
-        return None
-    return Layer(**known)
+    known = _remembered(store, key)
+    return known and known[0]
 
 
 def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) -> Layer:
     """Write merged entries as a layer's blob, with the list of its files, and remember both under ``key``."""
     entries = tuple(entries)
+    hashes: dict[str, str] = {}
     # The digest is known only when the blob is written.
     with store.writing(lambda: store.blob(layer.digest)) as file:
-        layer = write_layer(entries, file, jobs=jobs, compressor=LIBDEFLATE_6)
-    with store.writing(store.cached("files", key)) as file:
+        layer = write_layer(_noting(entries, hashes), file, jobs=jobs, compressor=LIBDEFLATE_6)
+    with store.writing(store.cached(LISTS, key)) as file:
         for entry in entries:
             if entry.kind is not Kind.DIR:
-                held = hashlib.sha256(entry.content.read()).hexdigest() if entry.content else entry.target
-                file.write(f"{entry.origin}\t{held}\t{entry.path}\n".encode("utf-8", "surrogateescape"))
+                held = hashes[entry.path] if entry.content else entry.target
+                # A path and a link's target may have any character but NUL.
+                row = f"{entry.origin}\0{held}\0{entry.path}\0"
+                file.write(row.encode("utf-8", "surrogateescape"))
         listed = file.tell()
-    store.remember("layer", key, {**dataclasses.asdict(layer), "listed": listed})
+    store.remember(LAYERS, key, {**dataclasses.asdict(layer), "listed": listed})
     return layer
 
 
 def files_of(store: Store, key: str) -> dict[str, tuple[str, str]]:
-    """Return path -> (origin, sha256 of the content or target of the link) of a layer, without directories."""
-    text = store.cached("files", key).read_bytes().decode("utf-8", "surrogateescape")
-    rows = (line.split("\t", 2) for line in text.splitlines())
-    return {path: (origin, held) for origin, held, path in rows}
+    """Return path -> (origin, sha256 of the content or target of the link) of a layer, without directories.
+
+    Raises:
+        HelioError: the store lost the layer.
+    """
+    known = _remembered(store, key)
+    if known is None:
+        raise HelioError(
+            Stage.LINK,
+            "the store lost a layer while it was used",
+            where=str(store.cached(LISTS, key)),
+            hint="run the command again",
+        )
+    return known[1]()
+
+
+def _noting(entries: Iterable[Entry], hashes: dict[str, str]) -> Iterator[Entry]:
+    """Yield the entries; ``hashes`` learns the sha256 of each content, from who made it or as the layer reads it."""
+    for entry in entries:
+        if entry.content is not None:
+            hashes[entry.path] = entry.content.sha256
+            if not entry.content.sha256:
+                entry = dataclasses.replace(entry, content=_noted(entry.path, entry.content, hashes))
+        yield entry
+
+
+def _noted(path: str, content: Content, hashes: dict[str, str]) -> Content:
+    def read() -> bytes:
+        data = content.read()
+        hashes[path] = hashlib.sha256(data).hexdigest()
+        return data
+
+    return Content(content.size, read)
+
+
+def _remembered(store: Store, key: str) -> tuple[Layer, Callable[[], dict[str, tuple[str, str]]]] | None:
+    """Return a layer made before and what reads the list of its files, if all of it is there, and whole."""
+    for kind, lists, parse in ((LAYERS, LISTS, _rows), (OLD_LAYERS, OLD_LISTS, _old_rows)):
+        known = store.recall(kind, key)
+        if known is None:
+            continue
+        # The oldest stores do not say how long the list is.
+        listed, path = known.pop("listed", None), store.cached(lists, key)
+        if not has(store.blob(known["digest"]), known["size"]) or not has(path, listed):
+            continue
+        if kind == OLD_LAYERS and not _exact(path.read_bytes()):
+            continue
+        return Layer(**known), partial(parse, path)
+    return None
+
+
+def _rows(path: Path) -> dict[str, tuple[str, str]]:
+    words = iter(_text(path).split("\0"))
+    return {name: (origin, held) for origin, held, name in zip(words, words, words, strict=False)}
+
+
+def _old_rows(path: Path) -> dict[str, tuple[str, str]]:
+    rows = (line.split("\t", 2) for line in _text(path).split("\n") if line)
+    return {name: (origin, held) for origin, held, name in rows}
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def _exact(data: bytes) -> bool:
+    """Say whether an old list can be read in one way only; else its layer is made again."""
+    return data.count(b"\t") == 2 * data.count(b"\n")

@@ -86,7 +86,7 @@ def listed(text: str) -> tuple[str, ...]:
     >>> listed("/.\\n/bin\\n/bin/ls\\n")
     ('bin', 'usr/bin/ls')
     """
-    paths = [line[1:] for line in text.splitlines() if line not in ("/.", "")]
+    paths = [line[1:] for line in text.split("\n") if line not in ("/.", "")]
     return tuple("usr/" + path if path.startswith(_MERGED) else path for path in paths)
 
 

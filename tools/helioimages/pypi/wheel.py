@@ -1,7 +1,8 @@
 """Link a wheel: its files as entries under a prefix, as pip would put them there. Nothing is written.
 
 The installation itself is pypa/installer's; this module is its source and its destination. RECORD is verified against
-every byte; after that, contents are read again when a layer is written, so a large wheel never lies in memory whole.
+every byte; after that, contents are read once more when a layer is written, so a large wheel never lies in memory
+whole; only its sources are kept until they are compiled.
 
 Where it differs from pip: modes are 0644 or 0755 whatever the umask, everything belongs to root, INSTALLER says who
 linked it, and scripts are executable even where the archive forgot to say so.
@@ -18,7 +19,7 @@ import hashlib
 import io
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
@@ -189,13 +190,14 @@ class _Source(WheelSource):
         Spec: PyPA "Binary distribution format", section "The .dist-info directory".
         """
         listed: dict[str, RecordEntry] = {}
-        for row in parse_record_file(self.read_dist_info("RECORD").splitlines()):
+        # A name may have characters that str.splitlines takes for ends of lines; the csv reader joins its own.
+        for row in parse_record_file(io.StringIO(self.read_dist_info("RECORD"), newline="")):
             if row[0] in listed:
                 raise malformed(self.file_name, f"RECORD lists {row[0]!r} twice")
             listed[row[0]] = RecordEntry.from_elements(*row)
         unlisted = {f"{self.dist_info_dir}/{name}" for name in ("RECORD", "RECORD.jws", "RECORD.p7s")}
         verified: dict[str, RecordEntry] = {}
-        for name, member in self._members.items():
+        for name, member in tuple(self._members.items()):
             if name in unlisted:
                 continue
             entry = listed.get(name)
@@ -204,17 +206,38 @@ class _Source(WheelSource):
             data = member.content.read()
             if entry.hash_ is None or entry.hash_.name not in _STRONG:
                 raise malformed(self.file_name, f"RECORD gives no strong hash of {name!r}")
-            if not entry.hash_.validate(data):
+            sha256 = hashlib.sha256(data)
+            told = Hash("sha256", _short(sha256.digest()))
+            # RECORD nearly always has this hash; one of another kind costs a second.
+            true = entry.hash_.value == told.value if entry.hash_.name == "sha256" else entry.hash_.validate(data)
+            if not true:
                 raise malformed(self.file_name, f"RECORD gives another hash of {name!r}")
             if entry.size is not None and entry.size != len(data):
                 raise malformed(
                     self.file_name, f"RECORD says that {name!r} has {entry.size:,} bytes, it has {len(data):,}"
                 )
-            verified[name] = RecordEntry(name, Hash("sha256", _hash(data)), len(data))
+            verified[name] = RecordEntry(name, told, len(data))
+            read = _Handed(data, member.content.read) if name.endswith(".py") else member.content.read
+            self._members[name] = replace(member, content=Content(len(data), read, sha256.hexdigest()))
         absent = sorted(listed.keys() - self._members.keys())
         if absent:
             raise malformed(self.file_name, f"RECORD lists {absent[0]!r}, which is not there")
         return verified
+
+
+class _Handed:
+    """Reads a source: at first the bytes that RECORD was verified with, then from the archive again.
+
+    Sources are compiled as soon as they are linked, so these bytes do not stay in memory.
+    """
+
+    def __init__(self, data: bytes, read: Callable[[], bytes]) -> None:
+        self._data: bytes | None = data
+        self._read = read
+
+    def __call__(self) -> bytes:
+        data, self._data = self._data, None
+        return self._read() if data is None else data
 
 
 class _Late(io.BytesIO):
@@ -290,11 +313,12 @@ class _Entries(WheelDestination):
         if full in self._paths:
             raise malformed(self._source.file_name, f"two of its files become {full}")
         self._paths.add(full)
+        hash_ = record.hash_ if record else None
+        if hash_ is None:
+            digest = hashlib.sha256(content.read())
+            content, hash_ = replace(content, sha256=digest.hexdigest()), Hash("sha256", _short(digest.digest()))
         self.entries.append(Entry(path=full, kind=Kind.FILE, mode=mode, content=content, origin=self._origin))
-        if record is not None:
-            return RecordEntry(path, record.hash_, record.size)
-        data = content.read()
-        return RecordEntry(path, Hash("sha256", _hash(data)), len(data))
+        return RecordEntry(path, hash_, content.size)
 
 
 def _check_name(name: str, wheel: str) -> None:
@@ -305,8 +329,9 @@ def _check_name(name: str, wheel: str) -> None:
         raise malformed(wheel, f"{name!r} may not be in a wheel") from error
 
 
-def _hash(data: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+def _short(digest: bytes) -> str:
+    """Return a hash as RECORD writes it."""
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def _csv(rows: Iterable[tuple[str, str, str]]) -> bytes:
