@@ -115,3 +115,40 @@ def test_a_content_that_goes_on(tmp_path):
         "a: size: expected 2 not 12",
         "a: content: byte 2: expected the end not 6161616161616161",
     ]
+
+
+@pytest.mark.parametrize("at", [0, 4095, 4096, 4090, 9999])
+def test_the_first_byte_is_found_wherever_it_is(tmp_path, at):
+    data = bytes(10_000)
+    other = data[:at] + b"\1" + data[at + 1 :]
+    ours, theirs = (layer(tmp_path, name, [entries.file("a", one)]) for name, one in (("o", data), ("t", other)))
+    zeros, ones = data[at : at + 8].hex(), other[at : at + 8].hex()
+    assert lines(ours, theirs) == [f"a: content: byte {at:,}: expected {zeros} not {ones}"]
+
+
+def test_a_content_that_ends_with_a_block(tmp_path):
+    data = bytes(8192)
+    ours, theirs = (layer(tmp_path, f"{len(one)}", [entries.file("a", one)]) for one in (data[:4096], data))
+    assert lines(ours, theirs)[1] == "a: content: byte 4,096: expected the end not 0000000000000000"
+
+
+def test_layers_are_read_twice_however_much_differs(tmp_path, monkeypatch):
+    """Four hundred files that differ took a minute: each was looked for from the layer's beginning."""
+    headers = 0
+    original = tarfile.TarInfo.fromtarfile
+
+    def counting(tar):
+        nonlocal headers
+        headers += 1
+        return original(tar)
+
+    monkeypatch.setattr(tarfile.TarInfo, "fromtarfile", counting)
+    work = []
+    for count in (50, 100):
+        contents = [[entries.file(f"{n:03}", b"%d" % (n * k)) for n in range(1, count + 1)] for k in (1, 2)]
+        ours, theirs = (layer(tmp_path, f"{count}-{k}", found) for k, found in enumerate(contents))
+        headers = 0
+        assert sum("content: byte" in line for line in lines(ours, theirs)) == count
+        work.append(headers)
+    # Two layers, twice each, and the end of each reading.
+    assert work == [4 * (50 + 1), 4 * (100 + 1)]

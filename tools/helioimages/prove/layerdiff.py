@@ -1,4 +1,8 @@
-"""Where two layers differ: which package, which file, which metadata, and at which byte first."""
+"""Where two layers differ: which package, which file, which metadata, and at which byte first.
+
+Each layer is read twice at most, however much of it differs: once for its headers and for a short hash of each block of
+each file, and once more for the blocks in which files begin to differ.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..core.errors import HelioError, Stage
 
-_PIECE = 1 << 20
+#: Bytes of a file that are hashed together: what is kept of each file that differs.
+_BLOCK = 4096
+_SHORT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,7 @@ class _Member:
     target: str
     headers: str
     sha256: str
+    blocks: bytes
 
 
 _KINDS = {
@@ -64,76 +72,106 @@ def compare(expected: Path, found: Path, owners: Mapping[str, str]) -> tuple[Dif
         owners: path -> package.
 
     Raises:
-        HelioError: one is no tar.
+        HelioError: one is not a tar.
     """
     ours, theirs = _members(expected), _members(found)
+    differing = {
+        path: _block_of(mine, other)
+        for path, mine in ours.items()
+        if (other := theirs.get(path)) and mine.kind == other.kind and mine.sha256 != other.sha256
+    }
+    here, there = (_blocks(layer, differing) if differing else {} for layer in (expected, found))
     rows = []
     for path in sorted({*ours, *theirs}):
-        for what in _faults(path, ours.get(path), theirs.get(path), expected, found):
-            rows.append(Difference(path=path, package=owners.get(path, ""), what=what))
+        faults = _header_faults(ours.get(path), theirs.get(path))
+        if path in differing:
+            offset, one, two = _first(here[path], there[path])
+            faults.append(f"content: byte {differing[path] * _BLOCK + offset:,}: expected {one} not {two}")
+        rows += [Difference(path=path, package=owners.get(path, ""), what=what) for what in faults]
     if not rows and list(ours) != list(theirs):
         first = next(a for a, b in zip(ours, theirs, strict=True) if a != b)
         rows.append(Difference(path=first, package=owners.get(first, ""), what="the order of the entries differs"))
     return tuple(rows)
 
 
-def _faults(path: str, ours: _Member | None, theirs: _Member | None, expected: Path, found: Path) -> Iterator[str]:
+def _header_faults(ours: _Member | None, theirs: _Member | None) -> list[str]:
     if ours is None or theirs is None:
-        yield "expected, and missing" if theirs is None else "not expected"
-        return
+        return ["expected, and missing" if theirs is None else "not expected"]
     if ours.kind != theirs.kind:
-        yield f"expected a {ours.kind} not a {theirs.kind}"
-        return
+        return [f"expected a {ours.kind} not a {theirs.kind}"]
+    found = []
     if ours.mode != theirs.mode:
-        yield f"mode: expected {ours.mode:04o} not {theirs.mode:04o}"
+        found.append(f"mode: expected {ours.mode:04o} not {theirs.mode:04o}")
     for name in ("uid", "gid", "uname", "gname", "mtime", "target", "headers", "size"):
         mine, other = getattr(ours, name), getattr(theirs, name)
         if mine != other:
-            yield f"{name}: expected {mine or 'none'} not {other or 'none'}"
-    if ours.sha256 != theirs.sha256:
-        offset, one, two = _first(_read(expected, path), _read(found, path))
-        yield f"content: byte {offset:,}: expected {one} not {two}"
+            found.append(f"{name}: expected {mine or 'none'} not {other or 'none'}")
+    return found
 
 
 def _first(ours: bytes, theirs: bytes) -> tuple[int, str, str]:
     """Return the first offset at which two contents differ, with up to eight bytes of each in hex."""
     at = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-    return at, *(data[at : at + 8].hex() or "the end" for data in (ours, theirs))
+    one, two = (data[at : at + 8].hex() or "the end" for data in (ours, theirs))
+    return at, one, two
+
+
+def _block_of(ours: _Member, theirs: _Member) -> int:
+    """Return the number of the first block that differs; the one behind the shorter file if it only ends before."""
+    pairs = zip(_words(ours.blocks), _words(theirs.blocks), strict=False)
+    least = min(len(ours.blocks), len(theirs.blocks)) // _SHORT
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), least)
+
+
+def _words(blocks: bytes) -> Iterator[bytes]:
+    return (blocks[at : at + _SHORT] for at in range(0, len(blocks), _SHORT))
 
 
 def _members(layer: Path) -> dict[str, _Member]:
     found: dict[str, _Member] = {}
-    try:
-        with tarfile.open(layer, "r:*") as tar:
-            for one in tar:
-                content = hashlib.sha256()
-                stream = tar.extractfile(one) if one.isfile() else None
-                while stream and (piece := stream.read(_PIECE)):
-                    content.update(piece)
-                path = one.name.rstrip("/")
-                # What comes twice is told apart, since the last of two wins in an engine.
-                while path in found:
-                    path += " (again)"
-                found[path] = _Member(
-                    kind=_KINDS.get(one.type, f"entry of type {one.type!r}"),
-                    mode=one.mode,
-                    uid=one.uid,
-                    gid=one.gid,
-                    uname=one.uname,
-                    gname=one.gname,
-                    mtime=one.mtime,
-                    size=one.size,
-                    target=one.linkname,
-                    headers=" ".join(f"{k}={v}" for k, v in sorted(one.pax_headers.items()) if k != "path"),
-                    sha256=content.hexdigest() if stream else "",
-                )
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise HelioError(Stage.CHECK, f"cannot read the layer {layer.name}", detail=str(error)) from error
+    for path, one, stream in _walk(layer):
+        content, blocks = hashlib.sha256(), bytearray()
+        while stream and (block := stream.read(_BLOCK)):
+            content.update(block)
+            blocks += hashlib.blake2b(block, digest_size=_SHORT).digest()
+        found[path] = _Member(
+            kind=_KINDS.get(one.type, f"entry of type {one.type!r}"),
+            mode=one.mode,
+            uid=one.uid,
+            gid=one.gid,
+            uname=one.uname,
+            gname=one.gname,
+            mtime=one.mtime,
+            size=one.size,
+            target=one.linkname,
+            headers=" ".join(f"{k}={v}" for k, v in sorted(one.pax_headers.items()) if k != "path"),
+            sha256=content.hexdigest() if stream else "",
+            blocks=bytes(blocks),
+        )
     return found
 
 
-def _read(layer: Path, path: str) -> bytes:
-    with tarfile.open(layer, "r:*") as tar:
-        matches = [one for one in tar if one.name.rstrip("/") == path.removesuffix(" (again)")]
-        stream = tar.extractfile(matches[-1] if path.endswith(" (again)") else matches[0])
-        return stream.read() if stream else b""
+def _blocks(layer: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
+    """Return one block of each of these files by its number, and what follows it: eight bytes may go over its end."""
+    found = {}
+    for path, _, stream in _walk(layer):
+        if stream and path in wanted:
+            stream.seek(wanted[path] * _BLOCK)
+            found[path] = stream.read(_BLOCK + 8)
+    return found
+
+
+def _walk(layer: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
+    """Yield the members with their paths and, of a file, its content."""
+    seen: set[str] = set()
+    try:
+        with tarfile.open(layer, "r:*") as tar:
+            for one in tar:
+                path = one.name.rstrip("/")
+                # What comes twice is told apart, since the last of two wins in an engine.
+                while path in seen:
+                    path += " (again)"
+                seen.add(path)
+                yield path, one, tar.extractfile(one) if one.isfile() else None
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise HelioError(Stage.CHECK, f"cannot read the layer {layer.name}", detail=str(error)) from error
