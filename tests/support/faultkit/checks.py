@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from helioimages.core.errors import HelioError
+from helioimages.make import linking
 from helioimages.oci.reference import Reference, is_loopback
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import INDEX, Index, Manifest, Platform
@@ -33,7 +34,7 @@ def store_faults(root: Path) -> list[str]:
         except ValueError:
             faults.append(f"{path.relative_to(root)} is no JSON")
             continue
-        if path.parent.name == "layer":
+        if path.parent.name in (linking.LAYERS, linking.OLD_LAYERS):
             blob = root / "blobs" / memo["digest"].replace(":", "/")
             if blob.exists() and blob.stat().st_size != memo["size"]:
                 faults.append(f"{path.relative_to(root)} has another size than its blob")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import docker.errors
 import pytest
 
+from helioimages.core.errors import HelioError
+from helioimages.debian.lock import AptLock
 from helioimages.engines import leftovers as owned
 from helioimages.machine import processes as background
+from helioimages.machine.store import Store
+from helioimages.make.builder import Builder
+
+TOOLS = Path(owned.__file__).parents[1]
 
 
 class Container:
@@ -57,3 +66,49 @@ def test_an_engine_that_does_not_answer_is_no_matter():
         raise docker.errors.APIError("not today")
 
     owned.sweep(SimpleNamespace(containers=SimpleNamespace(list=refuse)))
+
+
+def test_every_container_is_made_with_a_label():
+    """Without one, nobody finds it when its run was killed."""
+    calls = [
+        (path.relative_to(TOOLS).as_posix(), {keyword.arg for keyword in node.keywords})
+        for path in TOOLS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("containers.create")
+    ]
+    assert {path for path, _ in calls} >= {"engines/engine.py", "make/builder.py"}
+    assert [path for path, keywords in calls if "labels" not in keywords] == []
+
+
+@pytest.mark.parametrize("fault", [None, "start", "wait"])
+def test_what_gives_a_folder_back_is_ours_and_goes(tmp_path, monkeypatch, fault):
+    """The builder's root wrote into a folder of an ordinary user."""
+    made, done = [], []
+
+    def act(name):
+        def run(**_):
+            done.append(name)
+            if name == fault:
+                raise docker.errors.APIError("not today")
+
+        return run
+
+    def create(*_, **options):
+        made.append(options["labels"])
+        return SimpleNamespace(start=act("start"), wait=act("wait"), remove=act("remove"))
+
+    engine = SimpleNamespace(
+        images=SimpleNamespace(get=lambda _: None), containers=SimpleNamespace(create=create, list=lambda **_: ())
+    )
+    lock = AptLock(suite="trixie", architecture="amd64", timestamp=0, requested=(), packages=())
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").touch()
+    builder = Builder(engine, Store(tmp_path / "store"), lock, {})
+    if fault is None:
+        builder._give_back(tmp_path / "out")
+    else:
+        with pytest.raises(HelioError, match="cannot take over what the builder wrote"):
+            builder._give_back(tmp_path / "out")
+    assert made == [owned.label()]
+    assert done[-1] == "remove"

@@ -166,10 +166,13 @@ class Builder:
                 network_mode="none",
                 use_config_proxy=False,
                 user="0:0",
+                labels=leftovers.label(),
             )
-            container.start()
-            container.wait(timeout=600)
-            container.remove(force=True)
+            try:
+                container.start()
+                container.wait(timeout=600)
+            finally:
+                container.remove(force=True)
 
 
 def _tail(container: Any) -> str:
