@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import pytest
 
 from helioimages.catalogue.lookup import planned
 from helioimages.core.entries import Content, Entry, Kind
+from helioimages.debian import lock as apt_lock
+from helioimages.debian.lock import AptLock
 from helioimages.locks.debian import apt_of
 from helioimages.locks.read import load
 from helioimages.machine import mounts
 from helioimages.machine.bootstrap import name_of
 from helioimages.machine.store import Store
-from helioimages.make import linking, rootfs
-from helioimages.make.prune import prune
+from helioimages.make import builder, linking, rootfs, toolchain
+from helioimages.make.channel import channel_key
+from helioimages.make.prune import prune, unknown
 from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +33,7 @@ def sweep(workspace, **options):
     """Prune as the verb does: what the checkout's images have for layers stays."""
     images = [planned(workspace.checkout, workspace.store, name) for name in workspace.images]
     layers = {layer.digest for image in images for layer in image.layers}
-    return prune(workspace.root, workspace.store, layers, **options)
+    return prune(workspace.checkout, workspace.store, layers, **options)
 
 
 @pytest.fixture
@@ -60,17 +64,77 @@ def put(path: Path, size: int = 10, *, when: int = OLD) -> Path:
     return path
 
 
+def memo(store: Store, kind: str, key: str) -> Path:
+    return store.root / "memo" / kind / f"{key}.json"
+
+
+def channel_lock(root: Path) -> AptLock:
+    return apt_lock.parse((root / "channel" / "apt-lock.json").read_text("utf-8"), "channel/apt-lock.json")
+
+
+def named_in_the_code() -> set[str]:
+    """Return every folder of the store that the code names, from the calls that make them."""
+    found = set()
+    for path in (ROOT / "tools" / "helioimages").rglob("*.py"):
+        text = path.read_text("utf-8")
+        found.update(f"cache/{name}" for name in re.findall(r"""\bcached\(\s*"([\w.-]+)\"""", text))
+        found.update(f"memo/{name}" for name in re.findall(r"""\b(?:recall|remember)\(\s*"([\w.-]+)\"""", text))
+        for top, below in re.findall(
+            r"""\b(?:store\.root|_store\(\))(?:\.resolve\(\))? / "([\w.-]+)"(?: / "([\w.-]+)")?""", text
+        ):
+            found.add(f"{top}/{below}" if top in ("cache", "memo") else top)
+    return {*found, f"cache/{linking.LISTS}", f"memo/{linking.LAYERS}", "artefacts", "blobs"}
+
+
+def test_every_folder_of_a_store_has_a_rule(tmp_path):
+    """A kind of cache that nobody prunes grows for ever."""
+    named = named_in_the_code()
+    assert named >= {"cache/rootfs", "cache/index", "memo/smoke", "toolchain", "channels", "tool", "engine"}
+    store = Store(tmp_path)
+    for name in named:
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    assert unknown(store) == ()
+    for name in ("cache/of-later", "memo/of-later", "of-later"):
+        (tmp_path / name).mkdir()
+    assert unknown(store) == ("cache/of-later", "memo/of-later", "of-later")
+
+
 def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
     store, lock = workspace.store, load(workspace.root, workspace.images, "base")
     key = planned(workspace.checkout, workspace.store, "base").layers[0].digest.removeprefix("key:")
     content = Content(2 << 20, lambda: random.Random(0).randbytes(2 << 20))
     layer = linking.write(store, key, (Entry(path="x", kind=Kind.FILE, mode=0o644, content=content, origin="x"),))
-    os.utime(store.blob(layer.digest), (OLD, OLD))
+    written = store.blob(layer.digest), store.cached(linking.LISTS, key), memo(store, linking.LAYERS, key)
+    for path in written:
+        os.utime(path, (OLD, OLD))
+    old_list = put(store.cached(linking.OLD_LISTS, "1" * 64))
+    store.remember(linking.OLD_LAYERS, "1" * 64, {"digest": layer.digest})
+    for number, digest in (("2", f"sha256:{'c' * 64}"), ("3", None)):
+        put(store.cached(linking.LISTS, number * 64))
+        store.remember(linking.LAYERS, number * 64, {"digest": digest} if digest else ["not a memo of this version"])
+    wheel, other = lock.pypi.wheels[0].sha256, "4" * 64
+    for kind, name, value in (("wheel", "5" * 64, {"sha256": wheel}), ("wheel", "6" * 64, {"sha256": other})):
+        store.remember(kind, name, value)
+    for name in (wheel, other):
+        store.remember("requires", name, [])
+    for kind in ("smoke", "trust", "contents"):
+        store.remember(kind, "7" * 64, {})
+    for path in (store.root / "memo").rglob("*.json"):
+        os.utime(path, (OLD, OLD))
+    local = channel_key(workspace.root, builder.key(channel_lock(workspace.root)), "linux/amd64")
     keep = [
         put(store.artefact(lock.pypi.wheels[0].sha256)),
         put(store.artefact(lock.conda.packages[0].sha256)),
         put(store.artefact(lock.apt.packages[0].sha256)),
-        store.blob(layer.digest),
+        *written,
+        old_list,
+        memo(store, linking.OLD_LAYERS, "1" * 64),
+        memo(store, "wheel", "5" * 64),
+        memo(store, "requires", wheel),
+        *(memo(store, kind, "7" * 64) for kind in ("smoke", "trust", "contents")),
+        put(store.root / "toolchain" / toolchain.key(lock) / "srv" / "python"),
+        put(store.root / "channels" / local / "channel.json"),
+        *(put(store.root / name / "data") for name in ("engine", "registry", "hub", "run", "cache/of-later")),
         put(store.root / "blobs" / "sha256" / ("a" * 64)),
         put(rootfs.cached(store, apt_of(workspace.root, "base"))),
         put(store.root / "tool" / name_of(workspace.root / "tools/requirements.lock") / "bin" / "python"),
@@ -82,21 +146,41 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
         put(store.cached("pyc", "e" * 64)),
         put(store.root / "tool" / ("f" * 16) / "bin" / "python"),
         put(store.root / "tmp" / "half"),
+        *(store.cached(linking.LISTS, number * 64) for number in "23"),
+        *(memo(store, linking.LAYERS, number * 64) for number in "23"),
+        memo(store, "wheel", "6" * 64),
+        memo(store, "requires", other),
+        put(store.root / "cache" / "index" / ("8" * 16) / "numpy.json"),
+        put(store.root / "cache" / "index" / ("8" * 16) / "sizes" / "x"),
+        put(store.root / "cache" / "osv" / "PyPI.zip"),
+        put(store.root / "toolchain" / ("9" * 64) / "srv" / "python"),
+        put(store.root / "toolchain" / f"build-{'9' * 64}" / "srv" / "python"),
+        put(store.root / "channels" / ("9" * 64) / "channel.json"),
     ]
-    os.utime(store.root / "tool" / ("f" * 16), (OLD, OLD))
+    for folder in ("tool", "toolchain", "channels"):
+        for path in (store.root / folder).iterdir():
+            os.utime(path, (OLD, OLD))
     young = put(store.artefact("0" * 64), when=int(2e10))
+    young_channel = put(store.root / "channels" / ("0" * 64) / "channel.json")
 
     counted = sweep(workspace, age_s=HOUR, dry_run=True)
-    assert all(path.exists() for path in (*keep, *go, young))
+    assert all(path.exists() for path in (*keep, *go, young, young_channel))
     assert sweep(workspace, age_s=HOUR, dry_run=False) == counted
-    assert [path for path in (*keep, young) if not path.exists()] == []
+    assert [path for path in (*keep, young, young_channel) if not path.exists()] == []
     assert [path for path in go if path.exists()] == []
     assert {row.kind: row.removed for row in counted} == {
         "packages": 1,
         "layers": 1,
+        "lists of files": 2,
+        "memos": 4,
         "root file systems": 1,
         "compiled modules": 1,
+        "pages of indexes": 2,
+        "advisories": 1,
+        "interpreters": 2,
+        "local channels": 1,
         "tool environments": 1,
         "leftovers of interrupted runs": 1,
+        "cache/of-later (of another version)": 0,
     }
     assert sum(row.removed for row in sweep(workspace, age_s=HOUR, dry_run=False)) == 0

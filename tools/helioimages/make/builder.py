@@ -28,6 +28,11 @@ REPOSITORY = "helioimages-builder"
 _LINES = 40
 
 
+def key(lock: AptLock) -> str:
+    """Return 64 digits naming the builder of these Debian packages: what it makes depends on them."""
+    return key_of(["builder", 1, lock.key])
+
+
 class Builder:
     """Runs commands in the builder.
 
@@ -39,7 +44,7 @@ class Builder:
 
     def __init__(self, client: Any, store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs: int = 4) -> None:
         self._client, self._store, self._lock, self._debs, self._jobs = client, store, lock, debs, jobs
-        self.key = key_of(["builder", 1, lock.key])
+        self.key = key(lock)
 
     def image(self) -> str:
         """Return the engine's name of the builder's image, imported if the engine lacks it.

@@ -10,15 +10,17 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..debian import lock as apt_lock
+from ..locks.checkout import Checkout
 from ..machine import mounts
 from ..machine.bootstrap import name_of
 from ..machine.store import Store
-from . import rootfs
+from ..spec.recipes import RECIPES
+from . import builder, channel, linking, rootfs, toolchain
 
 _SHA256 = re.compile(rb"\b[0-9a-f]{64}\b")
 #: Manifests, configs and SBOMs are small, and the memos that lead to them are not read here.
@@ -35,13 +37,14 @@ class Swept:
     kept_bytes: int
 
 
-def prune(root: Path, store: Store, layers: Set[str], *, age_s: float, dry_run: bool) -> tuple[Swept, ...]:
+def prune(checkout: Checkout, store: Store, layers: Set[str], *, age_s: float, dry_run: bool) -> tuple[Swept, ...]:
     """Remove what no image of a checkout needs from its store.
 
-    The embedded registry and the engine are not touched: what was published stays published.
+    The embedded registry and the engine are not touched: what was published stays published. A folder that this version
+    does not know stays too, and has a row of its own.
 
     Args:
-        root: the checkout, whose locks say what is needed.
+        checkout: its locks say what is needed.
         layers: digests of the layers that its images have.
         age_s: what is younger stays, seconds.
         dry_run: remove nothing, count only.
@@ -49,25 +52,122 @@ def prune(root: Path, store: Store, layers: Set[str], *, age_s: float, dry_run: 
     Raises:
         HelioError: a lock is malformed.
     """
+    young = time.time() - age_s
+    # What is kept is settled before anything goes: a list of files is kept for its layer's memo.
+    kinds = [(kind, [row for part in parts for row in part.rows]) for kind, parts in _kinds(checkout, store, layers)]
+    strangers = [(f"{name} (of another version)", [(store.root / name, True)]) for name in unknown(store)]
+    return tuple(_sweep(kind, rows, young, dry_run) for kind, rows in (*kinds, *strangers))
+
+
+def unknown(store: Store) -> tuple[str, ...]:
+    """Return the folders of a store that `prune` has no rule for, e.g. ``cache/rootfs-2`` of a later version."""
+    found = []
+    for top in sorted(store.root.iterdir()):
+        parts = sorted(top.iterdir()) if top.name in ("cache", "memo") else [top]
+        found += [path.relative_to(store.root).as_posix() for path in parts if path.is_dir()]
+    return tuple(name for name in found if name not in _PRUNED and name not in _KEPT)
+
+
+#: Servers' own folders; results that a few bytes remember and that take minutes or a signature to have again.
+_KEPT = frozenset(("run", "engine", "registry", "hub", "memo/smoke", "memo/trust", "memo/contents"))
+#: Every other folder of a store. Each has a row in `_kinds`.
+_PRUNED = frozenset(
+    (
+        "artefacts",
+        "blobs",
+        "cache/rootfs",
+        "cache/pyc",
+        "cache/index",
+        "cache/osv",
+        *(f"cache/{name}" for name in (linking.LISTS, linking.OLD_LISTS)),
+        *(f"memo/{name}" for name in (linking.LAYERS, linking.OLD_LAYERS)),
+        "memo/wheel",
+        "memo/requires",
+        "toolchain",
+        "channels",
+        "tool",
+        "tmp",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """One folder's files, and which of them stay."""
+
+    rows: tuple[tuple[Path, bool], ...]
+
+    @classmethod
+    def of(cls, folder: Path, keep: Callable[[Path], bool], *, deep: bool = False) -> _Folder:
+        """Read a folder; ``deep`` takes the files below it one by one."""
+        if not folder.is_dir():
+            return cls(())
+        found = (path for path in folder.rglob("*") if not path.is_dir()) if deep else folder.iterdir()
+        return cls(tuple((path, keep(path)) for path in sorted(found)))
+
+
+def _kinds(checkout: Checkout, store: Store, layers: Set[str]) -> Iterator[tuple[str, tuple[_Folder, ...]]]:
+    """Yield what people call a kind, and its folders."""
+    root, wanted = checkout.root, _named(checkout.root)
     systems = {rootfs.cached(store, apt_lock.parse(text, file)).name for file, text in _apt_locks(root)}
     environments = {name_of(lock) for lock in root.rglob("*.lock") if ".git" not in lock.parts}
-    wanted = _named(root)
-    kinds = {
-        "packages": _files(store.root / "artefacts" / "sha256", lambda path: path.name in wanted),
-        "layers": _files(
-            store.root / "blobs" / "sha256",
-            lambda path: f"sha256:{path.name}" in layers or path.stat().st_size < _SMALL,
+    interpreters = {toolchain.key(checkout.locks(name)) for name in checkout.images}
+    yield "packages", (_Folder.of(store.root / "artefacts" / "sha256", lambda path: path.name in wanted),)
+    blobs = store.root / "blobs" / "sha256"
+    yield (
+        "layers",
+        (_Folder.of(blobs, lambda path: f"sha256:{path.name}" in layers or path.stat().st_size < _SMALL),),
+    )
+    pairs = ((linking.LAYERS, linking.LISTS), (linking.OLD_LAYERS, linking.OLD_LISTS))
+    yield (
+        "lists of files",
+        tuple(_Folder.of(store.root / "cache" / lists, _about(store, kind, layers)) for kind, lists in pairs),
+    )
+    yield (
+        "memos",
+        (
+            *(_Folder.of(store.root / "memo" / kind, _about(store, kind, layers)) for kind, _ in pairs),
+            _Folder.of(store.root / "memo" / "wheel", _about(store, "wheel", wanted)),
+            _Folder.of(store.root / "memo" / "requires", lambda path: path.stem in wanted),
         ),
-        "root file systems": _files(store.root / "cache" / "rootfs", lambda path: path.name in systems),
-        "compiled modules": _files(store.root / "cache" / "pyc", lambda path: False),
-        "tool environments": _files(
-            store.root / "tool",
-            lambda path: path.name in environments or not path.is_dir() or Path(sys.prefix).is_relative_to(path),
+    )
+    yield "root file systems", (_Folder.of(store.root / "cache" / "rootfs", lambda path: path.name in systems),)
+    yield "compiled modules", (_Folder.of(store.root / "cache" / "pyc", lambda path: False),)
+    yield "pages of indexes", (_Folder.of(store.root / "cache" / "index", lambda path: False, deep=True),)
+    yield "advisories", (_Folder.of(store.root / "cache" / "osv", lambda path: False),)
+    # Tools that build wheels are unpacked again for the next wheel; the interpreter is asked for by every build.
+    yield "interpreters", (_Folder.of(store.root / "toolchain", lambda path: path.name in interpreters),)
+    channels = _channels(checkout)
+    yield "local channels", (_Folder.of(store.root / "channels", lambda path: path.name in channels),)
+    yield (
+        "tool environments",
+        (
+            _Folder.of(
+                store.root / "tool",
+                lambda path: path.name in environments or not path.is_dir() or Path(sys.prefix).is_relative_to(path),
+            ),
         ),
-        "leftovers of interrupted runs": _files(store.root / "tmp", lambda path: False),
-    }
-    young = time.time() - age_s
-    return tuple(_sweep(kind, rows, young, dry_run) for kind, rows in kinds.items())
+    )
+    yield "leftovers of interrupted runs", (_Folder.of(store.root / "tmp", lambda path: False),)
+
+
+def _about(store: Store, kind: str, wanted: Set[str]) -> Callable[[Path], bool]:
+    """Return what says of a file, named by a memo's key, whether the memo's layer or wheel is wanted."""
+
+    def keep(path: Path) -> bool:
+        known = store.recall(kind, path.name.removesuffix(".json"))
+        return isinstance(known, dict) and (known.get("digest") or known.get("sha256")) in wanted
+
+    return keep
+
+
+def _channels(checkout: Checkout) -> frozenset[str]:
+    """Return the name of the channel that the checkout's recipes make: compiling one takes long."""
+    root, lock = checkout.root, checkout.root / "channel" / "apt-lock.json"
+    if not lock.exists() or not (root / RECIPES).exists():
+        return frozenset()
+    maker = builder.key(apt_lock.parse(lock.read_text("utf-8"), "channel/apt-lock.json"))
+    return frozenset((channel.channel_key(root, maker, checkout.platform),))
 
 
 def _named(root: Path) -> frozenset[str]:
@@ -85,10 +185,6 @@ def _apt_locks(root: Path) -> Iterator[tuple[str, str]]:
     for path in (*sorted(root.glob("images/*/apt-lock.json")), root / "channel" / "apt-lock.json"):
         if path.exists():
             yield path.relative_to(root).as_posix(), path.read_text("utf-8")
-
-
-def _files(folder: Path, keep) -> list[tuple[Path, bool]]:
-    return [(path, keep(path)) for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
 def _sweep(kind: str, rows: Iterable[tuple[Path, bool]], young: float, dry_run: bool) -> Swept:

@@ -25,6 +25,11 @@ from .linking import PREFIX
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
 
 
+def key(locks: Locks) -> str:
+    """Return 64 digits naming the toolchain that locks ask for: its folder in the store."""
+    return key_of(["toolchain", 1, sorted(p.sha256 for p in locks.conda.packages), sorted(_system(locks.apt))])
+
+
 def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subdir: str) -> Interpreter:
     """Return the locked interpreter, unpacked if this store does not have it.
 
@@ -35,9 +40,7 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
     Raises:
         HelioError: a package is malformed, or the interpreter does not run.
     """
-    debs = _system(locks.apt)
-    key = key_of(["toolchain", 1, sorted(p.sha256 for p in locks.conda.packages), sorted(debs)])
-    folder = store.root / "toolchain" / key
+    folder = store.root / "toolchain" / key(locks)
     version = locks.python_version
     if not folder.exists():
         half = store.root / "tmp" / f"toolchain-{secrets.token_hex(8)}"
@@ -48,7 +51,7 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
                 path = paths[package.sha256]
                 entries += conda_link.link(path, package, prefix=PREFIX, python_version=version, platform=subdir)
             write_tree(half, merge(entries))
-            for sha256 in debs:
+            for sha256 in _system(locks.apt):
                 _extract(paths[sha256], half)
             half.chmod(0o755)
             settle(half)

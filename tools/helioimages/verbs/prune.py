@@ -14,13 +14,13 @@ from .workspace import as_json
 @click.option("--dry-run", is_flag=True, help="Remove nothing, say what would go.")
 @click.option("--older", default=60, show_default=True, metavar="MINUTES", help="What is younger stays.")
 def prune(root, jobs, platform, channel, as_data, dry_run, older):
-    """Remove from the store what no lock of this checkout asks for: old packages, layers and root file systems.
+    """Remove from the store what no lock of this checkout asks for: old packages, layers, file systems, caches.
 
     Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
     """
     ws = workspace(root, jobs, platform, channel)
     layers = {layer.digest for name in ws.images for layer in planned(ws.checkout, ws.store, name).layers}
-    rows = sweep(ws.root, ws.store, layers, age_s=older * 60, dry_run=dry_run)
+    rows = sweep(ws.checkout, ws.store, layers, age_s=older * 60, dry_run=dry_run)
     if as_data:
         print(as_json(rows))
         return
