@@ -46,7 +46,7 @@ def checkout(tmp_path: Path, monkeypatch) -> Path:
         (folder / "image.toml").write_text(text)
         (folder / "apt-lock.json").write_text(dump(LOCK))
 
-    def heal(lock, gone, *, parent):
+    def heal(lock, gone, *, parent, obtain):
         packages = tuple(deb("curl", "2") if one.name == "curl" else one for one in lock.packages)
         return dataclasses.replace(lock, packages=packages, healed=("curl 1 -> 2",))
 
@@ -73,8 +73,8 @@ def test_strict_refuses_and_writes_nothing(checkout):
     with pytest.raises(HelioError) as caught:
         run(checkout, strict=True)
     assert str(caught.value) == (
-        "the Debian mirror dropped 1 locked packages\n"
-        "  in images/base/apt-lock.json\n"
+        "the Debian mirror dropped 1 locked package\n"
+        "  in images/base/apt-lock.json, images/helio/apt-lock.json\n"
         "  curl 1\n"
         "\nhint: run `buildimages lock`, test, commit, and publish again"
     )

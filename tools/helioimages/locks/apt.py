@@ -1,6 +1,10 @@
 """Resolve Debian packages with apt, in a private root: nothing of the host's apt is read but its mirror and keys.
 
 The lock it makes is host-free. At fetch time `mirror_urls` puts the configured mirror before each pool path.
+
+An archive's index lists the newest version alone; the file of an older one stays in the pool for days, in stores and
+snapshots for years. So that apt can choose a version that is locked and no longer listed, it is told of that as well:
+a second index, of this machine, has the control fields of the locked files themselves.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -18,17 +22,24 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..core.errors import HelioError, Stage
-from ..core.progress import say
 from ..debian.lock import AptLock, Deb, changes
-from .mirror import mirror_urls, mirrors, missing, source_urls
+from .mirror import mirror_urls, mirrors, missing, snapshot, source_urls
 
-__all__ = ["heal", "mirror_urls", "mirrors", "missing", "resolve", "source", "source_urls"]
+__all__ = ["Obtain", "heal", "inherit", "mirror_urls", "mirrors", "missing", "resolve", "source", "source_urls"]
+
+#: Gives the files of locked packages that the archive does not list: sha256 -> file, of those that can be had.
+Obtain = Callable[[Sequence[Deb]], Mapping[str, Path]]
 
 SUITE = "trixie"
+_NO_SOLUTION = "apt found no solution"
 #: Reads an index however this apt keeps it: plain, or compressed.
 _HELPER = "/usr/lib/apt/apt-helper"
 #: What the host's configuration may say to the private apt: how to reach the network, and nothing of what to install.
 _KEPT = re.compile(r"Acquire::(https?|ftp|socks)(::|\b)|Acquire::Check-(Valid-Until|Date)\b")
+
+
+class NoSolution(HelioError):
+    """A child has no solution with its parent's packages as they are; it may have one if they move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +82,47 @@ class _Apt:
         except FileNotFoundError as error:
             raise HelioError(Stage.HOST, f"`{argv[0]}` is not here", hint="run this on Debian or Ubuntu") from error
         if result.returncode:
-            raise _fault(result.stderr)
+            raise _fault(result.stderr, result.stdout)
         return result.stdout
+
+    def offer(self, debs: Sequence[Deb], files: Mapping[str, Path]) -> None:
+        """Let apt choose these files too; beside the archive, so that their dependencies come from there."""
+        folder = self.root / "held"
+        folder.mkdir()
+        stanzas = [
+            f"{_control(deb, files[deb.sha256])}\nFilename: {deb.file_name}\nSize: {deb.size}\nSHA256: {deb.sha256}\n"
+            for deb in debs
+        ]
+        (folder / "Packages").write_text("\n".join(stanzas), "utf-8")
+        # Each file has the digest that a signed archive gave it when it was locked.
+        line = f"deb [trusted=yes] file:{folder} ./\n"
+        (self.root / "etc" / "held.list").write_text(line)
+        only = f"Dir::Etc::SourceList={self.root / 'etc' / 'held.list'}"
+        self.run("apt-get", "update", "-qq", "-o", only, "-o", "APT::Get::List-Cleanup=0")
+        for name in ("sources.list", "snapshot.list"):
+            with open(self.root / "etc" / name, "a") as sources:
+                sources.write(line)
+
+    def prefer(self, debs: Iterable[Deb]) -> None:
+        """Prefer these versions where they come in."""
+        # Above 500, the priority of an archive, and below 1001: a version that is offered, never one that isn't.
+        pins = [f"Package: {deb.name}\nPin: version {deb.version}\nPin-Priority: 900\n" for deb in debs]
+        (self.root / "etc" / "preferences").write_text("\n".join(pins))
+
+    def choose(self, wanted: Iterable[str], *, of_snapshot: bool = False) -> dict[str, str]:
+        """Return pool path -> archive of everything that these packages (``name`` or ``name=version``) need.
+
+        Args:
+            of_snapshot: the archive as it is today does not exist, only what it was at the snapshot's moment.
+        """
+        flags = ("install", "--print-uris", "--yes", "-q", "--no-install-recommends", "--allow-downgrades")
+        only = ("-o", f"Dir::Etc::SourceList={self.root / 'etc' / 'snapshot.list'}") if of_snapshot else ()
+        return _addresses(self.run("apt-get", *only, *flags, *sorted(wanted)))
+
+
+def nothing(_debs: Sequence[Deb]) -> Mapping[str, Path]:
+    """Obtain no file: what the archive does not list cannot be had."""
+    return {}
 
 
 def resolve(
@@ -82,44 +132,43 @@ def resolve(
     architecture: str = "amd64",
     parent: AptLock | None = None,
     prefer: Sequence[Deb] = (),
-    healed: Sequence[str] = (),
+    obtain: Obtain = nothing,
 ) -> AptLock:
     """Return a lock of the requested packages, their dependencies, and a minimal system.
 
     Args:
         requested: Debian package names.
         parent: its packages are taken at the same versions, and all of them.
-        prefer: taken at these versions where they come in and the archive still has them.
-        healed: kept in the lock; see `heal`.
+        prefer: taken at these versions where they come in; as many of them as a solution allows.
+        obtain: gives the files of ``parent`` and ``prefer`` that the archive does not list any more.
 
     Raises:
-        HelioError: apt cannot read the archive, does not know a package, or finds no solution.
+        HelioError: apt cannot read the archive, does not know a package, or finds no solution; a package of the parent
+            can't be had.
     """
-    with _private(suite, architecture, prefer=prefer) as apt:
-        available = tuple(_available(apt))
-        wanted = {*_minimal(available), *requested}
+    with _private(suite, architecture) as apt:
+        listed = tuple(_available(apt))
+        wanted = {*_minimal(listed), *requested}
+        # The parent's version of a package comes before one's own.
+        locked = {deb.name: deb for deb in (*prefer, *(parent.packages if parent else ()))}
+        offered = {(stanza["Package"], stanza["Version"]) for stanza in listed}
+        unlisted = tuple(deb for deb in locked.values() if (deb.name, deb.version) not in offered)
+        files = obtain(unlisted) if unlisted else {}
+        held = {deb.file_name: deb for deb in unlisted if deb.sha256 in files}
         if parent:
+            _check_had(parent, [deb for deb in unlisted if deb.sha256 not in files])
             versions = {deb.name: deb.version for deb in parent.packages}
-            _check_offered(parent, available)
             wanted = (wanted - versions.keys()) | {f"{name}={version}" for name, version in versions.items()}
-        flags = ("install", "--print-uris", "--yes", "-qq", "--no-install-recommends", "--allow-downgrades")
-        archives = _addresses(apt.run("apt-get", *flags, *sorted(wanted)))
+        if held:
+            apt.offer(tuple(held.values()), files)
+        archives = _solution(apt, wanted, prefer, held, under_parent=parent is not None)
         newest = max((_release_time(path) for path in (apt.root / "lists").glob("*Release")), default=0)
-    stanzas = {stanza["Filename"]: stanza for stanza in available if stanza.get("Filename") in archives}
-    unknown = sorted(archives.keys() - stanzas.keys())
+    stanzas = {stanza["Filename"]: stanza for stanza in listed if stanza.get("Filename") in archives}
+    unknown = sorted(archives.keys() - stanzas.keys() - held.keys())
     if unknown:
         raise HelioError(Stage.LOCK, f"apt names `{unknown[0]}` but its index does not", hint="run it again")
     packages = tuple(
-        Deb(
-            name=stanza["Package"],
-            version=stanza["Version"],
-            architecture=stanza["Architecture"],
-            file_name=path,
-            archive=archives[path],
-            sha256=stanza["SHA256"],
-            size=int(stanza["Size"]),
-        )
-        for path, stanza in sorted(stanzas.items(), key=lambda item: item[1]["Package"])
+        held[path] if path in held else _deb(stanzas[path], path, archive) for path, archive in archives.items()
     )
     if parent:
         _check_superset(parent, packages)
@@ -127,14 +176,13 @@ def resolve(
         suite=suite,
         architecture=architecture,
         requested=tuple(sorted(requested)),
-        packages=packages,
-        healed=tuple(healed),
+        packages=tuple(sorted(packages, key=lambda deb: deb.name)),
         timestamp=newest,
     )
 
 
-def heal(lock: AptLock, gone: Sequence[Deb], *, parent: AptLock | None = None) -> AptLock:
-    """Return a lock without the packages that the mirror dropped, saying loudly what took their place.
+def heal(lock: AptLock, gone: Sequence[Deb], *, parent: AptLock | None = None, obtain: Obtain = nothing) -> AptLock:
+    """Return a lock without the packages that the mirror dropped.
 
     Every other package keeps its version where apt finds a solution so, because the images were tested with it. The
     new lock's ``healed`` says what changed, and the image has it as a label. Strict callers never call this: they
@@ -143,27 +191,86 @@ def heal(lock: AptLock, gone: Sequence[Deb], *, parent: AptLock | None = None) -
     Args:
         gone: what `missing` gave.
         parent: the parent's lock, healed before.
+        obtain: as in `resolve`.
 
     Raises:
         HelioError: the archive has no solution any more.
     """
-    for deb in gone:
-        say(f"warning: the mirror dropped {deb.name} {deb.version}; the Debian part is locked again")
     away = {deb.sha256 for deb in gone}
     inherited = {deb.name for deb in parent.packages} if parent else set()
     kept = tuple(deb for deb in lock.packages if deb.sha256 not in away and deb.name not in inherited)
-    rest = {"suite": lock.suite, "architecture": lock.architecture, "parent": parent}
-    try:
-        fresh = resolve(lock.requested, **rest, prefer=kept)
-    except HelioError as error:
-        if error.stage is not Stage.LOCK:
-            raise
-        # Packages of one source move together (libc6 and libc6-dev): then all of them may.
-        fresh = resolve(lock.requested, **rest)
-    log = changes(lock, fresh)
-    for line in log:
-        say(f"  healed: {line}")
-    return dataclasses.replace(fresh, healed=(*lock.healed, *log))
+    fresh = inherit(lock.requested, parent) or resolve(
+        lock.requested, suite=lock.suite, architecture=lock.architecture, parent=parent, prefer=kept, obtain=obtain
+    )
+    return dataclasses.replace(fresh, healed=(*lock.healed, *changes(lock, fresh)))
+
+
+def inherit(requested: Sequence[str], parent: AptLock | None) -> AptLock | None:
+    """Return the lock of a child that asks for nothing that its parent lacks: the parent's own. Else None.
+
+    No archive is asked, so such a child can be locked at any time.
+    """
+    if parent is None or not set(requested) <= {deb.name for deb in parent.packages}:
+        return None
+    return dataclasses.replace(parent, requested=tuple(sorted(requested)))
+
+
+def _solution(
+    apt: _Apt, wanted: Iterable[str], prefer: Sequence[Deb], held: Mapping[str, Deb], *, under_parent: bool
+) -> dict[str, str]:
+    """Return pool path -> archive of a solution that keeps as many preferred versions as there are solutions with."""
+    listed = tuple(deb for deb in prefer if deb.file_name not in held)
+    # Packages of one source move together (libc6 and libc6-dev): then what is not listed any more may be in the way,
+    # and at last any of them. With a snapshot there is a moment at which all of them fitted.
+    tries = [(tuple(prefer), False), *([(tuple(prefer), True)] if snapshot() else []), (listed, False), ((), False)]
+    fault = HelioError(Stage.LOCK, _NO_SOLUTION)
+    for kept, of_snapshot in dict.fromkeys(tries):
+        apt.prefer(kept)
+        try:
+            return apt.choose(wanted, of_snapshot=of_snapshot)
+        except HelioError as error:
+            if error.stage is not Stage.LOCK:
+                raise
+            fault = error
+    if under_parent and fault.message == _NO_SOLUTION:
+        raise NoSolution(
+            Stage.LOCK,
+            f"{_NO_SOLUTION} under the parent image's packages",
+            detail=fault.detail,
+            hint="run `buildimages lock`, which moves the parent and all its children together where they have to; or "
+            "check debian.packages in image.toml",
+        )
+    raise fault
+
+
+def _deb(stanza: Mapping[str, str], path: str, archive: str) -> Deb:
+    return Deb(
+        name=stanza["Package"],
+        version=stanza["Version"],
+        architecture=stanza["Architecture"],
+        file_name=path,
+        archive=archive,
+        sha256=stanza["SHA256"],
+        size=int(stanza["Size"]),
+    )
+
+
+def _control(deb: Deb, path: Path) -> str:
+    """Return a package's control fields, for an index.
+
+    Raises:
+        HelioError: the file is not a Debian package.
+    """
+    result = subprocess.run(["dpkg-deb", "--field", str(path)], capture_output=True, text=True)
+    if result.returncode:
+        raise HelioError(
+            Stage.LOCK,
+            f"`{deb.file_name}` is not a Debian package",
+            where=str(path),
+            detail=result.stderr.strip(),
+            hint="the lock names another file; run `buildimages lock`",
+        )
+    return result.stdout.rstrip("\n")
 
 
 def source(
@@ -189,25 +296,33 @@ def source(
 
 
 @contextmanager
-def _private(suite: str, architecture: str, *, kind: str = "deb", prefer: Sequence[Deb] = ()) -> Iterator[_Apt]:
+def _private(suite: str, architecture: str, *, kind: str = "deb") -> Iterator[_Apt]:
     """Lay out an empty apt root, fill its lists, and delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix="helioimages-apt-") as scratch:
         root = Path(scratch)
         for name in ("etc/parts", "lists/partial", "cache/archives/partial", "dpkg", "log"):
             (root / name).mkdir(parents=True)
         (root / "dpkg" / "status").touch()
-        base, security = mirrors()["debian"], mirrors()["debian-security"]
-        signed = _signed_by()
-        rows = ((base, suite), (base, f"{suite}-updates"), (security, f"{suite}-security"))
-        lines = [f"{kind} {signed}{address} {release} main\n" for address, release in rows]
-        (root / "etc" / "sources.list").write_text("".join(lines))
-        # Above 500, the priority of an archive, and below 1001: a version that is offered, never one that isn't.
-        pins = [f"Package: {deb.name}\nPin: version {deb.version}\nPin-Priority: 900\n" for deb in prefer]
-        (root / "etc" / "preferences").write_text("\n".join(pins))
+        now, then = _rows(kind, mirrors(), suite), ""
+        if earlier := snapshot():
+            # What was signed then has run out since.
+            then = _rows(kind, earlier, suite, "check-valid-until=no")
+        (root / "etc" / "sources.list").write_text(now + then)
+        (root / "etc" / "snapshot.list").write_text(then)
+        (root / "etc" / "preferences").touch()
         (root / "etc" / "apt.conf").write_text(_configuration(root, architecture))
         apt = _Apt(root)
         apt.run("apt-get", "update", "-qq")
         yield apt
+
+
+def _rows(kind: str, bases: Mapping[str, str], suite: str, *options: str) -> str:
+    """Return lines of a ``sources.list``."""
+    options = (*_signed_by(), *options)
+    said = f"[{' '.join(options)}] " if options else ""
+    base, security = bases["debian"], bases["debian-security"]
+    rows = ((base, suite), (base, f"{suite}-updates"), (security, f"{suite}-security"))
+    return "".join(f"{kind} {said}{address} {release} main\n" for address, release in rows)
 
 
 def _configuration(root: Path, architecture: str) -> str:
@@ -240,16 +355,16 @@ def _configuration(root: Path, architecture: str) -> str:
     return "\n".join([*kept, *lines, "#clear APT::Architectures;", f'APT::Architectures:: "{architecture}";']) + "\n"
 
 
-def _signed_by() -> str:
+def _signed_by() -> tuple[str, ...]:
     """Return the option that names Debian's keys; HELIOIMAGES_DEBIAN_KEYRING is for mirrors that sign for themselves.
 
     Without either, apt looks at the host's trusted keys: an archive that nobody signed is refused in any case.
     """
     if given := os.environ.get("HELIOIMAGES_DEBIAN_KEYRING"):
-        return f"[signed-by={given}] "
+        return (f"signed-by={given}",)
     keys = sorted(Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
     keys = [key for key in keys if key.suffix in (".gpg", ".pgp")]
-    return f"[signed-by={keys[0]}] " if keys else ""
+    return (f"signed-by={keys[0]}",) if keys else ()
 
 
 def _available(apt: _Apt) -> Iterator[dict[str, str]]:
@@ -274,7 +389,7 @@ def _minimal(available: Iterable[dict[str, str]]) -> set[str]:
 
 def _addresses(text: str) -> dict[str, str]:
     """Return pool path -> archive of what ``apt-get --print-uris`` says."""
-    security = mirrors()["debian-security"] + "/"
+    security = tuple(bases["debian-security"] + "/" for bases in (mirrors(), snapshot()) if bases)
     found = {}
     for match in re.finditer(r"^'([^']+)' \S+ \d+", text, re.MULTILINE):
         address = unquote(match[1])
@@ -289,15 +404,16 @@ def _release_time(path: Path) -> int:
     return int(parsedate_to_datetime(match[1]).timestamp()) if match else 0
 
 
-def _check_offered(parent: AptLock, available: Iterable[dict[str, str]]) -> None:
-    offered = {(stanza["Package"], stanza["Version"]) for stanza in available}
-    gone = [deb for deb in parent.packages if (deb.name, deb.version) not in offered]
-    if gone:
+def _check_had(parent: AptLock, gone: Sequence[Deb]) -> None:
+    """Refuse when packages of the parent are neither listed nor to be had elsewhere."""
+    names = {deb.name for deb in parent.packages}
+    if lost := [deb for deb in gone if deb.name in names]:
         raise HelioError(
             Stage.LOCK,
-            f"the Debian archive replaced {len(gone)} packages of the parent image",
-            detail="\n".join(f"{deb.name} {deb.version}" for deb in gone[:10]),
-            hint="lock parent and child together: run `buildimages lock`",
+            f"the Debian mirror dropped {len(lost)} packages of the parent image",
+            detail="\n".join(f"{deb.name} {deb.version}" for deb in lost[:10]),
+            hint="run `buildimages lock`, which moves the parent and all its children together; or name a mirror that "
+            "has them in HELIOIMAGES_DEBIAN_SNAPSHOT",
         )
 
 
@@ -314,8 +430,14 @@ def _check_superset(parent: AptLock, packages: Sequence[Deb]) -> None:
             )
 
 
-def _fault(messages: str) -> HelioError:
+def _fault(messages: str, printed: str = "") -> HelioError:
     lines = [line for line in messages.splitlines() if line.startswith(("E:", "W:"))]
+    # Who cannot have what: apt says that on stdout, a line each, the further ones indented.
+    lines += [
+        line.strip()
+        for line in printed.splitlines()
+        if re.match(r" +(\S+ : )?(Pre)?(Depends|Breaks|Conflicts): ", line)
+    ]
     detail = "\n".join(lines[:12]) or messages[-400:].strip()
     if unknown := re.search(r"Unable to locate package (\S+)|Package '?([^' ]+)'? has no installation cand", messages):
         name = unknown[1] or unknown[2]
@@ -327,4 +449,4 @@ def _fault(messages: str) -> HelioError:
             detail=detail,
             hint="check the network, and that Debian's debian-archive-keyring is installed and current",
         )
-    return HelioError(Stage.LOCK, "apt found no solution", detail=detail, hint="check debian.packages in image.toml")
+    return HelioError(Stage.LOCK, _NO_SOLUTION, detail=detail, hint="check debian.packages in image.toml")

@@ -1,55 +1,117 @@
-"""The Debian part of a lock: what apt chooses, kept while the mirror has it."""
+"""The Debian part of a lock: what apt chooses, kept as long as it can be had.
+
+A child has its parent's packages. One that asks for nothing more has exactly those, and no archive is asked. Where a
+child has no solution under its parent's packages, or its parent's can't be had any more, the whole family moves
+together: parents and children are never of different moments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.progress import say
 from ..debian import lock as debian_lock
-from ..debian.lock import AptLock
+from ..debian.lock import AptLock, Deb, settled
+from ..machine.fetch import fetch_all
+from ..machine.store import Store, has
 from ..spec.image import ImageSpec
-from . import apt
+from . import apt, mirror
 from .mirror import missing
 from .state import Run, read_text
+
+#: Locks one image: its recipe, its parent's lock, and whether the whole family moves (nothing is kept then).
+LockOne = Callable[[ImageSpec, AptLock | None, bool], AptLock]
 
 
 def lock_images(
     run: Run, images: Mapping[str, ImageSpec], names: Sequence[str]
 ) -> dict[str, tuple[AptLock | None, AptLock]]:
     """Return image -> its Debian lock before and now."""
-    done: dict[str, tuple[AptLock | None, AptLock]] = {}
-    for name in names:
-        image = images[name]
-        parent = None
-        if image.parent:
-            parent = done[image.parent][1] if image.parent in done else apt_of(run.root, image.parent, required=True)
-        before = apt_of(run.root, name)
-        now = run.timed(f"images/{name}: Debian", _lock_debian, run, image, parent, before)
-        done[name] = (before, now)
-    return done
+    before = {name: apt_of(run.root, name) for name in names}
+
+    def one(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
+        if image.parent and parent is None:
+            parent = apt_of(run.root, image.parent, required=True)
+        old = before[image.name]
+        new = run.timed(f"images/{image.name}: Debian", _lock_debian, run, image, parent, old, moving)
+        return settled(old, new)
+
+    now = by_family([images[name] for name in names], one)
+    return {name: (before[name], now[name]) for name in names}
 
 
-def _lock_debian(run: Run, image: ImageSpec, parent: AptLock | None, before: AptLock | None) -> AptLock:
+def by_family(images: Sequence[ImageSpec], one: LockOne) -> dict[str, AptLock]:
+    """Lock images, and once more all of a family together where a child has no solution under its parent's packages.
+
+    Args:
+        images: parents before children; a parent that is not among them does not move.
+
+    Raises:
+        HelioError: there is no solution for an image, whatever its family has.
+    """
+    oldest: dict[str, str] = {}
+    for image in images:
+        oldest[image.name] = oldest.get(image.parent or "", image.name)
+    moving: set[str] = set()
+    while True:
+        done: dict[str, AptLock] = {}
+        for image in images:
+            head = oldest[image.name]
+            try:
+                done[image.name] = one(image, done.get(image.parent or ""), head in moving)
+            except apt.NoSolution as error:
+                if head == image.name or head in moving:
+                    raise
+                say(f"warning: {error.message} (`{image.name}`): `{head}` and its children move together")
+                moving.add(head)
+                break
+        else:
+            return done
+
+
+def _lock_debian(run: Run, image: ImageSpec, parent: AptLock | None, before: AptLock | None, moving: bool) -> AptLock:
     architecture = Platform.of(run.platform).debian
-    whole = bool({"all", "debian"} & set(run.update))
+    if parent and parent.architecture != architecture:
+        raise HelioError(
+            Stage.LOCK,
+            f"the Debian lock of `{image.parent}` is for another platform",
+            detail=f"expected {architecture} not {parent.architecture}",
+            hint=f"run `buildimages lock --platform {run.platform}`",
+        )
+    if (found := apt.inherit(image.debian, parent)) is not None:
+        return before if before and (before.requested, before.key) == (found.requested, found.key) else found
+    whole = moving or bool({"all", "debian"} & set(run.update))
     forgotten = set(run.update)
-    prefer = () if whole or before is None else before.packages
-    if before is not None and before.architecture == architecture and not forgotten & {deb.name for deb in prefer}:
-        fits = not whole and not stale_debian(image, parent, before)
-        if fits and not missing(before.packages):
-            return before
+    # A parent's packages are the parent's business: they were looked for when it was locked.
     inherited = {deb.name for deb in parent.packages} if parent else set()
-    kept = tuple(deb for deb in prefer if deb.name not in inherited and deb.name not in forgotten)
-    rest = {"architecture": architecture, "parent": parent}
-    try:
-        return apt.resolve(image.debian, **rest, prefer=kept)
-    except HelioError as error:
-        if error.stage is not Stage.LOCK or not kept:
-            raise
-        # Packages of one source move together: what is there now may be in the way of what is asked.
-        return apt.resolve(image.debian, **rest)
+    own = [deb for deb in before.packages if deb.name not in inherited] if before and not whole else []
+    gone = missing(own)
+    kept = tuple(deb for deb in own if deb not in gone and deb.name not in forgotten)
+    named = before is not None and forgotten & {deb.name for deb in before.packages}
+    fits = before is not None and before.architecture == architecture and not (whole or named or gone)
+    if before and fits and not stale_debian(image, parent, before):
+        return before
+    for deb in gone:
+        say(f"warning: the mirror dropped {deb.name} {deb.version}; `{image.name}` is locked again")
+    return apt.resolve(image.debian, architecture=architecture, parent=parent, prefer=kept, obtain=obtainer(run.store))
+
+
+def obtainer(store: Store) -> apt.Obtain:
+    """Return what gives apt the files of packages that the archive does not list: the store's, the mirror's."""
+
+    def obtain(debs: Sequence[Deb]) -> dict[str, Path]:
+        here = {deb.sha256: store.artefact(deb.sha256) for deb in debs}
+        absent = [deb for deb in debs if not has(here[deb.sha256], deb.size)]
+        gone = {deb.sha256 for deb in missing(absent)} if absent else set()
+        wanted = [mirror.wanted(deb, "a Debian lock") for deb in absent if deb.sha256 not in gone]
+        if wanted:
+            fetch_all(wanted, store, label="Debian packages that the index forgot")
+        return {sha256: path for sha256, path in here.items() if sha256 not in gone}
+
+    return obtain
 
 
 def stale_debian(image: ImageSpec, parent: AptLock | None, current: AptLock) -> str:
@@ -63,6 +125,11 @@ def stale_debian(image: ImageSpec, parent: AptLock | None, current: AptLock) -> 
 
 
 def apt_of(root: Path, name: str, *, required: bool = False) -> AptLock | None:
+    """Return an image's Debian lock; None if it has none and needs none.
+
+    Raises:
+        HelioError: it is required and missing, or cannot be read.
+    """
     file = f"images/{name}/apt-lock.json"
     text = read_text(root / file)
     if text is None:

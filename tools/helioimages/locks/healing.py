@@ -1,21 +1,24 @@
 """Healing: a Debian mirror drops old packages (a point release, a security update); the locks follow, loudly.
 
 Only packages that the store lacks are asked for, so a machine that has everything never notices. What is healed is
-written to the lock files, whose ``healed`` says what took whose place; the image has it as a label. Strict callers
+written to the lock files, whose ``healed`` says what changed, and the image has it as a label. Strict callers
 (publishing to a shared registry) refuse instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core import files
 from ..core.errors import HelioError, Stage
-from ..debian.lock import AptLock, dump, parse
+from ..core.progress import say
+from ..debian.lock import AptLock, Deb, changes, dump, parse
 from ..machine.store import Store
 from ..spec.image import ImageSpec
 from . import apt, mirror
+from .debian import by_family, obtainer
 
 #: The Debian lock of the builder, relative to the checkout.
 BUILDER_LOCK = "channel/apt-lock.json"
@@ -30,49 +33,79 @@ def heal(root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool
         strict: raise instead of healing.
 
     Returns:
-        The lock files that were written, relative to the checkout.
+        The lock files that were written, relative to the checkout; all of them, or none if one can't be healed.
 
     Raises:
         HelioError: strict, and packages are gone; or the archive has no solution any more.
     """
-    healed: dict[str, AptLock] = {}
-    current: dict[str, AptLock] = {}
+    images = tuple(images)
+    named = {image.name: f"images/{image.name}/apt-lock.json" for image in images}
+    current = {file: parse((root / file).read_text("utf-8"), file) for file in named.values()}
     if builder:
-        _one(root, store, BUILDER_LOCK, None, False, healed, strict)
-    for image in images:
-        file = f"images/{image.name}/apt-lock.json"
-        parent = current.get(image.parent or "")
-        parent_healed = f"images/{image.parent}/apt-lock.json" in healed
-        current[image.name] = _one(root, store, file, parent, parent_healed, healed, strict)
+        current[BUILDER_LOCK] = parse((root / BUILDER_LOCK).read_text("utf-8"), BUILDER_LOCK)
+    absent = {file: _absent(store, lock) for file, lock in current.items()}
+    wanted = {deb.sha256: deb for lacks in absent.values() for deb in lacks}
+    gone = {deb.sha256 for deb in mirror.missing(wanted.values())} if wanted else set()
+    lost = {file: tuple(deb for deb in lacks if deb.sha256 in gone) for file, lacks in absent.items()}
+    if not gone:
+        return ()
+    if strict:
+        raise _refusal(lost)
+    obtain = obtainer(store)
+
+    def one(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
+        file = named[image.name]
+        lock, away = current[file], current[file].packages if moving else lost[file]
+        if not away and (parent is None or parent == current[named[image.parent or ""]]):
+            return lock
+        with _placed(file, f"images/{image.name}/image.toml"):
+            return apt.heal(lock, away, parent=parent, obtain=obtain)
+
+    fresh = {named[name]: lock for name, lock in by_family(images, one).items()}
+    if builder and lost[BUILDER_LOCK]:
+        with _placed(BUILDER_LOCK, BUILDER_LOCK):
+            fresh[BUILDER_LOCK] = apt.heal(current[BUILDER_LOCK], lost[BUILDER_LOCK], obtain=obtain)
+    healed = {file: lock for file, lock in fresh.items() if lock != current[file]}
+    for file, lock in healed.items():
+        why = f"the mirror dropped {len(lost[file])} of its packages" if lost[file] else "its parent's packages moved"
+        say(f"warning: `{file}` is locked again: {why}")
+        for line in changes(current[file], lock):
+            say(f"  healed: {line}")
     for file, lock in healed.items():
         files.write(root / file, dump(lock))
     return tuple(healed)
 
 
-def _one(
-    root: Path,
-    store: Store,
-    file: str,
-    parent: AptLock | None,
-    parent_healed: bool,
-    healed: dict[str, AptLock],
-    strict: bool,
-) -> AptLock:
-    """Return a lock as it is, or healed; a child of a healed parent is healed with it."""
-    lock = parse((root / file).read_text("utf-8"), file)
-    absent = [deb for deb in lock.packages if not store.artefact(deb.sha256).exists()]
-    gone = mirror.missing(absent) if absent else ()
-    if not gone and not parent_healed:
-        return lock
-    if strict and gone:
-        lines = [f"{deb.name} {deb.version}" for deb in gone]
+def _absent(store: Store, lock: AptLock) -> list[Deb]:
+    return [deb for deb in lock.packages if not store.artefact(deb.sha256).exists()]
+
+
+def _refusal(lost: Mapping[str, Sequence[Deb]]) -> HelioError:
+    lines = dict.fromkeys(f"{deb.name} {deb.version}" for debs in lost.values() for deb in debs)
+    shown = [*lines][:20] + ([f"and {len(lines) - 20} more"] if len(lines) > 20 else [])
+    return HelioError(
+        Stage.FETCH,
+        f"the Debian mirror dropped {len(lines)} locked package{'s' if len(lines) != 1 else ''}",
+        where=", ".join(file for file, debs in lost.items() if debs),
+        detail="\n".join(shown),
+        hint="run `buildimages lock`, test, commit, and publish again",
+    )
+
+
+@contextlib.contextmanager
+def _placed(file: str, asks: str) -> Iterator[None]:
+    """Say which lock cannot be healed, and what renews it."""
+    try:
+        yield
+    except apt.NoSolution:
+        raise
+    except HelioError as error:
+        if error.stage is not Stage.LOCK:
+            raise
         raise HelioError(
-            Stage.FETCH,
-            f"the Debian mirror dropped {len(gone)} locked packages",
-            where=file,
-            detail="\n".join(lines[:20]),
-            hint="run `buildimages lock`, test, commit, and publish again",
-        )
-    fresh = apt.heal(lock, gone, parent=parent)
-    healed[file] = fresh
-    return fresh
+            error.stage,
+            error.message,
+            where=f"{file}, whose packages the mirror dropped",
+            detail=error.detail,
+            hint=f"{error.hint}; change what `{asks}` asks for, then run `buildimages lock`",
+        ) from error

@@ -20,6 +20,7 @@ import requests
 
 from ..core.errors import HelioError, Stage
 from ..debian.lock import Deb
+from ..machine.fetch import Wanted
 
 #: apt's own view of the configured sources, one index a line: it reads both of its file formats, so we read neither.
 _TARGETS = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)\t$(LABEL)"
@@ -97,18 +98,52 @@ def read_default(text: str) -> dict[str, str]:
     return found
 
 
+def snapshot() -> dict[str, str]:
+    """Return the base addresses of a mirror that still has what the archive has replaced; empty if none is named.
+
+    HELIOIMAGES_DEBIAN_SNAPSHOT is the address of ``debian`` at some moment, e.g. ``…/archive/debian/20261119T000000Z``.
+    Its sibling has ``debian-security`` in that folder's place.
+    """
+    given = os.environ.get("HELIOIMAGES_DEBIAN_SNAPSHOT", "").rstrip("/")
+    if not given:
+        return {}
+    head, found, tail = given.rpartition("/debian")
+    # `/debian` at the end, or before the moment.
+    fits = bool(found) and (not tail or (tail.startswith("/") and "/" not in tail[1:]))
+    return {"debian": given, "debian-security": f"{head}/debian-security{tail}" if fits else f"{given}-security"}
+
+
 def mirror_urls(deb: Deb) -> tuple[str, ...]:
-    """Return the addresses of a package, for the fetcher."""
-    return (f"{mirrors()[deb.archive]}/{deb.file_name}",)
+    """Return the addresses of a package, for the fetcher: the mirror's, then the snapshot's if one is named."""
+    return tuple(f"{bases[deb.archive]}/{deb.file_name}" for bases in (mirrors(), snapshot()) if bases)
+
+
+def wanted(deb: Deb, where: str) -> Wanted:
+    """Return what the fetcher has to know of a package.
+
+    Args:
+        where: file and key of the lock that names it.
+    """
+    return Wanted(
+        name=deb.file_name.rpartition("/")[2],
+        sha256=deb.sha256,
+        size=deb.size,
+        where=where,
+        urls=lambda: mirror_urls(deb),
+        hint="the mirror dropped it (a point release or security update); run `buildimages lock`",
+    )
 
 
 def source_urls(pool: str, file: str) -> tuple[str, ...]:
     """Return the addresses of a source archive: ``pool`` is a folder below the mirror's root."""
-    return tuple(f"{base}/{pool}/{file}" for base in mirrors().values())
+    return tuple(f"{base}/{pool}/{file}" for bases in (mirrors(), snapshot()) for base in bases.values())
 
 
 def missing(debs: Iterable[Deb], *, jobs: int = 16) -> tuple[Deb, ...]:
-    """Return the packages that the mirror does not have any more (a point release or a security update took them).
+    """Return the packages that neither the mirror nor the snapshot has any more.
+
+    A point release or a security update took them. The index says less: a file often stays in the pool for days after
+    the index forgot it.
 
     Args:
         jobs: questions at once.
@@ -126,14 +161,17 @@ def missing(debs: Iterable[Deb], *, jobs: int = 16) -> tuple[Deb, ...]:
 
 
 def _is_gone(session: requests.Session, deb: Deb) -> bool:
-    (url,) = mirror_urls(deb)
+    return not any(_has(session, deb, url) for url in mirror_urls(deb))
+
+
+def _has(session: requests.Session, deb: Deb, url: str) -> bool:
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return not Path(url2pathname(parts.path)).exists()
+        return Path(url2pathname(parts.path)).exists()
     try:
         with session.head(url, timeout=30, allow_redirects=True) as response:
             if response.status_code in (404, 410):
-                return True
+                return False
             response.raise_for_status()
     except requests.RequestException as error:
         answer = error.response.status_code if error.response is not None else type(error).__name__
@@ -143,7 +181,7 @@ def _is_gone(session: requests.Session, deb: Deb) -> bool:
             detail=f"expected 200 or 404 not {answer} for {deb.file_name}",
             hint="try again, or name another mirror in HELIOIMAGES_DEBIAN_MIRROR",
         ) from error
-    return False
+    return True
 
 
 def _output(argv: list[str]) -> str:

@@ -13,7 +13,7 @@ from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import stage
 from ..debian import lock as apt_lock
-from ..debian.lock import AptLock, Deb
+from ..debian.lock import AptLock
 from ..locks import mirror
 from ..locks.healing import BUILDER_LOCK
 from ..locks.read import Locks
@@ -31,8 +31,7 @@ def debs(store: Store, lock: AptLock, where: str, *, jobs: int) -> dict[str, Pat
     Returns:
         sha256 (hex) -> file.
     """
-    wanted = [_deb(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
-    return fetch_all(wanted, store, jobs=jobs, label="Debian packages")
+    return fetch_all(_debs(lock, where), store, jobs=jobs, label="Debian packages")
 
 
 def builder(root: Path, store: Store, client: Callable[[], object], *, jobs: int) -> Builder:
@@ -66,7 +65,9 @@ def packages(
     """
     wanted: list[Wanted] = []
     for lock in locks:
-        wanted += [_deb(deb, f"{lock.files['apt']} at packages[{i}]") for i, deb in enumerate(lock.apt.packages)]
+        wanted += [
+            mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]") for i, deb in enumerate(lock.apt.packages)
+        ]
         wanted += [
             _conda(package, f"{lock.files['conda']} at package[{i}]")
             for i, package in enumerate(lock.conda.packages)
@@ -136,15 +137,8 @@ def _local_channel(
     return paths
 
 
-def _deb(deb: Deb, where: str) -> Wanted:
-    return Wanted(
-        name=deb.file_name.rpartition("/")[2],
-        sha256=deb.sha256,
-        size=deb.size,
-        where=where,
-        urls=lambda: mirror.mirror_urls(deb),
-        hint="the mirror dropped it (a point release or security update); run `buildimages lock`",
-    )
+def _debs(lock: AptLock, where: str) -> list[Wanted]:
+    return [mirror.wanted(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
 
 
 def _conda(package: CondaPackage, where: str) -> Wanted:
