@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """buildimages: locked environments to container images. This file is the table of contents, one function a verb."""
 
-from __future__ import annotations
-
+# No newer syntax here and in bootstrap, which looks at the version first: an old Python must get as far as that.
 import sys
 from pathlib import Path
 

@@ -2,18 +2,54 @@
 
 Standard library only. Makes a virtual environment from a hash-locked requirements file, in the store, named by the
 lock's content; a second run finds it. On a Debian or Ubuntu without `python3-venv` it installs that package.
-"""
 
-from __future__ import annotations
+An old Python is told so: the grammar is that of Python 3.6, and what needs a newer one stands below the look at the
+version.
+"""
 
 import fcntl
 import hashlib
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+
+def _refusal() -> str:
+    """Return what a Python that is too old says: its version, and which other one to take."""
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    newer = _newer()
+    if not newer:
+        hint = "install one; Debian 12, Ubuntu 24.04 and what came after them have it as `python3`"
+    elif os.path.basename(sys.argv[0]) == "bootstrap.py":
+        # A script asked for an environment; it takes what is called `python3`.
+        hint = f"{newer} is here: make it `python3`, e.g. `{newer} -m venv new && . new/bin/activate`"
+    else:
+        hint = f"run `{' '.join(map(shlex.quote, (newer, *sys.argv)))}`"
+    return f"error: Python 3.11 or newer is needed, and this is {version} ({sys.executable})\n\nhint: {hint}"
+
+
+def _newer() -> str:
+    """Return the newest Python on the PATH that is new enough and starts; of a version manager's, not all do."""
+    for minor in range(30, 10, -1):
+        name = "python3." + str(minor)
+        program = shutil.which(name)
+        if program is None:
+            continue
+        ask = [program, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+        try:
+            if subprocess.call(ask, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+                return name
+        except OSError:
+            continue
+    return ""
+
+
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(_refusal())
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "tools" / "requirements.lock"
@@ -70,7 +106,8 @@ def _make(folder: Path, lock: Path) -> None:
     print(f"==> tool environment from {lock.relative_to(ROOT)} (once, about a minute)", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
     if importlib.util.find_spec("ensurepip") is None:
-        _apt("python3-venv")
+        # Debian splits it off each of its Pythons; `python3-venv` is that of the one called `python3`.
+        _apt(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
     _run([sys.executable, "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     _run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)])
@@ -79,7 +116,8 @@ def _make(folder: Path, lock: Path) -> None:
 
 def _store() -> Path:
     # The same rule as store.default_root, which may not be imported here: it needs nothing, but its neighbours do.
-    if root := os.environ.get("HELIOIMAGES_STORE"):
+    root = os.environ.get("HELIOIMAGES_STORE")
+    if root:
         return Path(root)
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")) / "helioimages"
 

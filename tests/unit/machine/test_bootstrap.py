@@ -1,0 +1,84 @@
+"""What a fresh clone says to a Python that is too old: one line and a way out, no traceback."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+TOOL = ROOT / "tools" / "buildimages.py"
+BOOTSTRAP = ROOT / "tools" / "helioimages" / "machine" / "bootstrap.py"
+# Read before the version is looked at, in this order.
+FIRST = (TOOL, ROOT / "tools/helioimages/__init__.py", BOOTSTRAP.with_name("__init__.py"), BOOTSTRAP)
+# As runpy runs a program, but for the version.
+AS = (
+    "import runpy, sys\n"
+    "sys.version_info = (3, 10, 13, 'final', 0)\n"
+    "sys.argv = sys.argv[1:]\n"
+    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+)
+
+
+def old(*words: str, path: Path) -> tuple[int, str]:
+    """Run a program as Python 3.10 would, with one folder as PATH."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS, *words], capture_output=True, text=True, env={"PATH": str(path)}, timeout=60
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr.replace(sys.executable, "/usr/bin/python3")
+
+
+def program(path: Path, name: str, text: str) -> None:
+    (path / name).write_text(text)
+    (path / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("path", FIRST, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_an_old_python_can_read_what_looks_at_the_version(path):
+    text = path.read_text("utf-8")
+    ast.parse(text, feature_version=(3, 6))
+    # Of 3.7; `feature_version` does not look at it.
+    assert "from __future__ import annotations" not in text
+
+
+def test_what_only_a_new_python_can_evaluate_stands_below_the_look_at_the_version():
+    above = BOOTSTRAP.read_text("utf-8").partition("\nif sys.version_info < (3, 11):")[0]
+    assert above.count("def ") == 2
+    # `list[str]` of 3.9 and `str | None` of 3.10 are evaluated where a function is defined.
+    assert re.findall(r"def \w+\(.*\[|def .*\|", above) == []
+
+
+def test_the_newest_python_that_starts_is_named(tmp_path):
+    (tmp_path / "python3.12").symlink_to(sys.executable)
+    program(tmp_path, "python3.9", "#!/bin/sh\nexit 0\n")
+    program(tmp_path, "python3.14", "#!/bin/sh\nexit 127\n")  # a version manager's name for one that it lacks
+    program(tmp_path, "python3.15", "no program")
+    code, text = old(str(TOOL), "up", "base", "--root", "a folder", path=tmp_path)
+    assert (code, text) == (
+        1,
+        "error: Python 3.11 or newer is needed, and this is 3.10 (/usr/bin/python3)\n\n"
+        f"hint: run `python3.12 {TOOL} up base --root 'a folder'`\n",
+    )
+
+
+def test_without_another_python_the_systems_that_have_one_are_named(tmp_path):
+    code, text = old(str(TOOL), "--help", path=tmp_path)
+    assert (code, text) == (
+        1,
+        "error: Python 3.11 or newer is needed, and this is 3.10 (/usr/bin/python3)\n\n"
+        "hint: install one; Debian 12, Ubuntu 24.04 and what came after them have it as `python3`\n",
+    )
+
+
+def test_a_script_that_asks_for_an_environment_is_told_how_to_have_another_python(tmp_path):
+    (tmp_path / "python3.13").symlink_to(sys.executable)
+    code, text = old(str(BOOTSTRAP), str(ROOT / "tests" / "requirements.lock"), path=tmp_path)
+    assert (code, text.splitlines()[-1]) == (
+        1,
+        "hint: python3.13 is here: make it `python3`, e.g. `python3.13 -m venv new && . new/bin/activate`",
+    )
