@@ -159,15 +159,6 @@ def test_promoting_what_was_not_pushed_is_refused(client):
     )
 
 
-def test_a_document_is_attached_once_and_found(client, store, image):
-    publish.push_untagged(client, image, "t/attached", store)
-    arguments = {"artifact_type": "application/spdx+json", "media_type": "application/spdx+json", "store": store}
-    digest = publish.attach(client, "t/attached", image, data=b'{"spdx":1}', **arguments)
-    assert publish.attach(client, "t/attached", image, data=b'{"spdx":1}', **arguments) == digest
-    assert [one.digest for one in client.referrers("t/attached", image.digest)] == [digest]
-    assert publish.existing_tags(client, "t/attached") == {}
-
-
 def test_a_missing_layer_fails_before_the_first_byte(client, store, image):
     lonely = add(store, "lonely", [entries.file("srv/lonely", b"lonely")])
     broken = append(image, [lonely], Settings(), platform=HERE, created_epoch=0)
@@ -180,12 +171,6 @@ def test_a_missing_layer_fails_before_the_first_byte(client, store, image):
         "hint: run `buildimages build`"
     )
     assert client.has_blob("t/broken", image.layers[0].digest) is False
-
-
-def test_deleting(client, store, image):
-    publish.push_untagged(client, image, "t/deleted", store)
-    assert client.delete_manifest("t/deleted", image.digest) is True
-    assert client.head_manifest("t/deleted", image.digest) is None
 
 
 def test_uploads_in_small_chunks(server, store, image):

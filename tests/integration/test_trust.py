@@ -8,6 +8,7 @@ import json
 import shutil
 
 import pytest
+import requests
 import trust_support
 from cryptography.hazmat.primitives.asymmetric import ec
 from cyclonedx.schema import SchemaVersion
@@ -247,7 +248,8 @@ def test_either_place_of_the_signatures_is_enough(shop, tmp_path, suffix):
     """cosign 3 knows the bundles only, cosign 1 and 2 the tags; the image is good by either."""
     digest = shop.built.image.digest
     there, _ = shop.client.get_manifest("base", f"{digest.replace(':', '-')}.{suffix}")
-    assert shop.client.delete_manifest("base", there.digest)
+    address = f"http://{shop.client.host}/v2/base/manifests/{there.digest}"
+    assert requests.delete(address, timeout=30).status_code == 202
     assert verdict(shop, tmp_path)[1] == ()
 
 

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import hashlib
 import http.server
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -293,13 +292,3 @@ def test_another_run_that_finished_it_meanwhile_is_believed(store):
             fcntl.flock(other, fcntl.LOCK_UN)
             assert done.result()[item.sha256].read_bytes() == DATA
         assert server.seen == []
-
-
-def test_what_nobody_continued_for_a_week_is_swept(store):
-    now = time.time()
-    for days in (6.5, 7.5):
-        path = store.root / "tmp" / str(days)
-        path.write_bytes(b"x")
-        os.utime(path, (now - days * 86400,) * 2)
-    assert fetch.sweep(store) == 1
-    assert [path.name for path in temporary(store)] == ["6.5"]

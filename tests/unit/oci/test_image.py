@@ -169,9 +169,13 @@ def layout(tmp_path, blobs, parent):
     return folder
 
 
+def in_layout(folder):
+    return lambda digest: folder / "blobs/sha256" / digest[7:]
+
+
 def test_a_layout_round_trips_and_shares_its_bytes(layout, blobs, parent):
     assert read_layout(layout) == {"2026.11.01": parent, "latest": parent}
-    assert validate.check_layout(layout, jobs=2) == ("2026.11.01", "latest")
+    assert validate.faults(parent, in_layout(layout), jobs=2) == ()
     assert json.loads((layout / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
     for one in parent.layers:
         assert (layout / "blobs/sha256" / one.digest[7:]).samefile(blobs(one.digest)), "a hard link"
@@ -190,7 +194,7 @@ def test_where_links_cannot_be_made_bytes_are_copied(tmp_path, blobs, parent, mo
     monkeypatch.setattr("os.link", refuse)
     folder = tmp_path / "copied"
     write_layout(folder, {"latest": parent}, blobs)
-    assert validate.check_layout(folder) == ("latest",)
+    assert validate.faults(read_layout(folder)["latest"], in_layout(folder)) == ()
     assert not (folder / "blobs/sha256" / parent.layers[0].digest[7:]).samefile(blobs(parent.layers[0].digest))
 
 
@@ -212,19 +216,12 @@ def test_all_faults_are_told_together(layout, parent):
     first.unlink()  # a hard link: never write through it
     first.write_bytes(damaged)
     second.unlink()
-    with pytest.raises(HelioError) as caught:
-        validate.check_layout(layout)
     one = parent.layers[0]
-    each = (
+    assert validate.faults(parent, in_layout(layout)) == (
         f"layers[0].size: expected {one.size:,} bytes not {one.size + 1:,}",
         f"layers[0].digest: expected {one.digest} not {of_bytes(damaged)}",
         f"layers[0]: cannot be read: Not a gzipped file ({damaged[:2]!r})",
         f"layers[1]: {parent.layers[1].digest} is missing",
-    )
-    lines = [f"  {name}: {line}" for name in ("2026.11.01", "latest") for line in each]
-    assert str(caught.value) == (
-        f"`{layout}` is not a valid image: 8 faults\n" + "\n".join(lines) + "\n\n"
-        "hint: remove the damaged blobs and run `buildimages build` again"
     )
 
 

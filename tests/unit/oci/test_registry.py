@@ -66,12 +66,6 @@ def test_a_registry_that_stores_other_bytes_is_caught(faulty, client):
         client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
 
 
-def test_delete(faulty, client):
-    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
-    assert client.delete_manifest("a/b", IMAGE.digest) is True
-    assert client.delete_manifest("a/b", IMAGE.digest) is False
-
-
 def test_get_image_through_an_index_picks_the_platform(faulty, client):
     faulty.put("a/b", IMAGE.config_bytes)
     client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)

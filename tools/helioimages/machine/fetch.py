@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -238,13 +237,3 @@ def _shown(url: str) -> str:
     """Return the address without credentials or query, fit for a log."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
-
-
-def sweep(store: Store, *, older_than_s: float = 7 * 86400) -> int:
-    """Delete half-written files that no run continued for a week; returns how many."""
-    count = 0
-    for path in (store.root / "tmp").iterdir():
-        if path.is_file() and time.time() - path.stat().st_mtime > older_than_s:
-            path.unlink(missing_ok=True)
-            count += 1
-    return count

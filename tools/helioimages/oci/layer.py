@@ -139,14 +139,6 @@ def write_layer(
     )
 
 
-def diff_id(entries: Iterable[Entry]) -> str:
-    """Return the diff_id the layer would have, without compressing it: what `render --check` compares."""
-    tar_hash = hashlib.sha256()
-    for chunk in _chunks(tar_stream(entries)):
-        tar_hash.update(chunk)
-    return "sha256:" + tar_hash.hexdigest()
-
-
 def tar_stream(entries: Iterable[Entry]) -> Iterator[bytes]:
     """Yield the tar file of the entries in pieces of any size.
 

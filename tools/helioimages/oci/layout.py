@@ -56,7 +56,7 @@ def write_layout(folder: Path, images: Mapping[str, Image], blob: Callable[[str]
 def read_layout(folder: Path) -> dict[str, Image]:
     """Return the images of a layout by reference name; one without a name is under its digest.
 
-    Config and manifest are verified by digest; layers are not read (`validate.check_layout` does that).
+    Config and manifest are verified by digest; layers are not read (`validate.faults` does that).
 
     Raises:
         HelioError: not a layout, or a document is missing, malformed or not what its digest says.

@@ -141,17 +141,6 @@ class Registry:
             raise self._mismatch(f"{repository}:{reference}", digest, said, len(data))
         return "OCI-Subject" in response.headers
 
-    def delete_manifest(self, repository: str, reference: str) -> bool:
-        """Delete a manifest by digest, or a tag where the registry can; say whether it was there.
-
-        Raises:
-            HelioError: the registry refuses; many are configured to.
-        """
-        response = self._call(
-            "DELETE", repository, f"manifests/{reference}", write=True, action="delete", good=(202, 404)
-        )
-        return response.status_code == 202
-
     def get_image(self, repository: str, reference: str, platform: Platform) -> Image | None:
         """Return an image's documents, by tag or digest, through an index if there is one; None if it is not there.
 
@@ -412,13 +401,12 @@ class Registry:
         *,
         good: tuple[int, ...],
         write: bool = False,
-        action: str = "pull,push",
         also: str = "",
         body: Callable[[], bytes] | None = None,
         headers: dict[str, str] | None = None,
         stream: bool = False,
     ) -> requests.Response:
-        scope = scope_of(repository, action if write else "pull")
+        scope = scope_of(repository, "pull,push" if write else "pull")
         if also:
             scope += " " + scope_of(also, "pull")
         url = path if path.startswith("http") else f"/v2/{repository}/{path}"

@@ -14,10 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from ..core.digest import of_bytes
-from ..core.errors import HelioError, Stage
 from .image import Image
-from .layout import blob_path, read_index, read_layout
-from .types import LAYER_GZIP, LAYER_TAR, MANIFEST, OCI_NAME, Descriptor
+from .types import LAYER_GZIP, LAYER_TAR, OCI_NAME, Descriptor
 
 _PIECE = 1 << 20
 
@@ -46,48 +44,6 @@ def faults(image: Image, blob: Callable[[str], Path], *, jobs: int = 1) -> tuple
         for lines in pool.map(partial(_layer_faults, blob), numbers, layers, diff_ids):
             found += lines
     return tuple(found)
-
-
-def check(image: Image, blob: Callable[[str], Path], where: str, *, jobs: int = 1) -> None:
-    """Raise one error with all faults of an image.
-
-    Raises:
-        HelioError: the image has faults.
-    """
-    _raise(faults(image, blob, jobs=jobs), where)
-
-
-def check_layout(folder: Path, *, jobs: int = 1) -> tuple[str, ...]:
-    """Validate every image of an OCI layout and return their reference names.
-
-    Raises:
-        HelioError: not a layout, or any image has faults; all are told.
-    """
-    index = read_index(folder)
-    images = read_layout(folder)
-    found = [
-        f"{name}: {line}"
-        for name, image in images.items()
-        for line in faults(image, lambda digest: blob_path(folder, digest), jobs=jobs)
-    ]
-    found += [
-        f"index.manifests[{number}]: expected {one.size:,} bytes not {actual:,}"
-        for number, one in enumerate(index.manifests)
-        if OCI_NAME.get(one.media_type, one.media_type) == MANIFEST
-        and (actual := blob_path(folder, one.digest).stat().st_size) != one.size
-    ]
-    _raise(tuple(found), str(folder))
-    return tuple(images)
-
-
-def _raise(found: tuple[str, ...], where: str) -> None:
-    if found:
-        raise HelioError(
-            Stage.CHECK,
-            f"`{where}` is not a valid image: {len(found)} fault{'s' if len(found) > 1 else ''}",
-            detail="\n".join(found),
-            hint="remove the damaged blobs and run `buildimages build` again",
-        )
 
 
 def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, diff_id: str) -> list[str]:

@@ -16,11 +16,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.digest import of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
 from ..machine.store import Store
-from ..oci.image import Image, artifact
+from ..oci.image import Image
 from ..oci.reference import is_host, is_repository
 from ..oci.registry import Registry
 from ..oci.types import Descriptor
@@ -241,37 +240,6 @@ def approve(command: str, reference: str, predicates: Path) -> None:
             detail=f"{shlex.join(argv)}: {fault}",
             hint="mend that and publish again: what was pushed and tested is kept",
         )
-
-
-def attach(
-    client: Registry,
-    repository: str,
-    subject: Image,
-    *,
-    artifact_type: str,
-    data: bytes,
-    media_type: str,
-    annotations: dict[str, str] | None = None,
-    store: Store,
-) -> str:
-    """Publish a document about an image (SBOM, provenance, report) as its referrer, and return its digest.
-
-    Args:
-        artifact_type: e.g. ``application/spdx+json``.
-        media_type: of ``data``.
-
-    Raises:
-        HelioError: the registry refuses.
-    """
-    payload = Descriptor(media_type=media_type, digest=store.put_blob(data), size=len(data))
-    manifest = artifact(subject.descriptor, artifact_type, payload, annotations or {})
-    digest = of_bytes(manifest.dump())
-    if any(one.digest == digest for one in client.referrers(repository, subject.digest)):
-        return digest
-    store.put_blob(b"{}")
-    for one in (payload, manifest.config):
-        client.push_blob(repository, one, store.blob(one.digest))
-    return client.attach(repository, manifest)
 
 
 def _check_store(missing: Sequence[Descriptor], image: Image, store: Store) -> None:
