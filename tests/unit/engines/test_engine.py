@@ -13,6 +13,7 @@ import pytest
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines import engine, own_engine
+from helioimages.machine import host
 from helioimages.machine.store import Store
 from helioimages.verbs import cli
 
@@ -117,7 +118,7 @@ def test_an_engine_that_does_not_come_up_is_ended(store, tmp_path, monkeypatch):
     program = tmp_path / "dockerd"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
-    monkeypatch.setattr(own_engine.shutil, "which", lambda *_, **__: str(program))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(own_engine, "_as_root", lambda: ())
     monkeypatch.setattr(own_engine, "_folder", lambda _: tmp_path / "run")
     monkeypatch.setattr(own_engine, "_READY_S", 0.3)
@@ -129,7 +130,7 @@ def test_an_engine_that_does_not_come_up_is_ended(store, tmp_path, monkeypatch):
 def test_no_engine_is_installed(store, monkeypatch):
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "SOCKETS", ())
-    monkeypatch.setattr(own_engine.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(host, "dockerd", lambda: None)
     with pytest.raises(HelioError) as caught:
         engine.connect(store)
     assert str(caught.value) == (

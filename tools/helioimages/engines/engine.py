@@ -28,6 +28,7 @@ from .peak import Peak
 
 _READY_S = 60
 _TIMEOUT = 1800
+_HELLO = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,10 @@ class Engine:
                 detail=str(error)[:600],
                 hint=f"run `docker -H {self.address} pull {reference}`",
             ) from error
+
+    def kind(self) -> str:
+        """Return the engine's program and version, e.g. ``docker 26.1.5``."""
+        return f"{'podman' if self._is_podman() else 'docker'} {self.client.version().get('Version', '')}".strip()
 
     def _is_podman(self) -> bool:
         parts = self.client.version().get("Components", ())
@@ -264,6 +269,15 @@ def connect(store: Store) -> Engine:
     Raises:
         HelioError: there is none and none can be started; the hint says what to install or to run.
     """
+    return running(store) or own_engine.start(store, _answering)
+
+
+def running(store: Store) -> Engine | None:
+    """Return the engine that `connect` would take, None if it would have to start one.
+
+    Raises:
+        HelioError: the environment names an engine that does not answer.
+    """
     if address := os.environ.get("DOCKER_HOST"):
         found = _answering(address)
         if found is None:
@@ -271,18 +285,19 @@ def connect(store: Store) -> Engine:
                 Stage.ENGINE, f"no engine answers at {address}", hint="unset DOCKER_HOST, or start that engine"
             )
         return found
-    for path in SOCKETS:
-        if found := _answering(f"unix://{path}"):
+    for address in (*(f"unix://{path}" for path in SOCKETS), own_engine.address(store)):
+        if found := _answering(address):
             return found
-    return own_engine.start(store, _answering)
+    return None
 
 
 def _answering(address: str) -> Engine | None:
     if address.startswith("unix://") and not listens(address.removeprefix("unix://")):
         return None
     try:
+        # It may take its time for its work, but not to say that it is there.
+        docker.DockerClient(base_url=address, timeout=_HELLO, version="auto").ping()
         client = docker.DockerClient(base_url=address, timeout=_TIMEOUT, version="auto")
-        client.ping()
     except (docker.errors.DockerException, requests.RequestException, OSError):
         return None
     return Engine(client, address)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -17,7 +16,7 @@ from typing import TypeVar
 from ..core import files
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
-from ..machine import mounts, processes
+from ..machine import host, mounts, processes
 from ..machine.processes import Background
 from ..machine.store import Store
 
@@ -37,10 +36,15 @@ def start(store: Store, answering: Callable[[str], _Engine | None]) -> _Engine:
     Raises:
         HelioError: dockerd is not installed or does not start; shows the end of its log.
     """
-    address = f"unix://{_folder(store) / 'docker.sock'}"
+    at = address(store)
     # Several processes may ask at once, e.g. the workers of a test run: one starts it, the others find it.
     with store.lock("engine"):
-        return answering(address) or _start(store, address, answering)
+        return answering(at) or _start(store, at, answering)
+
+
+def address(store: Store) -> str:
+    """Return where the engine of a store listens, if it runs."""
+    return f"unix://{_folder(store) / 'docker.sock'}"
 
 
 def running(store: Store) -> bool:
@@ -85,8 +89,8 @@ def _stop(store: Store) -> bool:
     return alive
 
 
-def _start(store: Store, address: str, answering: Callable[[str], _Engine | None]) -> _Engine:
-    program = shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+def _start(store: Store, at: str, answering: Callable[[str], _Engine | None]) -> _Engine:
+    program = host.dockerd()
     if program is None:
         raise HelioError(
             Stage.ENGINE,
@@ -104,7 +108,7 @@ def _start(store: Store, address: str, answering: Callable[[str], _Engine | None
     argv = [
         *_as_root(),
         program,
-        f"--host={address}",
+        f"--host={at}",
         f"--data-root={data}",
         f"--exec-root={folder / 'exec'}",
         f"--pidfile={folder / 'pid'}",
@@ -118,9 +122,9 @@ def _start(store: Store, address: str, answering: Callable[[str], _Engine | None
     _STARTED.append(process)
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline and process.poll() is None:
-        if found := answering(address):
+        if found := answering(at):
             ours = processes.find("engine", int((folder / "pid").read_text()))
-            row = {"pid": ours.pid, "started": ours.started, "address": address, "bound": bound}
+            row = {"pid": ours.pid, "started": ours.started, "address": at, "bound": bound}
             files.write(_record(store), json.dumps(row))
             return found
         time.sleep(0.2)

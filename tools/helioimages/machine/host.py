@@ -58,10 +58,14 @@ def listens(path: str) -> bool:
     return False
 
 
+def dockerd() -> str | None:
+    """Return the program that an engine of our own is started with; it lies where an ordinary user's PATH is not."""
+    return shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
 def _engine() -> bool:
-    if os.environ.get("DOCKER_HOST") or any(listens(path) for path in SOCKETS):
-        return True
-    return bool(shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") or shutil.which("podman"))
+    # podman without its service is none: `connect` would start dockerd.
+    return bool(os.environ.get("DOCKER_HOST") or any(listens(path) for path in SOCKETS) or dockerd())
 
 
 def _program(*names: str) -> Callable[[], bool]:
@@ -99,6 +103,12 @@ def command(packages: Sequence[str]) -> list[str]:
     return [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", *apt, *packages]
 
 
+def with_helpers(packages: Sequence[str]) -> list[str]:
+    """Return packages and what they are of no use without."""
+    # dockerd without its firewall and compression helpers starts, but can't make a bridge or extract fast.
+    return [*packages, *(("iptables", "pigz") if "docker.io" in packages else ())]
+
+
 def ensure() -> None:
     """Install what lacks.
 
@@ -108,10 +118,7 @@ def ensure() -> None:
     lacks = missing()
     if not lacks:
         return
-    packages = [need.package for need in lacks]
-    # dockerd without its firewall and compression helpers starts, but can't make a bridge or extract fast.
-    if "docker.io" in packages:
-        packages += ["iptables", "pigz"]
+    packages = with_helpers([need.package for need in lacks])
     argv = command(packages)
     hint = f"run `{' '.join(argv)}`"
     if not shutil.which("apt-get"):

@@ -12,6 +12,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..engines import doctor as doctoring
 from ..engines import engine, own_engine, registry_server
 from ..engines.hub import server
 from ..locks import locking
@@ -213,18 +214,22 @@ def channel(root, jobs, platform, channel, as_data):
 
 @verb(images=False)
 def doctor(root, jobs, platform, channel, as_data):
-    """Say what this machine has and lacks, and the command that mends it."""
-    lacks = host.missing()
-    facts = host.facts() | {"store": str(default_root())}
-    needs = {need.name: ("missing" if need in lacks else "here") for need in host.NEEDS}
+    """Say what this machine has and lacks for `up`, and the command that mends each lack.
+
+    Disk space, programs, the package index, the Debian mirror, the engine and the registry are tried; nothing is
+    started or installed.
+    """
+    store = Store(default_root())
+    checks, facts = doctoring.checks(store), host.facts()
+    mend = doctoring.mend(checks)
     if as_data:
-        print(as_json({"facts": facts, "needs": needs}))
+        needs = {check.name: {"ok": check.ok, "found": check.found} for check in checks}
+        print(as_json({"facts": facts, "needs": needs, "mend": mend}))
     else:
-        for key, value in {**facts, **needs}.items():
+        for key, value in (*facts.items(), *((check.name, check.found) for check in checks)):
             print(f"{key:<24}{value}")
-        if lacks:
-            print(f"\nmend it: {' '.join(host.command([need.package for need in lacks]))}")
-    sys.exit(11 if lacks else 0)
+        print("\nnothing lacks" if not mend else "\nmend it:\n" + "\n".join(f"  {line}" for line in mend))
+    sys.exit(11 if mend else 0)
 
 
 @verb(images=False)
