@@ -107,14 +107,17 @@ def main() -> int:
     settings = carried.gather(carried.RELEASES[asked.system], mirror.mirrors())
     folder = Path(tempfile.mkdtemp(prefix="bare-machine-", dir=asked.folder))
     try:
-        return _run(asked, plan, settings, folder / "tree")
+        try:
+            return _run(asked, plan, settings, folder / "tree")
+        finally:
+            if asked.keep:
+                print(f"kept: {folder} (nothing is mounted there: rm -rf --one-file-system {folder})", file=sys.stderr)
+            else:
+                tree.remove(folder)
     except tree.TreeError as error:
         _fail(str(error), "")
-    finally:
-        if asked.keep:
-            print(f"kept: {folder} (nothing is mounted there: rm -rf --one-file-system {folder})", file=sys.stderr)
-        else:
-            tree.remove(folder)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(asked: Asked, plan: list[dict[str, object]], settings: carried.Carried, place: Path) -> int:

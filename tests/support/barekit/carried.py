@@ -18,7 +18,7 @@ from urllib.request import url2pathname
 
 RELEASES = {"debian12": "bookworm", "debian13": "trixie"}
 _NAMES = re.compile(
-    r"(https?|ftp|no|all)_proxy|(HTTPS?|FTP|NO|ALL)_PROXY|PIP_\w+|UV_\w+|HELIOIMAGES_DEBIAN_MIRROR"
+    r"(https?|ftp|no|all)_proxy|(HTTPS?|FTP|NO|ALL)_PROXY|PIP_\w+|UV_\w+|HELIOIMAGES_DEBIAN_(MIRROR|SNAPSHOT)"
     r"|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL|AWS)_CA_BUNDLE|GIT_SSL_CAINFO|NODE_EXTRA_CA_CERTS"
 )
 # Caches, and places of this machine's own programs.
