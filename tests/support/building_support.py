@@ -15,9 +15,10 @@ from helioimages.core.entries import merge
 from helioimages.debian.lock import AptLock, Deb
 from helioimages.locks.read import Locks
 from helioimages.machine.store import Store
-from helioimages.make import debian_layers, linking
-from helioimages.make.building import Workshop
-from helioimages.oci.types import Platform
+from helioimages.make import building, linking
+from helioimages.make.building import Built, Workshop
+from helioimages.make.inputs import own_files
+from helioimages.make.plan import ImagePlan, PlanInputs, debian_key, debian_needed, plan_image
 from helioimages.pypi.lock import PyPILock
 from helioimages.pypi.pyc import Interpreter
 from helioimages.spec.environment import EnvironmentSpec
@@ -51,8 +52,34 @@ def debian_files(packages: tuple[Deb, ...]) -> dict[str, bytes]:
     return found
 
 
-def workshops(tmp_path: Path, make_wheel: Callable) -> Callable[..., Workshop]:
-    """Give workshops of two images, `base` and its `child`; the Debian layers are in their store beforehand."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Two images' specs and locks, and a workshop to build them in."""
+
+    root: Path
+    shop: Workshop
+    images: dict[str, ImageSpec]
+    environments: dict[str, EnvironmentSpec]
+    locks: dict[str, Locks]
+
+    @property
+    def store(self) -> Store:
+        return self.shop.store
+
+    def with_image(self, image: ImageSpec) -> Site:
+        return dataclasses.replace(self, images=self.images | {image.name: image})
+
+    def plan(self, name: str) -> ImagePlan:
+        files = {one: own_files(self.root / "images" / one / "files", one) for one in self.images}
+        images, environments, locks = self.images, self.environments, self.locks
+        return plan_image(PlanInputs(images=images, environments=environments, locks=locks, files=files), name)
+
+    def build(self, name: str, done: dict[str, Built] | None = None) -> Built:
+        return building.build(self.shop, self.plan(name), done)
+
+
+def workshops(tmp_path: Path, make_wheel: Callable) -> Callable[..., Site]:
+    """Give sites of two images, `base` and its `child`; the Debian layers are in their store beforehand."""
     out = tmp_path / "python-3.13.5-0.conda"
     index = {"name": "python", "version": "3.13.5", "build": "0", "build_number": 0, "subdir": "linux-64"}
     sha256 = write_conda(
@@ -141,25 +168,21 @@ def workshops(tmp_path: Path, make_wheel: Callable) -> Callable[..., Workshop]:
                 files={},
             )
             below = found["base"].apt if image.parent else None
-            if debian_layers.needed(lock, below):
+            if debian_needed(lock, below):
                 mine = [entries.file(path, text, origin="debian") for path, text in debian_files(packages).items()]
-                linking.write(kept, debian_layers.key(lock, below, USER), merge(mine))
+                linking.write(kept, debian_key(lock, below, USER), merge(mine))
         environments = {
             name: EnvironmentSpec(name=name, path=tmp_path, channels=("local",), conda=(), pypi=()) for name in found
         }
-        return Workshop(
-            root=tmp_path,
+        shop = Workshop(
             store=kept,
-            images={"base": base, "child": child},
-            environments=environments,
-            locks=found,
             paths={name: kept.artefact(name) for name in map(kept.put_artefact, artefacts)},
             interpreter=Interpreter(
                 argv=(sys.executable,), env={"PATH": os.defpath}, cache_tag=sys.implementation.cache_tag
             ),
-            platform=Platform.of("linux/amd64"),
-            subdir="linux-64",
             jobs=jobs,
         )
+        images = {"base": base, "child": child}
+        return Site(root=tmp_path, shop=shop, images=images, environments=environments, locks=found)
 
     return make

@@ -71,7 +71,7 @@ def make(store: Store, built: building.Built, *, content: bytes = b"0123456789")
         created_epoch=built.locks.epoch,
     )
     store.put_blob(image.config_bytes)
-    return dataclasses.replace(built, parent=None, image=image, layers=(layer,), labels={})
+    return dataclasses.replace(built, parent=None, image=image, layers=(layer,))
 
 
 def write_key(path: Path, number: int) -> Path:

@@ -26,7 +26,8 @@ from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store
-from helioimages.make import building, debian_layers, linking
+from helioimages.make import building, linking
+from helioimages.make.plan import debian_key
 from helioimages.oci.registry import Registry
 from helioimages.publish import attach as trust
 from helioimages.publish import documents
@@ -220,7 +221,7 @@ def seed_debian(store: Store, checkout: Path) -> None:
     images = load_images(checkout)
     locks = {name: debian_lock.parse((checkout / f"images/{name}/apt-lock.json").read_text(), name) for name in images}
     for name, image in images.items():
-        key = debian_layers.key(locks[name], locks[image.parent] if image.parent else None, None)
+        key = debian_key(locks[name], locks[image.parent] if image.parent else None, None)
         found = [entries.file(f"etc/{name}", name.encode(), origin="debian")]
         linking.write(store, key, entries.merge(found))
 

@@ -12,6 +12,7 @@ from helioimages.debian import tree
 from helioimages.locks.debian import apt_of
 from helioimages.machine.store import Store
 from helioimages.make import debian_layers
+from helioimages.make.plan import debian_key, debian_needed
 from helioimages.spec.image import UserSpec
 
 ROOT = Path(__file__).parents[3]
@@ -23,22 +24,22 @@ ROOT = Path(__file__).parents[3]
 )
 def test_a_child_that_adds_no_package_has_none(name, parent, needed):
     below = apt_of(ROOT, parent) if parent else None
-    assert debian_layers.needed(apt_of(ROOT, name), below) is needed
+    assert debian_needed(apt_of(ROOT, name), below) is needed
 
 
 def test_the_key_names_all_that_the_layer_depends_on():
     base, helio, idl = (apt_of(ROOT, name) for name in ("base", "helio", "idl-fortran"))
     user = UserSpec(name="jovyan", uid=1000, gid=1000, groups=("users",), home="/home/jovyan", shell="/bin/bash")
     keys = [
-        debian_layers.key(helio, base, user),
-        debian_layers.key(helio, idl, user),
-        debian_layers.key(helio, None, user),
-        debian_layers.key(idl, base, user),
-        debian_layers.key(helio, base, None),
-        debian_layers.key(helio, base, dataclasses.replace(user, uid=1001)),
+        debian_key(helio, base, user),
+        debian_key(helio, idl, user),
+        debian_key(helio, None, user),
+        debian_key(idl, base, user),
+        debian_key(helio, base, None),
+        debian_key(helio, base, dataclasses.replace(user, uid=1001)),
     ]
     assert len(set(keys)) == len(keys)
-    assert debian_layers.key(helio, base, user) == keys[0]
+    assert debian_key(helio, base, user) == keys[0]
 
 
 def test_a_child_has_what_it_adds_and_the_account_that_its_parent_has(monkeypatch, tmp_path):

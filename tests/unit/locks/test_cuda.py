@@ -83,7 +83,7 @@ def test_the_image_for_machine_learning_says_its_cuda_and_the_others_have_none()
     said = {}
     for name, image in images.items():
         lock = locks.load(ROOT, images, name)
-        found = labels.labels(image, lock, environments[image.environment], None)
+        found = labels.labels(image, lock, environments[image.environment])
         said[name] = [found.get("io.helioimages.cuda"), found.get("io.helioimages.cuda.driver")]
         if name == "ml-gpu":
             assert said[name] == [lock.version_of("nvidia-cuda-runtime").rpartition(".")[0], "580"]

@@ -30,7 +30,7 @@ def weighing(*sizes: int):
 def test_too_heavy_names_the_ten_largest_packages(base):
     image, lock = base
     with pytest.raises(HelioError) as caught:
-        budget.check(image, weighing(image.budget_bytes + (2 << 20)), lock)
+        budget.check(SimpleNamespace(spec=image, locks=lock), weighing(image.budget_bytes + (2 << 20)))
     error, limit = caught.value, image.budget_bytes >> 20
     assert (error.stage, error.message) == (Stage.BUILD, "image `base` is over its budget")
     assert error.where == "images/base/image.toml at budget.compressed-mib"
@@ -47,15 +47,17 @@ def test_too_heavy_names_the_ten_largest_packages(base):
 
 def test_as_heavy_as_allowed_passes_and_no_budget_allows_all(base):
     image, lock = base
-    budget.check(image, weighing(image.budget_bytes), lock)
-    budget.check(dataclasses.replace(image, budget_bytes=0), weighing(1 << 40), lock)
+    budget.check(SimpleNamespace(spec=image, locks=lock), weighing(image.budget_bytes))
+    free = dataclasses.replace(image, budget_bytes=0)
+    budget.check(SimpleNamespace(spec=free, locks=lock), weighing(1 << 40))
 
 
 def test_a_layer_that_registries_refuse_is_said(base, capsys):
     image, lock = base
     image = dataclasses.replace(image, budget_bytes=0)
-    budget.check(image, weighing(10 << 30), lock)
+    plan = SimpleNamespace(spec=image, locks=lock)
+    budget.check(plan, weighing(10 << 30))
     assert capsys.readouterr().err == ""
-    budget.check(image, weighing(1, 15 << 30), lock)
+    budget.check(plan, weighing(1, 15 << 30))
     said = " ".join(capsys.readouterr().err.split())
     assert said == f"warning: base: layer sha256:{1:064} has 15.0 GiB, some registries take 10 at most"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from helioimages.core import entries
-from helioimages.core.entries import Content, merge
+from helioimages.core.entries import LINKER_VERSION, Content, merge
 from helioimages.core.errors import HelioError
 from helioimages.locks.package import Package
 from helioimages.machine.store import Store
 from helioimages.make import linking
 from helioimages.make.linking import PREFIX, Source, Task, files_of, make_layer, recall, without, write
-from helioimages.make.plan import LINKER_VERSION, LayerPlan
+from helioimages.make.plan import Group, LayerKind, LayerPlan
 from helioimages.oci.layer import Layer, read_layer
 from helioimages.pypi import archive, pyc
 
@@ -49,8 +49,15 @@ def task(make_wheel, store: Store):
             )
             sources.append(Source(package=package, record=record, path=path))
         return Task(
-            plan=LayerPlan(name="wheels-01", packages=tuple(one.package for one in sources)),
-            key=key,
+            plan=LayerPlan(
+                image="x",
+                kind=LayerKind.PACKAGES,
+                name="wheels-01",
+                key=key,
+                comment="",
+                size=1,
+                packages=tuple(one.package for one in sources),
+            ),
             sources=tuple(sources),
             python="3.13",
             interpreter=pyc.Interpreter(argv=(sys.executable,), env={"PATH": os.defpath}, cache_tag=TAG),
@@ -255,7 +262,7 @@ def test_a_wheels_files_are_inflated_twice_at_most(task, store, monkeypatch):
     made = task(demo=files)
     layer = make_layer(made)
     assert {name: counts[name] for name in files} == {"demo/a.py": 2, "demo/b.txt": 2, "demo/c.so": 2}
-    told = {path.removeprefix(f"{SITE}/"): held for path, (_, held) in files_of(store, made.key).items()}
+    told = {path.removeprefix(f"{SITE}/"): held for path, (_, held) in files_of(store, made.plan.key).items()}
     written = {one.path: one.content for one in read_layer(store.blob(layer.digest)) if one.content}
     real = {p.removeprefix(f"{SITE}/"): hashlib.sha256(one.read()).hexdigest() for p, one in written.items()}
     assert told == real
@@ -273,7 +280,7 @@ def test_a_layer_is_remembered_while_all_of_it_is_there(store, damage):
 
 
 def test_the_linkers_version_is_in_every_key(monkeypatch):
-    plan = LayerPlan(name="n", packages=())
+    plan = Group(name="n", packages=())
     words = {"prefix": PREFIX, "interpreter": "i", "compressor": "c"}
     before = plan.key(**words)
     monkeypatch.setattr("helioimages.make.plan.LINKER_VERSION", LINKER_VERSION + 1)

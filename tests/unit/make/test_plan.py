@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from helioimages.core.errors import HelioError
 from helioimages.locks.package import Package
-from helioimages.make.plan import LayerPlan, check_count, own_packages, plan_layers
+from helioimages.make.plan import Group, check_count, own_packages, plan_layers
 
 
 def package(name: str, size: int = 1, kind: str = "wheel", version: str = "1", **more) -> Package:
@@ -21,7 +21,7 @@ def package(name: str, size: int = 1, kind: str = "wheel", version: str = "1", *
     )
 
 
-def names(layers: tuple[LayerPlan, ...]) -> list[tuple[str, list[str]]]:
+def names(layers: tuple[Group, ...]) -> list[tuple[str, list[str]]]:
     return [(layer.name, [p.name for p in layer.packages]) for layer in layers]
 
 
@@ -71,12 +71,12 @@ def test_an_upgrade_touches_one_layer(packages, size):
 
 def test_key_depends_on_what_changes_bytes_and_not_on_names_of_layers():
     same = dict(prefix="/p", interpreter="i", compressor="c")
-    one = LayerPlan(name="a", packages=(package("x"), package("y")))
-    two = LayerPlan(name="b", packages=(package("y"), package("x")))
+    one = Group(name="a", packages=(package("x"), package("y")))
+    two = Group(name="b", packages=(package("y"), package("x")))
     assert one.key(**same) == two.key(**same)
     for changed in (same | {"prefix": "/q"}, same | {"interpreter": "j"}, same | {"compressor": "d"}):
         assert one.key(**same) != one.key(**changed)
-    dropped = LayerPlan(name="a", packages=(package("x", dropped=("bin/z",)), package("y")))
+    dropped = Group(name="a", packages=(package("x", dropped=("bin/z",)), package("y")))
     assert one.key(**same) != dropped.key(**same)
 
 

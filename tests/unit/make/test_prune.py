@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from helioimages.catalogue.lookup import planned
 from helioimages.core.entries import Content, Entry, Kind
 from helioimages.debian import lock as apt_lock
 from helioimages.debian.lock import AptLock
@@ -21,6 +20,7 @@ from helioimages.machine.bootstrap import name_of
 from helioimages.machine.store import Store
 from helioimages.make import builder, linking, rootfs, toolchain
 from helioimages.make.channel import channel_key
+from helioimages.make.inputs import plan_of
 from helioimages.make.prune import prune, unknown
 from helioimages.verbs.workspace import Workspace
 
@@ -31,9 +31,8 @@ HOUR = 3600.0
 
 def sweep(workspace, **options):
     """Prune as the verb does: what the checkout's images have for layers stays."""
-    images = [planned(workspace.checkout, workspace.store, name) for name in workspace.images]
-    layers = {layer.digest for image in images for layer in image.layers}
-    return prune(workspace.checkout, workspace.store, layers, **options)
+    plans = [plan_of(workspace.checkout, name) for name in workspace.images]
+    return prune(workspace.checkout, workspace.store, plans, **options)
 
 
 @pytest.fixture
@@ -101,7 +100,7 @@ def test_every_folder_of_a_store_has_a_rule(tmp_path):
 
 def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
     store, lock = workspace.store, load(workspace.root, workspace.images, "base")
-    key = planned(workspace.checkout, workspace.store, "base").layers[0].digest.removeprefix("key:")
+    key = plan_of(workspace.checkout, "base").layers[0].key
     content = Content(2 << 20, lambda: random.Random(0).randbytes(2 << 20))
     layer = linking.write(store, key, (Entry(path="x", kind=Kind.FILE, mode=0o644, content=content, origin="x"),))
     written = store.blob(layer.digest), store.cached(linking.LISTS, key), memo(store, linking.LAYERS, key)

@@ -17,7 +17,7 @@ from helioimages.catalogue.model import Entry
 from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
 from helioimages.machine.store import Store
-from helioimages.make.building import Built, build
+from helioimages.make.building import Built
 from helioimages.oci.image import Image, artifact
 from helioimages.oci.reference import Reference
 from helioimages.oci.registry import Registry
@@ -106,7 +106,7 @@ def place(tmp_path, make_wheel):
     registry = FaultyRegistry()
     try:
         with Registry(registry.host, pause=lambda _: None, tries=2) as client:
-            yield Place(registry=registry, client=client, store=shop.store, child=build(shop, "child"), folder=tmp_path)
+            yield Place(registry=registry, client=client, store=shop.store, child=shop.build("child"), folder=tmp_path)
     finally:
         registry.close()
 

@@ -10,7 +10,6 @@ import pytest
 from building_support import workshops
 
 from helioimages.core.errors import HelioError
-from helioimages.make.building import build
 from helioimages.publish import provenance, sbom, sbom_files
 
 
@@ -75,7 +74,7 @@ def shop(tmp_path, make_wheel):
 
 
 def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
-    child = build(shop, "child")
+    child = shop.build("child")
     found = {(one.kind, one.name): one for one in sbom.components(shop.store, child)}
     owned = {key: [path for path, _ in one.files] for key, one in found.items()}
     site, info = "srv/conda/envs/notebook/lib/python3.13/site-packages", "var/lib/dpkg/info"
@@ -112,7 +111,7 @@ def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
 
 
 def test_a_file_of_nobody_is_an_error(shop, monkeypatch):
-    child = build(shop, "child")
+    child = shop.build("child")
     materials = tuple(one for one in sbom.materials(child) if one.name != "one")
     monkeypatch.setattr(sbom, "materials", lambda _built: materials)
     with pytest.raises(HelioError) as caught:
@@ -122,7 +121,7 @@ def test_a_file_of_nobody_is_an_error(shop, monkeypatch):
 
 
 def test_both_documents_say_the_same(shop):
-    child = build(shop, "child")
+    child = shop.build("child")
     found = sbom.components(shop.store, child)
     cyclonedx = json.loads(sbom.cyclonedx(child, found, "9"))
     spdx = json.loads(sbom.spdx(child, found, "9"))
@@ -145,7 +144,7 @@ def test_both_documents_say_the_same(shop):
 
 
 def test_the_document_without_files_names_the_whole_one(shop):
-    child = build(shop, "child")
+    child = shop.build("child")
     whole = sbom.cyclonedx(child, sbom.components(shop.store, child), "9")
     short, digest = sbom.without_files(whole), hashlib.sha256(whole).hexdigest()
     assert sbom.whole_of(short) == f"sha256:{digest}"
@@ -162,7 +161,7 @@ def test_names_that_look_alike_have_identifiers_of_their_own():
 
 
 def test_provenance_names_the_locks_and_the_parent(shop):
-    child = build(shop, "child")
+    child = shop.build("child")
     lock = shop.locks["child"]
     said = provenance.predicate(child, commit="1" * 40, tool_version="9")
     assert said["buildDefinition"]["externalParameters"] == {

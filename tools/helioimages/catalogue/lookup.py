@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 
 from ..core.digest import is_digest
@@ -11,12 +12,12 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..locks import read
 from ..locks.checkout import Checkout
-from ..locks.read import Locks
 from ..machine.store import Store
-from ..make import building, debian_layers, linking
-from ..make.plan import own_packages, plan_layers
+from ..make import linking
+from ..make.inputs import plan_of
+from ..make.plan import COMPRESSOR, ImagePlan, LayerKind, LayerPlan
 from ..oci.image import Image
-from ..oci.layer import LIBDEFLATE_6, Layer
+from ..oci.layer import write_layer
 from ..oci.layout import read_layout
 from ..oci.reference import Reference
 from ..oci.registry import Registry
@@ -24,7 +25,6 @@ from ..oci.types import Manifest
 from ..publish import referrers
 from ..publish.contents import Contents, from_history, layer_names
 from ..publish.documents import of_locks
-from ..spec.lineage import lineage
 from .delta import LayerRef, Side
 
 #: The manifests that were asked for by digest alone are small.
@@ -64,8 +64,8 @@ def side(
     name = text.partition("@")[0].partition(":")[0]
     if "/" not in text and name in checkout.images and text != name:
         with open_registry(registry) as client:
-            found = Reference.parse(f"{client.host}/{prefix}{text}")
-            return _published(checkout, store, client, found, text)
+            reference = Reference.parse(f"{client.host}/{prefix}{text}")
+            return _published(checkout, store, client, reference, text)
     if "/" not in text or text.startswith((".", "/")):
         raise HelioError(
             Stage.USAGE,
@@ -85,33 +85,14 @@ def planned(checkout: Checkout, store: Store, name: str) -> Side:
     Raises:
         HelioError: a lock is missing or malformed.
     """
-    layers: list[LayerRef] = []
-    parent: Locks | None = None
-    line = lineage(checkout.images, name)
-    user = next((one.user for one in line if one.user), None)
-    lock: Locks | None = None
-    for image in line:
-        lock = read.load(checkout.root, checkout.images, image.name, channel=checkout.channel)
-        packages = read.packages(lock, checkout.environments[image.environment])
-        if parent:
-            packages = own_packages(packages, read.packages(parent, checkout.environments[parent.image.environment]))
-        below = {deb.sha256 for deb in parent.apt.packages} if parent else set()
-        new = [deb for deb in lock.apt.packages if deb.sha256 not in below]
-        if debian_layers.needed(lock.apt, parent.apt if parent else None):
-            key = debian_layers.key(lock.apt, parent.apt if parent else None, user)
-            layers.append(_ref("debian", key, linking.recall(store, key), sum(deb.size for deb in new)))
-        for plan in plan_layers(packages, alone_bytes=image.alone_bytes, buckets=image.buckets):
-            key = plan.key(prefix=linking.PREFIX, interpreter=lock.python.sha256, compressor=LIBDEFLATE_6.name)
-            layers.append(_ref(plan.name, key, linking.recall(store, key), plan.size))
-        entries = building.own_entries(checkout.root, image)
-        if entries:
-            key = building.files_key(checkout.root, image)
-            known = linking.recall(store, key) or linking.write(store, key, merge(entries))
-            layers.append(_ref("files", key, known, 0))
-        parent = lock
-    assert lock is not None
-    # The config is written with the image; a few kilobytes that only a build knows exactly.
-    return Side(label=name, layers=tuple(layers), config=(lock.digest, 0), contents=of_locks(lock))
+    plan = plan_of(checkout, name)
+    return Side(
+        label=name,
+        layers=tuple(_ref(store, image, layer) for image in plan.line for layer in image.layers),
+        # The config is written with the image; a few kilobytes that only a build knows exactly.
+        config=(plan.locks.digest, 0),
+        contents=of_locks(plan.locks),
+    )
 
 
 def of_image(image: Image, label: str, known: Mapping[str, Contents], sbom: Contents | None = None) -> Side:
@@ -198,7 +179,11 @@ def _layout(text: str) -> Image | None:
     return next(iter(images.values()))
 
 
-def _ref(name: str, key: str, known: Layer | None, estimate: int) -> LayerRef:
+def _ref(store: Store, image: ImagePlan, layer: LayerPlan) -> LayerRef:
+    known = linking.recall(store, layer.key)
+    if known is None and layer.kind is LayerKind.FILES:
+        # An image's own files are here, and few: its layer is known without a build, and without a trace of it.
+        known = write_layer(merge(image.files), BytesIO(), compressor=COMPRESSOR)
     if known is not None:
-        return LayerRef(digest=known.digest, size=known.size, name=name)
-    return LayerRef(digest=f"key:{key}", size=estimate, name=name, exact=False)
+        return LayerRef(digest=known.digest, size=known.size, name=layer.name)
+    return LayerRef(digest=f"key:{layer.key}", size=layer.size, name=layer.name, exact=False)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..debian.lock import Deb
 from ..locks.read import Locks
 from ..oci.image import Image
-from ..spec.image import ImageSpec
+from ..pypi.lock import Wheel
+from .plan import ImagePlan
 
 #: Bytes of one layer that the strictest of the large registries still takes (GHCR; ECR takes five times as much).
 LAYER_LIMIT = 10 << 30
 
 
-def check(image: ImageSpec, made: Image, lock: Locks) -> None:
+def check(plan: ImagePlan, made: Image) -> None:
     """Refuse an image that grew over its stated size; warn of a layer that some registries refuse.
 
     Raises:
         HelioError: names the image's ten largest packages, its ancestors' among them, by the size of their files.
     """
+    image = plan.spec
     for layer in made.layers:
         if layer.size > LAYER_LIMIT:
             say(
@@ -29,7 +33,7 @@ def check(image: ImageSpec, made: Image, lock: Locks) -> None:
     if not image.budget_bytes or made.size <= image.budget_bytes:
         return
     rows = [f"expected at most {image.budget_bytes / 2**20:,.0f} MiB not {made.size / 2**20:,.0f} MiB; the largest:"]
-    rows += [f"{size / 2**20:8,.1f} MiB  {name}" for size, name in largest(lock)]
+    rows += [f"{size / 2**20:8,.1f} MiB  {name}" for size, name in largest(plan.locks)]
     raise HelioError(
         Stage.BUILD,
         f"image `{image.name}` is over its budget",
@@ -44,6 +48,10 @@ def largest(lock: Locks, count: int = 10) -> Sequence[tuple[int, str]]:
 
     One whose size the lock does not tell counts as nothing.
     """
-    kinds = {"conda": lock.conda.packages, "PyPI": lock.pypi.wheels, "Debian": lock.apt.packages}
+    kinds: dict[str, tuple[CondaPackage | Wheel | Deb, ...]] = {
+        "conda": lock.conda.packages,
+        "PyPI": lock.pypi.wheels,
+        "Debian": lock.apt.packages,
+    }
     rows = [(one.size or 0, f"{one.name} {one.version} ({kind})") for kind, part in kinds.items() for one in part]
     return sorted(rows, key=lambda row: (-row[0], row[1]))[:count]

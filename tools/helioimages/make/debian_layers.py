@@ -1,8 +1,10 @@
-"""The Debian layer of an image: the whole root file system, or what a child's packages add to its parent's."""
+"""The Debian layer of an image: the whole root file system, or what a child's packages add to its parent's.
+
+Whoever changes the bytes that come out here raises `plan.DEBIAN_FORMAT`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import subprocess
 import tarfile
@@ -10,31 +12,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from ..core.digest import key_of
 from ..core.entries import Entry, file
 from ..core.errors import HelioError, Stage
 from ..debian import tree
 from ..debian.lock import AptLock
 from ..machine.store import Store
-from ..oci.layer import LIBDEFLATE_6
 from ..spec.image import UserSpec
 from .rootfs import build_rootfs
 
-#: Raised when the same packages would give another layer.
-_FORMAT = 5
 #: The apt package's own example of its sources: the same bytes everywhere, and no mirror of the builder's.
 _EXAMPLE = "./usr/share/doc/apt/examples/debian.sources"
-
-
-def needed(lock: AptLock, parent: AptLock | None) -> bool:
-    """Say whether an image has a Debian layer: a child that adds no package has none."""
-    return parent is None or lock.packages != parent.packages
-
-
-def key(lock: AptLock, parent: AptLock | None, user: UserSpec | None) -> str:
-    """Return the layer's key."""
-    account = dataclasses.asdict(user) if user else None
-    return key_of(["debian", _FORMAT, lock.key, parent.key if parent else None, account, LIBDEFLATE_6.name])
 
 
 def entries(

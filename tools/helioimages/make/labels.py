@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from ..conda.lock import CondaPackage
 from ..locks import cuda
 from ..locks.read import Locks
-from ..oci.image import Image, rfc3339
+from ..oci.image import rfc3339
+from ..pypi.lock import Wheel
 from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
 
+#: Names the parent's manifest, so only a build knows it; a plan does not.
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 
-def labels(
-    image: ImageSpec, lock: Locks, environment: EnvironmentSpec, parent: tuple[str, Image] | None
-) -> dict[str, str]:
-    """Return what an image says of itself beyond its parent's labels.
 
-    Args:
-        parent: the parent's name and image, None for the lowest image.
+def labels(image: ImageSpec, lock: Locks, environment: EnvironmentSpec) -> dict[str, str]:
+    """Return what an image says of itself beyond its parent's labels, but for `BASE_DIGEST`.
 
     Raises:
         HelioError: the locked packages are for two CUDA majors.
@@ -30,18 +30,17 @@ def labels(
         "org.opencontainers.image.revision": lock.digest,
         "org.opencontainers.image.version": created[:10].replace("-", "."),
         "org.opencontainers.image.created": created,
-        "org.opencontainers.image.base.name": parent[0] if parent else "scratch",
+        "org.opencontainers.image.base.name": image.parent or "scratch",
         "io.helioimages.lock": lock.digest,
         "io.helioimages.channel": lock.conda.channel,
         "io.helioimages.python": lock.python.version,
     }
-    if parent:
-        found["org.opencontainers.image.base.digest"] = parent[1].digest
     for name in ("jupyterhub", "jupyterlab", "dask"):
         if version := lock.version_of(name):
             found[f"io.helioimages.{name}"] = version
+    python: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
     brought = cuda.find(
-        ((one.name, one.version) for one in (*lock.conda.packages, *lock.pypi.wheels)),
+        ((one.name, one.version) for one in python),
         declared=environment.virtual_packages.get("__cuda"),
         where=f"environments/{environment.name}/environment.yml",
     )

@@ -17,17 +17,15 @@ from pathlib import Path
 from ..conda import link as conda_link
 from ..conda.lock import CondaPackage
 from ..core.digest import key_of
-from ..core.entries import Content, Entry, Kind, merge
+from ..core.entries import LINKER_VERSION, Content, Entry, Kind, merge
 from ..core.errors import HelioError, Stage
 from ..locks.package import Package
 from ..machine.store import Store, has
-from ..oci.layer import LIBDEFLATE_6, Layer, write_layer
+from ..oci.layer import Layer, write_layer
 from ..pypi import pyc
 from ..pypi import wheel as wheel_link
 from ..pypi.lock import Wheel
-from .plan import LINKER_VERSION, LayerPlan
-
-PREFIX = "/srv/conda/envs/notebook"
+from .plan import COMPRESSOR, PREFIX, LayerPlan
 
 #: The memos of layers, and the lists of their files: origin, content and path, each ended by NUL.
 LAYERS, LISTS = "layer-2", "files-2"
@@ -49,14 +47,12 @@ class Task:
     """One layer to make.
 
     Attributes:
-        key: of the layer; see `LayerPlan.key`.
         python: ``3.13``, for noarch packages and script headers.
         interpreter: compiles .pyc.
         platform: conda's subdir, e.g. ``linux-64``.
     """
 
     plan: LayerPlan
-    key: str
     sources: tuple[Source, ...]
     python: str
     interpreter: pyc.Interpreter
@@ -72,19 +68,19 @@ def make_layer(task: Task) -> Layer:
         HelioError: a package is malformed, or two packages of the layer clash.
     """
     store = Store(task.store)
-    known = recall(store, task.key)
+    known = recall(store, task.plan.key)
     if known is not None:
         return known
     entries: list[Entry] = []
     for source in task.sources:
         entries += package_entries(store, source, task)
-    return write(store, task.key, merge(entries))
+    return write(store, task.plan.key, merge(entries))
 
 
 def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ...]:
     """Return one package's entries with their .pyc, less what another package wins."""
     package = source.package
-    if package.kind == "conda":
+    if isinstance(source.record, CondaPackage):
         linked = conda_link.link(
             source.path, source.record, prefix=PREFIX, python_version=task.python, platform=task.platform
         )
@@ -145,7 +141,7 @@ def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) ->
     hashes: dict[str, str] = {}
     # The digest is known only when the blob is written.
     with store.writing(lambda: store.blob(layer.digest)) as file:
-        layer = write_layer(_noting(entries, hashes), file, jobs=jobs, compressor=LIBDEFLATE_6)
+        layer = write_layer(_noting(entries, hashes), file, jobs=jobs, compressor=COMPRESSOR)
     with store.writing(store.cached(LISTS, key)) as file:
         for entry in entries:
             if entry.kind is not Kind.DIR:

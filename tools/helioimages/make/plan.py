@@ -1,9 +1,12 @@
-"""The layer plan: which package goes into which layer. Pure, and stable.
+"""The plan of an image: its layers, their keys and what its config says. Pure: locks and specs in, a value out.
 
-A package's layer depends on that package alone: one whose artefact is large has a layer of its own, a smaller one
-shares a bucket chosen by a hash of its name. So adding, removing or upgrading one package touches one layer and moves
-no other package, which is what makes rebuilds, pushes and pulls small. (Popularity, as some tools use, would reshuffle
-layers when the world changes, and neighbours would when the environment does.)
+`plan_image` makes an `ImagePlan` of an image and of its ancestors. `building` executes it; `render`, `delta`, `prune`
+and `budget` read it. Nothing here reads a disk: what must be read (locks, an image's own files) is in `PlanInputs`.
+
+Which package goes into which layer depends on that package alone: one whose artefact is large has a layer of its own,
+a smaller one shares a bucket chosen by a hash of its name. So adding, removing or upgrading one package touches one
+layer and moves no other package, which is what makes rebuilds, pushes and pulls small. (Popularity, as some tools use,
+would reshuffle layers when the world changes, and neighbours would when the environment does.)
 
 Order, lowest first: Debian, conda packages, large wheels by name, buckets by number, the image's own files.
 An engine must extract again whatever lies above a changed layer, and small packages change most often.
@@ -11,22 +14,48 @@ An engine must extract again whatever lies above a changed layer, and small pack
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..core.digest import key_of
-from ..core.entries import LINKER_VERSION
+from ..core.entries import LINKER_VERSION, Entry, directory
 from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
+from ..debian.lock import AptLock
+from ..locks import read
 from ..locks.package import Package
+from ..locks.read import Locks
+from ..oci.image import Settings
+from ..oci.layer import LIBDEFLATE_6
+from ..spec.environment import EnvironmentSpec
+from ..spec.image import ImageSpec, UserSpec
+from ..spec.lineage import lineage
+from .labels import BASE_DIGEST, labels
 
+#: Where the environment is in every image.
+PREFIX = "/srv/conda/envs/notebook"
+#: What compresses every layer. Layers' keys name it, so a new one makes every layer anew.
+COMPRESSOR = LIBDEFLATE_6
+#: Raised when the same Debian packages would give another layer.
+DEBIAN_FORMAT = 5
 #: What an engine with overlay2 can stack, less a reserve for those who extend the image.
 MAX_LAYERS = 120
 
 
+class LayerKind(enum.Enum):
+    """What a layer is made of, and so who makes it."""
+
+    DEBIAN = "debian"
+    PACKAGES = "packages"
+    FILES = "files"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerPlan:
-    """One layer: its name for people (``python``, ``wheels-07``), and the packages in it."""
+class Group:
+    """Packages that share a layer, and the layer's name for people (``python``, ``wheels-07``)."""
 
     name: str
     packages: tuple[Package, ...]
@@ -56,6 +85,234 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerPlan:
+    """One layer, before it is made.
+
+    Attributes:
+        image: whose layer it is, an ancestor's too.
+        name: for people: ``debian``, ``python``, ``wheels-07``, ``files``.
+        key: equal keys mean equal bytes, so a layer is remembered by it.
+        comment: what is in it, for people.
+        size: bytes of what it is made from, an estimate of its own bytes and of the work.
+        packages: of conda and PyPI; none in the other kinds of layers.
+    """
+
+    image: str
+    kind: LayerKind
+    name: str
+    key: str
+    comment: str
+    size: int
+    packages: tuple[Package, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFiles:
+    """The files of ``images/<name>/files``, as they were read.
+
+    Attributes:
+        digest: of their paths, contents, links and executable bits; see `read.files_digest`.
+        entries: of the layer, sorted by path, without the directories of image.toml.
+    """
+
+    digest: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInputs:
+    """All that a plan is made from, by name: of an image and of all its ancestors."""
+
+    images: Mapping[str, ImageSpec]
+    environments: Mapping[str, EnvironmentSpec]
+    locks: Mapping[str, Locks]
+    files: Mapping[str, OwnFiles]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePlan:
+    """One image, before it is made.
+
+    Attributes:
+        layers: its own, lowest first, without its ancestors'; `stack` has those too.
+        labels: what it says beyond its parent, but for the parent's digest, which is known when that is built.
+        account: whom the image runs as, its own or an ancestor's; Debian's layer has it in ``/etc/passwd``.
+        files: entries of its last layer.
+        compressor: name, version and level.
+    """
+
+    spec: ImageSpec
+    locks: Locks
+    parent: ImagePlan | None
+    layers: tuple[LayerPlan, ...]
+    labels: Mapping[str, str]
+    account: UserSpec | None
+    files: tuple[Entry, ...]
+    compressor: str
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        return self.spec.name
+
+    @property
+    def tag(self) -> str:
+        """The lock tag, which names the same image for ever."""
+        return "lock-" + self.locks.digest.removeprefix("sha256:")[:12]
+
+    @property
+    def platform(self) -> Platform:
+        """What the image runs on."""
+        return Platform.of(self.locks.pypi.platform)
+
+    @property
+    def line(self) -> tuple[ImagePlan, ...]:
+        """The image's ancestors and itself, the oldest first."""
+        return (*(self.parent.line if self.parent else ()), self)
+
+    @property
+    def stack(self) -> tuple[LayerPlan, ...]:
+        """Every layer, lowest first, its ancestors' too."""
+        return tuple(layer for image in self.line for layer in image.layers)
+
+    @property
+    def new_labels(self) -> Mapping[str, str]:
+        """The labels whose value differs from what the ancestors say."""
+        inherited: dict[str, str] = {}
+        for image in self.line[:-1]:
+            inherited |= image.labels
+        return {key: value for key, value in (inherited | dict(self.labels)).items() if inherited.get(key) != value}
+
+    def settings(self, base_digest: str | None) -> Settings:
+        """Return what the image's config says beyond its parent's.
+
+        Args:
+            base_digest: of the parent's manifest; None without a parent.
+        """
+        image = self.spec
+        return Settings(
+            env=image.env,
+            labels=self.labels if base_digest is None else {**self.labels, BASE_DIGEST: base_digest},
+            exposed_ports=image.ports,
+            user=str(image.user.uid) if image.user else None,
+            working_dir=image.workdir or None,
+            entrypoint=image.entrypoint or None,
+            cmd=image.cmd or None,
+        )
+
+
+def plan_image(inputs: PlanInputs, name: str) -> ImagePlan:
+    """Return the plan of an image, with its ancestors' plans.
+
+    Raises:
+        HelioError: the locks of an image and its parent differ, two sides of ``clobber`` are not locked, the packages
+            are for two CUDA majors, or the image has too many layers.
+    """
+    plan: ImagePlan | None = None
+    for image in lineage(inputs.images, name):
+        plan = _plan_one(inputs, image, plan)
+    assert plan is not None
+    return plan
+
+
+def _plan_one(inputs: PlanInputs, image: ImageSpec, parent: ImagePlan | None) -> ImagePlan:
+    locks, environment = inputs.locks[image.name], inputs.environments[image.environment]
+    packages = read.packages(locks, environment)
+    if parent:
+        packages = own_packages(packages, read.packages(parent.locks, inputs.environments[parent.spec.environment]))
+    account = parent.account if parent and parent.account else image.user
+    own = inputs.files[image.name]
+    files = (*own.entries, *_dirs(image))
+    layers = (
+        *_debian_layer(image.name, locks.apt, parent.locks.apt if parent else None, account),
+        *_package_layers(image, locks, packages),
+        *_files_layer(image, own, files),
+    )
+    check_count(image.name, len(layers) + (len(parent.stack) if parent else 0))
+    return ImagePlan(
+        spec=image,
+        locks=locks,
+        parent=parent,
+        layers=layers,
+        labels=labels(image, locks, environment),
+        account=account,
+        files=files,
+        compressor=COMPRESSOR.name,
+    )
+
+
+def debian_needed(lock: AptLock, parent: AptLock | None) -> bool:
+    """Say whether an image has a Debian layer: a child that adds no package has none."""
+    return parent is None or lock.packages != parent.packages
+
+
+def debian_key(lock: AptLock, parent: AptLock | None, account: UserSpec | None) -> str:
+    """Return the key of a Debian layer."""
+    user = dataclasses.asdict(account) if account else None
+    return key_of(["debian", DEBIAN_FORMAT, lock.key, parent.key if parent else None, user, COMPRESSOR.name])
+
+
+def files_key(image: ImageSpec, digest: str) -> str:
+    """Return the key of the layer of an image's own files, whose digest is given."""
+    return key_of(["files", digest, [dataclasses.asdict(one) for one in image.dirs], COMPRESSOR.name])
+
+
+def _debian_layer(image: str, lock: AptLock, parent: AptLock | None, account: UserSpec | None) -> tuple[LayerPlan, ...]:
+    """Return the Debian layer, if there is one: the root file system, or what this image's packages add to it."""
+    if not debian_needed(lock, parent):
+        return ()
+    names = {deb.name for deb in parent.packages} if parent else set()
+    files = {deb.sha256 for deb in parent.packages} if parent else set()
+    added = sorted(f"{deb.name} {deb.version}" for deb in lock.packages if deb.name not in names)
+    return (
+        LayerPlan(
+            image=image,
+            kind=LayerKind.DEBIAN,
+            name="debian",
+            key=debian_key(lock, parent, account),
+            comment=f"Debian {lock.suite}: " + ", ".join(added),
+            size=sum(deb.size for deb in lock.packages if deb.sha256 not in files),
+        ),
+    )
+
+
+def _package_layers(image: ImageSpec, locks: Locks, packages: Iterable[Package]) -> tuple[LayerPlan, ...]:
+    return tuple(
+        LayerPlan(
+            image=image.name,
+            kind=LayerKind.PACKAGES,
+            name=group.name,
+            key=group.key(prefix=PREFIX, interpreter=locks.python.sha256, compressor=COMPRESSOR.name),
+            comment=f"{group.name}: " + ", ".join(f"{one.name} {one.version}" for one in group.packages),
+            size=group.size,
+            packages=group.packages,
+        )
+        for group in plan_layers(packages, alone_bytes=image.alone_bytes, buckets=image.buckets)
+    )
+
+
+def _files_layer(image: ImageSpec, own: OwnFiles, files: tuple[Entry, ...]) -> tuple[LayerPlan, ...]:
+    """Return the layer of ``images/<name>/files`` and the directories of image.toml, if there are any."""
+    if not files:
+        return ()
+    return (
+        LayerPlan(
+            image=image.name,
+            kind=LayerKind.FILES,
+            name="files",
+            key=files_key(image, own.digest),
+            comment=f"files of images/{image.name}",
+            size=sum(entry.content.size for entry in files if entry.content),
+        ),
+    )
+
+
+def _dirs(image: ImageSpec) -> tuple[Entry, ...]:
+    origin = f"images/{image.name}/image.toml"
+    return tuple(directory(d.path, mode=d.mode, uid=d.uid, gid=d.gid, origin=origin) for d in image.dirs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Shelves:
     alone: list[Package] = field(default_factory=list)
     buckets: dict[int, list[Package]] = field(default_factory=dict)
@@ -70,7 +327,7 @@ def bucket_of(name: str, buckets: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % buckets
 
 
-def plan_layers(packages: Iterable[Package], *, alone_bytes: int, buckets: int) -> tuple[LayerPlan, ...]:
+def plan_layers(packages: Iterable[Package], *, alone_bytes: int, buckets: int) -> tuple[Group, ...]:
     """Return the package layers of one image, lowest first.
 
     Args:
@@ -94,10 +351,10 @@ def plan_layers(packages: Iterable[Package], *, alone_bytes: int, buckets: int) 
             shelf.buckets.setdefault(number, []).append(package)
     layers = []
     for kind, shelf in shelves.items():
-        layers += [LayerPlan(name=p.name, packages=(p,)) for p in sorted(shelf.alone, key=_by_name)]
+        layers += [Group(name=p.name, packages=(p,)) for p in sorted(shelf.alone, key=_by_name)]
         for number, members in sorted(shelf.buckets.items()):
             name = f"wheels-{number:02}" if kind == "wheel" else "conda"
-            layers.append(LayerPlan(name=name, packages=tuple(sorted(members, key=_by_name))))
+            layers.append(Group(name=name, packages=tuple(sorted(members, key=_by_name))))
     return tuple(layers)
 
 

@@ -21,6 +21,7 @@ from ..machine.bootstrap import name_of
 from ..machine.store import Store
 from ..spec.recipes import RECIPES
 from . import builder, channel, linking, rootfs, toolchain
+from .plan import ImagePlan
 
 _SHA256 = re.compile(rb"\b[0-9a-f]{64}\b")
 #: Manifests, configs and SBOMs are small, and the memos that lead to them are not read here.
@@ -37,7 +38,9 @@ class Swept:
     kept_bytes: int
 
 
-def prune(checkout: Checkout, store: Store, layers: Set[str], *, age_s: float, dry_run: bool) -> tuple[Swept, ...]:
+def prune(
+    checkout: Checkout, store: Store, plans: Iterable[ImagePlan], *, age_s: float, dry_run: bool
+) -> tuple[Swept, ...]:
     """Remove what no image of a checkout needs from its store.
 
     The embedded registry and the engine are not touched: what was published stays published. A folder that this version
@@ -45,7 +48,7 @@ def prune(checkout: Checkout, store: Store, layers: Set[str], *, age_s: float, d
 
     Args:
         checkout: its locks say what is needed.
-        layers: digests of the layers that its images have.
+        plans: of its images, whose layers stay.
         age_s: what is younger stays, seconds.
         dry_run: remove nothing, count only.
 
@@ -53,6 +56,8 @@ def prune(checkout: Checkout, store: Store, layers: Set[str], *, age_s: float, d
         HelioError: a lock is malformed.
     """
     young = time.time() - age_s
+    keys = {layer.key for plan in plans for layer in plan.stack}
+    layers = {layer.digest for layer in (linking.recall(store, key) for key in keys) if layer}
     # What is kept is settled before anything goes: a list of files is kept for its layer's memo.
     kinds = [(kind, [row for part in parts for row in part.rows]) for kind, parts in _kinds(checkout, store, layers)]
     strangers = [(f"{name} (of another version)", [(store.root / name, True)]) for name in unknown(store)]

@@ -1,4 +1,4 @@
-"""Render: a built image as its committed Dockerfile. Pure: the same plan that `building` writes as OCI, as text.
+"""Render: a built image as its committed Dockerfile: the same plan that `building` writes as OCI, as text.
 
 The Dockerfile names every layer by diff_id, which is equal on every machine and under every compressor, so that a
 git diff of it shows what changes for hubs, and `render --check` on a clean machine proves the build reproducible.
@@ -7,13 +7,14 @@ git diff of it shows what changes for hubs, and `render --check` on a clean mach
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
 from ..core.errors import HelioError, Stage
+from .plan import ImagePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,32 @@ class Recipe:
     user: str
     entrypoint: tuple[str, ...]
     cmd: tuple[str, ...]
+
+
+def recipe_of(plan: ImagePlan, diff_ids: Sequence[str]) -> Recipe:
+    """Return what the Dockerfile of an image says.
+
+    Args:
+        diff_ids: of the image's own layers, in the plan's order.
+    """
+    image, parent = plan.spec, plan.parent
+    return Recipe(
+        name=image.name,
+        lock_digest=plan.locks.digest,
+        # By its lock tag: its digest depends on the compressor, and a Dockerfile holds what all machines agree on.
+        parent=f"helioimages/{parent.name}:{parent.tag}" if parent else None,
+        layers=tuple(
+            RecipeLayer(diff_id=diff_id, comment=layer.comment)
+            for diff_id, layer in zip(diff_ids, plan.layers, strict=True)
+        ),
+        env=image.env,
+        labels=plan.new_labels,
+        ports=image.ports,
+        workdir=image.workdir,
+        user=str(image.user.uid) if image.user else "",
+        entrypoint=image.entrypoint,
+        cmd=image.cmd,
+    )
 
 
 def dockerfile(recipe: Recipe, template: str) -> str:

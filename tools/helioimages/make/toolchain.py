@@ -20,7 +20,7 @@ from ..debian.lock import AptLock
 from ..locks.read import Locks
 from ..machine.store import Store, settle
 from ..pypi.pyc import Interpreter
-from .linking import PREFIX
+from .plan import PREFIX
 
 _LIBRARIES = ("libc6", "libgcc-s1", "libstdc++6")
 

@@ -34,7 +34,7 @@ from ..pypi.choose import machine
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..spec.environment import BuildSpec, EnvironmentSpec
 from .builder import Builder
-from .linking import PREFIX
+from .plan import PREFIX
 from .toolchain import write_tree
 
 #: Raised when the bytes of wheels may change though none of their inputs does.

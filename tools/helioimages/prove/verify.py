@@ -167,7 +167,7 @@ def rebuilt(built: Built, image: Image, folder: Path, store: Store) -> tuple[str
     if built.image.digest == image.digest:
         return ()
     found = []
-    layers = {one.layer.diff_id: one for at in _ancestry(built) for one in at.layers}
+    layers = {one.layer.diff_id: one for at in built.line for one in at.layers}
     names = layer_names(built.image.config)
     ours, theirs = built.image.config.diff_ids, image.config.diff_ids
     if len(ours) != len(theirs):
@@ -277,13 +277,6 @@ def _get(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _ancestry(built: Built) -> Iterator[Built]:
-    at: Built | None = built
-    while at is not None:
-        yield at
-        at = at.parent
 
 
 def _place(folder: Path, digest: str) -> Path:

@@ -51,7 +51,7 @@ def owners(store: Store, built: Built, origins: Mapping[str, Owner]) -> Ownershi
     held: dict[str, tuple[Owner | None, str]] = {}
     copyrights: dict[str, tuple[str, ...]] = {}
     dpkg: dict[str, str] = {}
-    for image in _line(built):
+    for image in built.line:
         for layer in image.layers:
             debian = layer.name == "debian"
             if debian:
@@ -106,10 +106,6 @@ def _dpkg_own(path: str) -> Owner:
     if path.startswith(_INFO) and "." in path:
         return ("debian", path.removeprefix(_INFO).rpartition(".")[0].partition(":")[0])
     return SYSTEM
-
-
-def _line(built: Built) -> tuple[Built, ...]:
-    return (*_line(built.parent), built) if built.parent else (built,)
 
 
 def _dpkg(store: Store, digest: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..catalogue.lookup import planned
+from ..make.inputs import plan_of
 from ..make.prune import prune as sweep
 from .command import verb, workspace
 from .workspace import as_json
@@ -19,8 +19,8 @@ def prune(root, jobs, platform, channel, as_data, dry_run, older):
     Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
     """
     ws = workspace(root, jobs, platform, channel)
-    layers = {layer.digest for name in ws.images for layer in planned(ws.checkout, ws.store, name).layers}
-    rows = sweep(ws.checkout, ws.store, layers, age_s=older * 60, dry_run=dry_run)
+    plans = [plan_of(ws.checkout, name) for name in ws.images]
+    rows = sweep(ws.checkout, ws.store, plans, age_s=older * 60, dry_run=dry_run)
     if as_data:
         print(as_json(rows))
         return

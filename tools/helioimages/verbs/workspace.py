@@ -21,7 +21,7 @@ from ..engines import engine, registry_server
 from ..locks import healing, locking
 from ..locks.checkout import Checkout
 from ..machine.store import Store
-from ..make import building, provision, render, toolchain
+from ..make import building, inputs, provision, render, toolchain
 from ..make.building import Built
 from ..make.channel import build_channel
 from ..make.sources import WheelBuilder
@@ -178,23 +178,18 @@ class Workspace:
             )
             for name, lock in found.items():
                 paths |= self._wheel_builder().for_build(self.environments[self.images[name].environment], lock, paths)
+        plans = inputs.plans(self.checkout, found)
         oldest = next(iter(found.values()))
         shop = building.Workshop(
-            root=self.root,
             store=self.store,
-            images=self.images,
-            environments=self.environments,
-            locks=found,
             paths=paths,
             interpreter=toolchain.unpack_toolchain(self.store, oldest, paths, subdir),
-            platform=Platform.of(self.platform),
-            subdir=subdir,
             jobs=self.jobs,
         )
         done: dict[str, Built] = {}
         with stage("layers and images"):
-            for name in found:
-                built = building.build(shop, name, done)
+            for name, plan in plans.items():
+                built = building.build(shop, plan, done)
                 size, count = built.image.size / 1e6, len(built.image.layers)
                 say(f"    {name}: {built.image.digest} {count} layers ({built.fresh} new), {size:,.0f} MB")
         return done
@@ -208,16 +203,16 @@ class Workspace:
                 healed = one.locks.apt.healed
                 for line in healed:
                     say(f"warning: {name} has healed Debian packages, so only its other layers are compared: {line}")
-                render.check(building.recipe(one), template, path, f"images/{name}/Dockerfile", healed=bool(healed))
+                render.check(_recipe(one), template, path, f"images/{name}/Dockerfile", healed=bool(healed))
             else:
-                path.write_text(render.dockerfile(building.recipe(one), template), "utf-8")
+                path.write_text(render.dockerfile(_recipe(one), template), "utf-8")
 
     def context(self, built: Built, folder: Path) -> None:
         """Lay out a folder that a plain ``docker build`` turns into the image: its Dockerfile and its own layers."""
         layers = folder / "layers"
         layers.mkdir(parents=True, exist_ok=True)
         template = (self.root / TEMPLATE).read_text("utf-8")
-        (folder / "Dockerfile").write_text(render.dockerfile(building.recipe(built), template), "utf-8")
+        (folder / "Dockerfile").write_text(render.dockerfile(_recipe(built), template), "utf-8")
         for one in built.layers:
             target = layers / f"{one.layer.diff_id.removeprefix('sha256:')}.tar.gz"
             target.unlink(missing_ok=True)
@@ -239,11 +234,7 @@ class Workspace:
 
     def push(self, client: Registry, built: Built, prefix: str) -> publish.PushReport:
         """Push an image by digest, its parent's layers mounted from the parent's repository."""
-        parents = []
-        at = built.parent
-        while at is not None:
-            parents.append(prefix + at.spec.name)
-            at = at.parent
+        parents = [prefix + one.spec.name for one in reversed(built.line[:-1])]
         return publish.push_untagged(
             client, built.image, prefix + built.spec.name, self.store, jobs=self.jobs, mount_from=parents
         )
@@ -343,6 +334,10 @@ class Workspace:
             return
         self.smoke(built, reference, out)
         self.store.remember("smoke", key, {"image": built.image.digest, "passed": True})
+
+
+def _recipe(built: Built) -> render.Recipe:
+    return render.recipe_of(built.plan, [one.layer.diff_id for one in built.layers])
 
 
 def as_json(value: object) -> str:
