@@ -44,6 +44,15 @@ class FaultyRegistry:
         self.identity_token = ""
         self.auth = ""
         self.tokens: set[str] = set()
+        #: With bearer: a token is good for what it names only, and nothing is told of a repository that is not there to
+        #: whoever may not push to it, as Quay does.
+        self.strict = False
+        #: Scopes that the token server refuses, as a pattern, and how.
+        self.denied, self.denied_status = "", 403
+        #: Where the token server's answer has the token; whether the challenge names a service, and has quotes.
+        self.token_key, self.service, self.quoted = "token", True, True
+        #: Tags that match may be set once.
+        self.immutable, self.immutable_status = "", 409
         self.referrers_api = True
         self.ranges = True
         self.page = 1000
@@ -134,8 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if not self.allowed():
             self.body()
+            quote = '"' if registry.quoted else ""
+            service = f",service={quote}faulty{quote}" if registry.service else ""
             challenge = (
-                f'Bearer realm="http://{registry.host}/token",service="faulty"'
+                f"Bearer realm={quote}http://{registry.host}/token{quote}{service}"
                 if registry.auth == "bearer"
                 else 'Basic realm="faulty"'
             )
@@ -156,11 +167,26 @@ class _Handler(BaseHTTPRequestHandler):
     def allowed(self) -> bool:
         registry, given = self.registry, self.headers.get("Authorization", "")
         if registry.auth == "bearer":
-            return given.removeprefix("Bearer ") in registry.tokens
+            token = given.removeprefix("Bearer ")
+            return token in registry.tokens and (not registry.strict or self.within(bytes.fromhex(token).decode()))
         if registry.auth == "basic":
             pairs = {f"{user}:{password}" for user, password in registry.users.items()}
             return base64.b64decode(given.removeprefix("Basic ")).decode() in pairs
         return True
+
+    def within(self, token: str) -> bool:
+        """Say whether a token's scopes allow this request."""
+        granted = {one.split(":")[1]: one.split(":")[2].split(",") for one in re.findall(r"repository:\S+", token)}
+        parts = urlsplit(self.path)
+        match = re.fullmatch(r"/v2/(.+?)/(manifests|blobs|tags|referrers)/.*", parts.path)
+        if match is None:
+            return True
+        repository = match[1]
+        registry = self.registry
+        there = repository in registry.repositories or any(repo == repository for repo, _ in registry.manifests)
+        needed = "pull" if self.command in ("GET", "HEAD") and there else "push"
+        sources = parse_qs(parts.query).get("from", [])
+        return needed in granted.get(repository, ()) and all("pull" in granted.get(one, ()) for one in sources)
 
     def token(self, query: dict) -> None:
         registry = self.registry
@@ -176,9 +202,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not good:
             self.refuse(401, "DENIED", "wrong password")
             return
+        if registry.denied and re.search(registry.denied, scope):
+            self.refuse(registry.denied_status, "DENIED", "requested access to the resource is denied")
+            return
+        if ("service" in query) is not registry.service and self.command == "GET":
+            self.refuse(400, "UNSUPPORTED", "another service")
+            return
         token = f"token-{len(registry.tokens)}-{scope}".encode().hex()
         registry.tokens.add(token)
-        self.answer(200, json.dumps({"token": token}).encode())
+        self.answer(200, json.dumps({registry.token_key: token}).encode())
 
     def manifests(self, repository: str, reference: str, _query: dict) -> None:
         registry = self.registry
@@ -186,6 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
             data = self.body()
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
             media_type = self.headers["Content-Type"]
+            _, there = registry.manifests.get((repository, reference), ("", data))
+            if there != data and registry.immutable and re.search(registry.immutable, reference):
+                self.refuse(registry.immutable_status, "TAG_INVALID", "the tag is immutable")
+                return
             registry.manifests[repository, reference] = registry.manifests[repository, digest] = (media_type, data)
             said = "sha256:" + "0" * 64 if self.misbehaviour == "lie" else digest
             subject = json.loads(data).get("subject")

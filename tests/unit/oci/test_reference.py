@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from helioimages.core.errors import HelioError
-from helioimages.oci.reference import Reference, is_loopback
+from helioimages.oci.reference import Reference, address_of, is_loopback
 
 D = "sha256:" + "0" * 64
 
@@ -67,3 +67,23 @@ def test_this_machine(host):
 )
 def test_not_this_machine(host):
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("docker.io/debian", "docker.io/library/debian"),
+        ("index.docker.io/debian:13", "docker.io/library/debian:13"),
+        ("registry-1.docker.io/ada/x", "docker.io/ada/x"),
+        ("Docker.io/ada/x", "docker.io/ada/x"),
+        ("docker.io/library/debian", "docker.io/library/debian"),
+        ("ghcr.io/debian", "ghcr.io/debian"),
+    ],
+)
+def test_dockers_hub_as_docker_reads_it(text, shown):
+    assert str(Reference.parse(text)) == shown
+
+
+def test_where_registries_answer():
+    assert address_of("docker.io") == address_of("index.docker.io") == "registry-1.docker.io"
+    assert address_of("ghcr.io") == "ghcr.io"

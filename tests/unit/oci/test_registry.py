@@ -12,6 +12,7 @@ from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
 from helioimages.oci.image import Settings, append, artifact
 from helioimages.oci.registry import Registry
+from helioimages.oci.transport import Credential
 from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Index, Platform
 
 AMD64 = Platform.of("linux/amd64")
@@ -281,6 +282,88 @@ def test_a_mount_that_fails_becomes_an_upload(faulty, client, blob):
     path, descriptor = blob
     assert client.push_blob("child", descriptor, path, mount_from=("parent",)) == "sent"
     assert faulty.count("POST") == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 415, 429, 500, 502, 503, 504, 307])
+def test_a_mount_that_is_refused_becomes_an_upload(faulty, client, blob, status):
+    path, descriptor = blob
+    faulty.put("parent", DATA)
+    faulty.faults.append(faulty.Fault("POST .*mount=", "status", status=status, times=9))
+    assert client.push_blob("child", descriptor, path, mount_from=("parent",)) == "sent"
+    assert faulty.blobs[descriptor.digest] == DATA
+
+
+@pytest.mark.parametrize("kind", ["drop", "status"])
+def test_a_mount_without_an_answer_becomes_an_upload(faulty, client, blob, kind):
+    path, descriptor = blob
+    # 202, and no word of where the upload is.
+    faulty.faults.append(faulty.Fault("POST .*mount=", kind, status=202))
+    assert client.push_blob("child", descriptor, path, mount_from=("parent",)) == "sent"
+
+
+def test_who_refuses_mounts_is_not_asked_for_each_blob(faulty, client, tmp_path):
+    faulty.faults.append(faulty.Fault("POST .*from=secret", "status", status=403, times=9))
+    for number in range(3):
+        (tmp_path / "blob").write_bytes(b"%d" % number)
+        digest = faulty.put("parent", b"%d" % number)
+        one = Descriptor(media_type="x", digest=digest, size=1)
+        assert client.push_blob("child", one, tmp_path / "blob", mount_from=("secret", "parent")) == "mounted"
+    assert faulty.count("from=secret") == 1
+    assert faulty.count("from=parent") == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_token_server_that_does_not_let_us_read_the_parent(faulty, pauses, blob, status):
+    path, descriptor = blob
+    faulty.put("parent", DATA)
+    faulty.auth, faulty.users, faulty.strict = "bearer", {"ada": "s3cret"}, True
+    faulty.denied, faulty.denied_status = "parent", status
+    login = Credential(username="ada", secret="s3cret")
+    with Registry(faulty.host, credentials=lambda _: login, pause=pauses) as client:
+        assert client.push_blob("child", descriptor, path, mount_from=("parent",), missing=True) == "sent"
+    assert faulty.count("mount=") == 0
+
+
+@pytest.mark.parametrize("denied", ["", "pull,push"])
+def test_who_may_only_read_sees_that_all_is_there(faulty, pauses, denied):
+    faulty.auth, faulty.users, faulty.strict = "bearer", {"ada": "s3cret"}, True
+    faulty.manifests["a/b", "v1"] = (MANIFEST, IMAGE.manifest_bytes)
+    faulty.denied = denied
+    login = Credential(username="ada", secret="s3cret")
+    with Registry(faulty.host, credentials=lambda _: login, pause=pauses) as client:
+        client.expect_push("a/b")
+        assert client.head_manifest("a/b", "v1").digest == IMAGE.digest
+        if denied:
+            with pytest.raises(HelioError, match="gives no token"):
+                client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 409, 412, 422])
+def test_a_list_of_documents_that_may_not_move_is_told(faulty, client, status):
+    """ECR, Harbor and others can make tags immutable, and `sha256-…` is a tag."""
+    faulty.referrers_api, faulty.immutable, faulty.immutable_status = False, "^sha256-", status
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    first, second = (
+        artifact(IMAGE.descriptor, kind, Descriptor(media_type=kind, digest=of_bytes(kind.encode()), size=len(kind)))
+        for kind in ("text/x", "text/y")
+    )
+    digest = client.attach("a/b", first)
+    with pytest.raises(HelioError) as caught:
+        client.attach("a/b", second)
+    assert caught.value.message == f"the registry `{faulty.host}` does not let a tag move that lists documents"
+    assert caught.value.where == f"{faulty.host}/a/b:{IMAGE.digest.replace(':', '-')}"
+    assert caught.value.detail.startswith(f"it has no referrers API, so each document is added to this list\n{status} ")
+    assert "exclude `sha256-*` from the registry's immutable tags" in caught.value.hint
+    assert client.attach("a/b", first) == digest, "what is listed needs no other list"
+
+
+def test_a_list_that_others_overwrite_for_ever_is_told(faulty, client, monkeypatch):
+    faulty.referrers_api = False
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    monkeypatch.setattr(client, "_referrers_tag", lambda *_: ())
+    payload = Descriptor(media_type="x", digest=of_bytes(b"x"), size=1)
+    with pytest.raises(HelioError, match="does not keep a document of an image"):
+        client.attach("a/b", artifact(IMAGE.descriptor, "x", payload))
 
 
 def test_an_upload_without_a_place_is_refused(faulty, client, blob):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import pytest
+import requests
 from faulty_registry import DATA
 
 from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
 from helioimages.oci.image import Settings, append
 from helioimages.oci.registry import Registry
-from helioimages.oci.transport import Credential, Transport, _Challenge
+from helioimages.oci.transport import Credential, Transport, _Challenge, refusal
 from helioimages.oci.types import Descriptor, Platform
 
 IMAGE = append(None, [], Settings(cmd=("/hello",)), platform=Platform.of("linux/amd64"), created_epoch=1_700_000_000)
@@ -116,8 +118,8 @@ def test_a_login(faulty, pauses, auth):
         client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
         assert client.tags("a/b") == ("v1",)
         assert client.tags("a/b") == ("v1",)
-    assert credentials.asked == [faulty.host], "asked once"
-    assert faulty.count("token") == (2 if auth == "bearer" else 0), "one token for writing, one for reading"
+    assert credentials.asked == [f"{faulty.host}/a/b"], "asked once"
+    assert faulty.count("token") == (1 if auth == "bearer" else 0), "what may be written may be read"
 
 
 def test_an_identity_token(faulty, pauses):
@@ -197,3 +199,48 @@ def test_a_login_never_goes_over_plain_http_to_a_token_server():
         "the registry `registry.example.org` sends us elsewhere for a token, over plain HTTP",
         "expected https not http://auth.example.org/t",
     )
+
+
+@pytest.mark.parametrize("key", ["token", "access_token"])
+@pytest.mark.parametrize(("service", "quoted"), [(True, True), (True, False), (False, True), (False, False)])
+def test_token_servers_differ(faulty, pauses, key, service, quoted):
+    """None of them says here for how long a token is good."""
+    faulty.auth, faulty.users = "bearer", {"ada": "s3cret"}
+    faulty.token_key, faulty.service, faulty.quoted = key, service, quoted
+    with Registry(faulty.host, credentials=given("ada", "s3cret"), pause=pauses) as client:
+        assert client.tags("a/b") == ()
+
+
+def test_each_repository_may_have_a_login_of_its_own(faulty, pauses):
+    faulty.auth, faulty.users, faulty.strict = "bearer", {"ada": "1", "bob": "2"}, True
+    faulty.put("a/b", DATA)
+    faulty.put("c/d", DATA)
+    logins = {f"{faulty.host}/a/b": Credential(username="ada", secret="1")}
+    bob = Credential(username="bob", secret="2")
+    with Registry(faulty.host, credentials=lambda place: logins.get(place, bob), pause=pauses) as client:
+        assert client.tags("a/b") == client.tags("c/d") == ()
+    sent = [headers["Authorization"] for line, headers in faulty.seen_headers if "/token" in line]
+    assert [base64.b64decode(one.removeprefix("Basic ")).decode() for one in sent] == ["ada:1", "bob:2"]
+
+
+def test_dockers_hub_answers_at_another_address(faulty, pauses, monkeypatch):
+    monkeypatch.setattr("helioimages.oci.reference._HUB_ADDRESS", faulty.host)
+    faulty.auth, faulty.users = "bearer", {"ada": "s3cret"}
+    faulty.put("library/base", DATA)
+    credentials = given("ada", "s3cret")
+    with Registry("index.docker.io", credentials=credentials, pause=pauses) as client:
+        assert client.host == "docker.io"
+        assert client.has_blob("base", of_bytes(DATA))
+        client.put_manifest("ada/base", "v1", IMAGE.manifest_bytes)
+        assert client.tags("ada/base") == ("v1",)
+        with pytest.raises(HelioError) as caught:
+            client.get_bytes("base", IMAGE.manifest.config)
+    assert credentials.asked == ["docker.io/library/base", "docker.io/ada/base"]
+    assert caught.value.where.startswith(f"GET http://{faulty.host}/v2/library/base/blobs/")
+
+
+def test_a_refusal_of_dockers_hub_names_its_login():
+    response = requests.Response()
+    response.status_code, response.url = 401, "https://registry-1.docker.io/v2/ada/base/tags/list"
+    response.request = requests.Request("GET", response.url).prepare()
+    assert refusal(response).hint == "log in with `docker login docker.io`"

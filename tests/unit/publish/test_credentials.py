@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,14 +67,95 @@ def test_files_in_order(tmp_path):
 
 
 def test_the_environment_says_where(monkeypatch, tmp_path):
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    docker, auth = tmp_path / ".docker" / "config.json", Path("containers") / "auth.json"
+    last = (tmp_path / ".config" / auth, tmp_path / ".dockercfg")
+    # Root, and what systemd starts, have no folder of a session.
+    session = Path(f"/run/containers/{os.geteuid()}/auth.json")
+    assert config_files() == (docker, session, *last)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    assert config_files() == (docker, tmp_path / "run" / auth, session, *last)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "etc"))
+    last = (tmp_path / "etc" / auth, tmp_path / ".dockercfg")
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
-    assert config_files() == (tmp_path / "docker" / "config.json", tmp_path / "auth.json")
-    monkeypatch.delenv("DOCKER_CONFIG")
-    monkeypatch.delenv("REGISTRY_AUTH_FILE")
+    assert config_files() == (tmp_path / "auth.json", docker, *last)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    assert config_files() == (tmp_path / "docker" / "config.json", tmp_path / "auth.json", *last)
+
+
+def test_every_place_is_read(monkeypatch, tmp_path):
+    """Each in turn has the only login; the oldest of Docker's files has no `auths` around it."""
+    for name in ("DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    assert config_files() == (tmp_path / ".docker" / "config.json", tmp_path / "run" / "containers" / "auth.json")
+    found = [file for file in config_files() if file.is_relative_to(tmp_path)]
+    assert len(found) == 4
+    for file in found:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        auths = {HOST: {"auth": ADA}}
+        file.write_text(json.dumps(auths if file.name == ".dockercfg" else {"auths": auths}))
+        assert from_docker_config()(f"{HOST}/a") == Credential(username="ada", secret="pass:word"), file
+        file.unlink()
+    assert from_docker_config()(f"{HOST}/a") is None
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {HOST: {"auth": ADA}}}))
+    assert from_docker_config()(f"{HOST}/a").username == "ada"
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", "{")
+    with pytest.raises(HelioError, match="cannot read `DOCKER_AUTH_CONFIG`"):
+        from_docker_config()(f"{HOST}/a")
+
+
+def login(name: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(f"{name}:s".encode()).decode()}
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (f"{HOST}/org/image", "image"),
+        (f"{HOST}/org/image/part", "image"),
+        (f"{HOST}/org/other", "org"),
+        (f"{HOST}/organisation/image", "host"),
+        (f"{HOST}/image", "host"),
+        (HOST, "host"),
+        ("other.example/org/image", None),
+    ],
+)
+def test_the_most_specific_key_wins(config, place, name):
+    """As `podman login HOST/org` leaves them."""
+    found = config(auths={HOST: login("host"), f"{HOST}/org": login("org"), f"{HOST}/org/image": login("image")})(place)
+    assert (found and found.username) == name
+
+
+@pytest.mark.parametrize(
+    "key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io", "docker.io/ada"]
+)
+@pytest.mark.parametrize("place", ["docker.io/ada/x", "index.docker.io/ada/x", "registry-1.docker.io/ada/x"])
+def test_dockers_hub_has_many_names(config, key, place):
+    assert config(auths={key: login("ada")})(place).username == "ada"
+    assert config(auths={key: login("ada")})("docker.example/ada/x") is None
+
+
+@pytest.mark.parametrize("document", [{"credsStore": "mine"}, {"credHelpers": {"docker.io": "mine"}}])
+def test_a_helper_is_asked_for_the_hub_as_docker_does(config, helper, document):
+    helper(
+        "mine",
+        'read -r host; test "$host" = https://index.docker.io/v1/ || { echo "credentials not found"; exit 1; }; '
+        'echo \'{"Username":"ada","Secret":"s"}\'',
+    )
+    assert config(**document)("docker.io/library/debian").username == "ada"
+    assert config(**document)("ghcr.io/a/b") is None
+
+
+def test_a_helper_that_knows_the_hub_by_podmans_name(config, helper):
+    helper(
+        "mine",
+        'read -r host; test "$host" = docker.io || { echo "credentials not found"; exit 1; }; '
+        'echo \'{"Username":"ada","Secret":"s"}\'',
+    )
+    assert config(credsStore="mine")("docker.io/library/debian").username == "ada"
 
 
 def test_a_helper_is_given_the_host_on_stdin(config, helper):

@@ -21,6 +21,7 @@ from helioimages.make.building import Built
 from helioimages.oci.image import Image, artifact
 from helioimages.oci.reference import Reference
 from helioimages.oci.registry import Registry
+from helioimages.oci.transport import Credential
 from helioimages.oci.types import Descriptor, Index
 from helioimages.prove import verify
 from helioimages.publish import attach as trust
@@ -168,6 +169,35 @@ def test_tags_move_only_where_they_may_and_all_or_none(place):
     place.client.put_manifest("child", "sha256-" + "0" * 64, index)
     found = {tag: digest for tag, digest in publish.existing_tags(place.client, "child").items() if ":" not in tag}
     assert found == {"2026.11.21": base, "2026.11.21-2": child, "latest": child}
+
+
+def test_the_first_push_makes_the_repository(place):
+    """To whoever may only pull, a repository that is not there is one that they may not see: Quay says 401."""
+    registry = place.registry
+    registry.auth, registry.users, registry.strict = "bearer", {"ada": "s3cret"}, True
+    login = Credential(username="ada", secret="s3cret")
+    image = place.child.image
+    with Registry(registry.host, credentials=lambda _: login, pause=lambda _: None, tries=2) as client:
+        with pytest.raises(HelioError, match="refuses"):
+            client.head_manifest("new", image.digest)
+        report = publish.push_untagged(client, image, "new", place.store, progress=lambda _: None)
+        assert report.blobs_sent == len({one.digest for one in (*image.layers, image.manifest.config)})
+        assert publish.promote(client, "new", image.digest, ("latest",)).moved == ("latest",)
+        assert publish.existing_tags(client, "new") == {"latest": image.digest}
+
+
+def test_a_parent_that_we_may_not_read_is_sent(place):
+    place.push(place.child.parent, "base")
+    registry = place.registry
+    registry.auth, registry.users, registry.strict = "bearer", {"ada": "s3cret"}, True
+    registry.denied = "base"
+    login = Credential(username="ada", secret="s3cret")
+    with Registry(registry.host, credentials=lambda _: login, pause=lambda _: None, tries=2) as client:
+        report = publish.push_untagged(
+            client, place.image, "child", place.store, mount_from=("base",), progress=lambda _: None
+        )
+    assert report.blobs_mounted == 0 and report.blobs_sent > 0
+    assert ("child", place.image.digest) in registry.manifests
 
 
 def test_what_was_not_pushed_gets_no_tag(place):

@@ -19,6 +19,11 @@ _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _MOST = 255
 
+#: Docker Hub's name in references. It is known by others too, and its registry answers at another address.
+HUB = "docker.io"
+_HUB_NAMES = frozenset((HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
+_HUB_ADDRESS = "registry-1.docker.io"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
@@ -60,7 +65,30 @@ class Reference:
             raise _fault(text, f"expected at most 128 of A-Z a-z 0-9 _ . - as a tag not {tag!r}")
         if not is_repository(name) or len(host) + 1 + len(name) > _MOST:
             raise _fault(text, f"expected a lower-case name of at most {_MOST} characters not {name!r}")
-        return cls(host=host, repository=name, tag=tag, digest=digest)
+        host = registry_of(host)
+        return cls(host=host, repository=repository_in(host, name), tag=tag, digest=digest)
+
+
+def registry_of(host: str) -> str:
+    """Return the one name of a registry: Docker Hub has several.
+
+    Spec: distribution/reference, "familiar" names.
+    """
+    return HUB if host.lower() in _HUB_NAMES else host
+
+
+def address_of(host: str) -> str:
+    """Return the ``host[:port]`` at which a registry answers."""
+    return _HUB_ADDRESS if registry_of(host) == HUB else host
+
+
+def repository_in(host: str, name: str) -> str:
+    """Return a repository as its registry calls it: Docker Hub's official images are below ``library/``.
+
+    >>> repository_in("docker.io", "debian"), repository_in("ghcr.io", "debian")
+    ('library/debian', 'debian')
+    """
+    return f"library/{name}" if registry_of(host) == HUB and "/" not in name else name
 
 
 def is_tag(text: str) -> bool:

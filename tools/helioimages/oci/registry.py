@@ -8,6 +8,7 @@ Spec: OCI distribution-spec v1.1.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,8 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from .document import load
 from .image import Image
-from .transport import Credential, Transport, anonymous, refusal, same_host, scope_of
+from .reference import registry_of, repository_in
+from .transport import Credential, NoToken, Refusal, Transport, anonymous, refusal, same_host, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest
 from .upload import Dropped, Upload
 
@@ -52,7 +54,9 @@ class Registry:
         pause: Callable[[float], None] = time.sleep,
         chunk: int = 64 << 20,
     ) -> None:
-        self.host, self._chunk, self._tries, self._pause = host, chunk, tries, pause
+        self.host, self._chunk, self._tries, self._pause = registry_of(host), chunk, tries, pause
+        self._pushed: set[str] = set()
+        self._unmountable: set[tuple[str, str]] = set()
         self._http = Transport(host, credentials=credentials, insecure=insecure, tries=tries, pause=pause)
 
     def __enter__(self) -> Registry:
@@ -72,6 +76,13 @@ class Registry:
             HelioError: no registry answers.
         """
         return self._http.base()
+
+    def expect_push(self, repository: str) -> None:
+        """Say that a push to a repository follows: from here on each request asks for the right to push.
+
+        A registry that makes repositories as they are pushed to knows nothing of one to whoever may only pull.
+        """
+        self._pushed.add(repository_in(self.host, repository))
 
     # -- manifests ---------------------------------------------------------------------------------------------------
 
@@ -255,17 +266,43 @@ class Registry:
         for other in mount_from:
             if other == repository:
                 continue
-            path = f"blobs/uploads/?mount={quote(descriptor.digest)}&from={quote(other)}"
-            response = self._call("POST", repository, path, write=True, also=other, good=(201, 202))
+            response = self._mount(repository, descriptor.digest, other)
+            if response is None:
+                continue
             # 202: the mount did not happen and an ordinary upload is open instead; one of these is enough.
             if upload:
-                upload.cancel()
+                with contextlib.suppress(HelioError):
+                    upload.cancel()
             if response.status_code == 201:
                 return "mounted"
             upload = self._open(repository, response, advance)
         with open(source, "rb") as file:
             self._send(repository, descriptor, file, upload, advance)
         return "sent"
+
+    def _mount(self, repository: str, digest: str, other: str) -> requests.Response | None:
+        """Return the answer to a mount, 201 or 202; None where it is refused, for whatever reason: bytes are sent then.
+
+        A mount only saves time. Registries that do not let us read the other repository, or know no mounts, say so with
+        various numbers, or with a token server that refuses; they are not asked again for that pair.
+        """
+        name, source = repository_in(self.host, repository), repository_in(self.host, other)
+        if (name, source) in self._unmountable:
+            return None
+        path = f"/v2/{name}/blobs/uploads/?mount={quote(digest)}&from={quote(source)}"
+        scope = f"{scope_of(name, 'pull,push')} {scope_of(source, 'pull')}"
+        try:
+            response = self._http.request("POST", path, scope=scope, tries=1)
+        except HelioError:
+            response = None
+        if response is not None and response.status_code == 201:
+            return response
+        if response is not None and response.status_code == 202 and response.headers.get("Location"):
+            return response
+        # 404 may be said of this blob only.
+        if response is None or response.status_code != 404:
+            self._unmountable.add((name, source))
+        return None
 
     def _send(
         self,
@@ -296,7 +333,8 @@ class Registry:
                 self._pause(min(0.25 * 2 ** (self._tries - left), 8.0))
 
     def _open(self, repository: str, response: requests.Response, advance: Callable[[int], None]) -> Upload:
-        return Upload(self._http, repository, response, chunk=self._chunk, advance=advance)
+        name = repository_in(self.host, repository)
+        return Upload(self._http, name, response, chunk=self._chunk, advance=advance)
 
     # -- tags and referrers ------------------------------------------------------------------------------------------
 
@@ -362,11 +400,33 @@ class Registry:
 
         Two publishers at once overwrite each other's index.
         """
+        tag = subject.replace(":", "-")
         for _ in range(self._tries):
             known = self._referrers_tag(repository, subject)
             if one.digest in {other.digest for other in known}:
                 return
-            self.put_manifest(repository, subject.replace(":", "-"), Index(manifests=(*known, one)).dump(), INDEX)
+            try:
+                self.put_manifest(repository, tag, Index(manifests=(*known, one)).dump(), INDEX)
+            except Refusal as error:
+                # The document itself was taken a moment ago, so it is not that we may not push.
+                if not known:
+                    raise
+                raise HelioError(
+                    Stage.PUBLISH,
+                    f"the registry `{self.host}` does not let a tag move that lists documents",
+                    where=f"{self.host}/{repository}:{tag}",
+                    detail=f"it has no referrers API, so each document is added to this list\n{error.detail}",
+                    hint="exclude `sha256-*` from the registry's immutable tags (ECR, Harbor and Artifact Registry "
+                    "have filters), or publish to a registry with OCI 1.1's referrers API",
+                ) from error
+        if one.digest not in {other.digest for other in self._referrers_tag(repository, subject)}:
+            raise HelioError(
+                Stage.PUBLISH,
+                f"the registry `{self.host}` does not keep a document of an image",
+                where=f"{self.host}/{repository}:{tag}",
+                detail=f"expected {one.digest} in the list of what refers to {subject} ({self._tries} tries)",
+                hint="several publishers at once overwrite each other's lists; publish again when they are done",
+            )
 
     def _referrers_tag(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
         found = self.get_manifest(repository, digest.replace(":", "-"))
@@ -401,16 +461,26 @@ class Registry:
         *,
         good: tuple[int, ...],
         write: bool = False,
-        also: str = "",
         body: Callable[[], bytes] | None = None,
         headers: dict[str, str] | None = None,
         stream: bool = False,
     ) -> requests.Response:
-        scope = scope_of(repository, "pull,push" if write else "pull")
-        if also:
-            scope += " " + scope_of(also, "pull")
-        url = path if path.startswith("http") else f"/v2/{repository}/{path}"
-        response = self._http.request(method, url, scope=scope, body=body, headers=headers, stream=stream)
+        name = repository_in(self.host, repository)
+        if write:
+            self._pushed.add(name)
+        url = path if path.startswith("http") else f"/v2/{name}/{path}"
+
+        def ask(actions: str) -> requests.Response:
+            scope = scope_of(name, actions)
+            return self._http.request(method, url, scope=scope, body=body, headers=headers, stream=stream)
+
+        try:
+            response = ask("pull,push" if name in self._pushed else "pull")
+        except NoToken:
+            # Whoever may only read can still see that all is there.
+            if write or name not in self._pushed:
+                raise
+            response = ask("pull")
         if response.status_code not in good:
             raise refusal(response)
         return response

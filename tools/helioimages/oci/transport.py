@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from ..core.errors import HelioError, Stage
-from .reference import is_loopback
+from .reference import address_of, is_loopback, registry_of
 
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 _TIMEOUT = (15, 300)
@@ -46,8 +46,16 @@ class Credential:
     secret: str = field(repr=False)
 
 
-def anonymous(_host: str) -> Credential | None:
-    """Give no credential to any host."""
+class Refusal(HelioError):
+    """A registry's answer that will not change by asking again."""
+
+
+class NoToken(HelioError):
+    """A registry's token server refuses what was asked for, or does not answer."""
+
+
+def anonymous(_place: str) -> Credential | None:
+    """Give no credential to any place."""
     return None
 
 
@@ -56,7 +64,7 @@ class Transport:
 
     Args:
         host: ``host[:port]``.
-        credentials: asked once, when the registry wants to know who we are.
+        credentials: asked once for each ``host/repository``, when the registry wants to know who we are.
         insecure: plain HTTP also where the host is not loopback.
         tries: for faults that pass: dropped connections, 429 and 5xx.
         pause: sleeps so many seconds; tests replace it.
@@ -71,9 +79,11 @@ class Transport:
         tries: int = 6,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.host, self._insecure, self._tries, self._pause = host, insecure or is_loopback(host), tries, pause
+        self.host, self._at = registry_of(host), address_of(host)
+        self._insecure, self._tries, self._pause = insecure or is_loopback(self._at), tries, pause
         self._plain = insecure
-        self._ask, self._asked, self._credential = credentials, False, None
+        self._ask = credentials
+        self._credentials: dict[str, Credential | None] = {}
         self._lock = threading.Lock()
         self._base = ""
         self._challenge: _Challenge | None = None
@@ -183,14 +193,14 @@ class Transport:
         for attempt in range(self._tries):
             for scheme in schemes:
                 try:
-                    url = f"{scheme}://{self.host}/v2/"
+                    url = f"{scheme}://{self._at}/v2/"
                     response = self._session.get(url, timeout=_TIMEOUT, allow_redirects=False, proxies=_proxies(url))
                 except requests.RequestException as error:
                     fault = _reason(error)
                     continue
                 if response.status_code in (200, 401):
                     self._learn(response)
-                    return f"{scheme}://{self.host}"
+                    return f"{scheme}://{self._at}"
                 fault = explain(response)
                 if response.status_code in _AGAIN:
                     delay = max(delay, _retry_after(response))
@@ -200,7 +210,7 @@ class Transport:
         raise HelioError(
             Stage.PUBLISH,
             f"no registry answers at `{self.host}`",
-            where=" and ".join(f"{scheme}://{self.host}/v2/" for scheme in schemes),
+            where=" and ".join(f"{scheme}://{self._at}/v2/" for scheme in schemes),
             detail=fault,
             hint="check the name and the network; a registry on another machine must speak TLS",
         )
@@ -245,17 +255,19 @@ class Transport:
             challenge = self._challenge
             if challenge is None:
                 return ""
-            if not self._asked:
-                self._credential, self._asked = self._ask(self.host), True
+            place = "/".join((self.host, *_repositories(scope)[:1]))
+            if place not in self._credentials:
+                self._credentials[place] = self._ask(place)
+            credential = self._credentials[place]
             if challenge.scheme == "basic":
-                return _basic(self._credential) if self._credential else ""
+                return _basic(credential) if credential else ""
             if scope not in self._tokens:
-                self._tokens[scope] = self._token(challenge, scope)
+                self._tokens[scope] = self._token(challenge, scope, credential)
             return f"Bearer {self._tokens[scope]}"
 
-    def _token(self, challenge: _Challenge, scope: str) -> str:
+    def _token(self, challenge: _Challenge, scope: str, credential: Credential | None = None) -> str:
         """Spec: Token Authentication Specification, "Requesting a Token"; OAuth2 for identity tokens."""
-        realm, credential = challenge.realm, self._credential
+        realm = challenge.realm
         parts = urlsplit(realm)
         if parts.scheme != "https" and not (parts.scheme == "http" and (self._plain or is_loopback(parts.netloc))):
             raise HelioError(
@@ -263,7 +275,7 @@ class Transport:
                 f"the registry `{self.host}` sends us elsewhere for a token, over plain HTTP",
                 detail=f"expected https not {_plain(realm)}",
             )
-        asked = {"service": challenge.service, "client_id": "helioimages"}
+        asked = {"client_id": "helioimages"} | ({"service": challenge.service} if challenge.service else {})
         headers = {}
         for attempt in range(self._tries):
             try:
@@ -285,7 +297,7 @@ class Transport:
                 if response.status_code not in _AGAIN:
                     break
             self._pause(min(0.25 * 2**attempt, 8.0))
-        raise HelioError(
+        raise NoToken(
             Stage.PUBLISH,
             f"the registry `{self.host}` gives no token",
             where=_plain(realm),
@@ -304,7 +316,9 @@ class _Challenge:
     def of(cls, header: str) -> _Challenge | None:
         """Read ``WWW-Authenticate``; Bearer is preferred when several are offered."""
         if match := re.search(r"\bBearer\s+(.*)", header, re.IGNORECASE):
-            values = {key.lower(): value for key, value in re.findall(r'(\w+)="([^"]*)"', match[1])}
+            # Quotes may be left out of what has no comma and no space. Spec: RFC 9110, section 11.2.
+            pairs = re.findall(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s",]+))', match[1])
+            values = {key.lower(): quoted or bare for key, quoted, bare in pairs}
             if values.get("realm"):
                 return cls(scheme="bearer", realm=values["realm"], service=values.get("service", ""))
         return cls(scheme="basic") if re.search(r"\bBasic\b", header, re.IGNORECASE) else None
@@ -324,12 +338,12 @@ def explain(response: requests.Response) -> str:
     return f"{response.status_code} {response.reason}{f' ({words})' if words else ''}"
 
 
-def refusal(response: requests.Response) -> HelioError:
+def refusal(response: requests.Response) -> Refusal:
     """Return the error for an answer that will not change by asking again."""
-    host = urlsplit(response.url).netloc
+    host = registry_of(urlsplit(response.url).netloc)
     login = f"log in with `docker login {host}`"
     hints = {401: login, 403: f"ask for the right to do this, or {login}", 404: "check the repository's name"}
-    return HelioError(
+    return Refusal(
         Stage.PUBLISH,
         f"the registry `{host}` refuses",
         where=f"{response.request.method} {_plain(response.url)}",
@@ -341,6 +355,11 @@ def refusal(response: requests.Response) -> HelioError:
 def scope_of(repository: str, actions: str) -> str:
     """Return the scope that a token needs, e.g. ``repository:helio/base:pull,push``."""
     return f"repository:{repository}:{actions}"
+
+
+def _repositories(scope: str) -> tuple[str, ...]:
+    """Return the repositories that a scope names, in its order."""
+    return tuple(one.split(":")[1] for one in scope.split(" ") if one.startswith("repository:"))
 
 
 def _read(response: requests.Response, host: str) -> None:

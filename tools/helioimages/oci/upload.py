@@ -56,7 +56,7 @@ class Upload:
             span = {"Content-Range": f"{self.offset}-{end - 1}"}
             response = self._request("PATCH", self._location, file, end, span)
             if response.status_code != 202:
-                raise self._fault("PATCH", response)
+                raise self._fault(response)
             self._location, self.offset = self._next(response), end
         mark = "&" if "?" in self._location else "?"
         url = f"{self._location}{mark}digest={quote(descriptor.digest)}"
@@ -69,7 +69,7 @@ class Upload:
             # What we sent is right, so what arrived was not.
             raise Dropped(refusal(response))
         if response.status_code != 201:
-            raise self._fault("PUT", response)
+            raise self._fault(response)
 
     def resume(self) -> bool:
         """Ask how many bytes arrived, so that `send` goes on from there; say whether the upload still lives.
@@ -114,7 +114,7 @@ class Upload:
         self._sent += sent
         self._advance(sent)
 
-    def _fault(self, method: str, response: requests.Response) -> Exception:
+    def _fault(self, response: requests.Response) -> Exception:
         # 404: it forgot the upload. 416: it has other bytes than we think.
         error = refusal(response)
         return Dropped(error) if response.status_code in (404, 416) else error

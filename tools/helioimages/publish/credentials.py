@@ -1,9 +1,11 @@
 """Registry logins, from where `docker login` and `podman login` leave them. Secrets are never logged or shown.
 
-Order, as Docker's: the credential helper of the host (``credHelpers``), the credential store (``credsStore``), then
-``auths`` in the file itself.
+Order within a file, as Docker's: the credential helper of the host (``credHelpers``), the credential store
+(``credsStore``), then ``auths`` in the file itself; there the most specific key wins: ``HOST/org/image``, ``HOST/org``,
+``HOST``. Docker Hub has a key of its own, ``https://index.docker.io/v1/``.
 
-Spec: docker-credential-helpers, README "Development": ``docker-credential-<name> get``, host on stdin, JSON on stdout.
+Spec: docker-credential-helpers, README "Development": ``docker-credential-<name> get``, host on stdin, JSON on stdout;
+containers-auth.json(5); docker-login(1), "Credential stores".
 """
 
 from __future__ import annotations
@@ -18,58 +20,77 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import HelioError, Stage
+from ..oci.reference import HUB, registry_of
 from ..oci.transport import Credential
 
 #: Docker writes an identity token as the secret of this user name.
 _TOKEN_USER = "<token>"
 _TIMEOUT = 60
+#: Docker's name of its Hub in config files, and what its helpers are asked for.
+_HUB_KEY = "https://index.docker.io/v1/"
+#: The first of Docker's config files: it has no other keys than ``auths``' own.
+_OLD = ".dockercfg"
+_VARIABLE = "DOCKER_AUTH_CONFIG"
 
 
 def config_files() -> tuple[Path, ...]:
-    """Return where logins may be, first come first served."""
-    files = []
-    if folder := os.environ.get("DOCKER_CONFIG"):
-        files.append(Path(folder) / "config.json")
-    else:
-        files.append(Path(os.path.expanduser("~")) / ".docker" / "config.json")
-    if file := os.environ.get("REGISTRY_AUTH_FILE"):
-        files.append(Path(file))
-    elif folder := os.environ.get("XDG_RUNTIME_DIR"):
-        files.append(Path(folder) / "containers" / "auth.json")
-    return tuple(files)
+    """Return where logins may be, first come first served.
+
+    What the environment names comes before what is only the usual place. podman's file of a session is below
+    XDG_RUNTIME_DIR; root and services, who have none, find it in ``/run/containers/<uid>``.
+    """
+    home = Path(os.path.expanduser("~"))
+    docker, named = os.environ.get("DOCKER_CONFIG"), os.environ.get("REGISTRY_AUTH_FILE")
+    files = [Path(docker) / "config.json"] if docker else []
+    if named:
+        files.append(Path(named))
+    if not docker:
+        files.append(home / ".docker" / "config.json")
+    if not named:
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        files += [Path(runtime) / "containers" / "auth.json"] if runtime else []
+        files.append(Path(f"/run/containers/{os.geteuid()}/auth.json"))
+    files.append(Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json")
+    return (*files, home / _OLD)
 
 
 def from_docker_config(files: tuple[Path, ...] | None = None) -> Callable[[str], Credential | None]:
-    """Return a function that gives the login of a host, for `oci.registry.Registry`.
+    """Return a function that gives the login of a ``host/repository``, for `oci.registry.Registry`.
 
-    Nothing is read and no helper is run before a registry asks for a login.
+    Nothing is read and no helper is run before a registry asks for a login. The variable DOCKER_AUTH_CONFIG, a config
+    file's text, comes first, as with docker.
 
     Args:
         files: in order of preference; by default those of the environment.
     """
 
-    def credential(host: str) -> Credential | None:
-        for file in config_files() if files is None else files:
-            if found := _from_file(file, host):
+    def credential(place: str) -> Credential | None:
+        for file in (Path(_VARIABLE), *config_files()) if files is None else files:
+            if found := _from_config(_load(file), file, place):
                 return found
         return None
 
     return credential
 
 
-def _from_file(file: Path, host: str) -> Credential | None:
-    config = _load(file)
+def _from_config(config: dict[str, Any], file: Path, place: str) -> Credential | None:
+    host = registry_of(place.partition("/")[0])
+    if file.name == _OLD:
+        config = {"auths": config}
     helpers = _table(config, "credHelpers", file)
-    helper = helpers.get(host) or config.get("credsStore")
-    if helper:
+    key = next((one for one in _names(host) if helpers.get(one)), "")
+    if helper := helpers.get(key) or config.get("credsStore"):
         if not isinstance(helper, str) or not helper.replace("-", "").replace("_", "").replace(".", "").isalnum():
-            raise _fault(file, "credHelpers" if host in helpers else "credsStore", "expected the name of a helper")
-        if found := _from_helper(helper, host):
-            return found
+            raise _fault(file, "credHelpers" if key else "credsStore", "expected the name of a helper")
+        for name in _names(host):
+            if found := _from_helper(helper, name):
+                return found
     auths = _table(config, "auths", file)
-    for key in _keys(host):
-        if isinstance(entry := auths.get(key), dict) and entry:
-            return _from_entry(entry, file, f"auths[{json.dumps(key)}]")
+    for key in _keys(place):
+        entry = auths.get(key)
+        found = _from_entry(entry, file, f"auths[{json.dumps(key)}]") if isinstance(entry, dict) else None
+        if found:
+            return found
     return None
 
 
@@ -132,8 +153,11 @@ def _from_helper(name: str, host: str) -> Credential | None:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError:
+        if file == Path(_VARIABLE):
+            value = json.loads(os.environ.get(_VARIABLE) or "{}")
+        else:
+            value = json.loads(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except PermissionError:
         raise HelioError(Stage.PUBLISH, f"cannot read `{file}`", detail="permission denied") from None
@@ -155,9 +179,21 @@ def _fault(file: Path, key: str, detail: str) -> HelioError:
     )
 
 
-def _keys(host: str) -> Iterator[str]:
-    """How a host may be written in ``auths``: bare, or as the address that old versions wrote."""
-    yield host
-    for scheme in ("https://", "http://"):
-        for path in ("", "/", "/v2/", "/v1/"):
-            yield f"{scheme}{host}{path}"
+def _names(host: str) -> tuple[str, ...]:
+    """Return what a registry is called by those who keep logins: docker has an address for its Hub."""
+    return (_HUB_KEY, HUB, "index.docker.io", "registry-1.docker.io") if host == HUB else (host,)
+
+
+def _keys(place: str) -> Iterator[str]:
+    """How a place may be written in ``auths``: a namespace, a bare host, or the address that old versions wrote."""
+    host, _, repository = place.partition("/")
+    names = _names(registry_of(host))
+    parts = repository.split("/") if repository else []
+    for count in range(len(parts), 0, -1):
+        yield from (f"{name}/{'/'.join(parts[:count])}" for name in names if "://" not in name)
+    for name in names:
+        yield name
+        if "://" not in name:
+            for scheme in ("https://", "http://"):
+                for path in ("", "/", "/v2/", "/v1/", "/v2", "/v1"):
+                    yield f"{scheme}{name}{path}"

@@ -76,6 +76,7 @@ def push_untagged(
         HelioError: a blob is missing or damaged in the store, or the registry refuses.
     """
     start = time.monotonic()
+    client.expect_push(repository)
     reference = f"{client.host}/{repository}@{image.digest}"
     blobs = {one.digest: one for one in (*image.layers, image.manifest.config)}
     present, outcome = len(blobs), {"sent": 0, "mounted": 0, "present": 0}
@@ -150,6 +151,7 @@ def promote(client: Registry, repository: str, digest: str, tags: Sequence[str])
         HelioError: the image is not there, or an immutable tag names another image.
     """
     where = f"{client.host}/{repository}"
+    client.expect_push(repository)
     found = client.get_manifest(repository, digest)
     if found is None:
         raise HelioError(
