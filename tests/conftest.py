@@ -11,11 +11,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+import frozen as frozen_world
+from debian_support import needs
 from pypi_support import IndexServer, environment_of, serving, wheel_bytes, wheel_of
 
 from helioimages.core.errors import HelioError
 from helioimages.engines import engine as engines
 from helioimages.engines import own_engine
+from helioimages.locks import mirror
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
 
@@ -52,6 +55,32 @@ def engine() -> engines.Engine:
         return engines.connect(Store(default_root()))
     except HelioError as error:
         pytest.skip(f"no container engine: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def frozen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Return the variables of a Debian archive and a package index that never change; none of them with ``--world``."""
+    if request.config.getoption("--world"):
+        yield {}
+        return
+    needs("gpg", "dpkg-deb", "apt-get")
+    with frozen_world.world(tmp_path_factory.mktemp("frozen"), Store(default_root())) as variables:
+        yield variables
+
+
+@pytest.fixture(scope="module")
+def in_frozen_world(frozen: Mapping[str, str]) -> Iterator[None]:
+    """Let what runs in this process, and what it starts, see the frozen world."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in frozen.items():
+            patch.setenv(name, value)
+        mirror.mirrors.cache_clear()
+        yield
+    mirror.mirrors.cache_clear()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--world", action="store_true", help="ask today's index and Debian archive, not frozen ones")
 
 
 def pytest_configure(config: pytest.Config) -> None:

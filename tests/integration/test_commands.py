@@ -1,7 +1,8 @@
 """Every command of README.md and docs/ is run as it stands there, but for the names of registries, tags and ports.
 
 tests/support/pages.py finds the blocks; tests/unit/test_pages.py looks at those that are not run. A page is read from
-its top: what a block leaves is there for the next one. Two registries on loopback stand for those that the text names.
+its top: what a block leaves is there for the next one. Two registries on loopback stand for those that the text names,
+tests/support/frozen.py for the Debian archive and the package index (with ``--world``: today's own).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import frozen as frozen_world
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -121,7 +123,7 @@ def copied(target: Path, *, only_base: bool) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(engine, tmp_path_factory, built) -> Iterator[World]:
+def world(engine, tmp_path_factory, built, frozen) -> Iterator[World]:
     """Return the world; what it started is ended, and what the commands made in the engine is removed."""
     for program in ("docker", "skopeo", "docker-registry"):
         if not shutil.which(program):
@@ -130,20 +132,11 @@ def world(engine, tmp_path_factory, built) -> Iterator[World]:
     whole, small = copied(folder / "whole", only_base=False), copied(folder / "small", only_base=True)
     servers = [registry_server.start(folder / name, port=port) for name, port in (("from", 5480), ("to", 5490))]
     hosts = [server.host for server in servers]
-    environment = tools(folder, hosts, engine.address)
+    environment = tools(folder, hosts, engine.address) | frozen
     wheels = folder / "wheels"
-    download = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(wheels),
-    ]
-    subprocess.run([*download, "--python-version", built.labels["io.helioimages.python"], "sgp4"], check=True)
+    wheels.mkdir()
+    # What people add by pip comes from a folder there.
+    frozen_world.stand_in(wheels, "sgp4")
     (whole / "osv").mkdir()
     (whole / "osv" / "CVE-2026-1.json").write_text(json.dumps(ADVISORY))
     day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
