@@ -81,9 +81,13 @@ def in_frozen_world(frozen: Mapping[str, str]) -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--world", action="store_true", help="ask today's index and Debian archive, not frozen ones")
+    parser.addoption(
+        "--long", action="store_true", help="every fault, not a slice of each kind; and what takes minutes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: runs with --long only, by hand or once a week")
     if not hasattr(config, "workerinput"):
         config.stash[OURS] = own_engine.running(Store(default_root()))
 
@@ -94,4 +98,30 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         own_engine.stop(Store(default_root()))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, and begin with the longest files: a worker that gets one last has all wait for it."""
+    if not config.getoption("--long"):
+        longer = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=longer)
+        items[:] = [item for item in items if item not in longer]
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+LONGEST = (
+    "test_commands.py",
+    "test_hub.py",
+    "test_image_contract.py",
+    "test_servers.py",
+    "test_catalogue.py",
+    "test_debian.py",
+    "test_disk.py",
+    "test_smoke.py",
+    "test_pypi_oracle.py",
+    "test_making.py",
+    "test_kills.py",
+    "test_canaries.py",
+    "test_cosign.py",
+    "test_trust.py",
+    "test_push.py",
+)
 OURS = pytest.StashKey[bool]()

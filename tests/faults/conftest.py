@@ -16,19 +16,7 @@ from pypi_support import IndexServer, serving
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="kill -9 so many times (200 takes about ten minutes)")
-    parser.addoption("--long", action="store_true", help="every fault, not a slice of each kind")
     parser.addoption("--seed", type=int, default=1, help="of the random faults")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: runs with --long only, by hand")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long"):
-        longer = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=longer)
-        items[:] = [item for item in items if item not in longer]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,13 @@ from helioimages.spec import yanks as yanked
 HELIO, BASE = 120, 80
 SMOKE = "application/vnd.helioimages.smoke.v1"
 ACCESSIBILITY = (Path(__file__).parents[1] / "support" / "accessibility.js").read_text()
+#: A page is loaded before its script has read the data and filled it.
+FILLED = """() => {
+  const page = document.body.dataset.page, rows = document.getElementById("package-rows");
+  if (page === "compare") return document.querySelector(".totals") !== null;
+  if (page === "packages") return document.getElementById("package-count").textContent !== "";
+  return rows === null || rows.children.length > 0;
+}"""
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -77,6 +85,21 @@ def report() -> tuple[tuple[str, str, str, bytes], ...]:
     )
 
 
+def push_helio(host: str, store: Store) -> None:
+    with Registry(host) as client:
+        for day in range(HELIO):
+            documents = report() if day == HELIO - 1 else ()
+            if day == 3:
+                documents = (("application/spdx+json", "sbom", "application/spdx+json", b"{"),)
+            push(client, store, "t/helio", day, count=300, stack=60, documents=documents, sbom=day not in (3, 5))
+
+
+def push_base(host: str, store: Store) -> None:
+    with Registry(host) as client:
+        for day in range(BASE):
+            push(client, store, "t/base", day, count=120, stack=20)
+
+
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
     """A registry with 120 builds of one image and 80 of another; one has no SBOM, one has a report, one a bad SBOM."""
@@ -85,14 +108,10 @@ def registry(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
     server = registry_server.start(store.root, port=5400)
     try:
-        with Registry(server.host) as client:
-            for day in range(HELIO):
-                documents = report() if day == HELIO - 1 else ()
-                if day == 3:
-                    documents = (("application/spdx+json", "sbom", "application/spdx+json", b"{"),)
-                push(client, store, "t/helio", day, count=300, stack=60, documents=documents, sbom=day not in (3, 5))
-            for day in range(BASE):
-                push(client, store, "t/base", day, count=120, stack=20)
+        with ThreadPoolExecutor(2) as pool:
+            # Days one after the other, for the last one has `latest`; images beside each other.
+            for done in [pool.submit(fill, server.host, store) for fill in (push_helio, push_base)]:
+                done.result()
         yield server.host
     finally:
         registry_server.stop(store.root)
@@ -153,6 +172,7 @@ def open_page(browser, site):
         start = time.monotonic()
         page.goto(site[0].as_uri() + "/" + path)
         page.loaded = time.monotonic() - start
+        page.wait_for_function(FILLED)
         folder = os.environ.get("CATALOGUE_SHOTS")
         if folder and name:
             page.wait_for_timeout(300)
@@ -164,6 +184,13 @@ def open_page(browser, site):
     for context in contexts:
         context.close()
     assert faults == []
+
+
+def follow(page, link) -> None:
+    """Click a link and wait for the whole page that it leads to: a click returns when the page has begun."""
+    with page.expect_navigation(wait_until="load"):
+        link.click()
+    page.wait_for_function(FILLED)
 
 
 def test_what_is_read(site):
@@ -236,12 +263,12 @@ def test_other_projects_images(registry, tmp_path):
 def test_overview_and_a_long_table(open_page):
     page = open_page("index.html", name="light-index")
     assert page.get_by_role("heading", level=1).inner_text() == "Images"
-    page.get_by_role("link", name="The helio image").click()
+    follow(page, page.get_by_role("link", name="The helio image"))
     assert page.locator("#tags tbody tr").count() == HELIO
     page.get_by_role("searchbox").fill(tag_of(100))
     assert page.locator("#tags tbody tr:visible").count() == 1
     assert page.locator("#filter-count").inner_text() == f"1 of {HELIO} builds"
-    page.locator("#tags tbody tr:visible a").first.click()
+    follow(page, page.locator("#tags tbody tr:visible a").first)
     banner = page.get_by_role("note").inner_text()
     assert "code runs when a header is read" in banner and f"Use {tag_of(101)} instead" in banner
 
@@ -253,7 +280,6 @@ def test_a_phone_hides_what_a_search_leaves_out(open_page, site):
     page.get_by_role("searchbox").fill("nothing has this")
     assert page.locator("#tags tbody tr:visible").count() == 0
     page = open_page(f"tags/{site[1].images[1].entries[0].id}.html", width=390)
-    page.locator("#package-rows tr").first.wait_for()
     page.get_by_label("Search").fill("nothing has this")
     assert page.locator("#package-rows tr:visible").count() == 0
 
@@ -301,7 +327,6 @@ def test_an_entry_notebooks_packages_and_copying(open_page, site):
     image.scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('.figures img').complete")
     assert image.evaluate("one => one.naturalWidth") == 1
-    page.locator("#package-rows tr").first.wait_for()
     page.get_by_label("Search").fill("package-07 bsd")
     assert page.locator("#package-rows tr:visible").count() == 10
     assert page.locator("#package-count").inner_text() == "10 of 302 packages"

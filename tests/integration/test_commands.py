@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pages import PAGES, Block, blocks, commands
+from ports import free
 
 from helioimages.engines import registry_server
 from helioimages.machine import bootstrap
@@ -92,13 +92,6 @@ class World:
             text=True,
             timeout=300,
         )
-
-
-def free() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def copied(target: Path, *, only_base: bool) -> Path:
@@ -351,6 +344,7 @@ def serve(world: World, block: Block, place: Path) -> None:
         try:
             deadline = time.monotonic() + 120
             while "/lab?token=" not in log.read_text() and time.monotonic() < deadline:
+                assert process.poll() is None, log.read_text()
                 time.sleep(0.2)
             with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=30)) as answer:
                 assert "version" in json.load(answer), log.read_text()

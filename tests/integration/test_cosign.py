@@ -1,6 +1,7 @@
-"""cosign itself, of two Debian suites, agrees with what `publish --key` attaches; and we with what cosign attaches.
+"""cosign itself, as two Debian suites have it, agrees with what `publish --key` attaches; and we with what it attaches.
 
-cosign 2 reads the tags ``.sig`` and ``.att``, cosign 3 the Sigstore bundles.
+cosign 2 reads the tags ``.sig`` and ``.att``, cosign 3 the Sigstore bundles. Both are pinned; with ``--world`` they are
+those that the suites have today.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import trust_support
 from trust_support import PLATFORM, Shop, run_cosign
 
 from helioimages.core.digest import canonical_json, of_bytes
-from helioimages.core.errors import HelioError
 from helioimages.oci.reference import Reference
 from helioimages.prove import verify
 from helioimages.publish import attach as trust
@@ -27,25 +27,19 @@ from helioimages.publish import push as publish
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
-SUITES = {"2": "trixie", "3": "forky"}
 OFFLINE = "--insecure-ignore-tlog=true"
 
 
-@pytest.fixture(scope="module", params=SUITES)
+@pytest.fixture(scope="module", params=trust_support.pinned_cosigns())
 def cosign(request, tmp_path_factory) -> Path:
     """Return a cosign of each major version."""
     if not shutil.which("dpkg-deb"):
         pytest.skip("`dpkg-deb` is not installed")
-    suite = SUITES[request.param]
-    try:
-        program = trust_support.cosign(suite, tmp_path_factory.mktemp("cosign"))
-    except HelioError as error:
-        if "no package" not in str(error):
-            raise
-        pytest.skip(f"Debian {suite} has no cosign")
+    today = request.config.getoption("--world")
+    program = trust_support.cosign(request.param, tmp_path_factory.mktemp("cosign"), today=today)
     said = run_cosign(program, "version")
     if said.returncode:
-        pytest.skip(f"cosign of {suite} cannot run here: {said.stderr.strip()}")
+        pytest.skip(f"cosign {request.param} cannot run here: {said.stderr.strip()}")
     return program
 
 

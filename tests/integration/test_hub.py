@@ -43,7 +43,7 @@ LOGIN_SHELL = (
     'echo "found=$(shopt -q login_shell && echo login) $(command -v python) $CONDA_DEFAULT_ENV $HOME"; echo do""ne'
 )
 CLUSTER = """
-import os, sys
+import os, sys, time
 import dask.array
 from dask_gateway import Gateway
 
@@ -58,7 +58,10 @@ with Gateway().new_cluster() as cluster:
         print("sum", int((numbers**2).sum().compute()))
         print("workers", sorted(client.run(where).values()))
         print("scheduler", client.run_on_scheduler(where))
+    while not os.path.exists("/home/jovyan/seen"):
+        time.sleep(0.1)
 """
+KINDS = {"jupyterhub-singleuser": 1, "dask scheduler": 1, "dask worker": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,21 +205,29 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
     addresses: set[str] = set()
     images: set[str] = set()
 
-    async def watch() -> None:
+    def counted() -> dict[str, int]:
+        return {name: len(ids) for name, ids in seen.items()}
+
+    async def watch(grace: hubkit.Person) -> None:
+        """Look at the containers as long as they are there; they stay until all were seen."""
+        told = False
         while True:
             for one in await asyncio.to_thread(containers, workspace, hub.name):
                 addresses.update(hubkit.listening(pids_of(one)))
                 seen.setdefault(" ".join(one.attrs["Config"]["Cmd"][:2]), set()).add(one.id)
                 images.add(one.attrs["Image"])
+            if counted() == KINDS and not told:
+                await grace.run("open('/home/jovyan/seen', 'w').close()")
+                told = True
             await asyncio.sleep(0.2)
 
     async def work() -> str:
         async with hubkit.person(hub.address, "grace") as grace:
             assert await grace.login(PASSWORD)
             await grace.spawn(choice(await grace.choices(), references["base"], hub.folder))
-            watching = asyncio.create_task(watch())
+            watching = asyncio.create_task(watch(grace))
             try:
-                return await grace.run(CLUSTER)
+                return await asyncio.wait_for(grace.run(CLUSTER), 240)
             finally:
                 watching.cancel()
                 await asyncio.wait([watching])
@@ -225,11 +236,7 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
     place = "('base', '/srv/conda/envs/notebook', 1000)"
     said = asyncio.run(work())
     assert said.splitlines() == ["sum 333833500", f"workers [{place}, {place}]", f"scheduler {place}"], said
-    assert {name: len(ids) for name, ids in seen.items()} == {
-        "jupyterhub-singleuser": 1,
-        "dask scheduler": 1,
-        "dask worker": 2,
-    }
+    assert counted() == KINDS
     assert images == {workspace.engine.client.images.get(references["base"]).id}
     addresses |= hubkit.listening(one.pid for one in hub_server.read(hub.folder).processes)
     # Processes of containers show their sockets to root only.

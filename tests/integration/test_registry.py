@@ -215,6 +215,20 @@ def test_a_taken_port_is_passed_over_and_the_port_is_remembered(tmp_path, server
         registry_server.stop(root)
 
 
+def test_a_port_that_another_registry_took_first_is_passed_over(tmp_path, monkeypatch, server):
+    """It was free when it was looked at: the answer that comes from there is another registry's."""
+    root = Store(tmp_path / "other").root
+    seen = []
+    is_free = registry_server.is_free
+    monkeypatch.setattr(registry_server, "is_free", lambda port: seen.append(port) or len(seen) == 1 or is_free(port))
+    try:
+        other = registry_server.start(root, port=server.port)
+        assert (seen[0], other.process.alive) == (server.port, True)
+        assert other.port > server.port
+    finally:
+        registry_server.stop(root)
+
+
 def test_a_killed_registry_is_started_again_with_its_images(tmp_path, store, image):
     root = Store(tmp_path / "other").root
     try:

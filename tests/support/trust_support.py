@@ -5,21 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from helioimages.core import entries
+from helioimages.debian.lock import Deb
 from helioimages.engines import registry_server
 from helioimages.locks import apt
 from helioimages.locks import mirror as debian_mirror
 from helioimages.machine import fetch
-from helioimages.machine.store import Store
+from helioimages.machine.store import Store, default_root
 from helioimages.make import building, linking
 from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.registry import Registry
@@ -104,15 +107,31 @@ def shop(folder: Path, built: building.Built, root: Path, *, port: int) -> Itera
         registry_server.stop(store.root)
 
 
-def cosign(suite: str, folder: Path) -> Path:
-    """Return the cosign program that a Debian suite has now."""
+def pinned_cosigns() -> dict[str, tuple[str, Deb]]:
+    """Return major version -> (Debian suite, package) of the cosigns that the tests ask."""
+    rows = json.loads(Path(__file__).with_name("cosign.json").read_text("utf-8"))
+    return {major: (row.pop("suite"), Deb(**row)) for major, row in rows.items()}
+
+
+def cosign(major: str, folder: Path, *, today: bool = False) -> Path:
+    """Return the pinned cosign of a major version, or the one that its Debian suite has today."""
+    suite, deb = pinned_cosigns()[major]
     architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
-    lock = apt.resolve(("cosign",), suite=suite, architecture=architecture)
-    (deb,) = [one for one in lock.packages if one.name == "cosign"]
+    if today:
+        lock = apt.resolve(("cosign",), suite=suite, architecture=architecture)
+        (deb,) = (one for one in lock.packages if one.name == "cosign")
+    elif architecture != deb.architecture:
+        pytest.skip(f"cosign {major} is pinned for {deb.architecture}")
+    # In the store of the machine, so that the next run finds it whatever the archive has dropped meanwhile.
+    store = Store(default_root())
+    if not store.artefact(deb.sha256).exists() and debian_mirror.missing([deb]):
+        pytest.skip(
+            f"the Debian mirror dropped cosign {deb.version}: tests/run --world says so, and which one is there"
+        )
     wanted = fetch.Wanted(
         name=deb.file_name, sha256=deb.sha256, size=deb.size, where=suite, urls=lambda: debian_mirror.mirror_urls(deb)
     )
-    (path,) = fetch.fetch_all([wanted], Store(folder / "store")).values()
+    (path,) = fetch.fetch_all([wanted], store).values()
     subprocess.run(["dpkg-deb", "-x", str(path), str(folder / "tree")], check=True)
     return folder / "tree" / "usr" / "bin" / "cosign"
 

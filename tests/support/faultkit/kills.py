@@ -16,7 +16,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from ports import free
 
 from helioimages.engines import registry_server
 
@@ -130,10 +130,7 @@ def finish_fork(folder: Path, pid: int, timeout_s: float = 120) -> Any:
 @contextlib.contextmanager
 def registry(folder: Path) -> Iterator[str]:
     """Run Debian's docker-registry with data of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = registry_server.start(folder, port=port)
+    server = registry_server.start(folder, port=free())
     try:
         yield server.host
     finally:

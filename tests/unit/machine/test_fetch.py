@@ -24,6 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
     faults: list[str]
     seen: list[str | None]
     coded: list[str | None]
+    go_on: threading.Event
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -53,6 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if fault == "slow":
             self.wfile.write(body[: 1 << 20])
+            self.server.go_on.wait(30)
             time.sleep(0.3)
             body = body[1 << 20 :]
         with contextlib.suppress(BrokenPipeError):
@@ -65,7 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(*faults: str):
     server = Server(("127.0.0.1", 0), Handler)
-    server.faults, server.seen, server.coded = list(faults), [], []
+    server.faults, server.seen, server.coded, server.go_on = list(faults), [], [], threading.Event()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -151,8 +153,10 @@ def test_ctrl_c_leaves_what_waits(store, monkeypatch):
         others = [wanted(server, sha256=f"{number:064x}", size=1) for number in range(9)]
 
         def interrupted(*_, **__):
-            while not server.seen:
+            # In the middle of a file: some of it is there, and the rest comes a moment after the interruption.
+            while not any(part.stat().st_size for part in temporary(store)):
                 time.sleep(0.01)
+            server.go_on.set()
             raise KeyboardInterrupt
 
         monkeypatch.setattr(fetch, "wait", interrupted)

@@ -45,8 +45,16 @@ def test_a_page_of_json():
     assert seconds_of("") == 0
 
 
+@pytest.fixture
+def moment(tmp_path, monkeypatch) -> None:
+    """Stop the clock at what the file system says of a file that is written now: they may be two clocks."""
+    (tmp_path / "now").touch()
+    now = (tmp_path / "now").stat().st_mtime + 60
+    monkeypatch.setattr(index_module.time, "time", lambda: now)
+
+
 @pytest.mark.parametrize("json", [False, True])
-def test_files_are_found_and_pages_kept(package_index, tmp_path, json):
+def test_files_are_found_and_pages_kept(package_index, tmp_path, moment, json):
     package_index.json = json
     package_index.add("Demo_x-1.0-py3-none-any.whl", b"wheel")
     index = Index(package_index.url, tmp_path / "cache")
@@ -68,7 +76,7 @@ def test_a_file_that_came_later_is_found(package_index, tmp_path):
     assert index.urls("demo", "demo-3.0-py3-none-any.whl") == ()
 
 
-def test_sizes_are_asked_once(package_index, tmp_path):
+def test_sizes_are_asked_once(package_index, tmp_path, moment):
     package_index.add("demo-1.0-py3-none-any.whl", b"12345")
     url = package_index.url.replace("simple", "files") + "/demo-1.0-py3-none-any.whl"
     for _ in range(2):

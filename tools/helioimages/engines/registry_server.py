@@ -7,6 +7,7 @@ by its pid together with its start time, since a pid alone may have been given t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -27,6 +28,8 @@ from ..machine.processes import Background
 DEFAULT_PORT = 5000
 _ADDRESS = "127.0.0.1"
 _PROGRAMS = ("docker-registry", "registry")
+#: What a registry answers with: whose it is. Absent in one that an earlier version started.
+_STORE = "X-Helioimages-Store"
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 10.0
 
@@ -62,7 +65,7 @@ def start(root: Path, *, port: int | None = None) -> RegistryServer:
     """
     with _locked(root):
         if (server := _recorded(root) or _orphan(root)) is not None:
-            if _healthy(server):
+            if _healthy(root, server):
                 return server
             _end(server)
         program = next((path for name in _PROGRAMS if (path := shutil.which(name))), None)
@@ -78,7 +81,7 @@ def start(root: Path, *, port: int | None = None) -> RegistryServer:
             if not is_free(candidate):
                 continue
             server = _spawn(root, program, candidate)
-            if _wait_ready(server):
+            if _wait_ready(root, server):
                 return server
             _end(server)
             if b"address already in use" not in _tail(root):
@@ -95,7 +98,7 @@ def start(root: Path, *, port: int | None = None) -> RegistryServer:
 def running(root: Path) -> RegistryServer | None:
     """Return the store's registry if it runs and answers, without starting it."""
     server = _recorded(root)
-    return server if server is not None and _healthy(server) else None
+    return server if server is not None and _healthy(root, server) else None
 
 
 def stop(root: Path) -> bool:
@@ -121,7 +124,7 @@ def _spawn(root: Path, program: str, port: int) -> RegistryServer:
             "cache": {"blobdescriptor": "inmemory"},
         },
         # The secret signs upload addresses; kept, so that an upload survives a restart.
-        "http": {"addr": f"{_ADDRESS}:{port}", "secret": _secret(root)},
+        "http": {"addr": f"{_ADDRESS}:{port}", "secret": _secret(root), "headers": {_STORE: [_name(root)]}},
     }
     files.write(config, yaml.safe_dump(document, sort_keys=True), mode=0o600)
     # REGISTRY_* variables would override this file.
@@ -162,19 +165,25 @@ def _recorded(root: Path) -> RegistryServer | None:
     return server if process.alive else None
 
 
-def _healthy(server: RegistryServer) -> bool:
+def _healthy(root: Path, server: RegistryServer) -> bool:
+    """Say whether the store's registry answers; another one may have taken the port before ours could listen."""
     try:
         with requests.Session() as session:
             session.trust_env = False
-            return session.get(f"http://{server.host}/v2/", timeout=5).status_code == 200
+            answer = session.get(f"http://{server.host}/v2/", timeout=5)
+            return answer.status_code == 200 and answer.headers.get(_STORE, _name(root)) == _name(root)
     except requests.RequestException:
         return False
 
 
-def _wait_ready(server: RegistryServer) -> bool:
+def _name(root: Path) -> str:
+    return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+
+
+def _wait_ready(root: Path, server: RegistryServer) -> bool:
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline and server.process.alive:
-        if _healthy(server):
+        if _healthy(root, server):
             return True
         time.sleep(0.05)
     return False
