@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import frozen as frozen_world
 from debian_support import needs
-from pypi_support import IndexServer, environment_of, serving, wheel_bytes, wheel_of
+from pypi_support import PLACES, IndexServer, environment_of, serving, wheel_bytes, wheel_of
 
 from helioimages.core.errors import HelioError
 from helioimages.engines import engine as engines
@@ -40,7 +40,7 @@ def make_wheel(tmp_path: Path):
 def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IndexServer]:
     """Run a package index on loopback that uv is configured for."""
     with serving() as index:
-        for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_INDEX_URL"):
+        for name in PLACES:
             monkeypatch.delenv(name, raising=False)
         for name, value in environment_of(index, str(tmp_path / "uv-cache")).items():
             monkeypatch.setenv(name, value)

@@ -29,7 +29,7 @@ from helioimages.make.toolchain import interpreter_in
 from helioimages.pypi import pyc
 from helioimages.pypi.index import Index
 from helioimages.pypi.lock import Wheel, parse
-from helioimages.pypi.resolve import index_url
+from helioimages.pypi.resolve import places
 from helioimages.pypi.wheel import link, with_compiled
 
 pytestmark = pytest.mark.network
@@ -62,7 +62,7 @@ def python(store: Store) -> pyc.Interpreter:
 
 @pytest.fixture(scope="module")
 def fetch(store: Store):
-    index = Index(index_url(), store.root / "cache" / "index")
+    index = Index(places(), store.root / "cache" / "index")
 
     def fetched(wheel: Wheel) -> Path:
         wanted = Wanted(

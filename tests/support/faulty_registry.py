@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import hashlib
 import itertools
 import json
@@ -256,6 +257,13 @@ class _Handler(BaseHTTPRequestHandler):
         part = data[begin:]
         if self.misbehaviour == "lie":
             part = bytes(len(part))
+        if self.misbehaviour == "coded":
+            # Object stores name the coding that a file has by itself.
+            self.answer(206 if begin else 200, part, Content_Encoding="gzip")
+            return
+        if self.misbehaviour == "squeezed":
+            self.answer(200, gzip.compress(data), Content_Encoding="gzip")
+            return
         if self.misbehaviour == "truncate":
             self.answer(206 if begin else 200, part[: len(part) // 2], Content_Length=str(len(part)))
             self.close_connection = True

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import tarfile
 import threading
 import zipfile
@@ -99,6 +100,7 @@ class IndexServer:
         self.url = ""
         self.asked: list[str] = []
         self.broken: set[str] = set()
+        self.wait = ""
         self.lies: dict[str, bytes] = {}
         self.pages: dict[str, bytes] = {}
 
@@ -154,7 +156,11 @@ def serving() -> Iterator[IndexServer]:
                 data = index.lies.get(name, index.files[name]) if self.command == "GET" else index.files[name]
                 found = data, "application/octet-stream"
             if self.path in index.broken:
-                self.send_error(503)
+                self.send_response(503)
+                if index.wait:
+                    self.send_header("Retry-After", index.wait)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             elif found is None:
                 self.send_error(404)
             else:
@@ -183,5 +189,14 @@ def serving() -> Iterator[IndexServer]:
 
 
 def environment_of(index: IndexServer, cache: str) -> Mapping[str, str]:
-    """Return the variables that make uv use the index, and a cache of its own."""
-    return {"UV_DEFAULT_INDEX": index.url, "UV_CACHE_DIR": cache}
+    """Return the variables that make uv use the index, and a cache of its own; nothing of this machine's counts."""
+    return {"UV_DEFAULT_INDEX": index.url, "UV_CACHE_DIR": cache} | ALONE
+
+
+#: No configuration file of pip or uv is read.
+ALONE = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
+#: Variables of this machine that would add places.
+PLACES = tuple(
+    f"{tool}_{name}" for tool in ("PIP", "UV") for name in ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "NO_INDEX")
+)
+PLACES += ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_CONFIG_FILE")

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "tools" / "helioimages"
 #: Rooms of which every module is a function of its arguments, but for those named.
-PURE = {"core": {"files", "progress"}, "spec": set()}
+PURE = {"core": {"files", "http", "progress"}, "spec": set()}
 #: Pure modules of rooms that touch the disk elsewhere.
 ALSO = ("make/plan.py", "make/labels.py")
 IO = {"subprocess", "socket", "requests", "shutil", "tempfile", "urllib.request", "os", "fcntl", "docker"}

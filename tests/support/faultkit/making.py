@@ -178,7 +178,7 @@ class SourceWheel(InBuilder):
         needed = [wheel for wheel in tools.wheels if wheel.name in ("setuptools", "packaging", "wheel", "pip")]
         self.tools = dataclasses.replace(tools, wheels=tuple(needed))
         self.wheels = provision.wheels(
-            store, needed, file, lambda: Index(resolve.index_url(), store.root / "cache" / "index"), jobs=4
+            store, needed, file, lambda: Index(resolve.places(), store.root / "cache" / "index"), jobs=4
         )
         self.platform = tools.platform
         self.archive = folder / "tiny-1.0.tar.gz"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import http.server
 import threading
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.machine import fetch
@@ -35,6 +37,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "500":
             self.send_error(500)
             return
+        if fault in ("404", "429"):
+            self.send_response(int(fault))
+            self.send_header("Retry-After", "7")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if fault == "416":
             self.send_error(416)
             return
@@ -48,8 +56,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             data = data[:-1] + b"!"
         if fault == "long":
             data = data + b"more"
-        body = data[start:]
+        body = gzip.compress(data) if fault == "squeezed" else data[start:]
         self.send_response(status)
+        if fault in ("coded", "squeezed"):
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if fault == "slow":
@@ -122,6 +132,62 @@ def test_a_fault_that_passes_is_tried_again(store, fault):
         item = wanted(server)
         assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
         assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("fault", ["coded", "squeezed"])
+def test_a_file_is_taken_as_it_is_stored(store, fault):
+    """Servers call a stored .tar.gz `Content-Encoding: gzip`; proxies squeeze what nobody asked them to."""
+    with serving(fault) as server:
+        item = wanted(server)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert len(server.seen) == 1
+
+
+def test_a_coded_file_whose_size_is_not_known_is_taken_as_it_is(store):
+    with serving("coded") as server:
+        item = wanted(server, size=None)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+
+
+def test_a_download_that_was_cut_goes_on_with_a_coded_answer(store):
+    with serving("cut", "coded") as server:
+        item = wanted(server)
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+        assert server.seen == [None, f"bytes={len(DATA) // 2}-"]
+
+
+@pytest.mark.parametrize("faults", [["cut", "cut"], ["html"], ["no-range"], ["long"], ["cut", "416"], []])
+def test_the_bar_counts_each_byte_once(store, monkeypatch, faults):
+    told = []
+
+    @contextlib.contextmanager
+    def counting(_label, total, **_):
+        yield told.append
+        assert (sum(told), total) == (len(DATA), len(DATA))
+
+    monkeypatch.setattr(fetch, "bar", counting)
+    with serving(*faults) as server:
+        item = wanted(server)
+        (store.root / "tmp" / f"{item.sha256}.part").write_bytes(DATA[:1000])
+        assert fetch.fetch_all([item], store)[item.sha256].read_bytes() == DATA
+    assert told
+
+
+def test_a_server_that_asks_to_wait_is_left_alone(store, monkeypatch):
+    waits = []
+    monkeypatch.setattr(threading.Event, "wait", lambda _self, timeout=None: waits.append(timeout))
+    with serving("429") as server:
+        item = wanted(server)
+        assert fetch._fetch(item, store, requests.Session(), lambda _n: None, threading.Event()) is None
+        assert len(server.seen) == 2
+    assert waits.count(7.0) == 1
+
+
+def test_what_is_not_there_is_asked_for_once(store):
+    with serving("404", "404") as server, pytest.raises(HelioError) as caught:
+        fetch.fetch_all([wanted(server)], store)
+    assert len(server.seen) == 1
+    assert caught.value.detail == "http://127.0.0.1/file.whl answered 404 Not Found"
 
 
 def test_an_interrupted_download_goes_on_where_it_stopped(store):

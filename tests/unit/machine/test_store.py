@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,16 +83,38 @@ def test_what_fails_while_it_is_written_leaves_nothing(store):
     assert list((store.root / "tmp").iterdir()) == []
 
 
-def test_a_full_disk_is_told_with_the_place(store):
-    with pytest.raises(HelioError) as caught, store.writing(store.artefact("a")):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the system refuse to write more than so many bytes into one file, as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("size", [10_000, 3 << 20])
+def test_a_full_disk_is_told_with_the_place(store, size):
+    # A small file is refused when it is flushed, a large one within the block.
+    with pytest.raises(HelioError) as caught, largest_file(4096), store.writing(store.artefact("a")) as file:
+        file.write(bytes(size))
     assert str(caught.value) == (
         f"cannot write {store.artefact('a')}\n"
-        "  [Errno 28] No space left on device\n"
+        "  [Errno 27] File too large\n"
         "\n"
         "hint: check the space and rights of the store"
     )
     assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_a_fault_of_what_is_written_from_is_not_the_disks(store, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"), store.writing(store.artefact("a")) as file:
+        file.write((tmp_path / "nowhere").read_bytes())
+    with pytest.raises(ConnectionResetError), store.writing(store.artefact("a")):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    assert list((store.root / "tmp").iterdir()) == []
+    assert not store.artefact("a").exists()
 
 
 def test_a_damaged_blob_is_none_and_is_mended(store):
@@ -130,6 +155,20 @@ def test_a_lock_is_held_against_others(store):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with open(path, "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_who_holds_a_lock_is_known_without_waiting(tmp_path):
+    path = tmp_path / "lock"
+    with whole.held(path, mode=0o600) as handle:
+        assert whole.is_held(path)
+        # Whoever inherits the handle holds the lock too.
+        other = os.dup(handle)
+    assert whole.is_held(path)
+    os.close(other)
+    assert not whole.is_held(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(FileNotFoundError):
+        whole.is_held(tmp_path / "none")
 
 
 def test_a_folder_that_cannot_be_settled_is_an_error(tmp_path):

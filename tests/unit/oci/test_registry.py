@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import time
 
@@ -10,6 +11,7 @@ from faulty_registry import DATA
 
 from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
+from helioimages.oci import registry as registry_module
 from helioimages.oci.image import Settings, append, artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.transport import Credential
@@ -173,7 +175,7 @@ def test_a_cut_download_goes_on(faulty, client, ranges):
     client.pull_blob("a/b", descriptor, out)
     assert out.getvalue() == data
     wanted = [headers.get("Range") for line, headers in faulty.seen_headers if line.startswith("GET /v2/a/b/blobs")]
-    assert wanted[:2] == [None, f"bytes={3 * 65536}-"]
+    assert wanted[:2] == [None, "bytes=256000-"]
 
 
 def test_a_blob_that_is_not_its_digest_is_refused(faulty, client):
@@ -419,8 +421,55 @@ def test_pages_that_lead_to_themselves_end(faulty, client):
     client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
     link = {"Link": '</v2/a/b/tags/list?page=2>; rel="next"', "Content_Type": "application/json"}
     faulty.faults.append(faulty.Fault("GET .*tags|page=2", "status", times=9, status=200, headers=link))
-    assert client.tags("a/b") == ()
+    with pytest.raises(HelioError) as caught:
+        client.tags("a/b")
+    assert str(caught.value) == (
+        f"the registry `{faulty.host}` does not end a list\n"
+        f"  in a/b: http://{faulty.host}/v2/a/b/tags/list\n"
+        "  expected another page, not one that was read\n\n"
+        "hint: ask whoever runs it; what was read so far is not all of the list"
+    )
     assert faulty.count("page=2") == 1
+
+
+def test_a_list_of_too_many_pages_is_not_taken_for_all_of_it(faulty, client, monkeypatch):
+    monkeypatch.setattr(registry_module, "_MOST_PAGES", 2)
+    faulty.page = 1
+    for tag in ("a", "b", "c"):
+        client.put_manifest("a/b", tag, IMAGE.manifest_bytes)
+    with pytest.raises(HelioError) as caught:
+        client.tags("a/b")
+    assert caught.value.detail == "expected at most 2 pages"
+
+
+@pytest.mark.parametrize("kind", ["coded", "squeezed"])
+def test_a_blob_is_taken_as_it_is_stored(faulty, client, kind):
+    """A layer is a gzip file: `Content-Encoding: gzip` says of it what it is. Some proxies squeeze unasked."""
+    data = gzip.compress(DATA, mtime=0)
+    descriptor = Descriptor(media_type="x", digest=faulty.put("a/b", data), size=len(data))
+    faulty.faults.append(faulty.Fault("GET .*blobs", kind, times=2))
+    out = io.BytesIO()
+    client.pull_blob("a/b", descriptor, out)
+    assert out.getvalue() == data
+    assert client.get_bytes("a/b", descriptor) == data
+
+
+def test_a_document_that_is_too_large_is_not_asked_for(faulty, client):
+    with pytest.raises(HelioError) as caught:
+        client.get_bytes("a/b", Descriptor(media_type="x", digest=of_bytes(b""), size=(4 << 20) + 1))
+    assert caught.value.detail == "expected at most 4,194,304 bytes not 4,194,305"
+    assert faulty.count("blobs") == 0
+
+
+def test_a_list_of_referrers_that_is_always_overwritten_is_said(faulty, client):
+    faulty.referrers_api = False
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    faulty.faults.append(faulty.Fault("PUT .*manifests/sha256-", "status", times=99, status=201))
+    manifest = artifact(IMAGE.descriptor, "text/html", Descriptor(media_type="x", digest=of_bytes(b"x"), size=1))
+    with pytest.raises(HelioError) as caught:
+        client.attach("a/b", manifest)
+    assert caught.value.message == f"the registry `{faulty.host}` does not keep what refers to an image"
+    assert caught.value.detail == f"expected {of_bytes(manifest.dump())} in the list under this tag, wrote it 4 times"
 
 
 @pytest.mark.parametrize("api", [True, False])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.pylock import Pylock
 
@@ -94,6 +94,7 @@ def test_a_source_without_its_wheel_is_unbuilt():
 names = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 31)), max_size=8))
 def test_locks_round_trip(packages):
     wheels = tuple(

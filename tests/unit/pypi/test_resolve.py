@@ -9,12 +9,13 @@ import tarfile
 from datetime import UTC, datetime
 
 import pytest
-from pypi_support import IndexServer, sdist_bytes, wheel_bytes
+from pypi_support import IndexServer, sdist_bytes, serving, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.pypi.index import Index
-from helioimages.pypi.lock import PyPILock, Sdist, Wheel
-from helioimages.pypi.resolve import Request, index_url, python_platform, resolve
+from helioimages.pypi.lock import PyPILock, Sdist, Wheel, dump
+from helioimages.pypi.places import Places
+from helioimages.pypi.resolve import Request, places, python_platform, resolve
 
 
 def add(index: IndexServer, name: str, version: str, *requires: str, tag="py3-none-any", at="2026-01-01") -> None:
@@ -163,10 +164,31 @@ def test_a_package_for_other_platforms_only(package_index, ask):
 
 
 def test_the_index_is_the_one_that_uv_uses(package_index, monkeypatch):
-    assert index_url() == package_index.url
+    assert places() == Places(indexes=(package_index.url,))
     monkeypatch.delenv("UV_DEFAULT_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/pip/simple")
-    assert index_url() == "http://127.0.0.1:9/pip/simple"
+    assert places() == Places(indexes=("http://127.0.0.1:9/pip/simple",))
+
+
+def test_what_is_locked_from_other_places_is_found_there_again(package_index, ask, tmp_path, monkeypatch):
+    with serving() as other:
+        add(package_index, "app", "1.0", "lib", "linked")
+        add(other, "lib", "2.0")
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", other.url)
+        links = tmp_path / "links"
+        links.mkdir()
+        (links / "linked-1.0-py3-none-any.whl").write_bytes(wheel_bytes({}, name="linked"))
+        monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+        found = ask("app")
+        assert versions(found) == {"app": "1.0", "lib": "2.0", "linked": "1.0"}
+        index = Index(places(), tmp_path / "other")
+        urls = {wheel.name: index.urls(wheel.name, wheel.file_name) for wheel in found.wheels}
+        assert urls == {
+            "app": (f"{package_index.url.replace('simple', 'files')}/app-1.0-py3-none-any.whl",),
+            "lib": (f"{other.url.replace('simple', 'files')}/lib-2.0-py3-none-any.whl",),
+            "linked": ((links / "linked-1.0-py3-none-any.whl").as_uri(),),
+        }
+        assert not any("127.0.0.1" in text or str(tmp_path) in text for text in (dump(found), repr(places())))
 
 
 def test_uvs_platform_is_the_newest_that_the_c_library_allows():

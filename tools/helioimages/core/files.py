@@ -9,14 +9,45 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+
+def lock(file: IO[bytes] | int, *, wait: bool = True) -> bool:
+    """Lock an open file until it is closed, also by the kernel when its holder dies; say whether we have it.
+
+    Args:
+        file: also a handle; whoever inherits it holds the lock too.
+        wait: for another holder; else False tells of one.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Wait for and hold the lock of a file, made if need be; the kernel frees it when its holder dies."""
-    with open(path, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def held(path: Path, *, mode: int = 0o644) -> Iterator[int]:
+    """Wait for and hold the lock of a file, made if need be; yields its handle. See `lock`."""
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, mode)
+    try:
+        lock(handle)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether somebody holds a file's lock now.
+
+    Raises:
+        OSError: the file is not there, or somebody else's.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        return not lock(handle, wait=False)
+    finally:
+        os.close(handle)
 
 
 def write(path: Path, data: bytes | str, *, mode: int = 0o644) -> None:

@@ -25,7 +25,7 @@ from ..machine.store import Store
 from ..pypi import lock as pypi_lock
 from ..pypi.index import Index
 from ..pypi.lock import PyPILock
-from ..pypi.resolve import index_url
+from ..pypi.resolve import places
 from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
@@ -174,7 +174,7 @@ def _lock(
     with ThreadPoolExecutor(2) as pool:
         # apt waits for its mirror, and the newest versions for the index, while uv resolves.
         debian = pool.submit(lock_images, run, images, of_images)
-        index = Index(index_url(), run.store.root / "cache" / "index")
+        index = Index(places(), run.store.root / "cache" / "index")
         for name in wanted:
             environment = environments[name]
             say(f"==> lock {name}")

@@ -19,6 +19,7 @@ from urllib.request import url2pathname
 import requests
 
 from ..core.errors import HelioError, Stage
+from ..core.http import ask
 from ..debian.lock import Deb
 from ..machine.fetch import Wanted
 
@@ -153,7 +154,7 @@ def missing(debs: Iterable[Deb], *, jobs: int = 16) -> tuple[Deb, ...]:
     """
     debs = tuple(debs)
     with requests.Session() as session, ThreadPoolExecutor(jobs) as pool:
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs, max_retries=2)
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         gone = pool.map(lambda deb: _is_gone(session, deb), debs)
@@ -169,7 +170,7 @@ def _has(session: requests.Session, deb: Deb, url: str) -> bool:
     if parts.scheme == "file":
         return Path(url2pathname(parts.path)).exists()
     try:
-        with session.head(url, timeout=30, allow_redirects=True) as response:
+        with ask(lambda: session.head(url, timeout=30, allow_redirects=True)) as response:
             if response.status_code in (404, 410):
                 return False
             response.raise_for_status()

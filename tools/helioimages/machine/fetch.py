@@ -7,7 +7,6 @@ work through a lock on the part file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
@@ -15,12 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
 
+from ..core import files
 from ..core.errors import HelioError, Stage
+from ..core.http import AGAIN, pause_s, retry_after, stored
 from ..core.progress import bar
 from .store import Store, has
 
@@ -52,7 +54,28 @@ class Wanted:
 
 
 class _Again(Exception):
-    """A fault that another try may not meet."""
+    """A fault that another try may not meet, or, where it lasts, another address.
+
+    Args:
+        asked: seconds that the server wants to be left alone.
+    """
+
+    def __init__(self, text: str = "", *, asked: float = 0.0, lasts: bool = False) -> None:
+        super().__init__(text)
+        self.asked, self.lasts = asked, lasts
+
+
+class _Told:
+    """What one file's bytes added to the bar: what is downloaded again counts once."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance, self._told = advance, 0
+
+    def reach(self, have: int) -> None:
+        """Say that so many bytes are here; fewer than before take back what was said."""
+        if have != self._told:
+            self._advance(have - self._told)
+            self._told = have
 
 
 def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: str = "fetch") -> dict[str, Path]:
@@ -68,9 +91,9 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
     Raises:
         HelioError: the first file that could not be had; the others go on being resumable.
     """
-    files = {item.sha256: item for item in wanted}
-    paths = {sha256: store.artefact(sha256) for sha256 in files}
-    missing = [item for item in files.values() if not has(paths[item.sha256], item.size)]
+    items = {item.sha256: item for item in wanted}
+    paths = {sha256: store.artefact(sha256) for sha256 in items}
+    missing = [item for item in items.values() if not has(paths[item.sha256], item.size)]
     if not missing:
         return paths
     stop = threading.Event()
@@ -103,9 +126,11 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
     return paths
 
 
-def _fetch(item: Wanted, store: Store, session: requests.Session, advance, stop: threading.Event) -> None:
+def _fetch(
+    item: Wanted, store: Store, session: requests.Session, advance: Callable[[int], None], stop: threading.Event
+) -> None:
     try:
-        _fetch_file(item, store, session, advance, stop)
+        _fetch_file(item, store, session, _Told(advance), stop)
     except OSError as error:
         # A full disk may be noticed as late as when the file is closed.
         raise HelioError(
@@ -117,26 +142,27 @@ def _fetch(item: Wanted, store: Store, session: requests.Session, advance, stop:
         ) from error
 
 
-def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, stop: threading.Event) -> None:
+def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _Told, stop: threading.Event) -> None:
     final = store.artefact(item.sha256)
     part = store.root / "tmp" / f"{item.sha256}.part"
     faults: list[str] = []
     with open(part, "a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        files.lock(file)
         # Another run may have finished it while this one waited; its part file was renamed away under our handle.
         if has(final, item.size):
-            advance(item.size or 0)
+            told.reach(item.size or 0)
             if os.fstat(file.fileno()).st_nlink and os.fstat(file.fileno()).st_size == 0:
                 part.unlink(missing_ok=True)
             return
         urls = tuple(item.urls())
         for attempt in range(_TRIES):
+            asked, lasts = 0.0, True
             for url in urls:
                 if stop.is_set():
                     raise _Again
                 try:
                     before = file.seek(0, os.SEEK_END)
-                    _download(url, item, file, session, advance, stop)
+                    _download(url, item, file, session, told, stop)
                     actual = _hash(file)
                     if actual != item.sha256:
                         size = os.fstat(file.fileno()).st_size
@@ -158,7 +184,10 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, 
                     return
                 except _Again as fault:
                     faults.append(str(fault))
-            if stop.wait(min(8.0, _PAUSE_S * 2**attempt)):
+                    asked, lasts = max(asked, fault.asked), lasts and fault.lasts
+            if lasts or attempt + 1 == _TRIES:
+                break
+            if stop.wait(pause_s(attempt, asked, first=_PAUSE_S)):
                 raise _Again
     raise HelioError(
         Stage.FETCH,
@@ -172,9 +201,9 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, advance, 
 def _download(
     url: str,
     item: Wanted,
-    file,
+    file: IO[bytes],
     session: requests.Session,
-    advance: Callable[[int], None],
+    told: _Told,
     stop: threading.Event,
 ) -> None:
     if urlsplit(url).scheme == "file":
@@ -184,6 +213,7 @@ def _download(
     if item.size is not None and have > item.size:
         file.truncate(0)
         have = 0
+    told.reach(have)
     if have and have == item.size:
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -193,19 +223,22 @@ def _download(
                 file.truncate(0)
                 raise _Again(f"{_shown(url)} refused to resume")
             if response.status_code not in (200, 206):
-                raise _Again(f"{_shown(url)} answered {response.status_code} {response.reason}")
+                raise _Again(
+                    f"{_shown(url)} answered {response.status_code} {response.reason}",
+                    asked=retry_after(response),
+                    lasts=response.status_code not in AGAIN,
+                )
             if response.status_code == 200 and have:
                 file.truncate(0)  # the server does not resume
                 have = 0
-            if have:
-                advance(have)
-            for chunk in response.iter_content(_CHUNK):
+                told.reach(0)
+            for chunk in stored(response, item.size, _CHUNK):
                 have += len(chunk)
                 if item.size is not None and have > item.size:
                     file.truncate(0)
                     raise _Again(f"{_shown(url)} sent more than {item.size:,} bytes")
                 file.write(chunk)
-                advance(len(chunk))
+                told.reach(have)
                 if stop.is_set():
                     raise _Again(f"{_shown(url)} was interrupted")
     except requests.RequestException as error:
@@ -216,18 +249,18 @@ def _download(
         raise _Again(f"{_shown(url)} ended after {have:,} of {item.size:,} bytes")
 
 
-def _copy(url: str, file) -> None:
+def _copy(url: str, file: IO[bytes]) -> None:
     file.truncate(0)
     try:
         with open(url2pathname(urlsplit(url).path), "rb") as source:
             while chunk := source.read(_CHUNK):
                 file.write(chunk)
     except FileNotFoundError as error:
-        raise _Again(f"{url} does not exist") from error
+        raise _Again(f"{url} does not exist", lasts=True) from error
     file.flush()
 
 
-def _hash(file) -> str:
+def _hash(file: IO[bytes]) -> str:
     file.flush()
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()

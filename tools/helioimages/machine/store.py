@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -19,7 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ..core import files
 from ..core.errors import HelioError, Stage
+
+#: Bytes that are written to a file at once.
+_BUFFER = 1 << 20
 
 
 def default_root() -> Path:
@@ -58,13 +62,12 @@ class Store:
     def lock(self, name: str) -> Iterator[None]:
         """Wait for and hold a lock that all processes on this store share; the kernel frees it when its holder dies."""
         path = self.root / "run" / f"{name}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stream = open(path, "wb")  # noqa: SIM115
-        except OSError as error:
-            raise _refused(path, error) from error
-        with stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(files.held(path))
+            except OSError as error:
+                raise _refused(path, error) from error
             yield
 
     @contextlib.contextmanager
@@ -82,19 +85,30 @@ class Store:
             handle, name = tempfile.mkstemp(dir=self.root / "tmp", prefix=shown.name[:16] + ".")
         except OSError as error:
             raise _refused(shown, error) from error
+        raw = _Noting(handle, "r+b")
+        file = io.BufferedRandom(raw, _BUFFER)
         try:
-            with os.fdopen(handle, "w+b") as file:
+            try:
                 yield file
+            except OSError as error:
+                # What the block does besides (it reads another disk, asks the network) says itself what it is.
+                if error is not raw.fault:
+                    raise
+                raise _refused(shown, error) from error
+            try:
                 file.flush()
                 os.fchmod(file.fileno(), 0o444)
                 # Else a name could outlive a loss of power, and its bytes not.
                 os.fsync(file.fileno())
-            place = final if isinstance(final, Path) else final()
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(name, place)
-        except OSError as error:
-            raise _refused(shown, error) from error
+                place = final if isinstance(final, Path) else final()
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(name, place)
+            except OSError as error:
+                raise _refused(shown, error) from error
         finally:
+            # Closing writes what is left in the buffer, of a file that nobody gets.
+            with contextlib.suppress(OSError):
+                file.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
 
@@ -137,6 +151,26 @@ class Store:
         """Keep the memo of a pure step: a JSON value under a 64-digit key."""
         with self.writing(self.root / "memo" / kind / f"{key}.json") as file:
             file.write(json.dumps(value, sort_keys=True).encode())
+
+
+class _Noting(io.FileIO):
+    """A file that knows the fault that its disk gave."""
+
+    fault: OSError | None = None
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            self.fault = error
+            raise
 
 
 def has(path: Path, size: int | None) -> bool:

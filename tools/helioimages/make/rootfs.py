@@ -6,18 +6,17 @@ is cached by the lock's key; `debian.tree` cleans it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gzip
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..core import files
 from ..core.digest import key_of
 from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
@@ -62,7 +61,11 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
         raise HelioError(Stage.HOST, "`mmdebstrap` is not here", hint="run `apt-get install mmdebstrap`")
     place = _scratch(store, lock)
     _sweep(place, program)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as scratch, _alive(Path(scratch)) as alive:
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=place) as scratch,
+        # Held by the programs that work there too.
+        files.held(Path(scratch) / _ALIVE, mode=0o600) as alive,
+    ):
         # In a user namespace, root is one of the user's subordinate ids: a stranger to the user's own files.
         os.chmod(scratch, 0o755)
         repository = Path(scratch) / "repository"
@@ -121,32 +124,16 @@ def _own_world() -> tuple[str, ...]:
     return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else ()
 
 
-@contextlib.contextmanager
-def _alive(folder: Path) -> Iterator[int]:
-    """Hold a lock on a scratch folder, and yield its handle for the programs that work there to hold it too."""
-    handle = os.open(folder / _ALIVE, os.O_CREAT | os.O_WRONLY, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
-    finally:
-        os.close(handle)
-
-
 def _sweep(place: Path, program: str) -> None:
     """Remove scratch folders whose run was killed: in memory they would take it until the machine is started again."""
     for folder in place.glob(f"{_PREFIX}*"):
         try:
             if folder.lstat().st_uid != os.geteuid():
                 continue
-            handle = os.open(folder / _ALIVE, os.O_WRONLY)
+            if files.is_held(folder / _ALIVE):
+                continue  # somebody works there
         except OSError:
             continue  # another user's, or just made
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue  # somebody works there
-        finally:
-            os.close(handle)
         # Never delete through a mount: what is behind it is the machine's.
         if mounts.below(folder):
             continue

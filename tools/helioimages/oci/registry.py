@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,11 +21,12 @@ import requests
 
 from ..core.digest import is_digest, of_bytes
 from ..core.errors import HelioError, Stage
+from ..core.http import pause_s, stored
 from ..core.platform import Platform
-from .document import load
+from .document import load, node
 from .image import Image
 from .reference import registry_of, repository_in
-from .transport import Credential, NoToken, Refusal, Transport, anonymous, refusal, same_host, scope_of
+from .transport import MOST, Credential, NoToken, Refusal, Transport, anonymous, refusal, same_host, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest
 from .upload import Dropped, Upload
 
@@ -35,6 +37,8 @@ _PIECE = 1 << 16
 _NO_REFERRERS = (400, 404, 405, 406)
 #: How often a manifest is put whose blobs the registry says not to know.
 _WRITERS = 4
+#: Pages of one list; each has up to a thousand names.
+_MOST_PAGES = 10_000
 
 
 class Registry:
@@ -144,7 +148,7 @@ class Registry:
             # Some registries lose sight of a blob for the moment in which another publisher writes it again.
             if response.status_code == 201 or b"BLOB_UNKNOWN" not in response.content:
                 break
-            self._pause(0.1 * 2 ** (_WRITERS - left))
+            self._pause(pause_s(_WRITERS - left, first=0.1))
         if response.status_code != 201:
             raise refusal(response)
         said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
@@ -187,10 +191,16 @@ class Registry:
         Raises:
             HelioError: missing, or not what the descriptor says.
         """
-        response = self._call("GET", repository, f"blobs/{descriptor.digest}", good=(200,))
-        if (found := of_bytes(response.content)) != descriptor.digest:
-            raise self._mismatch(repository, descriptor.digest, found, len(response.content))
-        return response.content
+        if descriptor.size > MOST:
+            raise HelioError(
+                Stage.PUBLISH,
+                f"the registry `{self.host}` has a document that is too large",
+                where=f"{repository}@{descriptor.digest}",
+                detail=f"expected at most {MOST:,} bytes not {descriptor.size:,}",
+            )
+        out = io.BytesIO()
+        self.pull_blob(repository, descriptor, out)
+        return out.getvalue()
 
     def pull_blob(self, repository: str, descriptor: Descriptor, out: IO[bytes]) -> None:
         """Write a blob of any size to ``out``; a dropped connection continues where it stopped.
@@ -212,7 +222,7 @@ class Registry:
                     content, have = hashlib.sha256(), 0
                     out.seek(start)
                 try:
-                    for piece in response.iter_content(_PIECE):
+                    for piece in stored(response, descriptor.size, _PIECE):
                         content.update(piece)
                         have += out.write(piece)
                         if have > descriptor.size:
@@ -221,7 +231,8 @@ class Registry:
                     pass
             if have >= descriptor.size:
                 break
-            self._pause(min(0.25 * 2**attempt, 8.0))
+            if attempt < self._tries:
+                self._pause(pause_s(attempt - 1))
         if have < descriptor.size:
             raise HelioError(
                 Stage.PUBLISH,
@@ -330,7 +341,7 @@ class Registry:
                 best, left = max(best, reached), self._tries if reached > best else left - 1
                 if left <= 0:
                     raise dropped.error from dropped
-                self._pause(min(0.25 * 2 ** (self._tries - left), 8.0))
+                self._pause(pause_s(self._tries - left))
 
     def _open(self, repository: str, response: requests.Response, advance: Callable[[int], None]) -> Upload:
         name = repository_in(self.host, repository)
@@ -347,10 +358,8 @@ class Registry:
         names: set[str] = set()
         for response in self._pages(repository, "tags/list?n=1000"):
             document = load(response.content, f"{self.host}/{repository} at tags")
-            listed = document.get("tags") if isinstance(document, dict) else None
             # Go's registries write null for an empty list.
-            listed = listed if isinstance(listed, list) else ()
-            names.update(one for one in listed if isinstance(one, str))
+            names.update(node(document, f"{self.host}/{repository} at tags").strings("tags"))
         return tuple(sorted(names))
 
     def referrers(self, repository: str, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
@@ -399,6 +408,9 @@ class Registry:
         """Put an artifact into the index under its subject's tag, and look whether it is there.
 
         Two publishers at once overwrite each other's index.
+
+        Raises:
+            HelioError: it is not there after all tries.
         """
         tag = subject.replace(":", "-")
         for _ in range(self._tries):
@@ -435,9 +447,23 @@ class Registry:
     # -- below -------------------------------------------------------------------------------------------------------
 
     def _pages(self, repository: str, path: str, absent: tuple[int, ...] = (404,)) -> Iterator[requests.Response]:
-        """Follow ``Link: <…>; rel="next"`` on the same host only."""
+        """Follow ``Link: <…>; rel="next"`` on the same host only.
+
+        Raises:
+            HelioError: it leads to another host, in a circle, or through more pages than any repository has.
+        """
         seen: set[str] = set()
-        while path and path not in seen:
+        while path:
+            if path in seen or len(seen) == _MOST_PAGES:
+                raise HelioError(
+                    Stage.PUBLISH,
+                    f"the registry `{self.host}` does not end a list",
+                    where=f"{repository}: {path.partition('?')[0]}",
+                    detail="expected another page, not one that was read"
+                    if path in seen
+                    else f"expected at most {_MOST_PAGES:,} pages",
+                    hint="ask whoever runs it; what was read so far is not all of the list",
+                )
             seen.add(path)
             response = self._call("GET", repository, path, good=(200, *absent))
             if response.status_code in absent:

@@ -9,7 +9,6 @@ Spec: OCI distribution-spec v1.1; distribution, "Token Authentication Specificat
 from __future__ import annotations
 
 import base64
-import email.utils
 import re
 import threading
 import time
@@ -21,21 +20,14 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from ..core.errors import HelioError, Stage
+from ..core.http import AGAIN, DROPPED, pause_s, retry_after
 from .reference import address_of, is_loopback, registry_of
 
-_AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 _TIMEOUT = (15, 300)
-_LONGEST_PAUSE = 60.0
 #: Bytes of an answer that is read whole. Spec: distribution-spec, "Pushing Manifests": a manifest is at most 4 MiB.
 MOST = 4 << 20
 _PIECE = 1 << 16
 _PORTS = {"http": 80, "https": 443}
-_DROPPED = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,22 +121,22 @@ class Transport:
         url = self._address(path)
         fault = ""
         for attempt in range(1, tries + 1):
-            delay, asked = min(0.25 * 2 ** (attempt - 1), 8.0), 0.0
+            asked = 0.0
             try:
                 response = self._authorised(method, url, scope, body, dict(headers or {}), stream)
-            except _DROPPED as error:
+            except DROPPED as error:
                 fault = _reason(error)
             except (requests.RequestException, ValueError) as error:
                 raise self._astray(method, url, error) from error
             else:
-                if response.status_code not in _AGAIN:
+                if response.status_code not in AGAIN:
                     return response
-                fault, asked = explain(response), _retry_after(response)
+                fault, asked = explain(response), retry_after(response)
             if attempt < tries:
-                self._pause(min(max(delay, asked), _LONGEST_PAUSE))
+                self._pause(pause_s(attempt - 1, asked))
             elif once and asked:
                 # The caller tries again by itself, and shall not before it may.
-                self._pause(min(asked, _LONGEST_PAUSE))
+                self._pause(pause_s(0, asked))
         raise HelioError(
             Stage.PUBLISH,
             f"the registry `{self.host}` does not answer",
@@ -189,8 +181,9 @@ class Transport:
 
     def _ping(self) -> str:
         schemes = ("http", "https") if self._insecure else ("https",)
-        fault, delay = "", 0.25
+        fault = ""
         for attempt in range(self._tries):
+            asked = 0.0
             for scheme in schemes:
                 try:
                     url = f"{scheme}://{self._at}/v2/"
@@ -202,11 +195,10 @@ class Transport:
                     self._learn(response)
                     return f"{scheme}://{self._at}"
                 fault = explain(response)
-                if response.status_code in _AGAIN:
-                    delay = max(delay, _retry_after(response))
+                if response.status_code in AGAIN:
+                    asked = max(asked, retry_after(response))
             if attempt + 1 < self._tries:
-                self._pause(min(delay, _LONGEST_PAUSE))
-                delay = min(delay * 2, 4.0)
+                self._pause(pause_s(attempt, asked))
         raise HelioError(
             Stage.PUBLISH,
             f"no registry answers at `{self.host}`",
@@ -278,6 +270,7 @@ class Transport:
         asked = {"client_id": "helioimages"} | ({"service": challenge.service} if challenge.service else {})
         headers = {}
         for attempt in range(self._tries):
+            asked_s = 0.0
             try:
                 if credential and not credential.username:
                     form = asked | {"grant_type": "refresh_token", "refresh_token": credential.secret, "scope": scope}
@@ -288,15 +281,16 @@ class Transport:
                     response = self._session.get(
                         realm, params=query, headers=headers, timeout=_TIMEOUT, proxies=_proxies(realm)
                     )
-            except _DROPPED as error:
+            except DROPPED as error:
                 fault = _reason(error)
             else:
                 if response.ok:
                     return _token_of(response, self.host)
-                fault = explain(response)
-                if response.status_code not in _AGAIN:
+                fault, asked_s = explain(response), retry_after(response)
+                if response.status_code not in AGAIN:
                     break
-            self._pause(min(0.25 * 2**attempt, 8.0))
+            if attempt + 1 < self._tries:
+                self._pause(pause_s(attempt, asked_s))
         raise NoToken(
             Stage.PUBLISH,
             f"the registry `{self.host}` gives no token",
@@ -398,17 +392,6 @@ def _token_of(response: requests.Response, host: str) -> str:
 def _basic(credential: Credential) -> str:
     pair = f"{credential.username}:{credential.secret}"
     return "Basic " + base64.b64encode(pair.encode()).decode()
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Return the seconds a server asks for, as a number or a date; 0 when it does not."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
 
 
 def _reason(error: BaseException) -> str:

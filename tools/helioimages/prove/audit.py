@@ -7,6 +7,7 @@ its source, a conda package in conda's databases and, where it is a Python packa
 
 from __future__ import annotations
 
+import functools
 import io
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import requests
 
 from ..core.errors import HelioError, Stage
+from ..core.http import ask
 from ..debian.version import of_source
 from ..locks.read import Locks
 from ..machine.store import Store
@@ -285,7 +287,7 @@ def fetch(store: Store, ecosystems: Sequence[str], *, source: str = OSV_SOURCE, 
     for ecosystem in ecosystems:
         url = f"{source.rstrip('/')}/{ecosystem}/all.zip"
         try:
-            with requests.get(url, timeout=timeout_s) as response:
+            with ask(functools.partial(requests.get, url, timeout=timeout_s)) as response:
                 response.raise_for_status()
                 data = response.content
             zipfile.ZipFile(io.BytesIO(data)).close()

@@ -29,6 +29,7 @@ from packaging.utils import canonicalize_name
 from ..core.errors import HelioError, Stage
 from .choose import best, machine, supported_tags
 from .lock import PyPILock, Sdist, Wheel
+from .places import Places, for_uv, read
 
 #: Seconds that a resolution may take; a cold one with source-only packages takes minutes.
 _TIMEOUT = 1500
@@ -107,22 +108,22 @@ def versions(request: Request) -> dict[str, str] | None:
     return {name: version for name, version in found.items() if name not in request.provided}
 
 
-def index_url() -> str:
-    """Return the address of the index that uv uses, as its configuration and pip's variables say.
+def places() -> Places:
+    """Return where uv looks for packages, as its own and pip's variables and configuration files say.
 
     Raises:
-        HelioError: uv does not tell.
+        HelioError: uv does not tell, or a configuration file cannot be read.
     """
-    result = _run(["--no-header", "--emit-index-url", "-"], input_text="")
-    match = re.search(r"^--index-url\s+(\S+)", result.stdout, re.MULTILINE)
-    if not match:
+    result = _run(["--no-header", "--emit-index-url", "--emit-find-links", "-"], input_text="")
+    found = read(result.stdout, _environment())
+    if result.returncode or not (found.indexes or found.links):
         raise HelioError(
             Stage.HOST,
             "uv does not tell which package index it uses",
-            detail=result.stderr[-400:],
+            detail=result.stderr.strip()[-400:],
             hint="set UV_DEFAULT_INDEX to the address of a package index",
         )
-    return match[1]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,13 +337,6 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     import uv  # found late: only locking needs the program
 
-    # Variables of an environment that happens to be active say nothing of the image.
-    dropped = {"VIRTUAL_ENV", "CONDA_PREFIX", "UV_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_PRERELEASE"}
-    environment = {key: value for key, value in os.environ.items() if key not in dropped}
-    environment |= {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
-    if "PIP_INDEX_URL" in environment and "UV_INDEX_URL" not in environment:
-        # pip's variable is what many sites set; uv reads its own only.
-        environment.setdefault("UV_DEFAULT_INDEX", environment["PIP_INDEX_URL"])
     try:
         return subprocess.run(
             [uv.find_uv_bin(), "pip", "compile", *arguments],
@@ -350,7 +344,7 @@ def _run(
             input=input_text,
             capture_output=True,
             text=True,
-            env=environment,
+            env=_environment(),
             timeout=_TIMEOUT,
         )
     except subprocess.TimeoutExpired as error:
@@ -359,6 +353,15 @@ def _run(
             f"uv found no answer within {_TIMEOUT} s",
             hint="check the network; a second run goes on from what was downloaded",
         ) from error
+
+
+def _environment() -> dict[str, str]:
+    # Variables of an environment that happens to be active say nothing of the image.
+    dropped = {"CONDA_PREFIX", "UV_PYTHON", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_PRERELEASE"}
+    environment = for_uv({key: value for key, value in os.environ.items() if key not in dropped})
+    # But for pip's configuration, which may lie in one.
+    environment.pop("VIRTUAL_ENV", None)
+    return environment | {"NO_COLOR": "1", "UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
 
 
 def _shortened(text: str, lines: int = 40) -> str:

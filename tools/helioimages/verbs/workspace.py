@@ -75,7 +75,7 @@ class Workspace:
     @cached_property
     def index(self) -> Index:
         """The configured package index."""
-        return Index(resolve.index_url(), self.store.root / "cache" / "index")
+        return Index(resolve.places(), self.store.root / "cache" / "index")
 
     @cached_property
     def builder(self):

@@ -1,0 +1,120 @@
+"""What all HTTP of ours agrees on: when to ask again and how long to wait before, and which bytes are the file's."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+import zlib
+from collections.abc import Callable, Iterator
+
+import requests
+import urllib3
+
+#: Answers that another try may change. Spec: RFC 9110, section 15; RFC 6585 (429); RFC 8470 (425).
+AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
+#: What a bad line gives.
+DROPPED = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+#: Tries of one question, the first one among them.
+TRIES = 4
+_LONGEST_S = 8.0
+#: More than this no server may ask: nobody waits for an hour before a terminal.
+_LONGEST_ASKED_S = 60.0
+
+
+def pause_s(attempt: int, asked: float = 0.0, *, first: float = 0.25) -> float:
+    """Return the seconds to wait after a failed try: twice as long each time, and as long as the server asks.
+
+    Args:
+        attempt: how many tries failed before this one, 0 after the first.
+        asked: what `retry_after` says of the answer.
+        first: seconds after the first try.
+
+    >>> [pause_s(attempt) for attempt in (0, 1, 9)], pause_s(0, 5.0), pause_s(0, 3600.0)
+    ([0.25, 0.5, 8.0], 5.0, 60.0)
+    """
+    return min(max(min(first * 2.0 ** min(attempt, 30), _LONGEST_S), asked), _LONGEST_ASKED_S)
+
+
+def retry_after(response: requests.Response) -> float:
+    """Return the seconds a server asks for, as a number or a date; 0 when it does not.
+
+    Spec: RFC 9110 section 10.2.3.
+    """
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def ask(
+    send: Callable[[], requests.Response],
+    *,
+    tries: int = TRIES,
+    first: float = 0.25,
+    sleep: Callable[[float], None] | None = None,
+) -> requests.Response:
+    """Send a request until its answer is one that another try would not change, and return that or the last one.
+
+    Args:
+        send: sends it once; the answer may be a stream.
+        sleep: waits so many seconds; tests replace it.
+
+    Raises:
+        requests.RequestException: the last try got no answer.
+    """
+    for attempt in range(tries):
+        last, asked = attempt + 1 == tries, 0.0
+        try:
+            response = send()
+        except DROPPED:
+            if last:
+                raise
+        else:
+            if last or response.status_code not in AGAIN:
+                return response
+            asked = retry_after(response)
+            response.close()
+        (sleep or time.sleep)(pause_s(attempt, asked, first=first))
+    raise RuntimeError("unreachable")
+
+
+def stored(response: requests.Response, size: int | None, piece: int) -> Iterator[bytes]:
+    """Yield the bytes of a file as they are stored, in pieces of at most about ``piece`` bytes.
+
+    Many servers send a ``.tar.gz`` with ``Content-Encoding: gzip``, as if its content were what is asked for; digests
+    and sizes are of the file. Only where the length that was announced is not the file's has a proxy squeezed it on the
+    way, though nobody asked it to.
+
+    Args:
+        response: asked for with ``stream=True`` and ``Accept-Encoding: identity``.
+        size: of the file, None where it is not known.
+
+    Raises:
+        requests.RequestException: the connection drops.
+    """
+    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    said = response.headers.get("Content-Length", "")
+    squeezed = coding in ("gzip", "x-gzip", "deflate") and response.status_code == 200
+    squeezed = squeezed and size is not None and said.isdigit() and int(said) != size
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if squeezed else None
+    try:
+        for data in response.raw.stream(piece, decode_content=False):
+            if decoder is None:
+                yield data
+                continue
+            while data:
+                # A few bytes may be gigabytes when they are unpacked.
+                yield decoder.decompress(data, piece)
+                data = decoder.unconsumed_tail
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+    except zlib.error as error:
+        raise requests.exceptions.ContentDecodingError(error) from error
