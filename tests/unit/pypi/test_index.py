@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from pypi_support import serving
 
@@ -172,6 +174,8 @@ def test_extra_indexes_are_asked_first_and_lists_beside_them(package_index, othe
     places = Places(indexes=(other_index.url, package_index.url), links=(str(links),))
     index = Index(places, tmp_path / "cache")
     assert [file.name for file in index.files("demo")] == ["demo-3.0.tar.gz", "demo-2.0.tar.gz"]
+    together = Index(dataclasses.replace(places, together=True), tmp_path / "cache").files("demo")
+    assert [file.name for file in together] == ["demo-3.0.tar.gz", "demo-2.0.tar.gz", "demo-1.0.tar.gz"]
     assert [file.name for file in index.files("only")] == ["only-1.0.tar.gz"]
     assert index.urls("demo", "demo-3.0.tar.gz") == ((links / "demo-3.0.tar.gz").as_uri(),)
     assert index.urls("demo", "demo-2.0.tar.gz") == (address(other_index, "demo-2.0.tar.gz"),)

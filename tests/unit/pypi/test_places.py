@@ -96,6 +96,10 @@ def test_extra_indexes_and_lists_come_together(home, tmp_path, monkeypatch):
         folder.mkdir(parents=True)
     found = for_uv(home | {"UV_EXTRA_INDEX_URL": f"{HOST}/a {HOST}/b", "UV_FIND_LINKS": "mine"})
     assert found["UV_EXTRA_INDEX_URL"] == f"{HOST}/a {HOST}/b {HOST}/c"
+    assert found["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    assert "UV_INDEX_STRATEGY" not in for_uv({"PIP_CONFIG_FILE": "/dev/null", "UV_EXTRA_INDEX_URL": f"{HOST}/a"})
+    assert for_uv(home | {"UV_INDEX_STRATEGY": "first-index"})["UV_INDEX_STRATEGY"] == "first-index"
+    assert read(f"--index-url {HOST}/d\n", found).together
     assert found["UV_FIND_LINKS"] == f"{tmp_path}/mine,{tmp_path}/wheels,{home['HOME']}/more,{HOST}/page"
 
 

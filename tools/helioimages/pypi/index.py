@@ -172,6 +172,7 @@ class Index:
 
     def __init__(self, places: Places | str, cache: Path) -> None:
         places = Places(indexes=(places,)) if isinstance(places, str) else places
+        self._together = places.together
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
         self._session.mount("https://", adapter)
@@ -183,7 +184,7 @@ class Index:
         self._cache = cache / _key_of("\n".join((*places.indexes, *places.links)))
 
     def files(self, name: str, *, fresh: bool = False) -> tuple[IndexFile, ...]:
-        """Return a project's files: those of lists, and those of the first index that has any, as uv does.
+        """Return a project's files: those of lists, and those of the first index that has any, or of all together.
 
         Args:
             fresh: ask, whatever the cache has.
@@ -193,8 +194,10 @@ class Index:
         """
         found = [file for links in self._links for file in links.files(name, fresh=fresh)]
         for index in self._indexes:
-            if files := index.files(name, fresh=fresh):
-                return (*found, *files)
+            files = index.files(name, fresh=fresh)
+            found += files
+            if files and not self._together:
+                break
         return tuple(found)
 
     def many(self, names: Sequence[str]) -> dict[str, tuple[IndexFile, ...]]:

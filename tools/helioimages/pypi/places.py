@@ -24,6 +24,7 @@ from ..core.errors import HelioError, Stage
 
 #: Sections of pip's files that speak of installing, the weaker one first.
 _SECTIONS = ("global", "install")
+_TOGETHER = "unsafe-best-match"
 _TRUE = ("1", "true", "yes", "on", "y", "t")
 
 
@@ -32,12 +33,14 @@ class Places:
     """Indexes and lists of files, in the order in which they are asked.
 
     Attributes:
-        indexes: of the simple API; the first one that knows a project has all of its files.
+        indexes: of the simple API.
+        together: all indexes' files of a project count, as pip has it; else those of the first index that knows it.
         links: folders, or addresses of pages, whose files count beside an index's.
     """
 
     indexes: tuple[str, ...] = field(repr=False)
     links: tuple[str, ...] = field(default=(), repr=False)
+    together: bool = False
 
 
 def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
@@ -54,6 +57,9 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
             found["UV_DEFAULT_INDEX"] = url
     if extra := [*environ.get("UV_EXTRA_INDEX_URL", "").split(), *pip.get("extra-index-url", "").split()]:
         found["UV_EXTRA_INDEX_URL"] = " ".join(dict.fromkeys(extra))
+    if pip.get("extra-index-url"):
+        # Whoever names an extra index to pip means all of them together.
+        found.setdefault("UV_INDEX_STRATEGY", _TOGETHER)
     # uv runs in a folder of its own, where no relative path leads anywhere.
     links = [_absolute(one) for one in environ.get("UV_FIND_LINKS", "").split(",") if one]
     # A folder that is not there pip passes over, uv does not.
@@ -81,6 +87,7 @@ def read(told: str, environ: Mapping[str, str]) -> Places:
     return Places(
         indexes=tuple(logins.get(url.rstrip("/"), url) for url in dict.fromkeys(indexes)),
         links=tuple(rows["find-links"]),
+        together=environ.get("UV_INDEX_STRATEGY") in (_TOGETHER, "unsafe-first-match"),
     )
 
 
