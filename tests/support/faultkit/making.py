@@ -31,9 +31,10 @@ from helioimages.core.files import of_file
 from helioimages.debian.lock import AptLock
 from helioimages.debian.lock import parse as parse_apt
 from helioimages.engines import engine
-from helioimages.locks import apt, healing
+from helioimages.locks import apt
 from helioimages.locks import mirror as debian_mirror
 from helioimages.locks import read as locks
+from helioimages.locks.file_names import FIRST, builder_lock
 from helioimages.machine import fetch, mounts
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store, default_root
@@ -92,6 +93,9 @@ PyMODINIT_FUNC PyInit__c(void) { return PyModule_Create(&module); }
 """
 
 
+BUILDER_LOCK = builder_lock(FIRST)
+
+
 class Making(Protocol):
     """One step and what it needs; `prepare` runs once, `make` in a store of its own and returns its bytes' digest."""
 
@@ -134,8 +138,8 @@ class InBuilder(Making):
 
     def prepare(self, folder: Path) -> None:
         store = Store(default_root())
-        self.lock = parse_apt((ROOT / healing.BUILDER_LOCK).read_text("utf-8"), healing.BUILDER_LOCK)
-        self.debs = provision.debs(store, self.lock, healing.BUILDER_LOCK, jobs=4)
+        self.lock = parse_apt((ROOT / BUILDER_LOCK).read_text("utf-8"), BUILDER_LOCK)
+        self.debs = provision.debs(store, self.lock, BUILDER_LOCK, jobs=4)
         self.builder(store).image()
 
     def builder(self, store: Store) -> Builder:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from helioimages.core.errors import HelioError
-from helioimages.locks import locking
+from helioimages.locks import file_names, locking
 from helioimages.locks import read as locks
+from helioimages.locks.checkout import Checkout
 from helioimages.machine.checkout import load_environments, load_images
 from helioimages.machine.store import Store
 from helioimages.make.budget import largest
 from helioimages.make.plan import plan_layers
+from helioimages.prove import changed
 
 ROOT = Path(__file__).parents[3]
 
@@ -93,3 +95,76 @@ def test_a_lock_that_is_not_utf_8_is_named(checkout):
     with pytest.raises(HelioError) as caught:
         digest(checkout)
     assert caught.value.where == "images/base/apt-lock.json"
+
+
+def put_arm(checkout: Path) -> None:
+    """Lay locks for arm64 beside those that are there."""
+    for file, old, new in (
+        ("environments/base/conda-lock.yml", "linux-64", "linux-aarch64"),
+        ("environments/base/pylock.toml", "linux/amd64", "linux/arm64"),
+        ("images/base/apt-lock.json", "amd64", "arm64"),
+    ):
+        path = checkout / file
+        text = path.read_text()
+        assert old in text
+        path.with_name(file_names.of(path.name, "linux/arm64")).write_text(text.replace(old, new))
+
+
+def test_locks_of_two_platforms_lie_beside_each_other(checkout):
+    before = digest(checkout)
+    put_arm(checkout)
+    assert sorted(path.name for path in (checkout / "environments/base").glob("*linux-arm64*")) == [
+        "conda-lock.linux-arm64.yml",
+        "pylock.linux-arm64.toml",
+    ]
+    assert digest(checkout) == before
+    arm = Checkout.of(checkout, platform="linux/arm64")
+    found = arm.locks_of(["base"])["base"]
+    assert (found.conda.platforms, found.pypi.platform, found.apt.architecture) == (
+        ("linux-aarch64",),
+        "linux/arm64",
+        "arm64",
+    )
+    assert found.files == {
+        "conda": "environments/base/conda-lock.linux-arm64.yml",
+        "pypi": "environments/base/pylock.linux-arm64.toml",
+        "apt": "images/base/apt-lock.linux-arm64.json",
+    }
+    assert found.digest != before
+    amd = Checkout.of(checkout).locks_of(["base"])["base"]
+    assert (amd.digest, amd.apt.architecture) == (before, "amd64")
+
+
+def test_a_platform_without_locks_names_the_file_that_is_missing(checkout):
+    with pytest.raises(HelioError) as caught:
+        Checkout.of(checkout, platform="linux/arm64").locks_of(["base"])
+    assert caught.value.message == "`environments/base/conda-lock.linux-arm64.yml` is missing"
+    with pytest.raises(HelioError) as caught:
+        locking.lock(checkout, Store(checkout / "store"), ["base"], check=True, platform="linux/arm64")
+    assert caught.value.detail == (
+        "environments/base/conda-lock.linux-arm64.yml is missing\n"
+        "environments/base/pylock.linux-arm64.toml is missing\n"
+        "images/base/apt-lock.linux-arm64.json is missing"
+    )
+
+
+def test_locks_of_another_platform_under_this_ones_name_are_refused(checkout):
+    path = checkout / "environments/base/pylock.toml"
+    path.write_text(path.read_text().replace("linux/amd64", "linux/arm64"))
+    with pytest.raises(HelioError) as caught:
+        Checkout.of(checkout).locks_of(["base"])
+    assert (caught.value.where, caught.value.detail) == (
+        "environments/base/pylock.toml at tool.helioimages.platform",
+        "expected linux/amd64, not linux/arm64",
+    )
+
+
+def test_what_changed_is_of_one_platform(checkout):
+    images = load_images(checkout)
+
+    def reasons(path: str, platform: str) -> bool:
+        return bool(changed.changed(checkout, images, ["base"], [path], lambda _path: None, platform=platform))
+
+    for name in ("environments/base/pylock{}.toml", "images/base/apt-lock{}.json", "channel/apt-lock{}.json"):
+        assert [reasons(name.format(""), one) for one in ("linux/amd64", "linux/arm64")] == [True, False]
+        assert [reasons(name.format(".linux-arm64"), one) for one in ("linux/amd64", "linux/arm64")] == [False, True]

@@ -461,17 +461,6 @@ def test_a_document_that_is_too_large_is_not_asked_for(faulty, client):
     assert faulty.count("blobs") == 0
 
 
-def test_a_list_of_referrers_that_is_always_overwritten_is_said(faulty, client):
-    faulty.referrers_api = False
-    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
-    faulty.faults.append(faulty.Fault("PUT .*manifests/sha256-", "status", times=99, status=201))
-    manifest = artifact(IMAGE.descriptor, "text/html", Descriptor(media_type="x", digest=of_bytes(b"x"), size=1))
-    with pytest.raises(HelioError) as caught:
-        client.attach("a/b", manifest)
-    assert caught.value.message == f"the registry `{faulty.host}` does not keep what refers to an image"
-    assert caught.value.detail == f"expected {of_bytes(manifest.dump())} in the list under this tag, wrote it 4 times"
-
-
 @pytest.mark.parametrize("api", [True, False])
 def test_referrers_with_the_api_and_without(faulty, client, api):
     faulty.referrers_api = api

@@ -48,5 +48,6 @@ def test_an_unknown_platform():
     with pytest.raises(HelioError) as caught:
         supported_tags("3.13", "linux/riscv64", (2, 41))
     assert str(caught.value) == (
-        "no wheel tags are known for `linux/riscv64`\n  expected one of linux/amd64, linux/arm64"
+        "images cannot be made for `linux/riscv64`\n"
+        "  expected one of linux/amd64, linux/arm64, linux/arm64/v8 as the platform"
     )

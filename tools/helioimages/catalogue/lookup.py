@@ -10,7 +10,6 @@ from ..core.digest import is_digest
 from ..core.entries import merge
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
-from ..locks import read
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import linking
@@ -118,7 +117,7 @@ def known_locks(checkout: Checkout) -> dict[str, Contents]:
     found = {}
     for name in checkout.images:
         try:
-            lock = read.load(checkout.root, checkout.images, name, channel=checkout.channel)
+            lock = checkout.locks(name)
         except HelioError:
             continue
         found[lock.digest] = of_locks(lock)

@@ -81,7 +81,7 @@ class Checkout:
         Raises:
             HelioError: a lock is missing or malformed.
         """
-        return load(self.root, self.images, name, channel=self.channel)
+        return load(self.root, self.images, name, channel=self.channel, platform=self.platform)
 
     def locks_of(self, names: Sequence[str]) -> dict[str, Locks]:
         """Read the locks of images and of their ancestors, parents before children.
@@ -95,8 +95,8 @@ class Checkout:
                 raise HelioError(
                     Stage.LOCK,
                     f"the locks of `{name}` are for another platform",
-                    where=f"environments/{self.images[name].environment}/pylock.toml at platform",
+                    where=f"{lock.files['pypi']} at tool.helioimages.platform",
                     detail=f"expected {self.platform}, not {lock.pypi.platform}",
-                    hint=f"run `buildimages lock {name} --platform {self.platform}` in a checkout for that platform",
+                    hint=f"run `buildimages lock {name} --platform {self.platform}`",
                 )
         return found

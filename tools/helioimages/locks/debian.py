@@ -19,6 +19,7 @@ from ..machine.fetch import fetch_all
 from ..machine.store import Store, has
 from ..spec.image import ImageSpec
 from . import apt, mirror
+from .file_names import FIRST, image_lock
 from .mirror import missing
 from .state import Run, read_text
 
@@ -30,11 +31,11 @@ def lock_images(
     run: Run, images: Mapping[str, ImageSpec], names: Sequence[str]
 ) -> dict[str, tuple[AptLock | None, AptLock]]:
     """Return image -> its Debian lock before and now."""
-    before = {name: apt_of(run.root, name) for name in names}
+    before = {name: apt_of(run.root, name, run.platform) for name in names}
 
     def one(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
         if image.parent and parent is None:
-            parent = apt_of(run.root, image.parent, required=True)
+            parent = apt_of(run.root, image.parent, run.platform, required=True)
         old = before[image.name]
         new = run.timed(f"images/{image.name}: Debian", _lock_debian, run, image, parent, old, moving)
         return settled(old, new)
@@ -124,13 +125,13 @@ def stale_debian(image: ImageSpec, parent: AptLock | None, current: AptLock) -> 
     return ""
 
 
-def apt_of(root: Path, name: str, *, required: bool = False) -> AptLock | None:
+def apt_of(root: Path, name: str, platform: str = FIRST, *, required: bool = False) -> AptLock | None:
     """Return an image's Debian lock; None if it has none and needs none.
 
     Raises:
         HelioError: it is required and missing, or cannot be read.
     """
-    file = f"images/{name}/apt-lock.json"
+    file = image_lock(name, platform)
     text = read_text(root / file)
     if text is None:
         if required:

@@ -19,12 +19,12 @@ from ..machine.store import Store
 from ..spec.image import ImageSpec
 from . import apt, mirror
 from .debian import by_family, obtainer
-
-#: The Debian lock of the builder, relative to the checkout.
-BUILDER_LOCK = "channel/apt-lock.json"
+from .file_names import FIRST, builder_lock, image_lock
 
 
-def heal(root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool, strict: bool) -> tuple[str, ...]:
+def heal(
+    root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool, strict: bool, platform: str = FIRST
+) -> tuple[str, ...]:
     """Heal the Debian locks of images and of the builder.
 
     Args:
@@ -39,10 +39,11 @@ def heal(root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool
         HelioError: strict, and packages are gone; or the archive has no solution any more.
     """
     images = tuple(images)
-    named = {image.name: f"images/{image.name}/apt-lock.json" for image in images}
+    named = {image.name: image_lock(image.name, platform) for image in images}
+    builders = builder_lock(platform)
     current = {file: parse((root / file).read_text("utf-8"), file) for file in named.values()}
     if builder:
-        current[BUILDER_LOCK] = parse((root / BUILDER_LOCK).read_text("utf-8"), BUILDER_LOCK)
+        current[builders] = parse((root / builders).read_text("utf-8"), builders)
     absent = {file: _absent(store, lock) for file, lock in current.items()}
     wanted = {deb.sha256: deb for lacks in absent.values() for deb in lacks}
     gone = {deb.sha256 for deb in mirror.missing(wanted.values())} if wanted else set()
@@ -62,9 +63,9 @@ def heal(root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool
             return apt.heal(lock, away, parent=parent, obtain=obtain)
 
     fresh = {named[name]: lock for name, lock in by_family(images, one).items()}
-    if builder and lost[BUILDER_LOCK]:
-        with _placed(BUILDER_LOCK, BUILDER_LOCK):
-            fresh[BUILDER_LOCK] = apt.heal(current[BUILDER_LOCK], lost[BUILDER_LOCK], obtain=obtain)
+    if builder and lost[builders]:
+        with _placed(builders, builders):
+            fresh[builders] = apt.heal(current[builders], lost[builders], obtain=obtain)
     healed = {file: lock for file, lock in fresh.items() if lock != current[file]}
     for file, lock in healed.items():
         why = f"the mirror dropped {len(lost[file])} of its packages" if lost[file] else "its parent's packages moved"

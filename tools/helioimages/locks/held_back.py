@@ -18,8 +18,9 @@ from packaging.utils import (
 )
 from packaging.version import Version
 
+from ..core.platform import Platform
 from ..machine.store import Store
-from ..pypi.choose import machine, supported_tags
+from ..pypi.choose import supported_tags
 from ..pypi.index import Index, IndexFile
 from ..pypi.lock import PyPILock, Wheel
 from ..spec.environment import EnvironmentSpec
@@ -104,7 +105,7 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, .
     environment = default_environment() | {
         "python_version": lock.python,
         "python_full_version": f"{lock.python}.0",
-        "platform_machine": machine(lock.platform),
+        "platform_machine": Platform.of(lock.platform).machine,
         "platform_system": "Linux",
         "sys_platform": "linux",
         "os_name": "posix",

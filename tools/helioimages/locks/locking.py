@@ -29,12 +29,13 @@ from ..pypi.resolve import places
 from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
+from . import file_names
 from .conda import lock_conda, virtual_packages
 from .debian import apt_of, lock_images, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
+from .file_names import CONDA_LOCK
 from .held_back import held
 from .pypi import lock_pypi
-from .read import CONDA_LOCK
 from .state import (
     Builder,
     Run,
@@ -189,10 +190,10 @@ def _lock(
                 refuse_downgrades(environment, changes[name], run.update)
             unbuilt[name] = tuple(f"{one.name} {one.version}" for one in pypi.unbuilt)
             folder = f"environments/{name}"
-            files[f"{folder}/{CONDA_LOCK[run.channel]}"] = conda_lock.dump(conda)
+            files[f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"] = conda_lock.dump(conda)
             if run.channel == "local":
-                files[f"{folder}/pylock.toml"] = pypi_lock.dump(pypi)
-                files[f"{folder}/packages.txt"] = table(now)
+                files[f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}"] = pypi_lock.dump(pypi)
+                files[f"{folder}/{file_names.of(file_names.TABLE, run.platform)}"] = table(now)
                 line = lineage(environments, name)
                 children = [current_locks(run, child.name)[1] for child in descendants(environments, name)]
                 newer[name] = pool.submit(
@@ -207,7 +208,7 @@ def _lock(
                     exclude_newer=run.exclude_newer,
                 )
         for name, (old, new) in debian.result().items():
-            files[f"images/{name}/apt-lock.json"] = debian_lock.dump(new)
+            files[file_names.image_lock(name, run.platform)] = debian_lock.dump(new)
             changes[f"images/{name}"] = diff(debs(old), debs(new))
         held_back = {name: future.result() for name, future in newer.items()}
     written = tuple(file for file, text in files.items() if write_text(run.root / file, text))
@@ -236,7 +237,10 @@ def check_locks(
     faults = []
     for name in wanted:
         environment = environments[name]
-        conda_file, pypi_file = f"environments/{name}/{CONDA_LOCK[run.channel]}", f"environments/{name}/pylock.toml"
+        conda_file, pypi_file, table_file = (
+            f"environments/{name}/{file_names.of(file, run.platform)}"
+            for file in (CONDA_LOCK[run.channel], file_names.PYLOCK, file_names.TABLE)
+        )
         conda, pypi = current_locks(run, name, strict=True)
         up = current_locks(run, environment.parent, strict=True) if environment.parent else (None, None)
         for file, found in ((conda_file, conda), (pypi_file, pypi)):
@@ -249,14 +253,14 @@ def check_locks(
             if pypi.content_hash != pypi_hash(environments, environment, conda, up[1]):
                 faults.append(f"{pypi_file} is not of the present environment.yml, conda part and parent's lock")
             faults += [f"{pypi_file} has no wheel of `{one.name}`, which has to be built" for one in pypi.unbuilt]
-            if read_text(run.root / f"environments/{name}/packages.txt") != table(packages(conda, pypi)):
-                faults.append(f"environments/{name}/packages.txt does not say what the locks say")
+            if read_text(run.root / table_file) != table(packages(conda, pypi)):
+                faults.append(f"{table_file} does not say what the locks say")
     for name in of_images:
-        found, image = apt_of(run.root, name), images[name]
+        found, image = apt_of(run.root, name, run.platform), images[name]
         if found is None:
-            faults.append(f"images/{name}/apt-lock.json is missing")
-        elif why := stale_debian(image, apt_of(run.root, image.parent) if image.parent else None, found):
-            faults.append(f"images/{name}/apt-lock.json is stale: {why}")
+            faults.append(f"{file_names.image_lock(name, run.platform)} is missing")
+        elif why := stale_debian(image, apt_of(run.root, image.parent, run.platform) if image.parent else None, found):
+            faults.append(f"{file_names.image_lock(name, run.platform)} is stale: {why}")
     if faults:
         raise HelioError(
             Stage.CHECK,

@@ -17,7 +17,7 @@ from ..pypi.lock import PyPILock
 from ..pypi.resolve import Request, requested_names, resolve, versions
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
-from . import cuda
+from . import cuda, file_names
 from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
 
 #: Conda packages that are named otherwise on PyPI.
@@ -49,7 +49,7 @@ def lock_pypi(
         if current is None:
             raise HelioError(
                 Stage.LOCK,
-                f"`environments/{environment.name}/pylock.toml` is missing",
+                f"`environments/{environment.name}/{file_names.of(file_names.PYLOCK, run.platform)}` is missing",
                 hint=f"run `buildimages lock {environment.name}` first",
             )
         _refuse_both(conda, current, where_of(environment))

@@ -17,10 +17,10 @@ from ..pypi import lock as pypi_lock
 from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
+from . import file_names
+from .file_names import CONDA_LOCK, FIRST
 from .package import Package
 
-#: The file that holds the conda part, by channel.
-CONDA_LOCK = {"local": "conda-lock.yml", "conda-forge": "conda-lock.conda-forge.yml"}
 #: Sections of image.toml that nothing in the image depends on.
 _NO_BYTES = ("hub", "smoke", "budget", "build")
 
@@ -60,7 +60,9 @@ class Locks:
         return next((package.version for package in everything if package.name == name), None)
 
 
-def load(root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str = "local") -> Locks:
+def load(
+    root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str = "local", platform: str = FIRST
+) -> Locks:
     """Read the locks of one image.
 
     Raises:
@@ -69,9 +71,9 @@ def load(root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str
     image = images[name]
     folder = f"environments/{image.environment}"
     files = {
-        "conda": f"{folder}/{CONDA_LOCK[channel]}",
-        "pypi": f"{folder}/pylock.toml",
-        "apt": f"images/{name}/apt-lock.json",
+        "conda": f"{folder}/{file_names.of(CONDA_LOCK[channel], platform)}",
+        "pypi": f"{folder}/{file_names.of(file_names.PYLOCK, platform)}",
+        "apt": file_names.image_lock(name, platform),
     }
     texts = {part: _read(root, file, name) for part, file in files.items()}
     conda = conda_lock.parse(texts["conda"], files["conda"])
@@ -84,9 +86,9 @@ def load(root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str
             *(
                 of_bytes(_read(root, file, name).encode())
                 for file in (
-                    f"{ancestor_folder}/{CONDA_LOCK[channel]}",
-                    f"{ancestor_folder}/pylock.toml",
-                    f"images/{ancestor.name}/apt-lock.json",
+                    f"{ancestor_folder}/{file_names.of(CONDA_LOCK[channel], platform)}",
+                    f"{ancestor_folder}/{file_names.of(file_names.PYLOCK, platform)}",
+                    file_names.image_lock(ancestor.name, platform),
                 )
             ),
             _recipe(_read(root, f"images/{ancestor.name}/image.toml", name)),

@@ -22,8 +22,9 @@ from ..pypi import lock as pypi_lock
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
+from . import file_names
 from .diff import Locked
-from .read import CONDA_LOCK
+from .file_names import CONDA_LOCK
 
 #: Builds source-only packages: environment, sdists without a wheel -> their wheels.
 Builder = Callable[[EnvironmentSpec, tuple[Sdist, ...]], tuple[Wheel, ...]]
@@ -87,8 +88,8 @@ def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLo
     found: list[CondaLock | PyPILock | None] = []
     folder = f"environments/{name}"
     for file, parse in (
-        (f"{folder}/{CONDA_LOCK[run.channel]}", conda_lock.parse),
-        (f"{folder}/pylock.toml", pypi_lock.parse),
+        (f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}", conda_lock.parse),
+        (f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}", pypi_lock.parse),
     ):
         text = read_text(run.root / file)
         try:

@@ -15,7 +15,7 @@ from ..core.progress import stage
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
 from ..locks import mirror
-from ..locks.healing import BUILDER_LOCK
+from ..locks.file_names import FIRST, builder_lock
 from ..locks.read import Locks
 from ..machine.fetch import Wanted, fetch_all
 from ..machine.store import Store, has
@@ -34,10 +34,14 @@ def debs(store: Store, lock: AptLock, where: str, *, jobs: int) -> dict[str, Pat
     return fetch_all(_debs(lock, where), store, jobs=jobs, label="Debian packages")
 
 
-def builder(root: Path, store: Store, client: Callable[[], object], *, jobs: int) -> Builder:
+def builder(root: Path, store: Store, client: Callable[[], object], *, jobs: int, platform: str = FIRST) -> Builder:
     """Return the builder of ``channel/apt-lock.json``; ``client`` gives a Docker SDK client when one is needed."""
-    lock = apt_lock.parse((root / BUILDER_LOCK).read_text("utf-8"), BUILDER_LOCK)
-    return Builder(client(), store, lock, debs(store, lock, BUILDER_LOCK, jobs=jobs), jobs=jobs)
+    file = builder_lock(platform)
+    try:
+        lock = apt_lock.parse((root / file).read_text("utf-8"), file)
+    except FileNotFoundError as error:
+        raise HelioError(Stage.LOCK, f"`{file}` is missing", detail=f"it locks the builder for {platform}") from error
+    return Builder(client(), store, lock, debs(store, lock, file, jobs=jobs), jobs=jobs)
 
 
 def packages(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..debian import lock as apt_lock
 from ..locks.checkout import Checkout
+from ..locks.file_names import builder_lock
 from ..machine import mounts
 from ..machine.bootstrap import name_of
 from ..machine.store import Store
@@ -168,10 +169,11 @@ def _about(store: Store, kind: str, wanted: Set[str]) -> Callable[[Path], bool]:
 
 def _channels(checkout: Checkout) -> frozenset[str]:
     """Return the name of the channel that the checkout's recipes make: compiling one takes long."""
-    root, lock = checkout.root, checkout.root / "channel" / "apt-lock.json"
+    root, file = checkout.root, builder_lock(checkout.platform)
+    lock = root / file
     if not lock.exists() or not (root / RECIPES).exists():
         return frozenset()
-    maker = builder.key(apt_lock.parse(lock.read_text("utf-8"), "channel/apt-lock.json"))
+    maker = builder.key(apt_lock.parse(lock.read_text("utf-8"), file))
     return frozenset((channel.channel_key(root, maker, checkout.platform),))
 
 
@@ -187,7 +189,7 @@ def _named(root: Path) -> frozenset[str]:
 
 
 def _apt_locks(root: Path) -> Iterator[tuple[str, str]]:
-    for path in (*sorted(root.glob("images/*/apt-lock.json")), root / "channel" / "apt-lock.json"):
+    for path in (*sorted(root.glob("images/*/apt-lock*.json")), *sorted(root.glob("channel/apt-lock*.json"))):
         if path.exists():
             yield path.relative_to(root).as_posix(), path.read_text("utf-8")
 

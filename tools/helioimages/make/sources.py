@@ -12,7 +12,7 @@ from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import stage
-from ..locks import locking
+from ..locks import file_names, locking
 from ..locks.read import Locks
 from ..machine.store import Store, has
 from ..pypi import lock as pypi_lock
@@ -22,9 +22,6 @@ from ..spec.environment import EnvironmentSpec
 from . import channel, provision
 from . import wheels as wheelbuild
 from .builder import Builder
-
-#: The locked tools that builds use, beside environment.yml.
-BUILD_LOCK = "build-lock.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +83,10 @@ class WheelBuilder:
     def _build(
         self, environment: EnvironmentSpec, lock: PyPILock, python: Sequence[tuple[CondaPackage, Path]]
     ) -> tuple[Wheel, ...]:
-        file = f"environments/{environment.name}/{BUILD_LOCK}"
+        file = f"environments/{environment.name}/{file_names.of(file_names.BUILD_LOCK, self.platform)}"
         tools = pypi_lock.parse((self.root / file).read_text("utf-8"), file)
         wheels = provision.wheels(self.store, tools.wheels, file, self.index, jobs=8)
-        where = f"environments/{environment.name}/pylock.toml"
+        where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, self.platform)}"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
         with stage(f"wheels of {len(lock.sdists)} source-only packages"):
             return wheelbuild.build_all(

@@ -27,10 +27,10 @@ from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import Platform
 from ..core.progress import say
+from ..locks import file_names
 from ..machine.store import Store, has, settle
 from ..pypi import repack
 from ..pypi import wheel as wheel_link
-from ..pypi.choose import machine
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..spec.environment import BuildSpec, EnvironmentSpec
 from .builder import Builder
@@ -122,7 +122,8 @@ def build_all(
             built=True,
         )
         if sdist.name in expected:
-            _same(store, expected[sdist.name], wheel, f"environments/{environment.name}/pylock.toml")
+            where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, lock.platform)}"
+            _same(store, expected[sdist.name], wheel, where)
         return wheel
 
     builder.image()  # once, before the threads
@@ -160,7 +161,7 @@ def build_wheel(
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch:
         folder = Path(scratch)
         raw = _run(store, builder, sdist, spec, tools, epoch, folder)
-        wheel = repack.plan(raw, f"linux_{machine(platform)}")
+        wheel = repack.plan(raw, f"linux_{Platform.of(platform).machine}")
         _check_name(wheel.file_name, sdist)
         final = folder / "normal.whl"
         with open(final, "wb") as file:

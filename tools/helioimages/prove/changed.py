@@ -6,6 +6,7 @@ people.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
-from ..locks.read import CONDA_LOCK
+from ..locks import file_names
+from ..locks.file_names import CONDA_LOCK, FIRST
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
 
@@ -108,6 +110,7 @@ def changed(
     before: Callable[[str], str | None],
     *,
     channel: str = "local",
+    platform: str = FIRST,
 ) -> tuple[ImageChange, ...]:
     """Return the images that have a reason, in the order of ``names``.
 
@@ -116,6 +119,7 @@ def changed(
         different: changed files, relative to the checkout.
         before: gives a file's earlier text.
         channel: which conda lock is built.
+        platform: whose locks count; others lie beside them.
     """
     found = []
     relevant = sorted(path for path in different if not _only_for_hubs(root, path, before))
@@ -123,9 +127,9 @@ def changed(
         line = lineage(images, name)
         reasons = []
         for path in relevant:
-            what = _shared(path, channel)
+            what = _shared(path, channel, platform)
             for image in line:
-                own = what or _own(path, image, channel)
+                own = what or _own(path, image, channel, platform)
                 if own:
                     whose = "" if what or image.name == name else f", of its ancestor `{image.name}`"
                     reasons.append(Reason(path=path, what=own + whose))
@@ -135,7 +139,7 @@ def changed(
     return tuple(found)
 
 
-def _shared(path: str, channel: str) -> str | None:
+def _shared(path: str, channel: str, platform: str) -> str | None:
     """Say what a file is that every image has in common."""
     room = path.removeprefix(_PACKAGE).partition("/")[0] if path.startswith(_PACKAGE) else ""
     if path == "images/Dockerfile.j2":
@@ -146,22 +150,24 @@ def _shared(path: str, channel: str) -> str | None:
         return "makes bytes"
     if room in TESTS:
         return "runs notebooks"
+    if re.fullmatch(r"channel/apt-lock(\..+)?\.json", path) and path != file_names.builder_lock(platform):
+        return None
     if path.startswith("channel/") and not path.endswith(".md") and channel == "local":
         return "the local channel"
     return None
 
 
-def _own(path: str, image: ImageSpec, channel: str) -> str | None:
+def _own(path: str, image: ImageSpec, channel: str, platform: str) -> str | None:
     """Say what a file is to the image that it belongs to."""
     environment, folder = f"environments/{image.environment}/", f"images/{image.name}/"
     known = {
         environment + "environment.yml": "its environment",
-        environment + CONDA_LOCK[channel]: "locked packages",
-        environment + "pylock.toml": "locked packages",
-        environment + "build-lock.toml": "locked packages",
+        environment + file_names.of(CONDA_LOCK[channel], platform): "locked packages",
+        environment + file_names.of(file_names.PYLOCK, platform): "locked packages",
+        environment + file_names.of(file_names.BUILD_LOCK, platform): "locked packages",
         environment + "imports.toml": "its smoke test",
         folder + "image.toml": "its image.toml",
-        folder + "apt-lock.json": "locked packages",
+        folder + file_names.of(file_names.APT_LOCK, platform): "locked packages",
         folder + "Dockerfile": "its recipe",
     }
     if path in known:

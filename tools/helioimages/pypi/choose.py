@@ -11,27 +11,10 @@ from functools import lru_cache
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
 
-from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 
-#: OCI's word for a processor -> the kernel's, which wheel tags use.
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 #: The names that manylinux had before PEP 600, by glibc minor version; the oldest ones never had arm64.
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-
-
-def machine(platform: str) -> str:
-    """Return the kernel's name of a platform's processor, e.g. ``x86_64`` of ``linux/amd64``.
-
-    Raises:
-        HelioError: a platform that wheels are not known for.
-    """
-    system, _, processor = platform.partition("/")
-    if system != "linux" or processor not in MACHINES:
-        known = ", ".join(f"linux/{name}" for name in MACHINES)
-        raise HelioError(
-            Stage.LOCK, f"no wheel tags are known for `{platform}`", detail=f"expected one of {known}", hint=""
-        )
-    return MACHINES[processor]
 
 
 def platform_tags(platform: str, glibc: tuple[int, int]) -> Iterator[str]:
@@ -40,7 +23,7 @@ def platform_tags(platform: str, glibc: tuple[int, int]) -> Iterator[str]:
     >>> list(platform_tags("linux/arm64", (2, 18)))
     ['manylinux_2_18_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64', 'linux_aarch64']
     """
-    processor = machine(platform)
+    processor = Platform.of(platform).machine
     oldest = 5 if processor == "x86_64" else 17
     for minor in range(glibc[1], oldest - 1, -1):
         yield f"manylinux_2_{minor}_{processor}"

@@ -27,7 +27,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..core.errors import HelioError, Stage
-from .choose import best, machine, supported_tags
+from ..core.platform import Platform
+from .choose import best, supported_tags
 from .lock import PyPILock, Sdist, Wheel
 from .places import Places, for_uv, read
 
@@ -314,7 +315,7 @@ def python_platform(platform: str, glibc: tuple[int, int]) -> str:
     Raises:
         HelioError: uv knows none.
     """
-    processor = machine(platform)
+    processor = Platform.of(platform).machine
     known = [int(minor) for minor in re.findall(rf"\b{processor}-manylinux_2_(\d+)\b", _platforms())]
     fitting = [minor for minor in known if minor <= glibc[1]]
     if not fitting:

@@ -24,7 +24,13 @@ def changed(names, root, jobs, platform, channel, as_data, since, only_names):
     commit = changes.resolve(ws.root, since)
     different = changes.paths(ws.root, commit)
     found = changes.changed(
-        ws.root, ws.images, ws.checkout.selected(names), different, changes.at(ws.root, commit), channel=channel
+        ws.root,
+        ws.images,
+        ws.checkout.selected(names),
+        different,
+        changes.at(ws.root, commit),
+        channel=channel,
+        platform=platform,
     )
     if as_data:
         print(as_json(found))

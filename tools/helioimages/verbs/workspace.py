@@ -18,7 +18,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say, stage
 from ..engines import engine, registry_server
-from ..locks import healing, locking
+from ..locks import file_names, healing, locking
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import building, inputs, provision, render, toolchain
@@ -80,7 +80,9 @@ class Workspace:
     @cached_property
     def builder(self):
         """The builder of the local channel and of source-only packages."""
-        return provision.builder(self.root, self.store, lambda: self.engine.client, jobs=self.jobs)
+        return provision.builder(
+            self.root, self.store, lambda: self.engine.client, jobs=self.jobs, platform=self.platform
+        )
 
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the images that a verb shall make: those named, else all but the heavy ones, which it says.
@@ -151,8 +153,10 @@ class Workspace:
         made += [wheel.sha256 for lock in found.values() for wheel in lock.pypi.wheels if wheel.built]
         needs_builder = not all(self.store.artefact(sha256).exists() for sha256 in made)
         images = [self.images[name] for name in self.images if name in line]
-        healed = healing.heal(self.root, self.store, images, builder=needs_builder, strict=strict)
-        if healing.BUILDER_LOCK in healed:
+        healed = healing.heal(
+            self.root, self.store, images, builder=needs_builder, strict=strict, platform=self.platform
+        )
+        if file_names.builder_lock(self.platform) in healed:
             say("warning: the builder was healed: what it makes is locked again")
             sources = {sdist.name for lock in found.values() for sdist in lock.pypi.sdists}
             self.lock((), check=False, update=sorted(sources), exclude_newer=None, channel_dirs=())

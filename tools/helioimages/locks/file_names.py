@@ -1,0 +1,49 @@
+"""What lock files are called: those of several platforms lie beside each other in one checkout.
+
+The first platform's have the plain names; those of another one carry it before their ending, e.g.
+``pylock.linux-arm64.toml``. Each platform has files of its own, also of the formats that could hold several: an image's
+digest depends on its lock files' text, and locking one platform may not move the other's images.
+"""
+
+from __future__ import annotations
+
+from ..core.platform import Platform
+
+#: The platform whose locks have plain names.
+FIRST = "linux/amd64"
+#: The file that holds the conda part, by channel.
+CONDA_LOCK = {"local": "conda-lock.yml", "conda-forge": "conda-lock.conda-forge.yml"}
+PYLOCK = "pylock.toml"
+APT_LOCK = "apt-lock.json"
+#: The locked tools that builds from source use.
+BUILD_LOCK = "build-lock.toml"
+#: The packages for people.
+TABLE = "packages.txt"
+
+
+def of(name: str, platform: str) -> str:
+    """Return a lock file's name for a platform.
+
+    >>> of("pylock.toml", "linux/arm64"), of("conda-lock.conda-forge.yml", "linux/arm64/v8"), of(PYLOCK, FIRST)
+    ('pylock.linux-arm64.toml', 'conda-lock.conda-forge.linux-arm64.yml', 'pylock.toml')
+
+    Raises:
+        HelioError: images cannot be made for the platform.
+    """
+    known = Platform.of(platform)
+    # linux/arm64/v8 is what linux/arm64 means.
+    word = f"{known.os}-{known.debian}"
+    if word == FIRST.replace("/", "-"):
+        return name
+    stem, _, ending = name.rpartition(".")
+    return f"{stem}.{word}.{ending}"
+
+
+def builder_lock(platform: str) -> str:
+    """Return the builder's Debian lock, relative to the checkout."""
+    return f"channel/{of(APT_LOCK, platform)}"
+
+
+def image_lock(image: str, platform: str) -> str:
+    """Return an image's Debian lock, relative to the checkout."""
+    return f"images/{image}/{of(APT_LOCK, platform)}"
