@@ -293,7 +293,11 @@ def test_a_tar_that_goes_back(tmp_path: Path) -> None:
     (tmp_path / "package").write_bytes(_conda(bytes(header) + bytes(4096), _info(GOOD_LISTED)))
     with pytest.raises(HelioError) as caught:
         read_archive(tmp_path / "package", NAME)
-    assert caught.value.message == f"the conda package `{NAME}` is malformed: the tar header of 'lib/x' is wrong"
+    # A Python in which that was mended (3.13.5 of Debian 13) refuses the header by itself.
+    assert caught.value.message in (
+        f"the conda package `{NAME}` is malformed: the tar header of 'lib/x' is wrong",
+        f"the conda package `{NAME}` is malformed: it cannot be read",
+    )
 
 
 @pytest.mark.parametrize(
