@@ -127,6 +127,21 @@ def test_an_engine_that_does_not_come_up_is_ended(store, tmp_path, monkeypatch):
     assert own_engine._STARTED.pop().returncode == -15
 
 
+def test_an_engine_that_is_roots_is_ended_without_a_program_for_it(process, tmp_path, monkeypatch):
+    """A small Debian has no `kill` but the shell's."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(own_engine, "_as_root", lambda: ())
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as another:
+        another.setattr(own_engine.os, "kill", refused)
+        own_engine._terminate(process.pid)
+    assert process.wait(timeout=10) == -15
+
+
 def test_no_engine_is_installed(store, monkeypatch):
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "SOCKETS", ())

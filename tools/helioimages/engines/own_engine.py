@@ -156,7 +156,8 @@ def _terminate(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
     except PermissionError:
         # An ordinary user started it through sudo, so it is root's.
-        subprocess.run([*_as_root(), "kill", "-TERM", str(pid)], check=False)
+        # The shell's own `kill`: the program is of procps, which a small Debian has not.
+        subprocess.run([*_as_root(), "sh", "-c", 'kill -TERM "$1"', "sh", str(pid)], check=False)
 
 
 def _tidy(store: Store, bound: bool) -> None:
