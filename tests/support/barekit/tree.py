@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from helioimages.machine import mounts
@@ -16,6 +17,8 @@ PACKAGES = ("apt", "ca-certificates", "git", "iproute2", "passwd", "python3", "s
 USER = "scientist"
 _UID = 1000
 _TABLE = Path("/proc/self/mountinfo")
+# Whoever ends `unshare` ends the program and all that it started: else they go on writing into what is being deleted.
+_ENDED = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--")
 
 
 class TreeError(Exception):
@@ -46,7 +49,7 @@ def make(tree: Path, release: str, carried: Carried) -> None:
         "-",
     ]
     try:
-        subprocess.run(argv, input=carried.files["etc/apt/sources.list"], text=True, check=True)
+        subprocess.run([*_ENDED, *argv], input=carried.files["etc/apt/sources.list"], text=True, check=True)
     except FileNotFoundError as error:
         raise TreeError("`mmdebstrap` is missing: apt-get install mmdebstrap debian-archive-keyring") from error
     except subprocess.CalledProcessError as error:
@@ -104,16 +107,24 @@ def remove(tree: Path) -> None:
     """Delete the files.
 
     Raises:
-        TreeError: something is mounted at or below the folder: it would be deleted too.
+        TreeError: something is mounted at or below the folder: it would be deleted too; or somebody writes there.
     """
     if points := mounts.below(tree):
         raise TreeError(f"{points[0]} is mounted: {tree} is left as it is")
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(tree)], check=True)
+    deadline = time.monotonic() + 20
+    while True:
+        # The last ones that write may be about to end.
+        done = subprocess.run(["rm", "-rf", "--one-file-system", "--", str(tree)], capture_output=True, text=True)
+        if not done.returncode:
+            return
+        if time.monotonic() > deadline:
+            raise TreeError(f"{tree} cannot be deleted: {done.stderr.strip().splitlines()[-1]}")
+        time.sleep(0.2)
 
 
 def _inside(tree: Path, *argv: str) -> None:
     """Run one of the tree's own programs on its files; it sees no devices and no processes."""
-    subprocess.run(["chroot", str(tree), *argv], check=True, stdout=subprocess.DEVNULL, env=_PLAIN)
+    subprocess.run([*_ENDED, "chroot", str(tree), *argv], check=True, stdout=subprocess.DEVNULL, env=_PLAIN)
 
 
 _PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
