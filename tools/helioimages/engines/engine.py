@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from ..core.progress import say
 from ..machine.host import SOCKETS, listens
 from ..machine.store import Store
 from ..oci.reference import is_loopback
-from . import leftovers, own_engine
+from . import leftovers, own_engine, stream
 from .peak import Peak
 
 _READY_S = 60
@@ -70,7 +69,7 @@ class Engine:
             if is_loopback(repository.partition("/")[0]) and self._is_podman():
                 self._pull_plain(reference)
             else:
-                self.client.api.pull(repository, tag=digest)
+                stream.follow(self.client.api.pull(repository, tag=digest, stream=True, decode=True), self.client)
             self.client.images.get(reference)
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise HelioError(
@@ -101,9 +100,7 @@ class Engine:
             params={"reference": reference, "tlsVerify": "false", "quiet": "true"},
             timeout=_TIMEOUT,
         )
-        rows = [json.loads(line) for line in response.text.splitlines() if line.strip()]
-        if faults := [row["error"] for row in rows if row.get("error")]:
-            raise docker.errors.APIError(faults[-1], response=response)
+        stream.follow(stream.rows_of(response.text), self.client)
 
     def run(
         self,

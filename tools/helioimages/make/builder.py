@@ -20,7 +20,7 @@ from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..debian.lock import AptLock
-from ..engines import leftovers
+from ..engines import leftovers, stream
 from ..machine.store import Store
 from .rootfs import build_rootfs
 
@@ -60,8 +60,9 @@ class Builder:
             except docker.errors.ImageNotFound:
                 tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
                 say("==> builder: importing its root file system")
-                self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
-                # The engine answers 200 before it unpacks; whether it could shows only here.
+                # The engine answers 200 before it unpacks; whether it could is said in what follows.
+                said = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
+                stream.follow(stream.rows_of(said), self._client)
                 self._client.images.get(reference)
         return reference
 

@@ -29,7 +29,10 @@ def main(engine: str, labels: str, certificates: str, there: str, image: str, *c
     try:
         found = client.images.get(image)
     except docker.errors.ImageNotFound:
-        found = client.images.pull(repository, tag=digest or None)
+        for row in client.api.pull(repository, tag=digest or None, stream=True, decode=True):
+            if "error" in row:
+                sys.exit(f"cannot pull {image}: {row['error']}")
+        found = client.images.get(image)
     container = client.containers.create(
         found.id,
         list(command),
