@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
