@@ -142,6 +142,7 @@ def test_the_same_whatever_surrounds_it(tmp_path: Path, monkeypatch: pytest.Monk
 def test_contents_are_read_by_threads_and_let_go(tmp_path: Path) -> None:
     big = tuple(entries.file(f"d/{n}", random.Random(n).randbytes(300_000)) for n in range(20))
     path, package = _make(tmp_path, big)
+    gc.collect()  # what other tests left
     before = len(os.listdir("/proc/self/fd"))
     found = [e for e in link(path, package, python_version=None, platform="linux-64") if "/d/" in e.path]
     wrong: list[str] = []

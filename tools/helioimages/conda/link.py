@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,10 @@ from .lock import CondaPackage
 from .metadata import malformed
 from .prefix import entry_point_script, replace_binary, replace_text
 from .read import Archive, Member, read_archive
+from .scripts import SCRIPT_HINT, script_kind
 
 PREFIX = "/srv/conda/envs/notebook"
 
-_SCRIPTS = re.compile(r"(?:bin|Scripts)/\.(.+)-(pre-link|post-link)\.(?:sh|bat)")
 _RECORD_FIELDS = (
     "arch",
     "constrains",
@@ -77,15 +76,70 @@ def link(
     if len(set(paths)) < len(paths):
         twice = next(path for index, path in enumerate(paths) if path in paths[:index])
         raise malformed(package.file_name, f"two of its files become {twice}")
-    record = json.dumps(linker.record(requested_specs), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    found.append(
-        entries.file(linker.place(f"conda-meta/{_stem(package.file_name)}.json"), record.encode(), origin=linker.origin)
-    )
+    record = _record_bytes(linker.record(requested_specs))
+    found.append(entries.file(linker.place(record_path(package)), record, origin=linker.origin))
     return tuple(sorted(found, key=lambda entry: entry.path.split("/")))
 
 
-def _stem(file_name: str) -> str:
-    return file_name.removesuffix(".conda").removesuffix(".tar.bz2")
+def record_path(package: CondaPackage) -> str:
+    """Return where a package's record lies in the prefix: named by what it is, whatever its file is called."""
+    return f"conda-meta/{package.name}-{package.version}-{package.build}.json"
+
+
+def with_compiled(
+    entries: Iterable[Entry], compiled: Iterable[Entry], package: CondaPackage, prefix: str = PREFIX
+) -> tuple[Entry, ...]:
+    """Return a package's entries and the .pyc compiled from them; where both have one, ours stays.
+
+    The package's own is for the source's time on the machine that built it, and every file of a layer has another time:
+    the interpreter would compile again at each import. The package's record says what lies there now.
+
+    Args:
+        entries: what `link` gave.
+        compiled: see `pypi.pyc.compile_entries`.
+    """
+    entries, compiled = tuple(entries), tuple(compiled)
+    ours = {entry.path: entry for entry in compiled}
+    replaced = {entry.path: entry for entry in entries if entry.path in ours}
+    if not replaced:
+        return (*entries, *compiled)
+    linked = {entry.path: entry for entry in entries}
+    heirs: dict[str, str] = {}
+    record = f"{prefix.removeprefix('/')}/{record_path(package)}"
+    result = []
+    for entry in entries:
+        if entry.path in replaced:
+            continue
+        if entry.kind is Kind.HARDLINK and entry.target in replaced:
+            # A second name of what was replaced: the first of them is the file now.
+            first = heirs.setdefault(entry.target, entry.path)
+            if first == entry.path:
+                entry = replace(entry, kind=Kind.FILE, target="", content=linked[entry.target].content)
+            else:
+                entry = replace(entry, target=first)
+        if entry.path == record:
+            assert entry.content is not None
+            data = _amended(
+                entry.content.read(), {path.removeprefix(prefix[1:] + "/"): ours[path] for path in replaced}
+            )
+            entry = replace(entry, content=Content.of(data))
+        result.append(entry)
+    return (*result, *compiled)
+
+
+def _amended(record: bytes, ours: Mapping[str, Entry]) -> bytes:
+    """Return a record that tells size and digest of the files that replaced the package's own."""
+    document = json.loads(record)
+    for item in document["paths_data"]["paths"]:
+        if entry := ours.get(item["_path"]):
+            assert entry.content is not None
+            item["sha256_in_prefix"] = hashlib.sha256(entry.content.read()).hexdigest()
+            item["size_in_bytes"] = entry.content.size
+    return _record_bytes(document)
+
+
+def _record_bytes(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def _check_prefix(prefix: str) -> None:
@@ -165,12 +219,12 @@ class _Linker:
         """Return the entry of one file, and note it for the record."""
         listed = member.listed
         target = self._target(listed.path)
-        if match := _SCRIPTS.fullmatch(target):
+        if kind := script_kind(self._package.name, target):
             raise HelioError(
                 Stage.LINK,
-                f"`{self._package.file_name}` has a {match[2]} script, which would have to run at installation",
+                f"`{self._package.file_name}` has a {kind} script, which would have to run at installation",
                 where=f"{self._package.file_name} at {listed.path}",
-                hint="layers are made without running anything; choose another build, or take the package from PyPI",
+                hint=SCRIPT_HINT,
             )
         path = self.place(target)
         record: dict[str, Any] = {"_path": target}
@@ -183,8 +237,10 @@ class _Linker:
             record["sha256"] = listed.told_sha256
         if member.kind is Kind.SYMLINK:
             size = len(member.target.encode()) if listed.told_size is None else listed.told_size
-            if listed.told_sha256 is None:
-                record["sha256_in_prefix"] = hashlib.sha256(member.target.encode()).hexdigest()
+            # Builders hash the link's text, its target, or nothing; what lies in the prefix is the text.
+            actual = hashlib.sha256(member.target.encode()).hexdigest()
+            if listed.told_sha256 != actual:
+                record["sha256_in_prefix"] = actual
             self._paths.append(record | {"path_type": "softlink", "size_in_bytes": size})
             return entries.symlink(path, member.target, origin=self.origin)
         content = self._content(member)

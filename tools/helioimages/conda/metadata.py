@@ -20,6 +20,9 @@ FILES = ("info/index.json", "info/paths.json", "info/link.json", "info/files", "
 #: What packages that name a file in has_prefix without a placeholder were built for.
 OLD_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"
 
+#: How folders of channels call processors that ``arch`` calls otherwise.
+_BITS = {"x86_64": "64", "x86": "32"}
+
 _KINDS = {"hardlink": Kind.FILE, "softlink": Kind.SYMLINK, "directory": Kind.DIR}
 
 
@@ -70,25 +73,46 @@ def check_format(data: bytes, name: str) -> None:
 
 
 def read_index(texts: dict[str, bytes], name: str) -> dict[str, Any]:
-    """Return info/index.json, its needed fields checked."""
+    """Return info/index.json, its needed fields checked.
+
+    A package without ``depends`` depends on nothing. One without ``subdir`` is for what its older fields say, or for
+    the folder of the channel that it lies in; then the value has no ``subdir`` either.
+
+    Spec: CEP 34, "info/index.json"; rattler and conda read both as optional.
+    """
     index = _json(texts, "info/index.json", name)
-    for key in ("name", "version", "build", "subdir"):
+    for key in ("name", "version", "build"):
         _typed(index, key, str, name, "info/index.json")
     _typed(index, "build_number", int, name, "info/index.json")
+    if index.get("depends") is None:
+        index["depends"] = []
     for spec in _typed(index, "depends", list, name, "info/index.json"):
         if not isinstance(spec, str):
             raise malformed(name, "info/index.json at depends: expected a list of str")
+    if index.get("subdir") is None:
+        index.pop("subdir", None)
+        if subdir := _older_subdir(index):
+            index["subdir"] = subdir
+    else:
+        _typed(index, "subdir", str, name, "info/index.json")
     return index
+
+
+def _older_subdir(index: dict[str, Any]) -> str | None:
+    """Return the folder that an index without ``subdir`` names in the words of before conda 4.3."""
+    if index.get("noarch"):
+        return "noarch"
+    platform, arch = index.get("platform"), index.get("arch")
+    if not isinstance(platform, str) or not isinstance(arch, str):
+        return None
+    return f"{platform}-{_BITS.get(arch, arch)}"
 
 
 def read_link(texts: dict[str, bytes], name: str) -> tuple[str | None, tuple[str, ...]]:
     """Return the noarch type and the entry points: from link.json, or from the index of a package that has none."""
     where = "info/link.json"
     if where not in texts:
-        noarch = _json(texts, "info/index.json", name).get("noarch")
-        # Before conda 4.3 `noarch: true` meant generic.
-        noarch = {True: "generic", False: None}.get(noarch, noarch) if isinstance(noarch, bool) else noarch
-        return _noarch(noarch, name), ()
+        return _noarch(_json(texts, "info/index.json", name).get("noarch"), name), ()
     link = _json(texts, where, name)
     section = link.get("noarch")
     if section is None:
@@ -102,9 +126,11 @@ def read_link(texts: dict[str, bytes], name: str) -> tuple[str | None, tuple[str
 
 
 def _noarch(value: Any, name: str) -> str | None:
-    if value not in (None, "python", "generic"):
+    # Before conda 4.3 `noarch: true` meant generic; some builders wrote it as Python's text.
+    noarch: str | None = {"true": "generic", "false": None}.get(str(value).lower(), value)
+    if noarch not in (None, "python", "generic"):
         raise malformed(name, f"its noarch type is {value!r}, expected python or generic")
-    return value
+    return noarch
 
 
 def read_listed(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:

@@ -228,7 +228,8 @@ def write_repodata(channel_dir: Path, subdirs: Sequence[str]) -> None:
             index = read_index(path)
             if path.name != f"{index['name']}-{index['version']}-{index['build']}{suffix}":
                 raise _broken(path, "its name does not fit its index")
-            if index["subdir"] != subdir:
+            # An older package does not say where it belongs: it belongs where it lies.
+            if index.setdefault("subdir", subdir) != subdir:
                 raise _broken(path, f"it is in {subdir}/, but its index says {index['subdir']}")
             record = {key: index[key] for key in _REPODATA_FIELDS if index.get(key) is not None}
             with open(path, "rb") as file:

@@ -30,6 +30,7 @@ import zstandard
 
 from ..core.entries import Content, Kind, check_path
 from . import metadata
+from .lock import CondaPackage
 from .metadata import Listed, malformed
 
 #: The most that one package may unpack to, in bytes. The largest of conda-forge are about 3 GB.
@@ -128,19 +129,58 @@ def read_archive(path: Path, name: str, *, limit: int = MAX_UNPACKED) -> Archive
         )
 
 
-def read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path, name: str = "") -> dict[str, Any]:
     """Return info/index.json of a package file.
+
+    Args:
+        path: the file.
+        name: for messages; else the path's own.
 
     Raises:
         HelioError: not a conda package.
     """
-    name = path.name
+    name = name or path.name
     with _reading(name), open(path, "rb") as file:
         if _is_conda(file):
             with _components(file, name) as components:
                 return metadata.read_index(_Tar(components["info"], name, MAX_INFO).texts(), name)
         file.seek(0)
         return metadata.read_index(_Tar(bz2.BZ2File(file), name, MAX_UNPACKED).texts(), name)
+
+
+def site_packages_of(path: Path, python: CondaPackage) -> str | None:
+    """Return the folder below the prefix that a python package wants other packages' modules in, if it says so.
+
+    That of a free-threaded one is ``lib/python3.13t/site-packages``.
+
+    Raises:
+        HelioError: not a conda package, or the folder is not one below the prefix.
+
+    Spec: CEP 17, ``python_site_packages_path``.
+    """
+    index = read_index(path, python.file_name)
+    site = index.get("python_site_packages_path")
+    if site is None:
+        return None
+    if not isinstance(site, str):
+        raise malformed(python.file_name, "info/index.json at python_site_packages_path: expected str")
+    return check_path(site, python.file_name)
+
+
+def read_paths(path: Path, name: str) -> tuple[str, ...]:
+    """Return what a package file lists, unchecked against what it holds: cheap for a ``.conda``.
+
+    Raises:
+        HelioError: not a conda package, or its list cannot be understood.
+    """
+    with _reading(name), open(path, "rb") as file:
+        if _is_conda(file):
+            with _components(file, name) as components:
+                texts = _Tar(components["info"], name, MAX_INFO).texts()
+        else:
+            file.seek(0)
+            texts = _Tar(bz2.BZ2File(file), name, MAX_UNPACKED).texts()
+        return tuple(item.path for item in metadata.read_listed(texts, name))
 
 
 @contextlib.contextmanager

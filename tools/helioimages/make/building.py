@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..conda.lock import CondaPackage
+from ..conda.read import site_packages_of
+from ..conda.scripts import refuse_scripts
 from ..core.entries import Entry, merge
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
@@ -158,6 +160,11 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
     lock = plan.locks
     found: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
     records = {record.sha256: record for record in found}
+    conda = [
+        record for layer in missing for one in layer.packages if isinstance(record := records[one.sha256], CondaPackage)
+    ]
+    refuse_scripts(((one, shop.paths[one.sha256]) for one in conda), Stage.LINK)
+    site_packages = site_packages_of(shop.paths[lock.python.sha256], lock.python) if conda else None
     tasks = [
         linking.Task(
             plan=layer,
@@ -170,6 +177,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
             interpreter_id=lock.python.sha256,
             platform=plan.platform.subdir,
             store=shop.store.root,
+            site_packages=site_packages,
         )
         # The largest first: a big one started last would be waited for by idle processes.
         for layer in sorted(missing, key=lambda layer: -layer.size)

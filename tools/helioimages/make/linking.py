@@ -50,6 +50,7 @@ class Task:
         python: ``3.13``, for noarch packages and script headers.
         interpreter: compiles .pyc.
         platform: conda's subdir, e.g. ``linux-64``.
+        site_packages: of a Python whose package names another folder than ``lib/python<version>/site-packages``.
     """
 
     plan: LayerPlan
@@ -59,6 +60,7 @@ class Task:
     interpreter_id: str
     platform: str
     store: Path
+    site_packages: str | None = None
 
 
 def make_layer(task: Task) -> Layer:
@@ -82,13 +84,18 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
     package = source.package
     if isinstance(source.record, CondaPackage):
         linked = conda_link.link(
-            source.path, source.record, prefix=PREFIX, python_version=task.python, platform=task.platform
+            source.path,
+            source.record,
+            prefix=PREFIX,
+            python_version=task.python,
+            site_packages=task.site_packages,
+            platform=task.platform,
         )
-    else:
-        linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
+        kept = without(linked, package)
+        return conda_link.with_compiled(kept, _compiled(store, kept, package, task), source.record, PREFIX)
+    linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
     kept = without(linked, package)
-    compiled = _compiled(store, kept, package, task)
-    return (*kept, *compiled) if package.kind == "conda" else wheel_link.with_compiled(kept, compiled)
+    return wheel_link.with_compiled(kept, _compiled(store, kept, package, task))
 
 
 def without(entries: tuple[Entry, ...], package: Package) -> tuple[Entry, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..conda import link as conda_link
+from ..conda.read import site_packages_of
 from ..core.digest import key_of
 from ..core.entries import Entry, Kind, merge
 from ..core.errors import HelioError, Stage
@@ -47,9 +48,16 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
         try:
             half.mkdir()
             entries: list[Entry] = []
+            site = site_packages_of(paths[locks.python.sha256], locks.python)
             for package in locks.conda.packages:
-                path = paths[package.sha256]
-                entries += conda_link.link(path, package, prefix=PREFIX, python_version=version, platform=subdir)
+                entries += conda_link.link(
+                    paths[package.sha256],
+                    package,
+                    prefix=PREFIX,
+                    python_version=version,
+                    site_packages=site,
+                    platform=subdir,
+                )
             write_tree(half, merge(entries))
             for sha256 in _system(locks.apt):
                 _extract(paths[sha256], half)

@@ -1,0 +1,56 @@
+"""Scripts that an installer would have to run: which ones there are, told of all packages at once.
+
+conda and rattler run ``bin/.<name>-post-link.sh`` of the package of that name, conda also ``-pre-link.sh``. Others are
+only files: ``.bat`` scripts are Windows', and one that carries another package's name is looked for by nobody. What
+runs before a package is removed never runs in an image.
+
+Spec: conda-build, "Adding pre-link, post-link, and pre-unlink scripts".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.errors import HelioError, Stage
+from .lock import CondaPackage
+from .read import read_paths
+
+SCRIPT_HINT = "layers are made without running anything; choose another build, or take the package from PyPI"
+
+
+def script_kind(name: str, path: str) -> str | None:
+    """Return ``post-link`` or ``pre-link`` if a path of the prefix is a script that installing ``name`` runs."""
+    for kind in ("post-link", "pre-link"):
+        if path == f"bin/.{name}-{kind}.sh":
+            return kind
+    return None
+
+
+def refuse_scripts(packages: Iterable[tuple[CondaPackage, Path]], stage: Stage) -> None:
+    """Refuse packages that need a script to run, naming all of them.
+
+    Channels do not say which packages have one (no field of repodata does), so the packages' own lists are read: while
+    locking where the channel's files are at hand, else once they are fetched. Of a ``.conda`` only its ``info`` half is
+    unpacked.
+
+    Args:
+        packages: each with its file.
+        stage: in which this is found.
+
+    Raises:
+        HelioError: some need one, or a package is malformed.
+    """
+    found = []
+    for package, path in packages:
+        for listed in read_paths(path, package.file_name):
+            target = listed.replace("python-scripts/", "bin/", 1) if listed.startswith("python-scripts/") else listed
+            if kind := script_kind(package.name, target):
+                found.append(f"{package.file_name}: {kind} ({listed})")
+    if found:
+        raise HelioError(
+            stage,
+            "conda packages have scripts that would have to run at installation",
+            detail="\n".join(sorted(found)),
+            hint=SCRIPT_HINT,
+        )
