@@ -29,7 +29,6 @@ FILES = {"demo/a.py": b"good"}
 @pytest.mark.parametrize(
     ("record", "detail"),
     [
-        (without("demo/a.py"), "RECORD does not list 'demo/a.py'"),
         (lambda text: text + "demo/b.py,sha256=x,1\n", "RECORD lists 'demo/b.py', which is not there"),
         (lambda text: text + "demo/a.py,,\n", "RECORD lists 'demo/a.py' twice"),
         (
@@ -81,6 +80,17 @@ def test_an_unknown_scheme(make_wheel):
 def test_a_wheel_of_another_format(make_wheel):
     made = make_wheel({f"{INFO}/WHEEL": b"Wheel-Version: 2.0\nRoot-Is-Purelib: true\n"})
     assert "Incompatible Wheel-Version 2.0" in refused(*made)
+
+
+def test_no_wheel_version(make_wheel):
+    made = make_wheel({f"{INFO}/WHEEL": b"Root-Is-Purelib: true\n"})
+    assert refused(*made) == f"{INFO}/WHEEL does not say its Wheel-Version, expected 1.0"
+
+
+def test_errors_name_the_wheel_and_no_object(make_wheel):
+    made = make_wheel({"demo-1.0.data/etc/passwd": b"x"})
+    detail = refused(*made)
+    assert "0x" not in detail and "demo-1.0-py3-none-any.whl" in detail
 
 
 def test_two_files_that_become_one(make_wheel):

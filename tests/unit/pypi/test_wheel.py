@@ -186,3 +186,35 @@ def test_the_lock_names_another_wheel(make_wheel):
         "\n"
         "hint: do not use it; lock another version"
     )
+
+
+@pytest.mark.parametrize("place", ["scripts/tool", "data/bin/tool"])
+def test_an_entry_point_wins_over_a_script_of_its_name(make_wheel, place):
+    """As with pip and uv, which write entry points last (qtconsole 5.3.0 has both)."""
+    path, wheel = make_wheel(
+        {"demo/cli.py": b"", f"demo-1.0.data/{place}": b"#!python\nprint('old')\n"},
+        entry_points="[console_scripts]\ntool = demo.cli:main\n",
+    )
+    found = link(path, wheel)
+    [command] = [entry for entry in found if entry.path == f"{PREFIX}/bin/tool"]
+    data = command.content.read()
+    assert b"from demo.cli import main" in data and command.mode == 0o755
+    record = next(entry for entry in found if entry.path.endswith("/RECORD")).content.read().decode()
+    rows = [row for row in csv.reader(io.StringIO(record)) if row[0].endswith("bin/tool")]
+    assert [int(row[2]) for row in rows] == [len(data)]
+    merge(found)
+
+
+def test_files_that_record_misses_are_installed_and_told(make_wheel, capsys):
+    """As with pip and uv (selenium 4.1.0): the lock's digest is of the whole wheel."""
+    path, wheel = make_wheel(
+        {"demo/__init__.py": b"", "demo/data.bin": b"\x00\x01", "demo/more.bin": b""},
+        record=lambda text: "".join(line for line in text.splitlines(True) if ".bin," not in line),
+    )
+    found = link(path, wheel)
+    assert by_path(found)[f"{SITE}/demo/data.bin"].content.read() == b"\x00\x01"
+    assert rows_of(found)["demo/data.bin"][1] == "2"
+    assert capsys.readouterr().err.replace("\n", " ").strip() == (
+        "warning: demo-1.0-py3-none-any.whl: its RECORD does not list 2 of its files (e.g. demo/data.bin); they are "
+        "installed, as pip does"
+    )

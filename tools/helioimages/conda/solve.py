@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.errors import HelioError, Stage
 from .lock import CondaPackage, package_url
+from .spec import Refused, advice, understand
 
 _WORKER = Path(__file__).with_name("solve_worker.py")
 
@@ -33,11 +34,12 @@ def solve(
     locked: Sequence[CondaPackage] = (),
     pinned: Sequence[CondaPackage] = (),
     exclude_newer: datetime | None = None,
+    where: str = "",
 ) -> tuple[CondaPackage, ...]:
     """Return the packages that answer ``specs``, sorted by name.
 
     Args:
-        specs: conda match specs, e.g. ``python 3.13.*``.
+        specs: conda match specs as in environment.yml, e.g. ``python=3.13.*``; see spec.py.
         channel: the channel's name, for the packages and for messages.
         repodata_dirs: folders that hold ``<platform>/repodata.json`` and ``noarch/repodata.json``.
         platform: e.g. ``linux-64``.
@@ -45,6 +47,7 @@ def solve(
         locked: chosen again where that is possible; those that the channel no longer has are forgotten.
         pinned: chosen as they are, or the solve fails.
         exclude_newer: packages made after this moment, or with no time at all, do not exist. Needs a time zone.
+        where: the file that has the specs, for messages.
 
     Raises:
         HelioError: not satisfiable (with the solver's explanation), a bad spec, or a channel that cannot be read.
@@ -60,7 +63,7 @@ def solve(
             hint="run `buildimages channel`",
         )
     request = {
-        "specs": list(specs),
+        "specs": _understood(specs, channel, where),
         "repodata_dirs": [str(folder.resolve()) for folder in repodata_dirs],
         "platform": platform,
         "virtual_packages": dict(virtual_packages),
@@ -77,12 +80,7 @@ def solve(
             hint="loosen the conda section of environment.yml, or move the package to its pip section",
         )
     if "unusable" in answer:
-        raise HelioError(
-            Stage.LOCK,
-            "the conda section cannot be understood",
-            detail=answer["unusable"].strip(),
-            hint="write match specs such as `python 3.13.*` in environment.yml",
-        )
+        raise _unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
     found = tuple(sorted((_package(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
     chosen = {(package.name, package.sha256) for package in found}
     for package in pinned:
@@ -94,6 +92,29 @@ def solve(
                 hint="lock the parent environment again first",
             )
     return found
+
+
+def _understood(specs: Sequence[str], channel: str, where: str) -> list[str]:
+    found, refused = [], []
+    for spec in specs:
+        try:
+            found.append(understand(spec, channel))
+        except Refused as error:
+            refused.append((error.spec, error.reason, error.hint))
+    if refused:
+        raise _unusable(refused, where)
+    return found
+
+
+def _unusable(specs: Sequence[tuple[str, str, str]], where: str) -> HelioError:
+    """Return the error for specs that are not locked: spec, why, and what to write instead."""
+    return HelioError(
+        Stage.LOCK,
+        "the conda section cannot be understood",
+        where=where,
+        detail="\n".join(f"`{spec}`: {why}" for spec, why, _ in specs),
+        hint="; ".join(dict.fromkeys(hint for _, _, hint in specs)),
+    )
 
 
 def _ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
@@ -115,7 +136,8 @@ def _ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
             detail=done.stderr.decode(errors="replace").strip()[-2000:],
             hint="the channel's repodata.json may be damaged; run `buildimages channel`",
         )
-    return json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def _package(item: dict[str, Any], channel: str, platform: str) -> CondaPackage:

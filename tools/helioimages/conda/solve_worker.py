@@ -20,7 +20,7 @@ from rattler.exceptions import SolverError
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
-    """Return ``{"packages": [...]}``, or ``{"unsatisfiable": why}``, or ``{"unusable": what}``."""
+    """Return ``{"packages": [...]}``, or ``{"unsatisfiable": why}``, or ``{"unusable": [[spec, why], ...]}``."""
     channel = rattler.Channel(Path(request["repodata_dirs"][0]).as_uri())
     sparse = [
         rattler.SparseRepoData(channel, subdir, Path(folder) / subdir / "repodata.json")
@@ -30,10 +30,15 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     ]
     newest = request["exclude_newer"]
     virtual = [_virtual(name, version) for name, version in request["virtual_packages"].items()]
-    try:
-        specs = [rattler.MatchSpec(spec, strict=True) for spec in request["specs"]]
-    except Exception as error:  # the classes that rattler raises differ between minor versions
-        return {"unusable": str(error)}
+    specs, unusable = [], []
+    for spec in request["specs"]:
+        try:
+            # Strict is what packages may say; people and `conda env export` write `numpy=1.26.0=py313h_0`.
+            specs.append(rattler.MatchSpec(spec, strict=False))
+        except Exception as error:  # the classes that rattler raises differ between minor versions
+            unusable.append([spec, str(error)])
+    if unusable:
+        return {"unusable": unusable}
     try:
         records = asyncio.run(
             rattler.solve_with_sparse_repodata(

@@ -28,6 +28,10 @@ _PROCESSORS = {
 }
 
 
+#: conda's words for what images can be made for.
+SUBDIRS = tuple(dict.fromkeys(one.subdir for one in _PROCESSORS.values()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """What an image runs on, in OCI's (Go's) words: ``linux/amd64``, ``linux/arm64/v8``.

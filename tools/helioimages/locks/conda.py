@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..conda.lock import CondaLock, CondaPackage
+from ..conda.scripts import refuse_scripts
 from ..conda.solve import solve
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
@@ -40,7 +41,9 @@ def lock_conda(
         pinned=inherited,
         # The local channel is compiled here: when it was made says nothing of how old its sources are.
         exclude_newer=None if run.channel == "local" else run.exclude_newer,
+        where=where_of(environment),
     )
+    refuse_scripts(_at_hand(found, run.channel_dirs), Stage.LOCK)
     chosen = {package.name: package for package in found}
     for package in inherited:
         mine = chosen.get(package.name)
@@ -61,6 +64,17 @@ def lock_conda(
         virtual_packages={subdir: virtual},
         timestamp=_newest(found, run.channel_dirs),
     )
+
+
+def _at_hand(packages: Iterable[CondaPackage], folders: Iterable[Path]) -> Iterator[tuple[CondaPackage, Path]]:
+    """Yield the packages whose files the channel's folders hold; of a channel's mirror of its index there are none."""
+    folders = tuple(folders)
+    for package in packages:
+        for folder in folders:
+            path = folder / package.subdir / package.file_name
+            if path.is_file():
+                yield package, path
+                break
 
 
 def virtual_packages(environment: EnvironmentSpec, platform: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from ..conda import lock as conda_lock
 from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 from ..core.progress import say
 from ..debian import lock as debian_lock
 from ..machine.checkout import load_environments, load_images
@@ -114,7 +115,9 @@ def lock(
         HelioError: no solution, a conflict between parent and child or conda and PyPI, a silent downgrade, a stale
             lock (stage CHECK).
     """
-    environments, images = load_environments(root), load_images(root)
+    subdir = Platform.of(platform).subdir
+    environments = {name: one.for_platform(subdir) for name, one in load_environments(root).items()}
+    images = load_images(root)
     wanted, of_images = selected(names, environments, images)
     if channel not in CONDA_LOCK:
         raise HelioError(

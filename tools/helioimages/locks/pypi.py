@@ -54,6 +54,7 @@ def lock_pypi(
             )
         _refuse_both(conda, current, where_of(environment))
         return current
+    _refuse_free_threaded(conda, requirements, where_of(environment))
     request = Request(
         where=where_of(environment),
         requirements=requirements,
@@ -213,6 +214,24 @@ def python_version(conda: CondaLock, where: str) -> str:
         where=where,
         hint="add e.g. `python=3.13.*` to dependencies",
     )
+
+
+def _refuse_free_threaded(conda: CondaLock, requirements: Sequence[str], where: str) -> None:
+    """Refuse wheels for a Python without its lock (``cp313t``): wheels are chosen for the usual one.
+
+    conda packages for it are linked as they want, see `conda.read.site_packages_of`.
+    """
+    for package in conda.packages:
+        if requirements and package.name == "python" and re.search(r"_cp3\d+t$", package.build):
+            usual = package.build.rpartition("_")[2].removesuffix("t")
+            minor = ".".join(package.version.split(".")[:2])
+            raise HelioError(
+                Stage.LOCK,
+                "wheels are not locked for a free-threaded Python",
+                where=where,
+                detail=f"conda brings {package.file_name}, and there is a `pip` list",
+                hint=f"ask for `python={minor}.*=*_{usual}` in dependencies, or take every package from conda",
+            )
 
 
 def glibc(environment: EnvironmentSpec) -> tuple[int, int]:

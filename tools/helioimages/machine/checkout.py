@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
@@ -23,7 +24,7 @@ def load_environments(root: Path) -> dict[str, EnvironmentSpec]:
     specs = {}
     for path in sorted((root / "environments").glob("*/environment.yml")):
         file = path.relative_to(root).as_posix()
-        spec = parse_environment(_text(path, file), path, file)
+        spec = parse_environment(_text(path, file), path, file, partial(_beside, path, file))
         _same_name(spec.name, path, file)
         specs[spec.name] = spec
     ordered = parents_first(specs, "environment.yml", "x-helioimages.parent", "environments")
@@ -32,6 +33,12 @@ def load_environments(root: Path) -> dict[str, EnvironmentSpec]:
             inherited = ordered[one.parent].virtual_packages
             ordered[name] = replace(one, virtual_packages={**inherited, **one.virtual_packages})
     return ordered
+
+
+def _beside(path: Path, file: str, name: str) -> str | None:
+    """Return the text of a file beside an environment.yml, None if there is no such file."""
+    other = path.parent / name
+    return _text(other, f"{file.rpartition('/')[0]}/{name}") if other.is_file() else None
 
 
 def load_images(root: Path) -> dict[str, ImageSpec]:

@@ -36,6 +36,7 @@ from packaging.version import InvalidVersion, Version
 
 from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError
+from ..core.progress import say
 from .archive import Member, malformed, members
 from .lock import Wheel
 
@@ -83,6 +84,11 @@ def link(
     except (InstallerError, InvalidRecordEntry, ValueError, KeyError, AssertionError, csv.Error) as error:
         detail = "\n".join(str(error).splitlines()[:8]) or "entry_points.txt cannot be understood"
         raise malformed(wheel.file_name, detail) from error
+    if source.unlisted:
+        say(
+            f"warning: {wheel.file_name}: its RECORD does not list {len(source.unlisted)} of its files "
+            f"(e.g. {source.unlisted[0]}); they are installed, as pip does"
+        )
     return tuple(destination.entries)
 
 
@@ -121,7 +127,9 @@ class _Source(WheelSource):
         if self._dist_info is None:
             raise malformed(wheel.file_name, "it has no .dist-info folder")
         self._data = self._find(".data") or f"{distribution}-{file_version}.data"
+        self._check_version()
         self._check_metadata(wheel)
+        self.unlisted: list[str] = []
         self._records = self._check_record()
 
     @property
@@ -174,6 +182,19 @@ class _Source(WheelSource):
             raise malformed(self.file_name, f"expected the folder {expected} not {found[0]}")
         return found[0]
 
+    def __repr__(self) -> str:
+        # installer's errors show it.
+        return self.file_name
+
+    def _check_version(self) -> None:
+        """Spec: PyPA "Binary distribution format", section "Installing a wheel", step 1."""
+        headers = HeaderParser().parsestr(self.read_dist_info("WHEEL"), headersonly=True)
+        version = headers.get("Wheel-Version", "").strip()
+        if not version:
+            raise malformed(self.file_name, f"{self.dist_info_dir}/WHEEL does not say its Wheel-Version, expected 1.0")
+        if not version.startswith("1."):
+            raise malformed(self.file_name, f"Incompatible Wheel-Version {version}, expected 1.0")
+
     def _check_metadata(self, wheel: Wheel) -> None:
         headers = HeaderParser().parsestr(self.read_dist_info("METADATA"), headersonly=True)
         name, version = headers.get("Name", ""), headers.get("Version", "")
@@ -185,7 +206,9 @@ class _Source(WheelSource):
             raise malformed(self.file_name, f"its METADATA is of {name} {version}")
 
     def _check_record(self) -> dict[str, RecordEntry]:
-        """Return RECORD, verified: every file is listed with a hash that is true, and nothing else is listed.
+        """Return RECORD, verified: a listed file has the hash that is told, and nothing is listed that is not there.
+
+        Files that it does not list are accepted and noted.
 
         Spec: PyPA "Binary distribution format", section "The .dist-info directory".
         """
@@ -200,10 +223,13 @@ class _Source(WheelSource):
         for name, member in tuple(self._members.items()):
             if name in unlisted:
                 continue
+            data = member.content.read()
             entry = listed.get(name)
             if entry is None:
-                raise malformed(self.file_name, f"RECORD does not list {name!r}")
-            data = member.content.read()
+                # pip and uv install it as well. What it may hold is settled by the lock's digest of the whole wheel,
+                # and the RECORD that is written anew lists it.
+                self.unlisted.append(name)
+                entry = RecordEntry(name, Hash("sha256", _short(hashlib.sha256(data).digest())), len(data))
             if entry.hash_ is None or entry.hash_.name not in _STRONG:
                 raise malformed(self.file_name, f"RECORD gives no strong hash of {name!r}")
             sha256 = hashlib.sha256(data)
@@ -254,6 +280,7 @@ class _Entries(WheelDestination):
     def __init__(self, prefix: str, python_version: str, origin: str, source: _Source) -> None:
         self.entries: list[Entry] = []
         self._paths: set[str] = set()
+        self._commands: dict[str, RecordEntry] = {}
         self._origin, self._source = origin, source
         self._python = f"/{prefix}/bin/python"
         site = f"{prefix}/lib/python{python_version}/site-packages"
@@ -270,9 +297,15 @@ class _Entries(WheelDestination):
             raise malformed(self._source.file_name, f"entry_points.txt names a script {name!r}")
         # The body is installer's; its first line is not, because our prefix may be longer than a kernel reads.
         _, data = Script(name, module, attr, section).generate("python", "posix")
-        return self._add("scripts", name, Content.of(self._shebang() + data.partition(b"\n")[2]), executable=True)
+        content = Content.of(self._shebang() + data.partition(b"\n")[2])
+        record = self._add("scripts", name, content, executable=True)
+        self._commands[posixpath.join(self._schemes["scripts"], name)] = record
+        return record
 
     def write_file(self, scheme: Any, path: Any, stream: BinaryIO, is_executable: bool) -> RecordEntry:
+        if command := self._commands.get(posixpath.join(self._schemes[scheme], str(path))):
+            # Entry points come first here and last with pip and uv, whose script they replace: the entry point wins.
+            return RecordEntry(str(path), command.hash_, command.size)
         if not isinstance(stream, _Late):
             return self._add(scheme, str(path), Content.of(stream.read()), executable=False)
         member = stream.member
@@ -288,10 +321,10 @@ class _Entries(WheelDestination):
         self, scheme: Any, record_file_path: str, records: Iterable[tuple[Any, RecordEntry]]
     ) -> None:
         base = self._schemes[scheme]
-        rows = []
+        rows = set()
         for of_scheme, record in records:
             full = posixpath.join(self._schemes[of_scheme], record.path)
-            rows.append((posixpath.relpath(full, base), *record.to_row()[1:]))
+            rows.add((posixpath.relpath(full, base), *record.to_row()[1:]))
         self._add(scheme, record_file_path, Content.of(_csv(sorted(rows))), executable=False)
 
     def _shebang(self) -> bytes:

@@ -7,13 +7,12 @@ It is a conda environment file (name, channels, dependencies with one ``pip`` li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-
+from ..core.platform import SUBDIRS
 from ..core.reading import Table, load_yaml
-from . import shapes
+from . import pip_lines, selectors, shapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +47,7 @@ class EnvironmentSpec:
         virtual_packages: e.g. ``{"__glibc": "2.41"}``; conda's words for what the machine brings.
         clobber: path in the prefix -> package whose file wins.
         build: source-only packages.
+        selected: conda's platform -> conda and pypi of it, where lines have selectors (``# [aarch64]``).
     """
 
     name: str
@@ -62,24 +62,48 @@ class EnvironmentSpec:
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
     clobber: Mapping[str, str] = field(default_factory=dict)
     build: Mapping[str, BuildSpec] = field(default_factory=dict)
+    selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+
+    def for_platform(self, subdir: str) -> EnvironmentSpec:
+        """Return what is asked for on a platform, e.g. ``linux-aarch64``."""
+        if subdir not in self.selected:
+            return self
+        conda, pypi = self.selected[subdir]
+        return replace(self, conda=conda, pypi=pypi, selected={})
 
 
-def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
+def parse_environment(text: str, path: Path, file: str, read: pip_lines.Read = lambda name: None) -> EnvironmentSpec:
     """Read one environment.yml.
 
     Args:
         text: the file's content.
         path: where it is, kept in the value.
         file: how errors call it, relative to the checkout.
+        read: gives files beside it that the ``pip`` list names (``-r requirements.txt``), None if there is none.
 
     Raises:
         HelioError: with the file and the key.
+
+    Spec: CEP 24; conda-lock's selectors.
     """
+    texts = {subdir: selectors.select(text, subdir, file) for subdir in SUBDIRS}
+    first = _parse(texts[SUBDIRS[0]], path, file, read)
+    if len(set(texts.values())) == 1:
+        return first
+    found = {subdir: _parse(one, path, file, read) for subdir, one in texts.items()}
+    if all((one.conda, one.pypi) == (first.conda, first.pypi) for one in found.values()):
+        return first
+    return replace(first, selected={subdir: (one.conda, one.pypi) for subdir, one in found.items()})
+
+
+def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> EnvironmentSpec:
     top = load_yaml(text, file)
     name = top.text("name", shape=shapes.NAME)
     channels = top.strings("channels", shape=shapes.CHANNEL)
+    _exported(top)
     conda: list[str] = []
     pypi: tuple[str, ...] | None = None
+    limits: tuple[str, ...] = ()
     for index, item in enumerate(top.take("dependencies", list)):
         key = f"dependencies[{index}]"
         if isinstance(item, str):
@@ -88,15 +112,15 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
             table = Table(item, file, key)
             pypi = table.strings("pip", required=True)
             table.done()
-            for at, text_of in enumerate(pypi):
-                _requirement(text_of, top, f"{key}.pip[{at}]")
+            lines = pip_lines.lines_of(pypi, table, read)
+            pypi, limits = lines.requirements, lines.constraints
         else:
             raise top.error(key, f"expected a conda match spec or one `pip` list, not {item!r}")
     ours = top.table("x-helioimages")
     top.done()
     constraints = ours.strings("constraints")
     for at, text_of in enumerate(constraints):
-        _requirement(text_of, ours, f"constraints[{at}]")
+        pip_lines.check(text_of, ours, f"constraints[{at}]")
     prefer = ours.mapping("prefer", keys=shapes.DISTRIBUTION)
     for key, value in prefer.items():
         if value not in ("conda", "pypi"):
@@ -114,7 +138,7 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
             reason=table.text("reason", "", shapes.LINE),
         )
         for at, text_of in enumerate(build[key].requires):
-            _requirement(text_of, table, f"requires[{at}]")
+            pip_lines.check(text_of, table, f"requires[{at}]")
         table.done()
     spec = EnvironmentSpec(
         name=name,
@@ -123,7 +147,7 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
         conda=tuple(conda),
         pypi=pypi or (),
         parent=ours.text("parent", "", shapes.NAME) or None,
-        constraints=constraints,
+        constraints=(*constraints, *limits),
         prefer=prefer,
         allow_downgrade=ours.strings("allow-downgrade", shape=shapes.PACKAGE),
         virtual_packages=ours.mapping("virtual-packages", keys=shapes.VIRTUAL, values=shapes.VERSION),
@@ -134,12 +158,17 @@ def parse_environment(text: str, path: Path, file: str) -> EnvironmentSpec:
     return spec
 
 
-def _requirement(text: str, table: Table, key: str) -> None:
-    try:
-        parsed = Requirement(text)
-    except InvalidRequirement as error:
-        raise table.error(key, f"{text!r} is not a PEP 508 requirement: {error}") from error
-    if parsed.url:
-        raise table.error(
-            key, f"{text!r} is a direct reference", hint="only packages of the configured index can be locked"
+def _exported(top: Table) -> None:
+    """Take the keys that ``conda env export`` and conda-lock write and that ask for nothing here, else refuse them."""
+    top.text("prefix", "", shapes.WORD)  # where the environment was on somebody's machine
+    platforms = top.strings("platforms")
+    if platforms and not set(platforms) & set(SUBDIRS):
+        raise top.error("platforms", f"expected one of {', '.join(SUBDIRS)}, not {', '.join(platforms)}")
+    if (category := top.text("category", "main", shapes.WORD)) != "main":
+        raise top.error("category", f"expected main, not {category!r}", hint="make an environment of its own of it")
+    if top.mapping("variables"):
+        raise top.error(
+            "variables",
+            "variables of an activated environment are not set in an image that is started without activating it",
+            hint="write them under `env` in image.toml",
         )
