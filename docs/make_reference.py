@@ -17,10 +17,15 @@ EVERY = ("root", "jobs", "platform", "channel", "as_data")
 def verbs() -> str:
     """Return the section as Markdown: one heading a verb, one row an option that not every verb has."""
     sys.path.insert(0, str(ROOT / "tools"))
-    from helioimages.verbs.cli import main
+    from buildimages import VERBS
+    from helioimages.verbs.command import program
 
     parts = []
-    for name, command in main.commands.items():
+    main = program(VERBS)
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
         text = " ".join((command.help or "").split())
         parts.append(f"### {name}\n\n{text}\n")
         rows = []

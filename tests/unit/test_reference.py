@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+from command_line import main
 from pages import PAGES, blocks, commands
 
 from helioimages.core import reading
@@ -17,7 +18,6 @@ from helioimages.spec import recipes
 from helioimages.spec import yanks as yanked
 from helioimages.spec.environment import parse_environment
 from helioimages.spec.image import parse_image
-from helioimages.verbs.cli import main
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reference.md").read_text()

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-
-from helioimages.verbs.cli import main
+from command_line import main
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github"

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 import click
 import pytest
 import yaml
+from command_line import main
 from pages import NOTES, PAGES, ROOT, Block, blocks, commands, inline_code
-
-from helioimages.verbs.cli import main
 
 # Why a block may say that it is not run; what `does` it must be a file here.
 REASONS = {

@@ -15,7 +15,7 @@ from helioimages.core.errors import HelioError, Stage
 from helioimages.engines import engine, own_engine
 from helioimages.machine import host
 from helioimages.machine.store import Store
-from helioimages.verbs import cli
+from helioimages.verbs import up
 
 
 @pytest.fixture
@@ -154,9 +154,9 @@ def test_no_engine_is_installed(store, monkeypatch):
 
 
 def test_the_command_that_up_prints_finds_the_engine():
-    assert cli.starting("127.0.0.1:5000/helio@sha256:1", "unix:///var/run/docker.sock") == (
+    assert up.starting("127.0.0.1:5000/helio@sha256:1", "unix:///var/run/docker.sock") == (
         "docker run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
     )
-    assert cli.starting("127.0.0.1:5000/helio@sha256:1", "unix:///run/own/docker.sock") == (
+    assert up.starting("127.0.0.1:5000/helio@sha256:1", "unix:///run/own/docker.sock") == (
         "docker -H unix:///run/own/docker.sock run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
     )

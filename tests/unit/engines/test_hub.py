@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_line import main
 
 from helioimages.catalogue.profiles import Offer
 from helioimages.core import files as whole
@@ -21,7 +22,6 @@ from helioimages.core.errors import HelioError, Stage
 from helioimages.engines.hub import parts as hub_parts
 from helioimages.engines.hub import server as hub_server
 from helioimages.verbs import hub as verbs_hub
-from helioimages.verbs.cli import main
 
 HUB = hub_parts.SOURCE
 OFFERED = hub_server.Offered(images="", gateway="", home="/home/jovyan")
@@ -42,8 +42,8 @@ def test_down_stops_the_rest_when_the_hubs_engine_is_gone(tmp_path, monkeypatch)
     (folder / "hub.json").write_text(json.dumps(record))
     stopped = []
     monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path))
-    monkeypatch.setattr("helioimages.verbs.cli.registry_server.stop", lambda root: stopped.append("registry"))
-    monkeypatch.setattr("helioimages.verbs.cli.own_engine.stop", lambda store: stopped.append("engine"))
+    monkeypatch.setattr("helioimages.verbs.down.registry_server.stop", lambda root: stopped.append("registry"))
+    monkeypatch.setattr("helioimages.verbs.down.own_engine.stop", lambda store: stopped.append("engine"))
     assert CliRunner().invoke(main, ["down"]).exit_code == Stage.ENGINE
     assert stopped == ["registry", "engine"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from building_support import workshops
 from click.testing import CliRunner
+from command_line import main
 
 from helioimages.core.errors import HelioError
 from helioimages.prove import audit, osv
 from helioimages.prove.osv import Component
-from helioimages.verbs.cli import main
 
 ROOT = Path(__file__).parents[3]
 CRITICAL = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from command_line import main
 
 from helioimages.core.errors import HelioError
 from helioimages.prove import changed as changes
-from helioimages.verbs.cli import main
 
 PACKAGE = "tools/helioimages/"
 TREE = {

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
+from command_line import main
 
+from buildimages import VERBS
 from helioimages.machine import host
 from helioimages.verbs import command
-from helioimages.verbs.cli import main
 from helioimages.verbs.workspace import Workspace
 
 TOOLS = {"PYTHONPATH": str(Path(__file__).parents[3] / "tools")}
@@ -44,7 +45,8 @@ def test_lock_reads_names_before_it_compiles_the_channel(call, monkeypatch):
     done = call("lock", "hellio")
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: there is no environment or image `hellio`\n  expected one of base, helio, idl-fortran, ml-gpu\n",
+        "error: there is no environment or image `hellio`\n  expected one of base, helio, idl-fortran, ml-gpu\n\n"
+        "hint: did you mean `helio`?\n",
     )
 
 
@@ -207,8 +209,85 @@ def test_who_is_ended_politely_tidies_up_and_says_so(call, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_command_starts_without_the_libraries_of_notebooks():
-    """They take a second, which every press of TAB would pay."""
-    program = "import sys, helioimages.verbs.cli; print('nbformat' in sys.modules)"
+def test_help_and_completion_import_click_alone():
+    """Libraries take most of a second, which every press of TAB would pay."""
+    program = (
+        "import sys, buildimages\n"
+        "from click.testing import CliRunner\n"
+        "from helioimages.verbs.command import program\n"
+        "assert CliRunner().invoke(program(buildimages.VERBS), ['--help']).exit_code == 0\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'rich', 'yaml', 'docker', 'requests'}))\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | TOOLS)
-    assert done.stdout == "False\n"
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def test_the_table_has_every_module():
+    """A verb's module has its name, and every module of the room is a verb's."""
+    files = {path.stem for path in Path(command.__file__).parent.glob("*.py")}
+    files -= {"__init__", "command", "options", "workspace"}
+    table = {name: line for verbs in VERBS.values() for name, line in verbs.items()}
+    assert files == set(table) == set(main.commands)
+    assert [name for name, line in table.items() if len(line) > 70 or not line.endswith(".")] == []
+
+
+def test_the_verbs_are_grouped_and_no_line_is_cut(call):
+    text = call("--help").stdout
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options:", *(f"{heading}:" for heading in VERBS)]
+    assert "…" not in text and "..." not in text.replace("[ARGS]...", "")
+
+
+def test_the_shell_completes_verbs():
+    completing = BashComplete(main, {}, "buildimages", "_BUILDIMAGES_COMPLETE")
+    assert [one.value for one in completing.get_completions([], "pr")] == ["profiles", "prune"]
+
+
+@pytest.mark.parametrize(("word", "meant"), [("biuld", "build"), ("catalog", "catalogue")])
+def test_a_misspelt_verb_is_told_which_was_meant(call, word, meant):
+    done = call(word)
+    assert done.exit_code == 2
+    assert f"No such command '{word}'." in done.stderr
+    assert meant in done.stderr.splitlines()[-1]
+
+
+def test_a_misspelt_image_is_told_which_was_meant(call):
+    done = call("build", "hellio")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: there is no image `hellio`\n  expected one of: base, helio, idl-fortran, ml-gpu\n\n"
+        "hint: did you mean `helio`?\n",
+    )
+
+
+def test_run_starts_one_image(call, monkeypatch):
+    """`run base helio` once started helio and said nothing of base."""
+    monkeypatch.setattr(Workspace, "build", no_work)
+    done = call("run", "base", "helio")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: `run` starts one image\n  expected one name not 2: base, helio\n\nhint: buildimages run helio\n",
+    )
+
+
+@pytest.mark.parametrize("moment", ["helioimages.verbs.command", "helioimages.verbs.build"])
+def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment):
+    """While the tool or a verb is imported: an import that interrupts itself stands for Ctrl-C."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {moment!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    tool = Path(TOOLS["PYTHONPATH"]) / "buildimages.py"
+    done = subprocess.run(
+        [sys.executable, str(tool), "build", "base"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "HELIOIMAGES_STORE": str(tmp_path / "store")},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted; the next run goes on from here\n"

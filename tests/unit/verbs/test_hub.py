@@ -10,10 +10,10 @@ import pytest
 import yaml
 from catalogue_support import catalogue, entry, page, tag_of
 from click.testing import CliRunner, Result
+from command_line import main
 
 from helioimages.catalogue.model import document
 from helioimages.spec.yanks import Yank
-from helioimages.verbs.cli import main
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,12 @@ class Checkout:
             )
         for name in names:
             if name not in self.images:
+                near = difflib.get_close_matches(name, self.images, n=1)
                 raise HelioError(
-                    Stage.USAGE, f"there is no image `{name}`", detail=f"expected one of: {', '.join(self.images)}"
+                    Stage.USAGE,
+                    f"there is no image `{name}`",
+                    detail=f"expected one of: {', '.join(self.images)}",
+                    hint=f"did you mean `{near[0]}`?" if near else "",
                 )
         return tuple(name for name in self.images if not names or name in names)
 

@@ -8,6 +8,7 @@ a reason to change changes nothing.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -150,9 +151,13 @@ def selected(
     """
     for name in names:
         if name not in environments and name not in images:
-            known = ", ".join(dict.fromkeys([*environments, *images]))
+            known = list(dict.fromkeys([*environments, *images]))
+            near = difflib.get_close_matches(name, known, n=1)
             raise HelioError(
-                Stage.USAGE, f"there is no environment or image `{name}`", detail=f"expected one of {known}"
+                Stage.USAGE,
+                f"there is no environment or image `{name}`",
+                detail=f"expected one of {', '.join(known)}",
+                hint=f"did you mean `{near[0]}`?" if near else "",
             )
     if not names:
         return list(environments), list(images)

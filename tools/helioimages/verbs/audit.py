@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..prove import audit as auditing
 from ..prove import osv
-from .command import verb, workspace
+from .command import Common, verb
 from .workspace import as_json
 
 
@@ -30,20 +31,24 @@ from .workspace import as_json
     help=f"Exit with 12 from this severity on; one that nobody rated counts as {osv.UNKNOWN_AS}.",
 )
 @click.option("--ignore", multiple=True, metavar="ID", help="A fault that was accepted: shown, not counted.")
-def audit(names, root, jobs, platform, channel, as_data, advisories, fetch, source, fail_on, ignore):
+def audit(
+    common: Common, advisories: Path | None, fetch: bool, source: str, fail_on: str, ignore: Sequence[str]
+) -> None:
     """Match the locks with security advisories."""
+    # Either a folder, or what is fetched now.
     if (advisories is None) == (not fetch):
         raise HelioError(Stage.USAGE, "which advisories?", hint="give either --advisories PATH or --fetch")
-    ws = workspace(root, jobs, platform, channel)
-    wanted = ws.checkout.selected(names)
+    ws = common.workspace()
+    wanted = ws.checkout.selected(common.names)
     found = {name: lock for name, lock in ws.checkout.locks_of(wanted).items() if name in wanted}
     if fetch:
         suites = dict.fromkeys(lock.apt.suite for lock in found.values())
         debian = [f"Debian:{auditing.DEBIAN_RELEASES.get(suite, suite)}" for suite in suites]
         advisories = auditing.fetch(ws.store, ["PyPI", *debian], source=source)
-    packages = auditing.components(found, Platform.of(platform).subdir)
+    assert advisories is not None
+    packages = auditing.components(found, Platform.of(common.platform).subdir)
     report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
-    print(as_json(report) if as_data else "\n".join(report.lines()))
+    print(as_json(report) if common.as_data else "\n".join(report.lines()))
     if failing := report.failing(fail_on):
         raise HelioError(
             Stage.CHECK,

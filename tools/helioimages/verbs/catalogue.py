@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -14,29 +15,32 @@ from ..catalogue import site as catalogue_site
 from ..catalogue.model import Catalogue, document
 from ..core.progress import say
 from ..machine.checkout import load_yanks
-from .command import verb, workspace
+from . import options
+from .command import Common, verb
 from .workspace import Workspace
 
-key_option = click.option(
-    "--key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Check signatures with this public key (cosign.pub).",
-)
 
-
-def read(ws: Workspace, names, registry: str | None, prefix: str, jobs: int, key: Path | None, **options) -> Catalogue:
+def read(
+    ws: Workspace,
+    names: Sequence[str],
+    registry: str | None,
+    prefix: str,
+    *,
+    key: Path | None = None,
+    keep: Callable[[bytes, str, str], str] | None = None,
+) -> Catalogue:
     """Read the catalogue of a registry; of the checkout's images if none are named."""
     with ws.registry(registry) as client:
-        source = catalogue_read.Source(
+        made = catalogue_read.Source(
             client=client,
             store=ws.store,
             prefix=prefix,
             known=lookup.known_locks(ws.checkout),
             yanks=load_yanks(ws.root),
             verify=_verifier(key) if key else None,
-            **options,
         )
-        return catalogue_read.read(source, names or tuple(ws.images), jobs=max(8, jobs))
+        source = dataclasses.replace(made, keep=keep) if keep else made
+        return catalogue_read.read(source, names or tuple(ws.images), jobs=max(8, ws.jobs))
 
 
 def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
@@ -49,21 +53,23 @@ def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
 
 
 @verb
-@click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
-@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+@options.registry
+@options.prefix
 @click.option("--output", type=click.Path(path_type=Path), default=Path("_catalogue"), show_default=True, help="Site.")
-@key_option
-def catalogue(names, root, jobs, platform, channel, as_data, registry, prefix, output, key):
+@options.check_key
+def catalogue(common: Common, registry: str | None, prefix: str, output: Path, key: Path | None) -> None:
     """Make a site of a registry's images to choose a tag from; open its index.html.
 
     Names may be any repositories, this checkout's or not.
     """
-    ws = workspace(root, jobs, platform, channel)
+    ws = common.workspace()
     with catalogue_site.writing(output) as site:
-        found = read(ws, names, registry, prefix, jobs, key, keep=site.keep)
+        found = read(ws, common.names, registry, prefix, key=key, keep=site.keep)
         site.write(found)
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in found.images)
     say(f"    builds: {whole}")
     print(
-        json.dumps(document(found), indent=1, ensure_ascii=False, sort_keys=True) if as_data else output / "index.html"
+        json.dumps(document(found), indent=1, ensure_ascii=False, sort_keys=True)
+        if common.as_data
+        else output / "index.html"
     )

@@ -1,26 +1,63 @@
-"""What every verb has: options, errors as lines, exit codes by stage. Data go to stdout, all else to stderr."""
+"""What every verb has: options, errors as lines, exit codes by stage. Data go to stdout, all else to stderr.
+
+Loaded for `--help` and at every press of TAB, so nothing but click is imported before a verb is called.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import functools
 import glob
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import click
 
 from .. import __version__
 from ..core.errors import HelioError, Stage
-from ..core.progress import console
-from ..machine.store import Store, default_root
-from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The processors that this process may use, not those that the machine has.
 _CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """The options that every verb has.
+
+    Attributes:
+        root: the checkout, absolute.
+        jobs: processes and downloads at once.
+        platform: what images are for, e.g. ``linux/amd64``.
+        channel: which conda lock is built.
+        as_data: print the result as JSON.
+        names: the images named, for verbs that take some.
+    """
+
+    root: Path
+    jobs: int
+    platform: str
+    channel: str
+    as_data: bool
+    names: tuple[str, ...] = ()
+
+    def workspace(self) -> Workspace:
+        """Return the checkout with the store that the environment names."""
+        from ..machine.store import Store, default_root
+        from .workspace import Workspace
+
+        store = Store(default_root())
+        return Workspace(self.root, store, jobs=self.jobs, platform=self.platform, channel=self.channel)
 
 
 def checkout() -> Path:
@@ -36,27 +73,101 @@ def _image_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -
 
 
 class Verbs(click.Group):
-    """Lists verbs in the pipeline's order, not the alphabet's."""
+    """The verbs of a table, grouped as it groups them; a verb's module is imported when it is called.
+
+    Args:
+        table: heading -> verb -> one line of help.
+    """
+
+    def __init__(self, *, table: Mapping[str, Mapping[str, str]], **options: Any) -> None:
+        super().__init__(**options)
+        self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs as they were added."""
-        return list(self.commands)
+        """Return the verbs in the table's order."""
+        return [name for verbs in self.table.values() for name in verbs]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb; its module has its name."""
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        found: click.Command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        self.add_command(found, cmd_name)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb that the command line names, or say which one was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near and near[0] not in error.message:
+                raise click.UsageError(f"{error.message} Did you mean `{near[0]}`?", ctx) from error
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table, a heading a group; no verb is imported for it."""
+        for heading, verbs in self.table.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(verbs.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete a verb's name from the table."""
+        from click.shell_completion import CompletionItem
+
+        lines = {name: text for verbs in self.table.values() for name, text in verbs.items()}
+        found = [CompletionItem(name, help=text) for name, text in lines.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; whoever interrupts its imports gets a line, too."""
+        with interruptible():
+            return super().invoke(ctx)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__)
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
-def main(debug: bool) -> None:
-    """Locked environments to deterministic, layered container images.
+def program(table: Mapping[str, Mapping[str, str]]) -> Verbs:
+    """Return the command line of a table of verbs: heading -> verb -> one line of help."""
 
-    Verbs that make or use images take their names, or all images if none is named. Exit codes: 2 usage, 3 spec, 4 lock,
-    5 fetch, 6 link, 7 build, 8 smoke, 9 publish, 10 engine, 11 host, 12 check.
-    """
-    main.debug = debug
+    @click.version_option(__version__)
+    @click.option("--debug", is_flag=True, help="Show tracebacks.")
+    @click.pass_context
+    def main(ctx: click.Context, debug: bool) -> None:
+        """Locked environments to deterministic, layered container images.
+
+        Verbs that make or use images take their names, or all images if none is named. Exit codes: 2 usage, 3 spec,
+        4 lock, 5 fetch, 6 link, 7 build, 8 smoke, 9 publish, 10 engine, 11 host, 12 check.
+        """
+        ctx.obj = debug
+
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    made: Verbs = click.group(name="buildimages", cls=Verbs, table=table, context_settings=settings)(main)
+    return made
 
 
-def verb(function: Callable | None = None, *, images: bool = True) -> Callable:
-    """Make a function a verb: the options that all verbs have, errors as lines, exit codes by stage.
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Make an interrupt one line and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.secho("interrupted; the next run goes on from here", fg="red", err=True)
+        sys.exit(130)
+
+
+@overload
+def verb(function: Callable[..., None], /) -> click.Command: ...
+
+
+@overload
+def verb(*, images: bool) -> Callable[[Callable[..., None]], click.Command]: ...
+
+
+def verb(function: Callable[..., None] | None = None, /, *, images: bool = True) -> Any:
+    """Make a function a verb: the options that all verbs have as its first argument, errors as lines, exit codes.
 
     Args:
         images: it takes names; else a name is refused.
@@ -65,34 +176,25 @@ def verb(function: Callable | None = None, *, images: bool = True) -> Callable:
         return functools.partial(verb, images=images)
 
     @functools.wraps(function)
-    def run(*args, **kwargs):
+    def run(root: Path, jobs: int, platform: str, channel: str, as_data: bool, **options: Any) -> None:
+        common = Common(
+            root=root.resolve(),
+            jobs=jobs,
+            platform=platform,
+            channel=channel,
+            as_data=as_data,
+            names=options.pop("names", ()),
+        )
         # Whoever ends us politely (a CI's cancelled job) ends what we started too.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            try:
-                return function(*args, **kwargs)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                # What no stage expected: a disk that is full or read-only, a folder of somebody else.
-                what = f"`{error.filename}`" if error.filename else type(error).__name__
-                raise HelioError(
-                    Stage.HOST,
-                    f"the system refuses {what}",
-                    detail=error.strerror or str(error),
-                    hint="check space and rights; `buildimages --debug` shows where",
-                ) from error
+            with interruptible():
+                _with_hints(functools.partial(function, common, **options))
         except HelioError as error:
-            if getattr(main, "debug", False):
+            if click.get_current_context().find_root().obj:
                 raise
-            text, _, hint = str(error).partition("\n\nhint: ")
-            console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
-            if hint:
-                console.print(f"\nhint: {hint}", markup=False, soft_wrap=True)
+            _tell(error)
             sys.exit(int(error.stage))
-        except KeyboardInterrupt:
-            console.print("interrupted; the next run goes on from here", style="red")
-            sys.exit(130)
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -112,11 +214,32 @@ def verb(function: Callable | None = None, *, images: bool = True) -> Callable:
         ),
         click.option("--json", "as_data", is_flag=True, help="Print the result as JSON."),
     ]
+    made: Callable[..., Any] = run
     for option in reversed(options):
-        run = option(run)
-    return main.command()(run)
+        made = option(made)
+    return click.command()(made)
 
 
-def workspace(root: Path, jobs: int, platform: str, channel: str) -> Workspace:
-    """Return the checkout with the store that the environment names."""
-    return Workspace(root.resolve(), Store(default_root()), jobs=jobs, platform=platform, channel=channel)
+def _with_hints(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What no stage expected: a disk that is full or read-only, a folder of somebody else.
+        what = f"`{error.filename}`" if error.filename else type(error).__name__
+        raise HelioError(
+            Stage.HOST,
+            f"the system refuses {what}",
+            detail=error.strerror or str(error),
+            hint="check space and rights; `buildimages --debug` shows where",
+        ) from error
+
+
+def _tell(error: HelioError) -> None:
+    from ..core.progress import console
+
+    text, _, hint = str(error).partition("\n\nhint: ")
+    console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    if hint:
+        console.print(f"\nhint: {hint}", markup=False, soft_wrap=True)

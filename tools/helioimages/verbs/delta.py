@@ -7,26 +7,30 @@ import click
 from ..catalogue import delta as deltas
 from ..catalogue import lookup
 from ..core.errors import HelioError, Stage
-from .command import verb, workspace
+from . import options
+from .command import Common, verb
 from .workspace import as_json
 
 
 @verb
 @click.option("--registry", help="Host of short names such as helio:2026.11.21; the embedded one by default.")
-@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
-def delta(names, root, jobs, platform, channel, as_data, registry, prefix):
+@options.prefix
+def delta(common: Common, registry: str | None, prefix: str) -> None:
     """Say what a node that has image A must pull for image B, and which packages are the reason: A B.
 
     A and B are images of this checkout (built or only locked), tags or digests in a registry, digests of images built
     here, or folders of OCI layouts.
     """
-    if len(names) != 2:
+    if len(common.names) != 2:
         raise HelioError(
-            Stage.USAGE, "delta compares two images", detail=f"expected 2 names not {len(names)}", hint="delta A B"
+            Stage.USAGE,
+            "delta compares two images",
+            detail=f"expected 2 names not {len(common.names)}",
+            hint="delta A B",
         )
-    ws = workspace(root, jobs, platform, channel)
+    ws = common.workspace()
     old, new = (
-        lookup.side(ws.checkout, ws.store, ws.registry, name, registry=registry, prefix=prefix) for name in names
+        lookup.side(ws.checkout, ws.store, ws.registry, name, registry=registry, prefix=prefix) for name in common.names
     )
     found = deltas.delta(old, new)
-    print(as_json(found) if as_data else "\n".join(found.lines()))
+    print(as_json(found) if common.as_data else "\n".join(found.lines()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,14 +18,15 @@ from ..engines.hub import server
 from ..machine import host
 from ..machine.store import default_root
 from ..spec.lineage import lineage
+from . import options
 from .catalogue import read
-from .command import verb, workspace
+from .command import Common, verb
 from .workspace import Workspace, as_json
 
 
 @verb
-@click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
-@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+@options.registry
+@options.prefix
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="On loopback; 0 is any.")
 @click.option("--password", default="", envvar="HELIOIMAGES_HUB_PASSWORD", help="For every user; made by default.")
 @click.option(
@@ -34,7 +36,16 @@ from .workspace import Workspace, as_json
 )
 @click.option("--detach", is_flag=True, help="Return at once; end it with --stop.")
 @click.option("--stop", is_flag=True, help="End the hub, its proxies and its users' servers; homes stay.")
-def hub(names, root, jobs, platform, channel, as_data, registry, prefix, port, password, folder, detach, stop):
+def hub(
+    common: Common,
+    registry: str | None,
+    prefix: str,
+    port: int,
+    password: str,
+    folder: Path | None,
+    detach: bool,
+    stop: bool,
+) -> None:
     """Start a JupyterHub on this machine with the published images; Ctrl-C ends it.
 
     Servers are containers, by digest; homes are volumes. Dask Gateway starts clusters of the same image.
@@ -42,14 +53,14 @@ def hub(names, root, jobs, platform, channel, as_data, registry, prefix, port, p
     folder = (folder or server.default_folder(default_root())).resolve()
     if stop:
         ended = _stop(folder)
-        print(as_json({"stopped": ended}) if as_data else "stopped" if ended else "no hub runs")
+        print(as_json({"stopped": ended}) if common.as_data else "stopped" if ended else "no hub runs")
         return
     host.ensure()
-    ws = workspace(root, jobs, platform, channel)
-    found = offered(ws, names, registry, prefix, jobs)
+    ws = common.workspace()
+    found = offered(ws, common.names, registry, prefix)
     parts = hub_parts.parts(ws.store)
     one = server.start(folder, parts, found, engine=ws.engine.address, port=port, password=password)
-    if as_data:
+    if common.as_data:
         print(as_json({"address": one.address, "password": one.password, "name": one.name, "folder": str(folder)}))
     else:
         print(f"{one.address}  (any user name; password: {one.password})", flush=True)
@@ -58,13 +69,13 @@ def hub(names, root, jobs, platform, channel, as_data, registry, prefix, port, p
         _follow(one, folder)
 
 
-def offered(ws: Workspace, names, registry: str | None, prefix: str, jobs: int) -> server.Offered:
+def offered(ws: Workspace, names: Sequence[str], registry: str | None, prefix: str) -> server.Offered:
     """Return what a registry offers as the hub's configuration, by digest.
 
     Raises:
         HelioError: nothing is left to offer.
     """
-    found = profiling.offers(document(read(ws, names, registry, prefix, jobs, None)), ws.images)
+    found = profiling.offers(document(read(ws, names, registry, prefix)), ws.images)
     pinned = tuple(map(by_digest, found))
     known = [image for one in pinned if one.image in ws.images for image in lineage(ws.images, one.image)]
     homes = {image.user.home for image in known if image.user}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,13 +13,14 @@ from ..catalogue import profiles as profiling
 from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
-from .catalogue import key_option, read
-from .command import verb, workspace
+from . import options
+from .catalogue import read
+from .command import Common, verb
 
 
 @verb
-@click.option("--registry", help="Host, e.g. ghcr.io; the embedded one on loopback by default.")
-@click.option("--prefix", default="", help="Put before image names, e.g. heliocloud/.")
+@options.registry
+@options.prefix
 @click.option("--catalogue", "file", type=click.Path(path_type=Path, dir_okay=False), help="A catalogue.json instead.")
 @click.option(
     "--format",
@@ -37,13 +39,23 @@ from .command import verb, workspace
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this file, not stdout.")
 @click.option("--check", is_flag=True, help="Write nothing; fail with a diff if --output is not up to date.")
-@key_option
-def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, file, form, unlisted, output, check, key):
+@options.check_key
+def profiles(
+    common: Common,
+    registry: str | None,
+    prefix: str,
+    file: Path | None,
+    form: str,
+    unlisted: str,
+    output: Path | None,
+    check: bool,
+    key: Path | None,
+) -> None:
     """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's."""
-    if as_data and form != "z2jh":
+    if common.as_data and form != "z2jh":
         raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
-    ws = workspace(root, jobs, platform, channel)
-    whole = _load(file) if file else document(read(ws, names, registry, prefix, jobs, key))
+    ws = common.workspace()
+    whole = _load(file) if file else document(read(ws, common.names, registry, prefix, key=key))
     # Who gives a key wants what it signed, not what nobody did.
     found = profiling.offers(whole, ws.images, signed=key is not None)
     if form == "dockerspawner":
@@ -54,8 +66,8 @@ def profiles(names, root, jobs, platform, channel, as_data, registry, prefix, fi
         repositories = [f"{whole['registry']}/{page['repository']}" for page in whole["images"]]
         allowed = {"none": "", "any": r"[^\s]+[:@][^\s]+", "own": profiling.unlisted_images(repositories)}[unlisted]
         made = profiling.profile_list(found, ws.images, unlisted=allowed, gone=profiling.gone(whole))
-        text = json.dumps(made, indent=2) + "\n" if as_data else profiling.as_z2jh(made)
-    tell = say if as_data else print
+        text = json.dumps(made, indent=2) + "\n" if common.as_data else profiling.as_z2jh(made)
+    tell = say if common.as_data else print
     if check:
         _check(output, text)
         tell(f"{output}: up to date")
@@ -71,9 +83,9 @@ _READ = ("advisory", "digest", "facts", "named", "reference", "signature", "smok
 _HINT = "buildimages catalogue writes one"
 
 
-def _load(file: Path) -> dict:
+def _load(file: Path) -> dict[str, Any]:
     try:
-        whole = json.loads(file.read_text("utf-8"))
+        whole: dict[str, Any] = json.loads(file.read_text("utf-8"))
         if whole["version"] != 1:
             raise ValueError(f"expected version 1 not {whole['version']!r}")
         _ = whole["registry"]

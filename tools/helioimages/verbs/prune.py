@@ -6,22 +6,22 @@ import click
 
 from ..make.inputs import plan_of
 from ..make.prune import prune as sweep
-from .command import verb, workspace
+from .command import Common, verb
 from .workspace import as_json
 
 
 @verb(images=False)
 @click.option("--dry-run", is_flag=True, help="Remove nothing, say what would go.")
 @click.option("--older", default=60, show_default=True, metavar="MINUTES", help="What is younger stays.")
-def prune(root, jobs, platform, channel, as_data, dry_run, older):
+def prune(common: Common, dry_run: bool, older: int) -> None:
     """Remove from the store what no lock of this checkout asks for: old packages, layers, file systems, caches.
 
     Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
     """
-    ws = workspace(root, jobs, platform, channel)
+    ws = common.workspace()
     plans = [plan_of(ws.checkout, name) for name in ws.images]
     rows = sweep(ws.checkout, ws.store, plans, age_s=older * 60, dry_run=dry_run)
-    if as_data:
+    if common.as_data:
         print(as_json(rows))
         return
     for row in rows:

@@ -12,7 +12,7 @@ from ..core.progress import stage
 from ..machine import host
 from ..oci.reference import Reference
 from ..prove import verify as verifying
-from .command import verb, workspace
+from .command import Common, verb
 from .workspace import as_json
 
 
@@ -32,20 +32,20 @@ from .workspace import as_json
     "--rebuild/--no-rebuild", default=True, show_default=True, help="Build it from this checkout and compare."
 )
 @click.option("--image", "name", metavar="NAME", help="The image of this checkout; by default as the repository ends.")
-def verify(names, root, jobs, platform, channel, as_data, key, identity, rebuild, name):
+def verify(common: Common, key: Path | None, identity: str | None, rebuild: bool, name: str | None) -> None:
     """Check a published image: digests, SBOM, provenance, signature, and that this checkout builds the same bytes.
 
     NAMES is one reference: host[:port]/repository[:tag][@digest].
     """
-    if len(names) != 1:
+    if len(common.names) != 1:
         raise HelioError(Stage.USAGE, "which image?", hint="buildimages verify HOST/REPOSITORY:TAG")
     if identity and key is None:
         raise HelioError(Stage.USAGE, "an identity is a signature's", hint="give its key: --key cosign.pub")
-    reference = Reference.parse(names[0])
-    ws = workspace(root, jobs, platform, channel)
+    reference = Reference.parse(common.names[0])
+    ws = common.workspace()
     with ws.registry(reference.host) as client, verifying.folder(ws.store) as text:
         folder = Path(text)
-        image = verifying.fetch(client, reference, Platform.of(platform))
+        image = verifying.fetch(client, reference, Platform.of(common.platform))
         with stage("what the registry has"):
             checked, faults = verifying.published(client, reference, image, folder, key=key, identity=identity or "")
         if rebuild:
@@ -56,8 +56,8 @@ def verify(names, root, jobs, platform, channel, as_data, key, identity, rebuild
                 faults += verifying.rebuilt(built, image, folder, ws.store)
             checked += ("a rebuild from this checkout",)
     verdict = verifying.Verdict(reference=str(reference), digest=image.digest, checked=checked, faults=faults)
-    if as_data:
+    if common.as_data:
         print(as_json(verdict))
     verdict.check()
-    if not as_data:
+    if not common.as_data:
         print(f"{reference} is equal and whole: {image.digest}\nchecked: {'; '.join(checked)}")

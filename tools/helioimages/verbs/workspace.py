@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
@@ -22,6 +23,7 @@ from ..locks import file_names, healing, locking
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import building, inputs, provision, render, toolchain
+from ..make.builder import Builder
 from ..make.building import Built
 from ..make.channel import build_channel
 from ..make.sources import WheelBuilder
@@ -78,7 +80,7 @@ class Workspace:
         return Index(resolve.places(), self.store.root / "cache" / "index")
 
     @cached_property
-    def builder(self):
+    def builder(self) -> Builder:
         """The builder of the local channel and of source-only packages."""
         return provision.builder(
             self.root, self.store, lambda: self.engine.client, jobs=self.jobs, platform=self.platform
@@ -102,7 +104,15 @@ class Workspace:
         with stage("local channel"):
             return build_channel(self.store, self.root, self.builder, jobs=self.jobs, platform=self.platform)
 
-    def lock(self, names: Sequence[str], *, check: bool, update: Sequence[str], exclude_newer, channel_dirs) -> object:
+    def lock(
+        self,
+        names: Sequence[str],
+        *,
+        check: bool,
+        update: Sequence[str],
+        exclude_newer: datetime.datetime | None,
+        channel_dirs: Sequence[Path],
+    ) -> locking.Report:
         """Lock environments and images; see `locking.lock`."""
         dirs = tuple(channel_dirs)
         if not dirs and not check:
@@ -243,7 +253,7 @@ class Workspace:
             client, built.image, prefix + built.spec.name, self.store, jobs=self.jobs, mount_from=parents
         )
 
-    def smoke(self, built: Built, reference: str, out: Path, **options) -> run.SmokeReport:
+    def smoke(self, built: Built, reference: str, out: Path, **options: Any) -> run.SmokeReport:
         """Run an image's notebooks and its ancestors' in the image; raise if one fails.
 
         Raises:
@@ -347,7 +357,7 @@ def _recipe(built: Built) -> render.Recipe:
 def as_json(value: object) -> str:
     """Return a dataclass or a sequence of them as JSON for machines."""
 
-    def plain(one):
-        return dataclasses.asdict(one) if dataclasses.is_dataclass(one) else str(one)
+    def plain(one: Any) -> object:
+        return dataclasses.asdict(one) if dataclasses.is_dataclass(one) and not isinstance(one, type) else str(one)
 
     return json.dumps(value, default=plain, indent=2, sort_keys=True)

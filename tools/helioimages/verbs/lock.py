@@ -1,0 +1,41 @@
+"""The verb `lock`: what is asked for -> every byte pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from ..locks import locking
+from ..machine import host
+from .command import Common, verb
+from .workspace import as_json
+
+
+@verb
+@click.option("--check", is_flag=True, help="Write nothing; fail if a lock is stale.")
+@click.option("--update", multiple=True, metavar="NAME", help="Forget a package's version (`all` forgets every one).")
+@click.option(
+    "--exclude-newer",
+    metavar="DATE",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),
+    help="Packages uploaded later do not exist, e.g. 2026-10-01 (UTC).",
+)
+@click.option(
+    "--channel-dir", multiple=True, type=click.Path(path_type=Path), help="Folder with the channel's repodata."
+)
+def lock(
+    common: Common, check: bool, update: Sequence[str], exclude_newer: datetime | None, channel_dir: Sequence[Path]
+) -> None:
+    """Resolve environments and pin every byte."""
+    newer = exclude_newer and (exclude_newer if exclude_newer.tzinfo else exclude_newer.replace(tzinfo=UTC))
+    ws = common.workspace()
+    # A wrong name or folder is told before minutes go into the channel.
+    ws.checkout.selected(())
+    locking.selected(common.names, ws.environments, ws.images)
+    if not check:
+        host.ensure()
+    report = ws.lock(common.names, check=check, update=update, exclude_newer=newer, channel_dirs=channel_dir)
+    print(as_json(report) if common.as_data else "\n".join(report.lines()) or "every lock is current")

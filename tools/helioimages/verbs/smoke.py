@@ -1,0 +1,56 @@
+"""The verb `smoke`: run the notebooks in the images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..core.progress import say
+from ..engines import engine
+from ..machine import host
+from . import options
+from .command import Common, verb
+from .workspace import as_json
+
+
+@verb
+@options.report
+@click.option("--only", multiple=True, metavar="NOTEBOOK", help="Run these notebooks only.")
+@click.option("--network", is_flag=True, help="Let notebooks reach the network.")
+@click.option("-p", "--parameter", "parameters", multiple=True, type=(str, str), help="A papermill parameter.")
+@options.gpus
+def smoke(
+    common: Common,
+    output: Path,
+    only: Sequence[str],
+    network: bool,
+    parameters: Sequence[tuple[str, str]],
+    gpus: str | None,
+) -> None:
+    """Run the smoke notebooks inside images."""
+    engine.gpu_request(gpus)
+    host.ensure()
+    ws = common.workspace()
+    wanted = ws.chosen(common.names)
+    built = ws.build(wanted)
+    reports = {}
+    with ws.registry(None) as client:
+        for name in wanted:
+            pushed = ws.push(client, built[name], "")
+            out = output.resolve() / name
+            ws.smoke(
+                built[name],
+                pushed.reference,
+                out,
+                only=only,
+                network=network,
+                parameters=dict(parameters),
+                gpus=gpus,
+            )
+            say(f"    {name}: passed; {out / 'report.html'}")
+            reports[name] = json.loads((out / "report.json").read_text("utf-8"))
+    if common.as_data:
+        print(as_json(reports))
