@@ -96,8 +96,14 @@ class Archive:
                     f"Architectures: {self.architecture}\nComponents: main\nSHA256:\n{row}\n"
                 )
                 (folder / "InRelease").unlink(missing_ok=True)
-                if signed:
-                    self._gpg("--clearsign", "--output", str(folder / "InRelease"), str(folder / "Release"))
+        if signed:
+            self.sign()
+
+    def sign(self) -> None:
+        """Sign the Release files as they are."""
+        for release in sorted(self.folder.glob("debian*/dists/*/Release")):
+            signed = release.with_name("InRelease")
+            self._gpg("--clearsign", "--output", str(signed), str(release))
 
     def move(self, *names: str, keep: bool = False, version: str = "1.1", **fields: str) -> None:
         """Replace packages by newer ones, as a point release does, and publish.

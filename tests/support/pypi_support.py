@@ -21,6 +21,9 @@ METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
 WHEEL = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: {purelib}\nTag: py3-none-any\n"
 
 
+_YANKED = ' data-yanked="broken"'
+
+
 def record_row(name: str, data: bytes) -> str:
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
     row = io.StringIO()
@@ -90,7 +93,8 @@ def sdist_bytes(name: str, version: str, requires: tuple[str, ...] = ()) -> byte
 class IndexServer:
     """Serves ``files`` (name -> content) as HTML with upload times, or as JSON; counts what is asked.
 
-    ``lies`` are served in place of files (a HEAD tells the truth), ``pages`` (project -> bytes) of right pages.
+    ``lies`` are served in place of files (a HEAD tells the truth), ``pages`` (project -> bytes) of right pages;
+    ``yanked`` files are there, and marked.
     """
 
     def __init__(self) -> None:
@@ -103,6 +107,7 @@ class IndexServer:
         self.wait = ""
         self.lies: dict[str, bytes] = {}
         self.pages: dict[str, bytes] = {}
+        self.yanked: set[str] = set()
 
     def add(self, name: str, data: bytes, uploaded: str = "2026-01-01T00:00:00Z") -> None:
         self.files[name] = data
@@ -122,6 +127,7 @@ class IndexServer:
                     "hashes": {"sha256": _sha256(self.files[name])},
                     "size": len(self.files[name]),
                     "upload-time": self.uploaded[name],
+                    "yanked": name in self.yanked,
                 }
                 for name in mine
             ]
@@ -129,7 +135,7 @@ class IndexServer:
             return json.dumps(document).encode(), "application/vnd.pypi.simple.v1+json"
         rows = "".join(
             f'<a href="/files/{name}#sha256={_sha256(self.files[name])}" data-requires-python="&gt;=3.9" '
-            f'data-upload-time="{self.uploaded[name]}">{name}</a><br/>\n'
+            f'data-upload-time="{self.uploaded[name]}"{_YANKED if name in self.yanked else ""}>{name}</a><br/>\n'
             for name in mine
         )
         return f"<!DOCTYPE html><html><body>{rows}</body></html>".encode(), "text/html"

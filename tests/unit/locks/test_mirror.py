@@ -11,13 +11,22 @@ import pytest
 from helioimages.core.errors import HelioError
 from helioimages.debian.lock import Deb
 from helioimages.locks import mirror as debian_mirror
-from helioimages.locks.mirror import mirror_urls, mirrors, missing, read_default, read_targets, source_urls
+from helioimages.locks.mirror import (
+    mirror_urls,
+    mirrors,
+    missing,
+    read_default,
+    read_targets,
+    snapshot,
+    source_urls,
+)
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch) -> Iterator[None]:
     """Forget the mirrors of earlier tests, and of this machine."""
-    monkeypatch.delenv("HELIOIMAGES_DEBIAN_MIRROR", raising=False)
+    for name in ("MIRROR", "SNAPSHOT"):
+        monkeypatch.delenv(f"HELIOIMAGES_DEBIAN_{name}", raising=False)
     monkeypatch.setattr(debian_mirror, "_output", lambda argv: "")
     monkeypatch.setattr(debian_mirror.shutil, "which", lambda name: None)
     mirrors.cache_clear()
@@ -120,6 +129,33 @@ def test_a_machine_without_any_mirror_is_told_what_to_set():
         "no Debian mirror is configured\n"
         "  looked at HELIOIMAGES_DEBIAN_MIRROR, the apt sources of this machine, and mmdebstrap's default\n\n"
         "hint: set HELIOIMAGES_DEBIAN_MIRROR to the address of one, ending in /debian"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "security"),
+    [
+        (
+            "http://s.example/archive/debian/20261119T000000Z/",
+            "http://s.example/archive/debian-security/20261119T000000Z",
+        ),
+        ("http://s.example/then/debian", "http://s.example/then/debian-security"),
+        ("http://s.example/then", "http://s.example/then-security"),
+        ("http://s.example/debian-archive/x/y", "http://s.example/debian-archive/x/y-security"),
+    ],
+)
+def test_a_snapshot_is_asked_after_the_mirror(monkeypatch, given, security):
+    monkeypatch.setenv("HELIOIMAGES_DEBIAN_MIRROR", "http://here.example/debian")
+    assert snapshot() == {}
+    monkeypatch.setenv("HELIOIMAGES_DEBIAN_SNAPSHOT", given)
+    assert snapshot() == {"debian": given.rstrip("/"), "debian-security": security}
+    assert mirror_urls(deb("bash", "debian-security")) == (
+        "http://here.example/debian-security/pool/main/b/bash/bash_1_amd64.deb",
+        f"{security}/pool/main/b/bash/bash_1_amd64.deb",
+    )
+    assert source_urls("pool/main/p/python3.13", "x.tar.xz")[2:] == (
+        f"{given.rstrip('/')}/pool/main/p/python3.13/x.tar.xz",
+        f"{security}/pool/main/p/python3.13/x.tar.xz",
     )
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -106,6 +106,17 @@ class CondaLock:
                 hint=f"run `buildimages lock --platform {platform}`",
             )
         return tuple(package for package in self.packages if package.platform == platform)
+
+
+def settled(old: CondaLock | None, new: CondaLock) -> CondaLock:
+    """Return ``new`` with the old one's time where the packages are the same.
+
+    A lock file, and the images' time with it, changes only when packages do: a channel may be indexed again, or not be
+    whole, and tell other times.
+    """
+    if old is not None and old.packages == new.packages:
+        return replace(new, timestamp=old.timestamp)
+    return new
 
 
 def package_url(channel: str, subdir: str, file_name: str) -> str:

@@ -17,7 +17,7 @@ from ..locks import mirror
 from ..locks.apt import SUITE
 from ..machine import host
 from ..machine.store import Store
-from ..pypi import resolve
+from ..pypi.resolve import places
 from . import engine, registry_server
 
 #: Bytes of disk for the images that are made without being named, from nothing; and to go on in a store that has them.
@@ -106,7 +106,8 @@ def _registry(store: Store) -> Check:
 def _index() -> Check:
     name, way = "package index", "export UV_DEFAULT_INDEX=… with the address of a package index"
     try:
-        address = resolve.index_url()
+        # The first index: locks and downloads ask the others in their turn.
+        address = places().indexes[0]
     except HelioError as error:
         return Check(name=name, found=error.message, mend=way)
     return _reached(name, address, address.rstrip("/") + "/pip/", way)

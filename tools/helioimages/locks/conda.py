@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ..conda.lock import CondaLock, CondaPackage
+from ..conda.lock import CondaLock, CondaPackage, settled
 from ..conda.scripts import refuse_scripts
 from ..conda.solve import solve
 from ..core.errors import HelioError, Stage
@@ -56,7 +56,7 @@ def lock_conda(
                 f"`{environment.name}` would have {mine.file_name if mine else 'none'}",
                 hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
             )
-    return CondaLock(
+    lock = CondaLock(
         channel=run.channel,
         platforms=(subdir,),
         packages=found,
@@ -64,6 +64,7 @@ def lock_conda(
         virtual_packages={subdir: virtual},
         timestamp=_newest(found, run.channel_dirs),
     )
+    return settled(before[0], lock)
 
 
 def _at_hand(packages: Iterable[CondaPackage], folders: Iterable[Path]) -> Iterator[tuple[CondaPackage, Path]]:

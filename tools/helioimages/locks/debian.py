@@ -8,6 +8,7 @@ together: parents and children are never of different moments.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
@@ -42,6 +43,50 @@ def lock_images(
 
     now = by_family([images[name] for name in names], one)
     return {name: (before[name], now[name]) for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What a run changed in Debian parts that were there before.
+
+    Attributes:
+        images: those whose nodes pull Debian layers anew.
+        packages: names of the packages that are new or another version.
+        security: those of them that are in Debian's security archive.
+        size: bytes of their files; a layer holds all of an image's own packages, so nodes pull more.
+    """
+
+    images: tuple[str, ...]
+    packages: tuple[str, ...]
+    security: tuple[str, ...]
+    size: int
+
+    def lines(self) -> tuple[str, ...]:
+        """Return it for people."""
+        fixes = f"; security fixes: {', '.join(self.security)}" if self.security else ""
+        return (
+            f"Debian: {len(self.packages)} new files, {self.size / 1e6:,.1f} MB{fixes}",
+            f"Debian: nodes with {', '.join(self.images)} pull Debian layers anew; `delta` counts them when built",
+        )
+
+
+def moved(locks: Mapping[str, tuple[AptLock | None, AptLock]]) -> Moved | None:
+    """Return what changed in images' Debian parts, each before and now; None if nothing did."""
+    images: list[str] = []
+    fresh: dict[str, Deb] = {}
+    for name, (old, new) in locks.items():
+        if old is not None and old.key != new.key:
+            have = {deb.sha256 for deb in old.packages}
+            images.append(name)
+            fresh |= {deb.sha256: deb for deb in new.packages if deb.sha256 not in have}
+    if not images:
+        return None
+    return Moved(
+        images=tuple(images),
+        packages=tuple(sorted({deb.name for deb in fresh.values()})),
+        security=tuple(sorted({deb.name for deb in fresh.values() if deb.archive == "debian-security"})),
+        size=sum(deb.size for deb in fresh.values()),
+    )
 
 
 def by_family(images: Sequence[ImageSpec], one: LockOne) -> dict[str, AptLock]:

@@ -77,6 +77,20 @@ def heal(
     return tuple(healed)
 
 
+@contextlib.contextmanager
+def undone(root: Path, images: Iterable[ImageSpec], *, platform: str = FIRST) -> Iterator[None]:
+    """Put the Debian locks back if what follows their healing fails: half of a healing is no lock of anything."""
+    paths = [root / image_lock(image.name, platform) for image in images] + [root / builder_lock(platform)]
+    before = {path: path.read_bytes() for path in paths if path.exists()}
+    try:
+        yield
+    except BaseException:
+        for path, data in before.items():
+            if path.read_bytes() != data:
+                files.write(path, data)
+        raise
+
+
 def _absent(store: Store, lock: AptLock) -> list[Deb]:
     return [deb for deb in lock.packages if not store.artefact(deb.sha256).exists()]
 

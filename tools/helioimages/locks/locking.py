@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -33,11 +33,11 @@ from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
 from . import file_names
 from .conda import lock_conda, virtual_packages
-from .debian import apt_of, lock_images, stale_debian
+from .debian import Moved, apt_of, lock_images, moved, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
 from .held_back import held
-from .pypi import lock_pypi
+from .pypi import going, lock_pypi
 from .state import (
     Builder,
     Run,
@@ -53,6 +53,8 @@ from .state import (
     where_of,
     write_text,
 )
+from .tools import lock_tools
+from .withdrawn import Withdrawn, files_of, withdrawn
 
 __all__ = ["Report", "lock", "virtual_packages"]
 
@@ -65,6 +67,8 @@ class Report:
         changes: environment or image -> what its lock changes.
         held: environment -> packages of which there is a newer version.
         unbuilt: environment -> source-only packages without a wheel.
+        yanked: environment -> packages whose authors ask not to use them, though the index has them still.
+        debian: what changed in Debian parts that were there before; None if nothing did.
         written: files that changed, relative to the checkout.
         seconds: step -> how long it took.
     """
@@ -74,6 +78,8 @@ class Report:
     unbuilt: Mapping[str, tuple[str, ...]]
     written: tuple[str, ...]
     seconds: Mapping[str, float]
+    yanked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    debian: Moved | None = None
 
     def lines(self) -> tuple[str, ...]:
         """Return the report for people."""
@@ -83,6 +89,11 @@ class Report:
             lines += [f"  {change}" for change in changes]
             lines += [f"  {one}" for one in self.held.get(name, ())]
             lines += [f"  {'unbuilt':<10} {one}" for one in self.unbuilt.get(name, ())]
+            lines += [f"  {'yanked':<10} {one} by its authors" for one in self.yanked.get(name, ())]
+        if any(self.yanked.values()):
+            lines.append("`buildimages lock --update yanked` takes other versions of what was yanked")
+        if self.debian:
+            lines += self.debian.lines()
         return tuple(lines)
 
 
@@ -98,6 +109,7 @@ def lock(
     check: bool = False,
     channel_dirs: Sequence[Path] = (),
     build_wheels: Builder | None = None,
+    rebuild: bool = False,
 ) -> Report:
     """Lock environments and images, or check that their locks are not stale.
 
@@ -105,12 +117,14 @@ def lock(
         root: the checkout.
         names: environments or images, their ancestors not included; all if empty.
         channel: ``local`` or ``conda-forge``; the PyPI and Debian parts are the same for both.
-        update: packages whose current version is forgotten; ``all`` forgets every one.
+        update: packages whose current version is forgotten; ``all`` forgets every one, ``debian`` all of Debian's,
+            ``yanked`` those whose authors withdrew them.
         exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
             for older versions.
         check: write nothing; raise if a lock is not of what is asked for now.
         channel_dirs: folders with the channel's ``<subdir>/repodata.json``.
         build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
+        rebuild: make them again though a lock has them.
 
     Raises:
         HelioError: no solution, a conflict between parent and child or conda and PyPI, a silent downgrade, a stale
@@ -133,7 +147,7 @@ def lock(
         exclude_newer=exclude_newer,
         channel_dirs=tuple(channel_dirs),
         build_wheels=build_wheels,
-        seconds={},
+        rebuild=rebuild,
     )
     if check:
         check_locks(run, environments, images, wanted, of_images)
@@ -178,26 +192,36 @@ def _lock(
     files: dict[str, str] = {}
     changes: dict[str, tuple[Change, ...]] = {}
     unbuilt: dict[str, tuple[str, ...]] = {}
+    yanked: dict[str, tuple[str, ...]] = {}
     solved: dict[str, Solved] = {}
     newer: dict[str, Future[tuple[Held, ...]]] = {}
     with ThreadPoolExecutor(2) as pool:
         # apt waits for its mirror, and the newest versions for the index, while uv resolves.
         debian = pool.submit(lock_images, run, images, of_images)
         index = Index(places(), run.store.root / "cache" / "index")
+        lost = _ask_index(run, environments, wanted, index) if run.channel == "local" else Withdrawn()
         for name in wanted:
             environment = environments[name]
             say(f"==> lock {name}")
             parent = parent_locks(run, environment, solved)
             before = current_locks(run, name)
             conda = run.timed(f"{name}: conda", lock_conda, run, environments, environment, parent, before)
+            if run.channel == "local" and (tools := lock_tools(run, environment, conda, index)):
+                run.tools[name], file = tools.now, f"environments/{name}/{file_names.of(file_names.BUILD_LOCK, run.platform)}"
+                files[file] = pypi_lock.dump(tools.now)
+                changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
             pypi = run.timed(f"{name}: PyPI", lock_pypi, run, environments, environment, parent, before, conda, index)
             solved[name] = Solved(conda=conda, pypi=pypi)
             now = packages(conda, pypi)
             changes[name] = diff(packages(before[0], before[1]), now)
             if not _is_replay(run, before[1]):
-                refuse_downgrades(environment, changes[name], run.update)
+                refuse_downgrades(environment, changes[name], (*run.update, *going(run, before[1])))
             unbuilt[name] = tuple(f"{one.name} {one.version}" for one in pypi.unbuilt)
             folder = f"environments/{name}"
+            inherited = files_of(parent.pypi if parent else None)
+            yanked[name] = tuple(
+                f"{one.name} {one.version}" for one in files_of(pypi) if one in lost.yanked and one not in inherited
+            )
             files[f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"] = conda_lock.dump(conda)
             if run.channel == "local":
                 files[f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}"] = pypi_lock.dump(pypi)
@@ -215,12 +239,33 @@ def _lock(
                     children=tuple(one for one in children if one),
                     exclude_newer=run.exclude_newer,
                 )
-        for name, (old, new) in debian.result().items():
+        of_debian = debian.result()
+        for name, (old, new) in of_debian.items():
             files[file_names.image_lock(name, run.platform)] = debian_lock.dump(new)
             changes[f"images/{name}"] = diff(debs(old), debs(new))
         held_back = {name: future.result() for name, future in newer.items()}
     written = tuple(file for file, text in files.items() if write_text(run.root / file, text))
-    return Report(changes=changes, held=held_back, unbuilt=unbuilt, written=written, seconds=run.seconds)
+    return Report(
+        changes=changes,
+        held=held_back,
+        unbuilt=unbuilt,
+        yanked=yanked,
+        debian=moved(of_debian),
+        written=written,
+        seconds=run.seconds,
+    )
+
+
+def _ask_index(run: Run, environments: Mapping[str, EnvironmentSpec], wanted: Sequence[str], index: Index) -> Withdrawn:
+    """Return what the index withdrew of the locks, and let the run forget it."""
+    parents = [environments[name].parent for name in wanted]
+    locks = [current_locks(run, name)[1] for name in dict.fromkeys([*wanted, *(one for one in parents if one)])]
+    found = withdrawn((item for lock in locks for item in files_of(lock)), index)
+    for item in found.deleted:
+        say(f"warning: the package index no longer has {item.file_name}")
+    run.lost = frozenset(item.sha256 for item in found.deleted)
+    run.gone = run.lost | (frozenset(item.sha256 for item in found.yanked) if "yanked" in run.update else frozenset())
+    return found
 
 
 def _is_replay(run: Run, current: PyPILock | None) -> bool:

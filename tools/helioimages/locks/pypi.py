@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -12,13 +12,15 @@ from packaging.utils import canonicalize_name
 from ..conda.lock import CondaLock, CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..pypi import lock as pypi_lock
 from ..pypi.index import Index
-from ..pypi.lock import PyPILock
+from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..pypi.resolve import Request, requested_names, resolve, versions
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import cuda, file_names
 from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
+from .withdrawn import files_of
 
 #: Conda packages that are named otherwise on PyPI.
 _PYPI_NAMES = {
@@ -55,6 +57,9 @@ def lock_pypi(
         _refuse_both(conda, current, where_of(environment))
         return current
     _refuse_free_threaded(conda, requirements, where_of(environment))
+    upgrade = (*run.update, *sorted(going(run, current)))
+    if anew := run.rebuild or environment.name in run.tools:
+        say(f"    {environment.name}: wheels of source-only packages are built again")
     request = Request(
         where=where_of(environment),
         requirements=requirements,
@@ -65,10 +70,10 @@ def lock_pypi(
         python=python_version(conda, where_of(environment)),
         platform=run.platform,
         glibc=glibc(environment),
-        current=current,
-        upgrade=run.update,
+        current=_without_built(current) if anew else current,
+        upgrade=upgrade,
         exclude_newer=run.exclude_newer,
-        built=_built(run, (current, parent.pypi if parent else None)),
+        built=_built(run, (current, parent.pypi if parent else None), upgrade) | _kept(run, parent, environment),
         content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
     )
     if children := descendants(environments, environment.name):
@@ -78,9 +83,44 @@ def lock_pypi(
     if parent:
         _refuse_missing(environment, parent.pypi, found)
     if found.unbuilt and run.build_wheels:
-        built = run.timed(f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt)
+        tools = run.tools.get(environment.name)
+        built = run.timed(
+            f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt, tools
+        )
         found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
-    return found
+    return pypi_lock.settled(current, found)
+
+
+def going(run: Run, lock: PyPILock | None) -> frozenset[str]:
+    """Return the packages of a lock whose files are to go, since the index withdrew them."""
+    return frozenset(item.name for item in files_of(lock) if item.sha256 in run.gone)
+
+
+def _without_built(lock: PyPILock | None) -> PyPILock | None:
+    """Return a lock whose source-only packages have no wheel, so that they are built."""
+    return lock and dataclasses.replace(lock, wheels=tuple(one for one in lock.wheels if not one.built))
+
+
+def _kept(run: Run, parent: Solved | None, environment: EnvironmentSpec) -> dict[str, Path]:
+    """Return file name -> file of the parent's packages that the store has though the index no longer does.
+
+    Raises:
+        HelioError: the store does not have them either.
+    """
+    away = [item for item in files_of(parent.pypi if parent else None) if item.sha256 in run.lost]
+    # Of a source, the wheel that was built of it says the same.
+    built = {wheel.name: wheel for wheel in parent.pypi.wheels if wheel.built} if parent else {}
+    files: list[Wheel | Sdist] = [built.get(item.name, item) for item in away]
+    absent = [item for item in files if not run.store.artefact(item.sha256).exists()]
+    if absent:
+        raise HelioError(
+            Stage.LOCK,
+            f"the package index no longer has {len(absent)} files of the parent environment",
+            where=where_of(environment),
+            detail="\n".join(item.file_name for item in absent[:20]),
+            hint="run `buildimages lock`, which moves the parent and all its children together",
+        )
+    return {item.file_name: run.store.artefact(item.sha256) for item in files}
 
 
 def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) -> Request:
@@ -91,6 +131,7 @@ def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) 
     had none, and the child that cannot have its versions says so.
     """
     locks = [current_locks(run, child.name)[1] for child in children]
+    away = {name for lock in locks for name in going(run, lock)}
     family = dataclasses.replace(
         request,
         requirements=tuple(dict.fromkeys((*request.requirements, *(text for one in children for text in one.pypi)))),
@@ -99,7 +140,8 @@ def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) 
         ),
         from_source=request.from_source | {canonicalize_name(name) for one in children for name in one.build},
         current=_joined(request.current, *locks),
-        built={**request.built, **_built(run, locks)},
+        upgrade=(*request.upgrade, *sorted(away)),
+        built={**request.built, **_built(run, locks, (*request.upgrade, *away))},
     )
     found = versions(family)
     if found is None:
@@ -126,14 +168,14 @@ def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) 
     cuda.find(everything, declared=environment.virtual_packages.get("__cuda"), where=where_of(environment))
 
 
-def _built(run: Run, locks: Iterable[PyPILock | None]) -> dict[str, Path]:
+def _built(run: Run, locks: Iterable[PyPILock | None], upgrade: Collection[str]) -> dict[str, Path]:
     """Return file name -> file of the built wheels that the store has, but for packages that are to be chosen anew."""
     return {
         wheel.file_name: run.store.artefact(wheel.sha256)
         for lock in locks
         if lock and lock.platform == run.platform
         for wheel in lock.wheels
-        if wheel.built and not forgotten(wheel.name, run.update) and run.store.artefact(wheel.sha256).exists()
+        if wheel.built and not forgotten(wheel.name, upgrade) and run.store.artefact(wheel.sha256).exists()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,12 +26,23 @@ from . import file_names
 from .diff import Locked
 from .file_names import CONDA_LOCK
 
-#: Builds source-only packages: environment, sdists without a wheel -> their wheels.
-Builder = Callable[[EnvironmentSpec, tuple[Sdist, ...]], tuple[Wheel, ...]]
+#: Builds source-only packages: environment, sdists without a wheel, build tools (None: those of its build-lock.toml)
+#: -> their wheels.
+Builder = Callable[[EnvironmentSpec, tuple[Sdist, ...], PyPILock | None], tuple[Wheel, ...]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
+    """One run of `lock`; see there.
+
+    Attributes:
+        rebuild: wheels of source-only packages are built again, of the same sources.
+        lost: sha256 of locked files that the index no longer has.
+        gone: sha256 of locked files that are to go: the lost ones, and yanked ones if that was asked for.
+        tools: environment -> its build tools, where those are renewed.
+        seconds: step -> how long it took.
+    """
+
     root: Path
     store: Store
     channel: str
@@ -40,7 +51,11 @@ class Run:
     exclude_newer: datetime | None
     channel_dirs: tuple[Path, ...]
     build_wheels: Builder | None
-    seconds: dict[str, float]
+    rebuild: bool = False
+    lost: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    tools: dict[str, PyPILock] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def timed(self, step: str, function: Callable, *arguments, **keywords):
         start = time.monotonic()

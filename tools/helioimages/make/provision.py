@@ -17,6 +17,7 @@ from ..debian.lock import AptLock
 from ..locks import mirror
 from ..locks.file_names import FIRST, builder_lock
 from ..locks.read import Locks
+from ..locks.withdrawn import withdrawn
 from ..machine.fetch import Wanted, fetch_all
 from ..machine.store import Store, has
 from ..pypi.index import Index
@@ -77,11 +78,13 @@ def packages(
             for i, package in enumerate(lock.conda.packages)
             if package.channel != "local"
         ]
-        wanted += [
-            _wheel(wheel, f"{lock.files['pypi']} at packages[{i}]", index)
-            for i, wheel in enumerate(lock.pypi.wheels)
-            if not wheel.built
-        ]
+    items = [
+        (wheel, f"{lock.files['pypi']} at packages[{i}]")
+        for lock in locks
+        for i, wheel in enumerate(lock.pypi.wheels)
+        if not wheel.built
+    ]
+    wanted += _of_index(store, items, index)
     paths = fetch_all(wanted, store, jobs=jobs, label="packages")
     paths |= _local_channel(root, store, locks, make_builder, platform=platform, jobs=jobs)
     return paths
@@ -91,7 +94,7 @@ def sdists(
     store: Store, found: Iterable[Sdist], where: str, index: Callable[[], Index], *, jobs: int
 ) -> dict[str, Path]:
     """Fetch source archives."""
-    wanted = [_wheel(sdist, f"{where} at packages `{sdist.name}`", index) for sdist in found]
+    wanted = _of_index(store, [(sdist, f"{where} at packages `{sdist.name}`") for sdist in found], index)
     return fetch_all(wanted, store, jobs=jobs, label="source archives")
 
 
@@ -99,7 +102,7 @@ def wheels(
     store: Store, found: Iterable[Wheel], where: str, index: Callable[[], Index], *, jobs: int
 ) -> dict[str, Path]:
     """Fetch wheels."""
-    wanted = [_wheel(wheel, f"{where} at packages `{wheel.name}`", index) for wheel in found]
+    wanted = _of_index(store, [(wheel, f"{where} at packages `{wheel.name}`") for wheel in found], index)
     return fetch_all(wanted, store, jobs=jobs, label="build tools")
 
 
@@ -149,6 +152,28 @@ def _conda(package: CondaPackage, where: str) -> Wanted:
     return Wanted(
         name=package.file_name, sha256=package.sha256, size=package.size, where=where, urls=lambda: (package.url,)
     )
+
+
+def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], Index]) -> list[Wanted]:
+    """Return what to fetch of the package index: (file, where a lock names it) pairs.
+
+    Raises:
+        HelioError: the index deleted some of what the store lacks; all of them are named, and the command that renews
+            their locks.
+    """
+    absent: dict[Wheel | Sdist, str] = {}
+    for item, where in items:
+        if not has(store.artefact(item.sha256), item.size):
+            absent.setdefault(item, where)
+    if absent and (deleted := withdrawn(absent, index()).deleted):
+        raise HelioError(
+            Stage.FETCH,
+            f"the package index no longer has {len(deleted)} locked file{'s' if len(deleted) != 1 else ''}",
+            where=", ".join(dict.fromkeys(absent[item].partition(" at ")[0] for item in deleted)),
+            detail="\n".join(item.file_name for item in deleted),
+            hint="run `buildimages lock`, which takes other versions of them; then test and commit",
+        )
+    return [_wheel(item, where, index) for item, where in items]
 
 
 def _wheel(item: Wheel | Sdist, where: str, index: Callable[[], Index]) -> Wanted:

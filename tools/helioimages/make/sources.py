@@ -41,8 +41,14 @@ class WheelBuilder:
     platform: str
     jobs: int
 
-    def for_lock(self, environment: EnvironmentSpec, sdists: tuple[Sdist, ...]) -> tuple[Wheel, ...]:
-        """Return the wheels of source archives that a lock names for the first time."""
+    def for_lock(
+        self, environment: EnvironmentSpec, sdists: tuple[Sdist, ...], tools: PyPILock | None = None
+    ) -> tuple[Wheel, ...]:
+        """Return the wheels of source archives that a lock names for the first time.
+
+        Args:
+            tools: what to build with, where that is not written yet.
+        """
         if not sdists:
             return ()
         assert self.channel_dir is not None
@@ -57,7 +63,7 @@ class WheelBuilder:
         files = channel.artefact_paths(self.channel_dir)
         python = [(package, files[package.sha256]) for package in found]
         lock = PyPILock(python="", platform=self.platform, content_hash="", wheels=(), sdists=sdists)
-        return self._build(environment, lock, python)
+        return self._build(environment, lock, python, tools)
 
     def for_build(self, environment: EnvironmentSpec, locks: Locks, paths: Mapping[str, Path]) -> dict[str, Path]:
         """Return sha256 (hex) -> file of the lock's built wheels, built if the store lacks one.
@@ -81,10 +87,14 @@ class WheelBuilder:
         return built
 
     def _build(
-        self, environment: EnvironmentSpec, lock: PyPILock, python: Sequence[tuple[CondaPackage, Path]]
+        self,
+        environment: EnvironmentSpec,
+        lock: PyPILock,
+        python: Sequence[tuple[CondaPackage, Path]],
+        tools: PyPILock | None = None,
     ) -> tuple[Wheel, ...]:
         file = f"environments/{environment.name}/{file_names.of(file_names.BUILD_LOCK, self.platform)}"
-        tools = pypi_lock.parse((self.root / file).read_text("utf-8"), file)
+        tools = tools or pypi_lock.parse((self.root / file).read_text("utf-8"), file)
         wheels = provision.wheels(self.store, tools.wheels, file, self.index, jobs=8)
         where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, self.platform)}"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)

@@ -94,6 +94,20 @@ class PyPILock:
         return tuple(sdist for sdist in self.sdists if sdist.name not in have)
 
 
+def settled(old: PyPILock | None, new: PyPILock) -> PyPILock:
+    """Return ``new`` with the old one's word on each file that both have.
+
+    A lock file changes only when packages do: another index may tell another upload time, or none.
+    """
+    wheels = {(one.file_name, one.sha256, one.built): one for one in (old.wheels if old else ())}
+    sdists = {(one.file_name, one.sha256): one for one in (old.sdists if old else ())}
+    return replace(
+        new,
+        wheels=tuple(wheels.get((one.file_name, one.sha256, one.built), one) for one in new.wheels),
+        sdists=tuple(sdists.get((one.file_name, one.sha256), one) for one in new.sdists),
+    )
+
+
 def parse(text: str, where: str) -> PyPILock:
     """Read a ``pylock.toml`` that `dump` wrote.
 

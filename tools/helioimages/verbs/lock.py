@@ -16,7 +16,12 @@ from .workspace import as_json
 
 @verb
 @click.option("--check", is_flag=True, help="Write nothing; fail if a lock is stale.")
-@click.option("--update", multiple=True, metavar="NAME", help="Forget a package's version (`all` forgets every one).")
+@click.option(
+    "--update",
+    multiple=True,
+    metavar="NAME",
+    help="Forget a package's version; `all`: every one, `debian`: all of Debian's, `yanked`: what was withdrawn.",
+)
 @click.option(
     "--exclude-newer",
     metavar="DATE",

@@ -112,6 +112,7 @@ class Workspace:
         update: Sequence[str],
         exclude_newer: datetime.datetime | None,
         channel_dirs: Sequence[Path],
+        rebuild: bool = False,
     ) -> locking.Report:
         """Lock environments and images; see `locking.lock`."""
         dirs = tuple(channel_dirs)
@@ -134,6 +135,7 @@ class Workspace:
             check=check,
             channel_dirs=dirs,
             build_wheels=self._wheel_builder(dirs[0]).for_lock if dirs and self.channel == "local" else None,
+            rebuild=rebuild,
         )
 
     def _wheel_builder(self, channel_dir: Path | None = None) -> WheelBuilder:
@@ -150,7 +152,8 @@ class Workspace:
     def heal(self, names: Sequence[str], *, strict: bool) -> None:
         """Follow the Debian mirror where it dropped locked packages; see `healing`.
 
-        A healed builder may compile other bytes, so the packages it makes are locked again too.
+        A healed builder may compile other bytes, so the packages it makes are locked again too; if that fails, the
+        locks are left as they were.
         """
         line = dict.fromkeys(one.name for name in self.checkout.selected(names) for one in lineage(self.images, name))
         found = self.checkout.locks_of(self.checkout.selected(names))
@@ -163,13 +166,15 @@ class Workspace:
         made += [wheel.sha256 for lock in found.values() for wheel in lock.pypi.wheels if wheel.built]
         needs_builder = not all(self.store.artefact(sha256).exists() for sha256 in made)
         images = [self.images[name] for name in self.images if name in line]
-        healed = healing.heal(
-            self.root, self.store, images, builder=needs_builder, strict=strict, platform=self.platform
-        )
-        if file_names.builder_lock(self.platform) in healed:
-            say("warning: the builder was healed: what it makes is locked again")
-            sources = {sdist.name for lock in found.values() for sdist in lock.pypi.sdists}
-            self.lock((), check=False, update=sorted(sources), exclude_newer=None, channel_dirs=())
+        with healing.undone(self.root, images, platform=self.platform):
+            healed = healing.heal(
+                self.root, self.store, images, builder=needs_builder, strict=strict, platform=self.platform
+            )
+            if file_names.builder_lock(self.platform) in healed:
+                say("warning: the builder was healed: what it makes is locked again")
+                # The local channel's Python builds wheels, whichever channel images are made from.
+                local = Workspace(self.root, self.store, jobs=self.jobs, platform=self.platform)
+                local.lock((), check=False, update=(), exclude_newer=None, channel_dirs=(), rebuild=True)
 
     def build(self, names: Sequence[str], *, strict: bool = False) -> dict[str, Built]:
         """Build images after their ancestors, and return all of them by name.
