@@ -390,7 +390,10 @@ def test_unknown_names_and_channels(world):
     world.environment("base")
     with pytest.raises(HelioError) as caught:
         world.lock("bse")
-    assert str(caught.value) == "there is no environment or image `bse`\n  expected one of base\n\nhint: did you mean `base`?"
+    assert (
+        str(caught.value)
+        == "there is no environment or image `bse`\n  expected one of base\n\nhint: did you mean `base`?"
+    )
     with pytest.raises(HelioError) as caught:
         world.lock(channel="main")
     assert str(caught.value) == "there is no channel `main`\n  expected one of local, conda-forge"

@@ -9,10 +9,12 @@ import pytest
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.locks import healing
+from helioimages.locks.file_names import FIRST, builder_lock
 from helioimages.machine.store import Store
 from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[3]
+BUILDER = builder_lock(FIRST)
 NOTHING = {"check": False, "update": (), "exclude_newer": None, "channel_dirs": ()}
 
 
@@ -22,11 +24,11 @@ def workspace(tmp_path, monkeypatch):
     for room in ("images", "environments", "channel"):
         shutil.copytree(ROOT / room, tmp_path / room)
 
-    def heal(root, store, images, *, builder, strict):
+    def heal(root, store, images, *, builder, strict, platform):
         assert builder and not strict
-        for file in (healing.BUILDER_LOCK, "images/base/apt-lock.json"):
+        for file in (BUILDER, "images/base/apt-lock.json"):
             (root / file).write_text("healed")
-        return (healing.BUILDER_LOCK, "images/base/apt-lock.json")
+        return (BUILDER, "images/base/apt-lock.json")
 
     monkeypatch.setattr(healing, "heal", heal)
     return Workspace(tmp_path, Store(tmp_path / "store"), jobs=1, channel="conda-forge")
@@ -37,7 +39,7 @@ def test_what_a_healed_builder_makes_is_locked_again_whichever_channel_is_built(
     monkeypatch.setattr(Workspace, "lock", lambda self, names, **options: asked.append((self.channel, names, options)))
     workspace.heal(("helio",), strict=False)
     assert asked == [("local", (), NOTHING | {"rebuild": True})]
-    assert (workspace.root / healing.BUILDER_LOCK).read_text() == "healed"
+    assert (workspace.root / BUILDER).read_text() == "healed"
 
 
 def test_if_that_fails_no_lock_is_half_healed(workspace, monkeypatch):
@@ -47,5 +49,5 @@ def test_if_that_fails_no_lock_is_half_healed(workspace, monkeypatch):
     monkeypatch.setattr(Workspace, "lock", lock)
     with pytest.raises(HelioError):
         workspace.heal(("helio",), strict=False)
-    for file in (healing.BUILDER_LOCK, "images/base/apt-lock.json"):
+    for file in (BUILDER, "images/base/apt-lock.json"):
         assert (workspace.root / file).read_bytes() == (ROOT / file).read_bytes()

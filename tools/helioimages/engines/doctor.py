@@ -106,11 +106,13 @@ def _registry(store: Store) -> Check:
 def _index() -> Check:
     name, way = "package index", "export UV_DEFAULT_INDEX=… with the address of a package index"
     try:
-        # The first index: locks and downloads ask the others in their turn.
-        address = places().indexes[0]
+        # The default one, which comes last: an extra index need not have what every full one has.
+        indexes = places().indexes
     except HelioError as error:
         return Check(name=name, found=error.message, mend=way)
-    return _reached(name, address, address.rstrip("/") + "/pip/", way)
+    if not indexes:
+        return Check(name=name, found="none, only folders of files", mend=way)
+    return _reached(name, indexes[-1], indexes[-1].rstrip("/") + "/pip/", way)
 
 
 def _mirror() -> Check:

@@ -207,7 +207,10 @@ def _lock(
             before = current_locks(run, name)
             conda = run.timed(f"{name}: conda", lock_conda, run, environments, environment, parent, before)
             if run.channel == "local" and (tools := lock_tools(run, environment, conda, index)):
-                run.tools[name], file = tools.now, f"environments/{name}/{file_names.of(file_names.BUILD_LOCK, run.platform)}"
+                run.tools[name], file = (
+                    tools.now,
+                    f"environments/{name}/{file_names.of(file_names.BUILD_LOCK, run.platform)}",
+                )
                 files[file] = pypi_lock.dump(tools.now)
                 changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
             pypi = run.timed(f"{name}: PyPI", lock_pypi, run, environments, environment, parent, before, conda, index)
