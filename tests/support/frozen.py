@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from debian_support import Archive
 from packaging.utils import canonicalize_name
-from pypi_support import wheel_bytes
+from pypi_support import ALONE, PLACES, wheel_bytes
 
 from helioimages.debian import lock as debian_lock
 from helioimages.machine.store import Store
@@ -183,7 +183,9 @@ def world(folder: Path, store: Store) -> Iterator[Mapping[str, str]]:
         index.add(name, made.name, _File(path=made, sha256=digest, size=made.stat().st_size, uploaded=1_767_225_600))
     try:
         with archive.serving() as debian, index.serving() as url:
-            yield {**debian, "UV_DEFAULT_INDEX": url, "UV_CACHE_DIR": str(folder / "uv-cache")}
+            # Nothing of this machine's configuration counts: pip's variables and files, and uv's files.
+            nothing = {name: "" for name in PLACES if name.startswith("PIP_")} | ALONE
+            yield {**debian, **nothing, "UV_DEFAULT_INDEX": url, "UV_CACHE_DIR": str(folder / "uv-cache")}
             # The default store keeps the pages of each index that was asked, and this one never comes again.
             shutil.rmtree(store.root / "cache" / "index" / hashlib.sha256(f"{url}/".encode()).hexdigest()[:16], True)
     finally:
