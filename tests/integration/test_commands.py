@@ -29,6 +29,7 @@ from pages import PAGES, Block, blocks, commands
 from ports import free
 
 from helioimages.engines import registry_server
+from helioimages.engines.hub import parts as hub_parts
 from helioimages.machine import bootstrap
 from helioimages.machine.store import Store, default_root
 from helioimages.publish import documents
@@ -121,6 +122,8 @@ def world(engine, tmp_path_factory, built, frozen) -> Iterator[World]:
     for program in ("docker", "skopeo", "docker-registry"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed (`.ci/run` installs it)")
+    # `hub` installs its programs once, from where this machine gets everything.
+    hub_parts.parts(Store(default_root()))
     folder = tmp_path_factory.mktemp("commands")
     whole, small = copied(folder / "whole", only_base=False), copied(folder / "small", only_base=True)
     servers = [registry_server.start(folder / name, port=port) for name, port in (("from", 5480), ("to", 5490))]

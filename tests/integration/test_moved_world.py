@@ -132,7 +132,7 @@ class World:
         locks = tuple(checkout.locks_of(tuple(checkout.images)).values())
 
         def index() -> Index:
-            return Index(uv.index_url(), self.store.root / "cache" / "index")
+            return Index(uv.places(), self.store.root / "cache" / "index")
 
         def builder() -> None:
             raise AssertionError("nothing is to be built here")

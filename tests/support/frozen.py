@@ -187,6 +187,8 @@ def world(folder: Path, store: Store) -> Iterator[Mapping[str, str]]:
             nothing = {name: "" for name in PLACES if name.startswith("PIP_")} | ALONE
             yield {**debian, **nothing, "UV_DEFAULT_INDEX": url, "UV_CACHE_DIR": str(folder / "uv-cache")}
             # The default store keeps the pages of each index that was asked, and this one never comes again.
-            shutil.rmtree(store.root / "cache" / "index" / hashlib.sha256(f"{url}/".encode()).hexdigest()[:16], True)
+            for key in (url, f"{url}/"):
+                name = hashlib.sha256(key.encode()).hexdigest()[:16]
+                shutil.rmtree(store.root / "cache" / "index" / name, ignore_errors=True)
     finally:
         archive.close()

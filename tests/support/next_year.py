@@ -65,13 +65,13 @@ def run(arguments: list[str], preload: str) -> int:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Gone)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
-    dropped = ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
-    environment = {name: value for name, value in os.environ.items() if name not in dropped}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
     environment |= {
         "HELIOIMAGES_DEBIAN_MIRROR": f"{address}/debian",
         "UV_DEFAULT_INDEX": f"{address}/simple",
         "PIP_INDEX_URL": f"{address}/simple",
         "PIP_CONFIG_FILE": os.devnull,
+        "UV_NO_CONFIG": "1",
         "npm_config_registry": f"{address}/npm",
         "LD_PRELOAD": preload,
         "FAKETIME": YEAR,

@@ -19,7 +19,7 @@ from helioimages.debian import lock as debian_lock
 from helioimages.locks import mirror
 from helioimages.pypi import lock as pypi_lock
 from helioimages.pypi.index import Index
-from helioimages.pypi.resolve import index_url
+from helioimages.pypi.resolve import places
 
 ROOT = Path(__file__).parents[2]
 APT_LOCKS = sorted([*ROOT.glob("images/*/apt-lock.json"), ROOT / "channel" / "apt-lock.json"])
@@ -34,8 +34,8 @@ def named(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Index:
-    """Today's index, nothing of it remembered."""
-    return Index(index_url(), tmp_path_factory.mktemp("index"))
+    """Today's indexes, nothing of them remembered."""
+    return Index(places(), tmp_path_factory.mktemp("index"))
 
 
 @pytest.mark.parametrize("path", APT_LOCKS, ids=named)
