@@ -148,21 +148,23 @@ def workshops(tmp_path: Path, make_wheel: Callable) -> Callable[..., Site]:
             lock = AptLock(suite="trixie", architecture="amd64", requested=(), packages=packages)
             found[image.name] = Locks(
                 image=image,
-                conda=CondaLock(
-                    channel="local",
-                    platforms=("linux-64",),
-                    packages=(python,),
-                    content_hash="0" * 64,
-                    virtual_packages={},
-                    timestamp=EPOCH,
-                ),
-                pypi=PyPILock(
-                    python="3.13",
-                    platform="linux/amd64",
-                    content_hash="0" * 64,
-                    wheels=tuple(sorted((have[name][1] for name in names), key=lambda one: one.name)),
-                ),
-                apt=lock,
+                parts={
+                    "conda": CondaLock(
+                        channel="local",
+                        platforms=("linux-64",),
+                        packages=(python,),
+                        content_hash="0" * 64,
+                        virtual_packages={},
+                        timestamp=EPOCH,
+                    ),
+                    "wheel": PyPILock(
+                        python="3.13",
+                        platform="linux/amd64",
+                        content_hash="0" * 64,
+                        wheels=tuple(sorted((have[name][1] for name in names), key=lambda one: one.name)),
+                    ),
+                    "debian": lock,
+                },
                 digest="sha256:" + str(len(found)) * 64,
                 epoch=EPOCH + len(found) * 86400,
                 files={},

@@ -8,11 +8,12 @@ import json
 
 from helioimages.catalogue.delta import LayerRef
 from helioimages.catalogue.model import Catalogue, Entry, ImagePage, newest_entries_first
+from helioimages.core.package import Package
 from helioimages.machine.store import Store
 from helioimages.oci.image import Image, artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import CONFIG, LAYER_GZIP, Descriptor, History, ImageConfig, Manifest, Platform
-from helioimages.publish.contents import Contents, Package
+from helioimages.publish.contents import Contents
 
 START = datetime.date(2026, 5, 5)
 #: A picture of one pixel.
@@ -73,7 +74,11 @@ def entry(image: str = "helio", day: int = 0, **changes) -> Entry:
         "facts": {"python": "3.13.5"},
         "layers": layers(image, day, 10),
         "config": (digest(f"config {key}"), 5_000),
-        "contents": Contents(packages=tuple(sorted(packages(image, day, 30))), source="sbom", complete=True),
+        "contents": Contents(
+            packages=tuple(sorted(packages(image, day, 30), key=lambda one: (one.name, one.version))),
+            source="sbom",
+            complete=True,
+        ),
     }
     return Entry(**values | changes)
 

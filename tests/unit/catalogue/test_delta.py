@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from helioimages.catalogue.delta import LayerRef, Side, changes, delta, mb
-from helioimages.publish.contents import NOTHING, Contents, Package
+from helioimages.core.package import Package
+from helioimages.publish.contents import NOTHING, Contents
 
 
 def layer(name: str, size: int, exact: bool = True) -> LayerRef:

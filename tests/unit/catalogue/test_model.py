@@ -22,7 +22,8 @@ from helioimages.catalogue.model import (
 )
 from helioimages.catalogue.read import read_smoke
 from helioimages.core.errors import HelioError
-from helioimages.publish.contents import NOTHING, Contents, Package
+from helioimages.core.package import Package
+from helioimages.publish.contents import NOTHING, Contents
 
 SCHEMA = json.loads(catalogue_site.SCHEMA.read_text())
 

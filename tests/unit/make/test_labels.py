@@ -72,5 +72,6 @@ def test_a_conda_package_counts_too(shop):
     lock = shop.locks["base"]
     dask = dataclasses.replace(lock.conda.packages[0], name="dask", version="2026.1")
     assert isinstance(dask, CondaPackage)
-    lock = dataclasses.replace(lock, conda=dataclasses.replace(lock.conda, packages=(*lock.conda.packages, dask)))
+    conda = dataclasses.replace(lock.conda, packages=(*lock.conda.packages, dask))
+    lock = dataclasses.replace(lock, parts={**lock.parts, "conda": conda})
     assert labels(shop.images["base"], lock, shop.environments["base"])["io.helioimages.dask"] == "2026.1"

@@ -13,7 +13,7 @@ import pytest
 from helioimages.core import entries
 from helioimages.core.entries import LINKER_VERSION, Content, merge
 from helioimages.core.errors import HelioError
-from helioimages.locks.package import Package
+from helioimages.core.package import Package
 from helioimages.machine.store import Store
 from helioimages.make import linking
 from helioimages.make.linking import PREFIX, Source, Task, files_of, make_layer, recall, without, write

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helioimages.core.errors import HelioError
-from helioimages.locks.package import Package
+from helioimages.core.package import Package
 from helioimages.make.plan import Group, check_count, own_packages, plan_layers
 
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from command_line import main
 
 from helioimages.core.errors import HelioError
+from helioimages.core.package import Advised, Package
 from helioimages.prove import audit, osv
-from helioimages.prove.osv import Component
 
 ROOT = Path(__file__).parents[3]
 CRITICAL = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"
@@ -33,7 +33,7 @@ def hit(
     version: str, *events: dict, ecosystem: str = "PyPI", name: str = "demo", versions=(), release: str = ""
 ) -> bool:
     one = osv.parse(record(*events, ecosystem=ecosystem, name=name, versions=versions), "x.json").affected[0]
-    component = Component(ecosystems=(ecosystem.partition(":")[0],), release=release, name="demo", version=version)
+    component = Advised(ecosystems=(ecosystem.partition(":")[0],), release=release, name="demo", version=version)
     return osv.affects(one, component)
 
 
@@ -126,18 +126,9 @@ def test_a_malformed_record_is_named(text, key, detail):
     assert str(caught.value) == f"cannot read `X-1.json`\n  in X-1.json at {key}\n  {detail}"
 
 
-def packages(*rows: tuple[str, str, str]) -> tuple[audit.Locked, ...]:
+def packages(*rows: tuple[str, str, str]) -> tuple[audit.Asked, ...]:
     return tuple(
-        audit.Locked(
-            kind=kind,
-            name=name,
-            version=version,
-            file="lock",
-            images=("base",),
-            component=Component(
-                ecosystems=("Debian",) if kind == "deb" else ("PyPI",), release="13", name=name, version=version
-            ),
-        )
+        audit.Asked(package=Package(kind=kind, name=name, version=version), file="lock", images=("base",))
         for kind, name, version in rows
     )
 
@@ -238,7 +229,7 @@ def test_the_verb_on_the_committed_locks(tmp_path: Path, store):
         (tmp_path / f"{name}.json").write_text(text)
     result = run("base", "--advisories", str(tmp_path), "--fail-on", "critical", "--json")
     found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
-    assert {("wheel", "jupyterlab"), ("conda", "openssl"), ("deb", "libc6")} <= found
+    assert {("wheel", "jupyterlab"), ("conda", "openssl"), ("debian", "libc6")} <= found
     assert result.exit_code == 12
     assert "1 advisory of severity critical or more\n  `openssl` " in result.stderr
     (tmp_path / "conda.json").unlink()
@@ -296,7 +287,7 @@ def test_advisories_are_fetched_and_matched(osv_server, store):
     _, source = osv_server
     result = run("base", "--fetch", "--source", source, "--fail-on", "critical", "--json")
     found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
-    assert {("wheel", "jupyterlab"), ("deb", "libc6")} <= found
+    assert {("wheel", "jupyterlab"), ("debian", "libc6")} <= found
     assert result.exit_code == 12
 
 
@@ -342,7 +333,7 @@ def test_what_exporters_write_is_read():
     assert (one.aliases, one.withdrawn, one.severities) == (("GHSA-1", "CVE-1"), False, ())
     semver = json.loads(record(FROM_0, {"fixed": "2"}))
     semver["affected"][0]["ranges"][0]["type"] = "SEMVER"
-    component = Component(ecosystems=("PyPI",), release="", name="demo", version="1")
+    component = Advised(ecosystems=("PyPI",), release="", name="demo", version="1")
     assert osv.affects(osv.parse(json.dumps(semver), "x").affected[0], component)
 
 
@@ -380,19 +371,42 @@ def test_packages_are_looked_up_under_the_names_of_advisories(tmp_path, make_whe
     )
     found = {one.name: one for one in audit.components({"base": lock, "child": lock}, "linux-64")}
     assert {name: (one.kind, one.version, one.file, one.component) for name, one in found.items()} == {
-        "big": ("wheel", "1.0", "p", Component(ecosystems=("PyPI",), release="", name="big", version="1.0")),
+        "big": ("wheel", "1.0", "p", Advised(ecosystems=("PyPI",), release="", name="big", version="1.0")),
         "python": (
             "conda",
             "3.13.5",
             "c",
-            Component(ecosystems=audit.CONDA_ECOSYSTEMS, release="", name="python", version="3.13.5"),
+            Advised(ecosystems=audit.CONDA_ECOSYSTEMS, release="", name="python", version="3.13.5"),
         ),
         "six": (
             "conda",
             "1.17",
             "c",
-            Component(ecosystems=(*audit.CONDA_ECOSYSTEMS, "PyPI"), release="", name="six", version="1.17"),
+            Advised(ecosystems=(*audit.CONDA_ECOSYSTEMS, "PyPI"), release="", name="six", version="1.17"),
         ),
-        "libapt": ("deb", "3.0-1", "a", Component(ecosystems=("Debian",), release="13", name="apt", version="3.0-1")),
+        "libapt": ("deb", "3.0-1", "a", Advised(ecosystems=("Debian",), release="13", name="apt", version="3.0-1")),
     }
     assert {one.images for one in found.values()} == {("base", "child")}
+
+
+@pytest.mark.parametrize(
+    ("urgency", "expected"),
+    [
+        ("unimportant", ("low", None)),
+        ("unimportant**", ("low", None)),
+        ("medium", ("moderate", None)),
+        # A word that rates nothing does not hide the score.
+        ("not yet assigned", ("critical", 9.8)),
+        ("end-of-life", ("critical", 9.8)),
+    ],
+)
+def test_debians_urgencies_mean_what_debian_means(urgency, expected):
+    affected = [
+        {
+            "package": {"ecosystem": "Debian:13", "name": "glibc"},
+            "versions": ["1"],
+            "ecosystem_specific": {"urgency": urgency},
+        }
+    ]
+    one = osv.parse(record(affected=affected, severity=[{"type": "CVSS_V3", "score": CRITICAL}]), "x")
+    assert osv.rate_of(one, one.affected[0]) == expected

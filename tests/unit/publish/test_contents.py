@@ -5,15 +5,15 @@ import json
 import pytest
 
 from helioimages.core.errors import HelioError
+from helioimages.core.package import Package
+from helioimages.locks.ecosystems import of_purl
 from helioimages.oci.types import History, ImageConfig, Platform
 from helioimages.publish.contents import (
     NOTHING,
     Contents,
-    Package,
     from_history,
     from_list,
     from_sbom,
-    kind_of,
     layer_names,
 )
 
@@ -106,10 +106,39 @@ def test_another_tools_history():
 
 @pytest.mark.parametrize(("purl", "kind"), [("pkg:conda/python@3", "conda"), ("pkg:npm/x@1", ""), ("x", "")])
 def test_kinds(purl, kind):
-    assert kind_of(purl) == kind
+    assert of_purl(purl) == kind
 
 
 @pytest.mark.parametrize("read", [from_sbom, from_list])
 def test_nesting_without_end_is_refused(read):
     with pytest.raises(HelioError, match=r"maximum recursion depth exceeded"):
         read(b"[" * 100_000, "x")
+
+
+def history(*rows: tuple[str, str]) -> list[tuple[str, str]]:
+    found = config(*(History(created_by=f"ADD {name}", comment=text) for name, text in rows), layers=len(rows))
+    return [(one.kind, one.name) for one in from_history(found).packages]
+
+
+def alone(*names: str) -> list[tuple[str, str]]:
+    return [(name, f"{name}: {name} 1.0") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("rows", "conda"),
+    [
+        # What precedes the layer `conda` is conda's, and what follows it is not.
+        ([*alone("gcc", "openssl"), ("conda", ""), *alone("numpy", "scipy"), ("wheels-00", "")], ["gcc", "openssl"]),
+        # Nothing shares a layer: the interpreter, and a step back in the order of names.
+        ([*alone("openssl", "python", "torch")], ["openssl", "python"]),
+        ([*alone("gcc", "tk", "numpy", "scipy")], ["gcc", "tk"]),
+        # A name, and a version, that no wheel has.
+        ([*alone("_openmp_mutex", "numpy")], ["_openmp_mutex"]),
+        ([("jpeg", "jpeg: jpeg 9e"), *alone("numpy")], ["jpeg"]),
+        # A child's layers are in an order of their own.
+        ([("conda", ""), *alone("numpy"), ("files", "files of images/a"), *alone("astropy")], []),
+        ([("conda", ""), *alone("numpy"), *alone("astropy")], []),
+    ],
+)
+def test_a_conda_package_alone_in_its_layer_is_one(rows, conda):
+    assert [name for kind, name in history(*rows) if kind == "conda"] == conda

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from helioimages.core.errors import HelioError
+from helioimages.core.package import Package
 from helioimages.locks import read as locks
 from helioimages.machine.checkout import load_images
-from helioimages.publish.contents import Contents, Package, dump_list, from_list
+from helioimages.publish.contents import Contents, dump_list, from_list
 from helioimages.publish.documents import of_locks, smoke_files
 
 ROOT = Path(__file__).parents[3]

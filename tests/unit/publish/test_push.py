@@ -16,6 +16,7 @@ from helioimages.catalogue import read as catalogue_read
 from helioimages.catalogue.model import Entry
 from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
+from helioimages.core.package import Package
 from helioimages.machine.store import Store
 from helioimages.make.building import Built
 from helioimages.oci.image import Image, artifact
@@ -27,7 +28,7 @@ from helioimages.prove import verify
 from helioimages.publish import attach as trust
 from helioimages.publish import documents, provenance, sbom, signing
 from helioimages.publish import push as publish
-from helioimages.publish.contents import Package, dump_list
+from helioimages.publish.contents import dump_list
 from helioimages.publish.documents import Document
 from helioimages.verbs import catalogue as verbs_catalogue
 

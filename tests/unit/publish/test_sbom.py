@@ -10,6 +10,7 @@ import pytest
 from building_support import workshops
 
 from helioimages.core.errors import HelioError
+from helioimages.core.package import Package
 from helioimages.publish import provenance, sbom, sbom_files
 
 
@@ -29,7 +30,7 @@ def test_the_licence_of_a_wheel(metadata, licence):
 
 def test_only_whole_expressions_are_expressions():
     def expression(text: str) -> str:
-        return sbom.Component(kind="wheel", name="a", version="1", licence=text).expression
+        return sbom.Component(package=Package(kind="wheel", name="a", version="1", licenses=text)).expression
 
     assert [expression(one) for one in ("mit or apache-2.0", "MIT License", "LicenseRef-x", "")] == [
         "MIT OR Apache-2.0",
@@ -75,7 +76,7 @@ def shop(tmp_path, make_wheel):
 
 def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
     child = shop.build("child")
-    found = {(one.kind, one.name): one for one in sbom.components(shop.store, child)}
+    found = {(one.package.kind, one.package.name): one for one in sbom.components(shop.store, child)}
     owned = {key: [path for path, _ in one.files] for key, one in found.items()}
     site, info = "srv/conda/envs/notebook/lib/python3.13/site-packages", "var/lib/dpkg/info"
     assert list(owned) == sorted(owned)
@@ -102,9 +103,9 @@ def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
     ]
     held = dict(found["image", "base"].files)
     assert (held["srv/link"], held["srv/a"]) == ("", hashlib.sha256(b"a").hexdigest())
-    assert found["debian", "curl"].licence == "GPL-2+ AND MIT"
-    assert found["image", "base"].licence == shop.images["child"].licenses
-    assert [found["wheel", "new"].version, found["conda", "python"].sha256] == [
+    assert found["debian", "curl"].package.licenses == "GPL-2+ AND MIT"
+    assert found["image", "base"].package.licenses == shop.images["child"].licenses
+    assert [found["wheel", "new"].package.version, found["conda", "python"].package.sha256] == [
         "1.0",
         shop.locks["child"].conda.packages[0].sha256,
     ]
@@ -156,7 +157,7 @@ def test_the_document_without_files_names_the_whole_one(shop):
 
 
 def test_names_that_look_alike_have_identifiers_of_their_own():
-    one, other = (sbom.Component(kind="debian", name=name, version="1") for name in ("g++", "g--"))
+    one, other = (sbom.Component(package=Package(kind="debian", name=name, version="1")) for name in ("g++", "g--"))
     assert sbom._spdx_id(one) != sbom._spdx_id(other)
 
 

@@ -8,11 +8,11 @@ stacked from below; dockerd's classic store fetches these again too. Stable laye
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..locks import diff
-from ..locks.diff import Change, Locked
-from ..publish.contents import Contents, Package
+from ..locks.diff import Change
+from ..publish.contents import Contents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Delta:
         shared: layers that both have.
         unpack: layers of the new image from the lowest that differs.
         exact: whether the size of every layer is measured.
-        changes: packages, in `lockdiff`'s order.
+        changes: packages, in `locks.diff`'s order.
         partial: labels of sides whose package list is not whole, with where it came from.
     """
 
@@ -135,18 +135,17 @@ def delta(old: Side, new: Side) -> Delta:
 def changes(old: Contents, new: Contents) -> tuple[Change, ...]:
     """Return the packages that changed; none where one side says nothing of its packages.
 
-    Debian's names are a world of their own: its `six` and Python's are two packages. Conda's and PyPI's are one world.
-    Where a list is not whole, a package that only the other side names proves nothing, and is left out.
+    Where a list is not whole, a package that only the other side names proves nothing, and is left out. What was
+    rebuilt at the same version is not told: package lists have no digests.
     """
     if "none" in (old.source, new.source):
         return ()
-    found = []
-    for debian in (False, True):
-        before, after = _locked(old.packages, debian), _locked(new.packages, debian)
-        found += diff.diff(before, after)
     unproven = {kind for kind, side in (("added", old), ("removed", new)) if not side.complete}
-    kept = [change for change in found if change.kind not in unproven]
-    return tuple(sorted(kept, key=lambda change: (diff.KINDS.index(change.kind), change.name)))
+    before, after = (
+        tuple(replace(one, sha256="") for one in sorted(side.packages, key=lambda one: (one.kind, one.name)))
+        for side in (old, new)
+    )
+    return tuple(change for change in diff.diff(before, after) if change.kind not in unproven)
 
 
 def summary(found: Iterable[Change]) -> str:
@@ -167,14 +166,6 @@ def mb(size: int) -> str:
 def count(number: int, what: str) -> str:
     """Return e.g. ``1 layer`` or ``2 layers``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _locked(packages: Iterable[Package], debian: bool) -> list[Locked]:
-    return [
-        Locked(name=one.name, version=one.version, kind=one.kind)
-        for one in packages
-        if (one.kind == "debian") is debian
-    ]
 
 
 def _missing(side: Side) -> str:

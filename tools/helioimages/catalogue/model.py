@@ -8,14 +8,15 @@ and images name rows of them. Rows of one package are in the order of its versio
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..locks.diff import older
-from ..publish.contents import Contents, Package
+from ..core.package import Package
+from ..locks import diff, ecosystems
+from ..publish.contents import Contents
 from ..spec.tags import newest_first
 from ..spec.yanks import Yank
 from .delta import LayerRef, Side
@@ -202,9 +203,24 @@ def package_table(entries: Iterable[Entry]) -> tuple[Package, ...]:
             known = found.setdefault(_key(one), one)
             if not known.licenses and one.licenses:
                 found[_key(one)] = one
-    by_version = functools.cmp_to_key(lambda a, b: -1 if older(a, b) else int(older(b, a)))
-    rows = sorted(found.values(), key=lambda one: by_version(one.version))
-    return tuple(sorted(rows, key=lambda one: (one.kind, one.name)))
+    rows = sorted(found.values(), key=lambda one: (one.kind, one.name))
+    return tuple(
+        one
+        for _, mine in itertools.groupby(rows, key=lambda one: (one.kind, one.name))
+        # Versions that are equal in their order (1.0, 1.0.0) stand side by side, always in the same way.
+        for one in sorted(sorted(mine, key=_key), key=lambda one: ecosystems.order(one.kind, one.version))
+    )
+
+
+def package_row(one: Package) -> dict[str, str]:
+    """Return a package as the document and the store's notes have it."""
+    return {
+        "kind": one.kind,
+        "name": one.name,
+        "version": one.version,
+        "licenses": one.licenses,
+        "purl": one.purl,
+    }
 
 
 def layer_table(entries: Iterable[Entry]) -> tuple[LayerRef, ...]:
@@ -215,12 +231,12 @@ def layer_table(entries: Iterable[Entry]) -> tuple[LayerRef, ...]:
 def document(catalogue: Catalogue) -> dict[str, Any]:
     """Return the JSON value of a catalogue; `catalogue.schema.json` describes it."""
     packages, layers = package_table(catalogue.entries), layer_table(catalogue.entries)
-    package_row = {_key(one): index for index, one in enumerate(packages)}
+    row_of = {_key(one): index for index, one in enumerate(packages)}
     layer_row = {one.digest: index for index, one in enumerate(layers)}
     return {
         "version": VERSION,
         "registry": catalogue.registry,
-        "packages": [dataclasses.asdict(one) for one in packages],
+        "packages": [package_row(one) for one in packages],
         "layers": [{"digest": one.digest, "size": one.size, "name": one.name} for one in layers],
         "images": [
             {
@@ -229,7 +245,7 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
                 "title": image.title,
                 "description": image.description,
                 "entries": [
-                    _entry(entry, f"{catalogue.registry}/{image.repository}", package_row, layer_row)
+                    _entry(entry, f"{catalogue.registry}/{image.repository}", row_of, layer_row)
                     for entry in image.entries
                 ],
             }
@@ -239,7 +255,7 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _entry(
-    entry: Entry, repository: str, package_row: dict[tuple[str, str, str], int], layer_row: dict[str, int]
+    entry: Entry, repository: str, row_of: dict[tuple[str, str, str], int], layer_row: dict[str, int]
 ) -> dict[str, Any]:
     contents, advisory = entry.contents, entry.advisory
     return {
@@ -256,7 +272,7 @@ def _entry(
         "packages": {
             "source": contents.source,
             "complete": contents.complete,
-            "rows": sorted(package_row[_key(one)] for one in contents.packages),
+            "rows": sorted(row_of[_key(one)] for one in contents.packages),
         },
         "signature": entry.signature,
         "attached": [_plain(one) for one in entry.attached],
@@ -280,6 +296,10 @@ def columns(document: dict[str, Any]) -> dict[str, Any]:
     A list is ``[removed, added]`` against the previous entry's, the first one against nothing. Layers keep their
     order, so theirs is ``[head, tail, middle]``: how many rows the previous list's start and end give, and what is
     between.
+
+    A row of a package is ``[kind, name, version, licenses, identity, rank, common rank]``: rows of one identity are one
+    package; of two rows of a kind the higher rank is the newer version, of others the higher common rank. ``words`` are
+    those for a change, in the order in which people want to know them. So pages know no order of versions of their own.
     """
     entries = []
     rows: list[int] = []
@@ -305,11 +325,38 @@ def columns(document: dict[str, Any]) -> dict[str, Any]:
                 }
             )
             rows, layers = new, stack
+    packages = [Package(kind=one["kind"], name=one["name"], version=one["version"]) for one in document["packages"]]
     return {
-        "packages": [[one["kind"], one["name"], one["version"], one["licenses"]] for one in document["packages"]],
+        "words": list(diff.KINDS),
+        "packages": [
+            [one["kind"], one["name"], one["version"], one["licenses"], *ranks]
+            for one, ranks in zip(document["packages"], _ranks(packages), strict=True)
+        ],
         "layers": [[one["size"], one["name"]] for one in document["layers"]],
         "entries": entries,
     }
+
+
+def _ranks(packages: Sequence[Package]) -> list[tuple[int, int, int]]:
+    """Return each package's identity as a number, its rank among its kind and its rank among all of its identity."""
+    identities = [ecosystems.identity(one) for one in packages]
+    number = {identity: index for index, identity in enumerate(sorted(set(identities)))}
+    own = _dense([(one.kind, one.name) for one in packages], [ecosystems.order(o.kind, o.version) for o in packages])
+    common = _dense(identities, [ecosystems.common_order(o.kind, o.version) for o in packages])
+    return [(number[identity], own[at], common[at]) for at, identity in enumerate(identities)]
+
+
+def _dense(groups: Sequence[tuple[str, str]], keys: Sequence[ecosystems.Key]) -> list[int]:
+    """Return the rank of each key within its group; equal keys have one rank."""
+    ranks = [0] * len(keys)
+    members: dict[tuple[str, str], list[int]] = {}
+    for at, group in enumerate(groups):
+        members.setdefault(group, []).append(at)
+    for rows in members.values():
+        rows.sort(key=lambda at: keys[at])
+        for before, at in itertools.pairwise(rows):
+            ranks[at] = ranks[before] + (keys[before] != keys[at])
+    return ranks
 
 
 def _same(one: Sequence[int], other: Sequence[int]) -> int:

@@ -11,21 +11,34 @@ import binascii
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
+from ..core.package import Package
 from ..core.progress import bar, say
 from ..machine.store import Store
 from ..oci.image import Image
 from ..oci.registry import Registry
 from ..oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
 from ..publish import push, referrers
-from ..publish.contents import Contents, Package, from_history, layer_names
+from ..publish.contents import Contents, from_history, layer_names
 from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
 from ..spec import yanks as yanked
 from .delta import LayerRef
-from .model import FACTS, Attached, Catalogue, Entry, File, ImagePage, Notebook, Smoke, newest_entries_first, order_tags
+from .model import (
+    FACTS,
+    Attached,
+    Catalogue,
+    Entry,
+    File,
+    ImagePage,
+    Notebook,
+    Smoke,
+    newest_entries_first,
+    order_tags,
+    package_row,
+)
 
 #: What a fact is read from where the label is missing, as in other projects' images.
 _FACT_PACKAGES = {"python": "python", "jupyterhub": "jupyterhub", "jupyterlab": "jupyterlab", "dask": "dask"}
@@ -254,7 +267,7 @@ def _contents(source: Source, repository: str, image: Image, found: Iterable[Art
         faults.append(f"its packages cannot be read: {error.detail or error.message}")
         contents = None
     if contents is not None:
-        rows = [asdict(one) for one in contents.packages]
+        rows = [package_row(one) for one in contents.packages]
         source.store.remember("contents", key, {"packages": rows, "source": contents.source})
         return contents
     return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)

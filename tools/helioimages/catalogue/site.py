@@ -167,10 +167,15 @@ def writing(output: Path) -> Iterator[Site]:
         yield Site(half)
         if output.exists():
             output.rename(old)
-        half.rename(output)
+        try:
+            half.rename(output)
+        except OSError:
+            if old.exists():
+                old.rename(output)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
-        for folder in (half, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:

@@ -7,20 +7,14 @@ from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+
+from ..core.package import Package
+from . import ecosystems
 
 #: In the order in which people want to know.
 KINDS = ("downgraded", "removed", "upgraded", "added", "rebuilt")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
-    """One package of a lock: ``kind`` is ``conda``, ``wheel``, ``source`` (built here) or ``debian``."""
-
-    name: str
-    version: str
-    kind: str
-    sha256: str = ""
+#: What `ecosystems.compare` says -> our word.
+_WORDS = {-1: "downgraded", 0: "rebuilt", 1: "upgraded"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,38 +45,32 @@ class Held:
         return f"{'held back':<10} {self.name} {self.version} (newest {self.newest}) by {keeper}"
 
 
-def diff(old: Iterable[Locked], new: Iterable[Locked]) -> tuple[Change, ...]:
+def diff(old: Iterable[Package], new: Iterable[Package]) -> tuple[Change, ...]:
     """Return what changed, by kind and name.
 
-    A package that moves from conda to PyPI or back is one package. ``rebuilt`` has the same version in another file.
+    A package that moves from conda to PyPI or back is one package; Debian's names are a world of their own: its `six`
+    and Python's are two. ``rebuilt`` has the same version in another file, or written in another way.
     """
-    before = {canonicalize_name(item.name): item for item in old}
-    after = {canonicalize_name(item.name): item for item in new}
+    before = {ecosystems.identity(item): item for item in old}
+    after = {ecosystems.identity(item): item for item in new}
     changes = []
-    for name in before.keys() | after.keys():
-        one, other = before.get(name), after.get(name)
+    for key in sorted(before.keys() | after.keys()):
+        one, other = before.get(key), after.get(key)
         if one is None and other is not None:
             changes.append(Change(kind="added", name=other.name, new=other.version))
         elif other is None and one is not None:
             changes.append(Change(kind="removed", name=one.name, old=one.version))
         elif one is not None and other is not None and one.version != other.version:
-            kind = "downgraded" if older(other.version, one.version) else "upgraded"
+            kind = _WORDS[ecosystems.compare(one, other)]
             changes.append(Change(kind=kind, name=other.name, old=one.version, new=other.version))
         elif one is not None and other is not None and one.sha256 != other.sha256:
             changes.append(Change(kind="rebuilt", name=other.name, new=other.version))
-    return tuple(sorted(changes, key=lambda change: (KINDS.index(change.kind), change.name)))
+    return tuple(sorted(changes, key=order))
 
 
-def older(one: str, other: str) -> bool:
-    """Say whether ``one`` is the older version; conda's versions that PEP 440 cannot read compare by their parts."""
-    try:
-        return Version(one) < Version(other)
-    except InvalidVersion:
-        return _parts(one) < _parts(other)
-
-
-def _parts(version: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in version.replace("-", ".").split(".")]
+def order(change: Change) -> tuple[int, str]:
+    """Return what sorts changes as people want to know them."""
+    return KINDS.index(change.kind), change.name
 
 
 def silent_downgrades(changes: Iterable[Change], allowed: Collection[str]) -> tuple[Change, ...]:
@@ -101,14 +89,14 @@ def held_back(
     """Return the packages of which the index has a newer version, and whose requirement keeps it out.
 
     Args:
-        locked: name -> version.
+        locked: name -> version, of wheels.
         newest: name -> the newest version that the platform could install.
         requirements: who asks -> what; locked packages, and files such as ``environment.yml``.
     """
     found = []
     for name, version in sorted(locked.items()):
         top = newest.get(name)
-        if top is None or not older(version, top):
+        if top is None or not ecosystems.order("wheel", version) < ecosystems.order("wheel", top):
             continue
         by = [
             f"{who} ({requirement.name}{requirement.specifier})"
@@ -120,14 +108,14 @@ def held_back(
     return tuple(found)
 
 
-def table(packages: Iterable[Locked]) -> str:
-    """Return ``packages.txt``: name, version and kind, aligned, sorted by name.
+def table(packages: Iterable[Package]) -> str:
+    """Return ``packages.txt``: name, version and kind (``source``: a wheel that is built here), aligned, by name.
 
-    >>> print(table([Locked(name="zlib", version="1.3", kind="conda"), Locked(name="dask", version="2026.1", kind="wheel")]), end="")
+    >>> print(table([Package(name="zlib", version="1.3", kind="conda"), Package(name="dask", version="2026.1", kind="wheel")]), end="")
     dask  2026.1  wheel
     zlib  1.3     conda
     """  # noqa: E501
-    rows = sorted(packages, key=lambda item: (item.name, item.kind))
-    name_width = max((len(item.name) for item in rows), default=0)
-    version_width = max((len(item.version) for item in rows), default=0)
-    return "".join(f"{item.name:<{name_width}}  {item.version:<{version_width}}  {item.kind}\n" for item in rows)
+    rows = sorted((item.name, "source" if item.built else item.kind, item.version) for item in packages)
+    name_width = max((len(name) for name, _, _ in rows), default=0)
+    version_width = max((len(version) for _, _, version in rows), default=0)
+    return "".join(f"{name:<{name_width}}  {version:<{version_width}}  {kind}\n" for name, kind, version in rows)

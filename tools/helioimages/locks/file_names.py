@@ -7,14 +7,17 @@ digest depends on its lock files' text, and locking one platform may not move th
 
 from __future__ import annotations
 
+from ..conda import ecosystem as conda
 from ..core.platform import Platform
+from ..debian import ecosystem as debian
+from ..pypi import ecosystem as pypi
 
 #: The platform whose locks have plain names.
 FIRST = "linux/amd64"
 #: The file that holds the conda part, by channel.
-CONDA_LOCK = {"local": "conda-lock.yml", "conda-forge": "conda-lock.conda-forge.yml"}
-PYLOCK = "pylock.toml"
-APT_LOCK = "apt-lock.json"
+CONDA_LOCK = conda.LOCK_FILES
+PYLOCK = pypi.LOCK_FILE
+APT_LOCK = debian.LOCK_FILE
 #: The locked tools that builds from source use.
 BUILD_LOCK = "build-lock.toml"
 #: The packages for people.

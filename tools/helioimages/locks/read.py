@@ -5,21 +5,25 @@ from __future__ import annotations
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
-from ..conda import lock as conda_lock
+from ..conda.ecosystem import CONDA
+from ..conda.lock import CondaLock, CondaPackage
 from ..core.digest import key_of, of_bytes
 from ..core.entries import LINKER_VERSION
 from ..core.errors import HelioError, Stage
-from ..debian import lock as apt_lock
-from ..pypi import lock as pypi_lock
+from ..core.package import Ecosystem, Package
+from ..debian.lock import AptLock
+from ..pypi.ecosystem import PYPI
+from ..pypi.lock import PyPILock
 from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
 from . import file_names
-from .file_names import CONDA_LOCK, FIRST
-from .package import Package
+from .ecosystems import ECOSYSTEMS
+from .file_names import FIRST
 
 #: Sections of image.toml that nothing in the image depends on.
 _NO_BYTES = ("hub", "smoke", "budget", "build")
@@ -30,22 +34,41 @@ class Locks:
     """What one image is made of.
 
     Attributes:
+        parts: the lock of each kind of package, by `Ecosystem.kind`.
         digest: of everything that decides the image's bytes: the locks, image.toml and files of the image and of its
             ancestors, and the linker's version.
         epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC: the newest timestamp of the locks.
-        files: lock file of each part, relative to the checkout, for messages.
+        files: lock file by `Ecosystem.part`, relative to the checkout, for messages and provenance.
     """
 
     image: ImageSpec
-    conda: conda_lock.CondaLock
-    pypi: pypi_lock.PyPILock
-    apt: apt_lock.AptLock
+    parts: Mapping[str, Any]
     digest: str
     epoch: int
     files: Mapping[str, str]
 
     @property
-    def python(self) -> conda_lock.CondaPackage:
+    def conda(self) -> CondaLock:
+        """The conda part."""
+        return cast(CondaLock, self.parts["conda"])
+
+    @property
+    def pypi(self) -> PyPILock:
+        """The PyPI part."""
+        return cast(PyPILock, self.parts["wheel"])
+
+    @property
+    def apt(self) -> AptLock:
+        """The Debian part."""
+        return cast(AptLock, self.parts["debian"])
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """Every locked package, kind by kind in the order of the table."""
+        return tuple(package for kind in ECOSYSTEMS for package in kind.packages(self.parts[kind.kind]))
+
+    @property
+    def python(self) -> CondaPackage:
         """The interpreter's record."""
         return next(package for package in self.conda.packages if package.name == "python")
 
@@ -69,44 +92,32 @@ def load(
         HelioError: a lock is missing or malformed.
     """
     image = images[name]
-    folder = f"environments/{image.environment}"
-    files = {
-        "conda": f"{folder}/{file_names.of(CONDA_LOCK[channel], platform)}",
-        "pypi": f"{folder}/{file_names.of(file_names.PYLOCK, platform)}",
-        "apt": file_names.image_lock(name, platform),
-    }
-    texts = {part: _read(root, file, name) for part, file in files.items()}
-    conda = conda_lock.parse(texts["conda"], files["conda"])
-    pypi = pypi_lock.parse(texts["pypi"], files["pypi"])
-    apt = apt_lock.parse(texts["apt"], files["apt"])
-    inputs = []
+    files = {kind.part: _lock_file(kind, image, channel, platform) for kind in ECOSYSTEMS}
+    parts = {kind.kind: kind.parse(_read(root, files[kind.part], name), files[kind.part]) for kind in ECOSYSTEMS}
+    inputs: list[object] = []
     for ancestor in lineage(images, name):
-        ancestor_folder = f"environments/{ancestor.environment}"
+        mine = [_lock_file(kind, ancestor, channel, platform) for kind in ECOSYSTEMS]
         inputs += [
-            *(
-                of_bytes(_read(root, file, name).encode())
-                for file in (
-                    f"{ancestor_folder}/{file_names.of(CONDA_LOCK[channel], platform)}",
-                    f"{ancestor_folder}/{file_names.of(file_names.PYLOCK, platform)}",
-                    file_names.image_lock(ancestor.name, platform),
-                )
-            ),
+            *(of_bytes(_read(root, file, name).encode()) for file in mine),
             _recipe(_read(root, f"images/{ancestor.name}/image.toml", name)),
             files_digest(root / "images" / ancestor.name / "files"),
         ]
     return Locks(
         image=image,
-        conda=conda,
-        pypi=pypi,
-        apt=apt,
+        parts=parts,
         digest="sha256:" + key_of([LINKER_VERSION, inputs]),
-        epoch=max(conda.timestamp, pypi.timestamp, apt.timestamp),
+        epoch=max(part.timestamp for part in parts.values()),
         files=files,
     )
 
 
+def _lock_file(kind: Ecosystem[Any], image: ImageSpec, channel: str, platform: str) -> str:
+    folder, _, name = kind.lock_file(image.environment, image.name, channel).rpartition("/")
+    return f"{folder}/{file_names.of(name, platform)}"
+
+
 def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
-    """Return every locked package as the planner sees it, with the paths that another package wins."""
+    """Return the environment's packages as the planner sees them, with the paths that another package wins."""
     losers: dict[str, list[str]] = {}
     names = {package.name for package in locks.conda.packages} | {wheel.name for wheel in locks.pypi.wheels}
     for path, text in environment.clobber.items():
@@ -123,26 +134,11 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
                 )
         for loser in rest.split(", "):
             losers.setdefault(loser, []).append(path)
-    parts: tuple[tuple[str, tuple[conda_lock.CondaPackage | pypi_lock.Wheel, ...]], ...] = (
-        ("conda", locks.conda.packages),
-        ("wheel", locks.pypi.wheels),
+    return tuple(
+        replace(package, dropped=tuple(losers.get(package.name, ())))
+        for kind in (CONDA, PYPI)
+        for package in kind.packages(locks.parts[kind.kind])
     )
-    found = [
-        Package(
-            kind=kind,
-            name=record.name,
-            version=record.version,
-            file_name=record.file_name,
-            sha256=record.sha256,
-            # A conda channel need not tell sizes. The plan is made of the locks alone, so that whoever has the locks
-            # has the layers, fetched or not: such a package counts as the smallest.
-            size=record.size or 0,
-            dropped=tuple(losers.get(record.name, ())),
-        )
-        for kind, records in parts
-        for record in records
-    ]
-    return tuple(found)
 
 
 def _recipe(text: str) -> dict[str, object]:

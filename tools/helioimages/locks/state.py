@@ -10,20 +10,21 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from ..conda import lock as conda_lock
+from ..conda.ecosystem import CONDA
 from ..conda.lock import CondaLock
 from ..core import files
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
+from ..core.package import Package
 from ..core.progress import say
+from ..debian.ecosystem import DEBIAN
 from ..debian.lock import AptLock
 from ..machine.store import Store
-from ..pypi import lock as pypi_lock
+from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import file_names
-from .diff import Locked
 from .file_names import CONDA_LOCK
 
 #: Builds source-only packages: environment, sdists without a wheel, build tools (None: those of its build-lock.toml)
@@ -73,29 +74,19 @@ class Solved:
     pypi: PyPILock
 
 
-def packages(conda: CondaLock | None, pypi: PyPILock | None) -> tuple[Locked, ...]:
-    """Return what a lock installs, for tables and diffs."""
-    found = [
-        Locked(name=one.name, version=one.version, kind="conda", sha256=one.sha256)
-        for one in (conda.packages if conda else ())
-    ]
+def packages(conda: CondaLock | None, pypi: PyPILock | None) -> tuple[Package, ...]:
+    """Return what an environment's locks are about, for tables and diffs: what is built here as its source."""
+    found = CONDA.packages(conda) if conda else ()
     if pypi:
-        sources = {sdist.name: sdist for sdist in pypi.sdists}
-        found += [
-            Locked(name=one.name, version=one.version, kind="wheel", sha256=one.sha256)
-            for one in pypi.wheels
-            if one.name not in sources
-        ]
-        # By the source's digest: a wheel that is recorded later is no change of what people have.
-        found += [
-            Locked(name=one.name, version=one.version, kind="source", sha256=one.sha256) for one in sources.values()
-        ]
-    return tuple(found)
+        sources = PYPI.sources(pypi)
+        names = {one.name for one in sources}
+        found += (*(one for one in PYPI.packages(pypi) if one.name not in names), *sources)
+    return found
 
 
-def debs(found: AptLock | None) -> tuple[Locked, ...]:
-    debs = found.packages if found else ()
-    return tuple(Locked(name=deb.name, version=deb.version, kind="debian", sha256=deb.sha256) for deb in debs)
+def debs(found: AptLock | None) -> tuple[Package, ...]:
+    """Return what a Debian lock installs."""
+    return DEBIAN.packages(found) if found else ()
 
 
 def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLock | None, PyPILock | None]:
@@ -103,8 +94,8 @@ def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLo
     found: list[CondaLock | PyPILock | None] = []
     folder = f"environments/{name}"
     for file, parse in (
-        (f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}", conda_lock.parse),
-        (f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}", pypi_lock.parse),
+        (f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}", CONDA.parse),
+        (f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}", PYPI.parse),
     ):
         text = read_text(run.root / file)
         try:

@@ -19,7 +19,7 @@ from ..conda.lock import CondaPackage
 from ..core.digest import key_of
 from ..core.entries import LINKER_VERSION, Content, Entry, Kind, merge
 from ..core.errors import HelioError, Stage
-from ..locks.package import Package
+from ..core.package import Package
 from ..machine.store import Store, has
 from ..oci.layer import Layer, write_layer
 from ..pypi import pyc

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from ..core.digest import key_of
 from ..core.entries import LINKER_VERSION, Entry, directory
 from ..core.errors import HelioError, Stage
+from ..core.package import Package
 from ..core.platform import Platform
 from ..debian.lock import AptLock
 from ..locks import read
-from ..locks.package import Package
 from ..locks.read import Locks
 from ..oci.image import Settings
 from ..oci.layer import LIBDEFLATE_6

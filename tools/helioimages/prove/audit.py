@@ -13,38 +13,37 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import requests
 
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
-from ..debian.version import of_source
+from ..core.package import Advised, Package
+from ..locks import ecosystems
 from ..locks.read import Locks
 from ..machine.store import Store
 from . import osv
-from .osv import Advisory, Component
+from .osv import Advisory
 
 #: Where OSV publishes its databases, one zip an ecosystem.
 OSV_SOURCE = "https://osv-vulnerabilities.storage.googleapis.com"
-#: Ecosystems whose names and versions are those of conda packages (upstream's own).
-CONDA_ECOSYSTEMS = ("conda", "conda-forge", "Bitnami", "OSS-Fuzz")
-#: Debian's release by suite, as OSV writes it.
-DEBIAN_RELEASES = {"bookworm": "12", "trixie": "13", "forky": "14", "duke": "15"}
 # A record is a few kilobytes; the largest kernel records reach megabytes.
 _RECORD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Locked:
-    """One package of some locks: ``kind`` is wheel, conda or deb; ``images`` have it; ``file`` is the first lock."""
+class Asked:
+    """One package to ask the advisories about: ``images`` have it; ``file`` is the first lock that names it."""
 
-    kind: str
-    name: str
-    version: str
+    package: Package
     file: str
     images: tuple[str, ...]
-    component: Component
+
+    @property
+    def advised(self) -> Advised:
+        """What advisories call it."""
+        return ecosystems.of(self.package.kind).advised(self.package)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,49 +120,35 @@ class AuditReport:
         return [*(line.rstrip() for line in (table if rows else [])), *notes, last]
 
 
-def components(found: Mapping[str, Locks], platform: str) -> tuple[Locked, ...]:
+def packages(found: Mapping[str, Locks], platform: str) -> tuple[Asked, ...]:
     """Return the packages of images, each once, with all the images that have it.
 
     Args:
         found: image -> its locks.
-        platform: conda's word, e.g. ``linux-64``.
+        platform: conda's word, e.g. ``linux-64``; a conda lock may be for several.
     """
-    held: dict[tuple[str, str, str], tuple[str, Component, list[str]]] = {}
-
-    def add(image: str, kind: str, name: str, file: str, component: Component) -> None:
-        held.setdefault((kind, name, component.version), (file, component, []))[2].append(image)
-
+    held: dict[tuple[str, str, str], tuple[Package, str, list[str]]] = {}
     for image, lock in found.items():
-        for wheel in lock.pypi.wheels:
-            one = Component(ecosystems=("PyPI",), release="", name=wheel.name, version=wheel.version)
-            add(image, "wheel", wheel.name, lock.files["pypi"], one)
-        for package in lock.conda.for_platform(platform):
-            python = ("PyPI",) if any(spec.split()[0] == "python" for spec in package.depends if spec.strip()) else ()
-            names = CONDA_ECOSYSTEMS + python
-            one = Component(ecosystems=names, release="", name=package.name, version=package.version)
-            add(image, "conda", package.name, lock.files["conda"], one)
-        release = DEBIAN_RELEASES.get(lock.apt.suite, lock.apt.suite)
-        for deb in lock.apt.packages:
-            # The pool's folder is the source package, which Debian's advisories name.
-            source = PurePosixPath(deb.file_name).parent.name
-            one = Component(ecosystems=("Debian",), release=release, name=source, version=of_source(deb.version))
-            add(image, "deb", deb.name, lock.files["apt"], one)
-    return tuple(
-        Locked(kind=kind, name=name, version=version, file=file, images=tuple(images), component=component)
-        for (kind, name, version), (file, component, images) in held.items()
-    )
+        here = {one.file_name for one in lock.conda.for_platform(platform)}
+        for one in lock.packages:
+            if one.kind == "conda" and one.file_name not in here:
+                continue
+            file = lock.files[ecosystems.of(one.kind).part]
+            held.setdefault((one.kind, one.name, one.version), (one, file, []))[2].append(image)
+    return tuple(Asked(package=one, file=file, images=tuple(images)) for one, file, images in held.values())
 
 
-def audit(packages: Sequence[Locked], advisories: Iterable[Advisory], *, ignore: Sequence[str] = ()) -> AuditReport:
+def audit(asked: Sequence[Asked], advisories: Iterable[Advisory], *, ignore: Sequence[str] = ()) -> AuditReport:
     """Match packages with advisories.
 
     Args:
         ignore: identifiers of faults that somebody accepted; shown, not counted.
     """
-    by_name: dict[str, list[Locked]] = {}
-    for package in packages:
-        by_name.setdefault(_plain(package.component.name), []).append(package)
-    hits: dict[Locked, list[tuple[Advisory, osv.Affected]]] = {}
+    by_name: dict[str, list[tuple[Asked, Advised]]] = {}
+    for one in asked:
+        known = one.advised
+        by_name.setdefault(_plain(known.name), []).append((one, known))
+    hits: dict[Asked, list[tuple[Advisory, osv.Affected]]] = {}
     unread: dict[str, None] = {}
     count, newest = 0, ""
     for advisory in advisories:
@@ -171,16 +156,16 @@ def audit(packages: Sequence[Locked], advisories: Iterable[Advisory], *, ignore:
         if advisory.withdrawn:
             continue
         for affected in advisory.affected:
-            for package in by_name.get(_plain(affected.name), ()):
+            for one, known in by_name.get(_plain(affected.name), ()):
                 try:
-                    if osv.affects(affected, package.component):
-                        hits.setdefault(package, []).append((advisory, affected))
+                    if osv.affects(affected, known):
+                        hits.setdefault(one, []).append((advisory, affected))
                 except ValueError as error:
-                    unread[f"{advisory.id} for {package.name} {package.version}: {error}"] = None
-    found = [one for package, rows in hits.items() for one in _findings(package, rows, set(ignore))]
+                    unread[f"{advisory.id} for {one.package.name} {one.package.version}: {error}"] = None
+    found = [finding for one, rows in hits.items() for finding in _findings(one, rows, set(ignore))]
     found.sort(key=lambda one: (-osv.LEVELS.index(one.counts_as), -(one.score or 0), one.name, one.kind, one.ids))
     return AuditReport(
-        packages=len(packages), advisories=count, newest=newest, findings=tuple(found), unread=tuple(unread)
+        packages=len(asked), advisories=count, newest=newest, findings=tuple(found), unread=tuple(unread)
     )
 
 
@@ -188,7 +173,7 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def _findings(package: Locked, rows: Sequence[tuple[Advisory, osv.Affected]], ignore: set[str]) -> Iterator[Finding]:
+def _findings(asked: Asked, rows: Sequence[tuple[Advisory, osv.Affected]], ignore: set[str]) -> Iterator[Finding]:
     """Yield one finding a fault: records that share a name are about one."""
     groups: list[tuple[set[str], list[tuple[Advisory, osv.Affected]]]] = []
     for row in rows:
@@ -199,15 +184,14 @@ def _findings(package: Locked, rows: Sequence[tuple[Advisory, osv.Affected]], ig
             members = group[1] + members
         groups.append((names, members))
     for names, members in groups:
-        severities = [text for advisory, affected in members for text in affected.severities or advisory.severities]
-        level, score = osv.rate(severities)
+        level, score = osv.severest(osv.rate_of(advisory, affected) for advisory, affected in members)
         first = members[0][0]
         yield Finding(
-            kind=package.kind,
-            name=package.name,
-            version=package.version,
-            images=package.images,
-            file=package.file,
+            kind=asked.package.kind,
+            name=asked.package.name,
+            version=asked.package.version,
+            images=asked.images,
+            file=asked.file,
             ids=(first.id, *sorted(names - {first.id})),
             severity=level,
             score=score,

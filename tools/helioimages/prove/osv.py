@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvss import CVSS2, CVSS3, CVSS4, CVSSError
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
-from ..conda import version as conda_version
 from ..core.errors import Stage
+from ..core.package import Advised
 from ..core.reading import Form, Table, load_json
-from ..debian import version as debian_version
+from ..locks import ecosystems
 
 #: Severities, mildest first; an advisory that tells none counts as UNKNOWN_AS.
 LEVELS = ("low", "moderate", "high", "critical")
 UNKNOWN_AS = "moderate"
+_RANKS = ("unknown", *LEVELS)
 _WORDS = {"low": "low", "moderate": "moderate", "medium": "moderate", "high": "high", "critical": "critical"}
 #: Exporters write null for what a record lacks.
 _FORM = Form(stage=Stage.USAGE, null_is_absent=True)
+#: A distribution's word that a fault does not matter in its package, whatever its score is elsewhere. Spec: Debian's
+#: security tracker, "Severity levels": no security support is needed; Ubuntu's CVE priorities, "negligible".
+_HARMLESS = ("unimportant", "negligible")
 _EVENTS = ("introduced", "fixed", "last_affected", "limit")
 # No advisory that people wrote comes near; a file that does is an attack on whoever sorts it.
 _MOST_EVENTS = 100_000
@@ -74,21 +76,6 @@ class Advisory:
     withdrawn: bool
     severities: tuple[str, ...]
     affected: tuple[Affected, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
-    """A locked package under the name that advisories know.
-
-    Attributes:
-        ecosystems: those whose records apply, e.g. ``("PyPI",)``.
-        release: of the ecosystem, e.g. Debian's ``13``.
-    """
-
-    ecosystems: tuple[str, ...]
-    release: str
-    name: str
-    version: str
 
 
 def parse(data: bytes | str, where: str) -> Advisory:
@@ -150,17 +137,20 @@ def _severities(table: Table) -> tuple[str, ...]:
     return tuple(found)
 
 
-def affects(one: Affected, component: Component) -> bool:
+def affects(one: Affected, asked: Advised) -> bool:
     """Say whether a package at a version is among those that a record is about.
 
     Raises:
         ValueError: a version cannot be ordered by its ecosystem's rules.
     """
-    if not _same_package(one, component):
+    ecosystem = ecosystems.of_advisories(one.ecosystem)
+    if ecosystem is None or one.ecosystem not in asked.ecosystems or (one.release and one.release != asked.release):
         return False
-    key = order_of(one.ecosystem)
-    version = key(component.version)
-    if component.version in one.versions or any(_equal(text, version, key) for text in one.versions):
+    if ecosystem.normal(one.name) != ecosystem.normal(asked.name):
+        return False
+    key = ecosystem.key
+    version = key(asked.version)
+    if asked.version in one.versions or any(_equal(text, version, key) for text in one.versions):
         return True
     return any(_in_range(each, version, key) for each in one.ranges)
 
@@ -168,14 +158,6 @@ def affects(one: Affected, component: Component) -> bool:
 def fixes(one: Affected) -> tuple[str, ...]:
     """Return the versions that mend a package, as the record tells them."""
     return tuple(dict.fromkeys(version for each in one.ranges for event, version in each.events if event == "fixed"))
-
-
-def _same_package(one: Affected, component: Component) -> bool:
-    if one.ecosystem not in component.ecosystems or (one.release and one.release != component.release):
-        return False
-    if one.ecosystem == "PyPI":
-        return canonicalize_name(one.name) == canonicalize_name(component.name)
-    return one.name == component.name
 
 
 def _in_range(one: Range, version: Any, key: Callable[[str], Any]) -> bool:
@@ -205,22 +187,16 @@ def _equal(text: str, version: Any, key: Callable[[str], Any]) -> bool:
         return False
 
 
-def order_of(ecosystem: str) -> Callable[[str], Any]:
-    """Return a function that gives versions of an ecosystem a comparable value; ValueError for what is none."""
-    return {"PyPI": _pypi, "Debian": _debian}.get(ecosystem, conda_version.key)
+def rate_of(advisory: Advisory, affected: Affected) -> tuple[str, float | None]:
+    """Return the level and the score of a fault in one package, as `rate` does.
 
-
-def _pypi(text: str) -> Version:
-    try:
-        return Version(text)
-    except InvalidVersion as error:
-        raise ValueError(str(error)) from error
-
-
-def _debian(text: str) -> Any:
-    if not debian_version.is_version(text):
-        raise ValueError(f"{text!r} is not a Debian version")
-    return debian_version.key(text)
+    What the record says of the package counts before what it says of the fault; a word that rates nothing ("not yet
+    assigned") says nothing.
+    """
+    if any(_word(text) in _HARMLESS for text in affected.severities):
+        return LEVELS[0], None
+    found = rate(affected.severities)
+    return rate(advisory.severities) if found[0] == "unknown" else found
 
 
 def rate(severities: Iterable[str]) -> tuple[str, float | None]:
@@ -229,21 +205,28 @@ def rate(severities: Iterable[str]) -> tuple[str, float | None]:
     >>> rate(["CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H", "LOW"])
     ('critical', 9.8)
     """
-    level, score = "unknown", None
-    for text in severities:
-        number = _score(text)
-        word = _level(number) if number is not None else _WORDS.get(text.strip("*").lower(), "unknown")
-        if at_least(word, level) and word != "unknown":
-            level = word
-        if number is not None and (score is None or number > score):
-            score = number
-    return level, score
+    numbers = [(_score(text), text) for text in severities]
+    return severest(
+        (_level(number), number) if number is not None else (_WORDS.get(_word(text), "unknown"), None)
+        for number, text in numbers
+    )
+
+
+def severest(found: Iterable[tuple[str, float | None]]) -> tuple[str, float | None]:
+    """Return the severest of levels, and the highest of their scores."""
+    rows = list(found)
+    level = max((level for level, _ in rows), key=_RANKS.index, default="unknown")
+    return level, max((score for _, score in rows if score is not None), default=None)
 
 
 def at_least(level: str, threshold: str) -> bool:
     """Say whether a level reaches another; ``unknown`` is below all."""
-    ranks = ("unknown", *LEVELS)
-    return ranks.index(level) >= ranks.index(threshold)
+    return _RANKS.index(level) >= _RANKS.index(threshold)
+
+
+def _word(text: str) -> str:
+    # Debian marks what it worked out itself with stars.
+    return text.strip("* ").lower()
 
 
 def _score(vector: str) -> float | None:

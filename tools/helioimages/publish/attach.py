@@ -21,7 +21,7 @@ from . import documents, provenance, referrers, sbom
 from .documents import Document
 
 #: Raised when the same image would get other documents.
-_FORMAT = 1
+_FORMAT = 2
 _COSIGN_TYPES = {
     "https://cyclonedx.org/bom": "cyclonedx",
     "https://spdx.dev/Document": "spdxjson",

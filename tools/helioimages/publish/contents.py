@@ -9,35 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+
+from packageurl import PackageURL
+from packaging.utils import canonicalize_name
 
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
+from ..core.package import Package
+from ..locks import ecosystems
 from ..oci.types import ImageConfig
 
-#: purl type -> our word. Spec: package-url, "Type definitions".
-_KINDS = {"pypi": "wheel", "conda": "conda", "deb": "debian"}
 _NOT_KNOWN = {"", "NOASSERTION", "NONE"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Package:
-    """One package of an image.
-
-    Attributes:
-        kind: ``wheel``, ``conda`` or ``debian``.
-        licenses: an SPDX expression or the package's own words, empty if unknown.
-        purl: package URL, empty if unknown.
-    """
-
-    name: str
-    version: str
-    kind: str
-    licenses: str = ""
-    purl: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +67,8 @@ def from_sbom(data: bytes, where: str) -> Contents:
 
 def dump_list(packages: Iterable[Package]) -> bytes:
     """Return a package list, version 1: what `from_list` reads."""
-    rows = [{"kind": one.kind, "name": one.name, "version": one.version} for one in sorted(packages)]
+    found = sorted((one.name, one.version, one.kind) for one in packages)
+    rows = [{"kind": kind, "name": name, "version": version} for name, version, kind in found]
     return canonical_json({"version": 1, "packages": rows})
 
 
@@ -102,28 +88,72 @@ def from_list(data: bytes, where: str) -> Contents:
         ]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _fault(where, f"not a package list: {error}") from error
-    known = {*_KINDS.values()}
     return Contents(
-        packages=_unique(one for one in rows if one.name and one.kind in known), source="list", complete=True
+        packages=_unique(one for one in rows if one.name and ecosystems.known(one.kind)), source="list", complete=True
     )
 
 
 def from_history(config: ImageConfig) -> Contents:
     """Return the packages that the comments of the config's history name, as ``build`` writes them.
 
-    A comment is ``numpy: numpy 2.4.6`` or ``Debian trixie: bash 5.2-1, …``.
+    A comment is ``numpy: numpy 2.4.6`` or ``Debian trixie: bash 5.2-1, …``. It does not say what is a wheel; the order
+    of `make.plan` does: an image's conda packages come before its wheels, those with a layer of their own by name and
+    then the rest in one layer ``conda``.
     """
-    found = []
+    found: list[Package] = []
+    # Named since the last layer that no package is alone in: of conda or of PyPI, as what follows tells.
+    alone: list[tuple[str, str]] = []
+    wheels_only = False
+
+    def settle(bucket: str = "") -> None:
+        nonlocal wheels_only
+        count = len(alone) if bucket == "conda" else 0 if wheels_only else _conda_count(alone)
+        wheels_only = bucket == "conda"
+        for place, (name, version) in enumerate(alone):
+            found.append(Package(name=name, version=version, kind="conda" if place < count else "wheel"))
+        alone.clear()
+
     for line in config.history:
-        head, colon, rest = line.comment.partition(": ")
-        if not colon or not line.created_by.startswith("ADD "):
+        layer = line.created_by.removeprefix("ADD ")
+        if layer == line.created_by or line.empty_layer:
             continue
-        kind = "debian" if head.startswith("Debian ") else "conda" if head in ("conda", "python") else "wheel"
-        for item in rest.split(", "):
-            name, space, version = item.partition(" ")
-            if space and re.fullmatch(r"\S+", version):
-                found.append(Package(name=name, version=version, kind=kind))
+        head, _, rest = line.comment.partition(": ")
+        items = [(name, version) for name, _, version in (item.partition(" ") for item in rest.split(", "))]
+        items = [(name, version) for name, version in items if re.fullmatch(r"\S+", version)]
+        if head.startswith("Debian "):
+            settle()
+            found += [Package(name=name, version=version, kind="debian") for name, version in items]
+        elif layer in ("conda", "debian", "files") or layer.startswith("wheels-"):
+            settle(layer)
+            kind = "conda" if layer == "conda" else "wheel"
+            found += [Package(name=name, version=version, kind=kind) for name, version in items]
+        else:
+            alone += items
+    settle()
     return Contents(packages=_unique(found), source="history", complete=False) if found else NOTHING
+
+
+def _conda_count(alone: Sequence[tuple[str, str]]) -> int:
+    """Return how many of an image's packages with a layer of their own are conda's, where no layer ``conda`` follows.
+
+    Conda's come first and each kind is in the order of its names, so that what stands before the interpreter, before a
+    name that no wheel has, or before a step back in the order is conda's too.
+    """
+    count = 0
+    for place, (name, version) in enumerate(alone):
+        if name == "python" or canonicalize_name(name) != name or not _is_pep440(version):
+            count = place + 1
+        elif place and name < alone[place - 1][0]:
+            return place
+    return count
+
+
+def _is_pep440(version: str) -> bool:
+    try:
+        ecosystems.of("wheel").key(version)
+    except ValueError:
+        return False
+    return True
 
 
 def layer_names(config: ImageConfig) -> tuple[str, ...]:
@@ -135,16 +165,6 @@ def layer_names(config: ImageConfig) -> tuple[str, ...]:
             names.append(made[1] if made else " ".join(line.created_by.split())[:80])
     missing = len(config.diff_ids) - len(names)
     return (*names, *[""] * missing) if missing >= 0 else tuple(names[: len(config.diff_ids)])
-
-
-def kind_of(purl: str) -> str:
-    """Return our word for a package URL's type, empty for one that we do not list.
-
-    >>> kind_of("pkg:deb/debian/bash@5.2.37-2%2Bb5?arch=amd64")
-    'debian'
-    """
-    scheme, _, rest = purl.partition(":")
-    return _KINDS.get(rest.partition("/")[0], "") if scheme == "pkg" else ""
 
 
 def _cyclonedx(component: Mapping[str, Any]) -> Package | None:
@@ -177,13 +197,13 @@ def _spdx(package: Mapping[str, Any]) -> Package | None:
 
 def _package(name: str, version: str, purl: str, licenses: str) -> Package | None:
     """Return a package, or None for what is none of ours: files, sources, the image itself."""
-    kind = kind_of(purl)
+    kind = ecosystems.of_purl(purl)
     if not kind:
         return None
-    path, _, said = purl.partition("?")[0].partition("@")
+    said = PackageURL.from_string(purl)
     return Package(
-        name=name or unquote(path.rpartition("/")[2]),
-        version=version or unquote(said),
+        name=name or said.name,
+        version=version or said.version or "",
         kind=kind,
         licenses=licenses,
         purl=purl,

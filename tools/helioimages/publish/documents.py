@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.digest import of_bytes
+from ..core.package import Package
 from ..locks import state
 from ..locks.read import Locks
 from ..machine.store import Store
@@ -19,7 +20,7 @@ from ..make.building import Built
 from ..oci.image import Image, artifact
 from ..oci.registry import Registry
 from ..oci.types import Descriptor
-from .contents import Contents, Package, dump_list
+from .contents import Contents, dump_list
 from .referrers import CREATED, TITLE
 
 PACKAGES = "application/vnd.helioimages.packages.v1+json"
@@ -66,11 +67,8 @@ def _listed(built: Built) -> Document:
 def of_locks(lock: Locks) -> Contents:
     """Return the packages of an image's locks."""
     rows = (*state.packages(lock.conda, lock.pypi), *state.debs(lock.apt))
-    packages = {
-        (kind, one.name): Package(name=one.name, version=one.version, kind=kind)
-        for one in rows
-        for kind in ["wheel" if one.kind == "source" else one.kind]
-    }
+    # As a package list names them.
+    packages = {(one.kind, one.name): Package(kind=one.kind, name=one.name, version=one.version) for one in rows}
     return Contents(packages=tuple(packages[key] for key in sorted(packages)), source="locks", complete=True)
 
 
@@ -92,6 +90,24 @@ def smoke_files(report: Path, digest: str) -> tuple[Document, ...]:
         for path in paths
         if path.exists()
     )
+
+
+def passed(store: Store, key: str, report: Path, digest: str) -> bool:
+    """Say whether an image's notebooks passed before, and the very report of that run is at hand.
+
+    Args:
+        key: names the image and its notebooks; see `smoke.run.key`.
+        report: the folder of reports, which may hold another image's, or one of some notebooks only.
+    """
+    known = store.recall("smoke", key)
+    files = smoke_files(report, digest)
+    return bool(files) and isinstance(known, dict) and known.get("report") == of_bytes(files[0].data)
+
+
+def remember_passed(store: Store, key: str, report: Path, digest: str) -> None:
+    """Remember that an image's notebooks passed, and by which report."""
+    written = of_bytes((report / "report.json").read_bytes())
+    store.remember("smoke", key, {"image": digest, "passed": True, "report": written})
 
 
 def attach_files(

@@ -13,15 +13,17 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from urllib.parse import quote
+from dataclasses import dataclass, replace
 from uuid import UUID
 
+from packageurl import PackageURL
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from ..conda.read import read_index
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
+from ..core.package import Package
+from ..locks import ecosystems
 from ..machine.store import Store
 from ..make.building import Built
 from ..oci.image import rfc3339
@@ -34,37 +36,28 @@ SPDX = "application/spdx+json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One component of an image.
+    """One component of an image: a package, an image's own files (``image``) or what Debian's scripts made (``system``).
 
     Attributes:
-        kind: ``conda``, ``wheel``, ``debian``, ``image`` (an image's own files) or ``system``.
-        purl: empty for what has none.
-        sha256: of the artefact, hex; empty for what has none.
-        licence: what the package's metadata say, an SPDX expression or not.
         files: path and sha256 (empty for a link).
     """
 
-    kind: str
-    name: str
-    version: str
-    purl: str = ""
-    sha256: str = ""
-    licence: str = ""
+    package: Package
     files: tuple[tuple[str, str], ...] = ()
 
     @property
     def ref(self) -> str:
         """A name within one SBOM."""
-        return f"{self.kind}-{self.name}"
+        return f"{self.package.kind}-{self.package.name}"
 
     @property
     def expression(self) -> str:
         """The licence as a normal SPDX expression, empty if it is none."""
         # A LicenseRef needs its text in the document, which packages do not give.
-        if "licenseref" in self.licence.lower():
+        if "licenseref" in self.package.licenses.lower():
             return ""
         try:
-            return canonicalize_license_expression(self.licence)
+            return canonicalize_license_expression(self.package.licenses)
         except InvalidLicenseExpression:
             return ""
 
@@ -76,7 +69,7 @@ def components(store: Store, built: Built) -> tuple[Component, ...]:
         HelioError: a file has no owner, or the store lost an artefact or a layer.
     """
     found = materials(built)
-    origins: dict[str, Owner] = {f"{one.name}-{one.version}": (one.kind, one.name) for one in found}
+    origins: dict[str, Owner] = {one.origin: (one.kind, one.name) for one in found}
     owned = sbom_files.owners(store, built, origins)
     if owned.unowned:
         raise HelioError(
@@ -88,83 +81,42 @@ def components(store: Store, built: Built) -> tuple[Component, ...]:
     by_key = {(one.kind, one.name): one for one in found}
     rows = []
     for key in sorted({*by_key, *owned.files}):
-        one = by_key.get(key) or Component(kind=key[0], name=key[1], version="")
-        rows.append(
-            Component(
-                kind=one.kind,
-                name=one.name,
-                version=one.version,
-                purl=one.purl,
-                sha256=one.sha256,
-                licence=_licence(store, one, owned.copyrights, built),
-                files=owned.files.get(key, ()),
-            )
-        )
+        one = by_key.get(key) or Package(kind=key[0], name=key[1], version="")
+        package = replace(one, licenses=_licence(store, one, owned.copyrights, built))
+        rows.append(Component(package=package, files=owned.files.get(key, ())))
     return tuple(rows)
 
 
-def materials(built: Built) -> tuple[Component, ...]:
-    """Return the locked packages of an image, its parents' included, without files and licences."""
-    lock = built.locks
-    rows = [
-        Component(
-            kind="conda",
-            name=one.name,
-            version=one.version,
-            purl=f"pkg:conda/{quote(one.name)}@{quote(one.version)}?build={quote(one.build)}"
-            f"&channel={quote(lock.conda.channel)}&subdir={quote(one.subdir)}",
-            sha256=one.sha256,
-        )
-        for one in lock.conda.packages
-    ]
-    rows += [
-        Component(
-            kind="wheel",
-            name=one.name,
-            version=one.version,
-            purl=f"pkg:pypi/{quote(one.name)}@{quote(one.version)}?file_name={quote(one.file_name)}",
-            sha256=one.sha256,
-        )
-        for one in lock.pypi.wheels
-    ]
-    rows += [
-        Component(
-            kind="debian",
-            name=one.name,
-            version=one.version,
-            purl=f"pkg:deb/debian/{quote(one.name)}@{quote(one.version, safe='')}"
-            f"?arch={one.architecture}&distro={quote(lock.apt.suite)}",
-            sha256=one.sha256,
-        )
-        for one in lock.apt.packages
-    ]
-    return tuple(sorted(rows, key=lambda one: (one.kind, one.name)))
+def materials(built: Built) -> tuple[Package, ...]:
+    """Return the locked packages of an image, its parents' included, by kind and name; without licences."""
+    return tuple(sorted(built.locks.packages, key=lambda one: (one.kind, one.name)))
 
 
 def image_purl(built: Built) -> str:
     """Return the image's package URL. It names no registry: bytes do not depend on where they are."""
-    return f"pkg:oci/{quote(built.spec.name)}@{quote(built.image.digest, safe='')}"
+    return PackageURL(type="oci", name=built.spec.name, version=built.image.digest).to_string()
 
 
 def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes:
     """Return the CycloneDX 1.6 document: the image depends on its components, each with its files and their sha256."""
     rows = []
     for one in found:
+        package = one.package
         row: dict[str, object] = {
-            "type": "library" if one.kind in ("conda", "wheel", "debian") else "data",
+            "type": "library" if ecosystems.known(package.kind) else "data",
             "bom-ref": one.ref,
-            "name": one.name,
+            "name": package.name,
         }
-        if one.version:
-            row["version"] = one.version
-        if one.purl:
-            row["purl"] = one.purl
-        if one.sha256:
-            row["hashes"] = [{"alg": "SHA-256", "content": one.sha256}]
+        if package.version:
+            row["version"] = package.version
+        if package.purl:
+            row["purl"] = package.purl
+        if package.sha256:
+            row["hashes"] = [{"alg": "SHA-256", "content": package.sha256}]
         if one.expression:
             row["licenses"] = [{"expression": one.expression}]
-        elif one.licence:
-            row["licenses"] = [{"license": {"name": one.licence}}]
+        elif package.licenses:
+            row["licenses"] = [{"license": {"name": package.licenses}}]
         if one.files:
             row["components"] = [
                 {"type": "file", "name": _text(path)}
@@ -243,23 +195,24 @@ def spdx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes
     }
     rows: list[dict[str, object]] = [image]
     for one in found:
+        package = one.package
         row: dict[str, object] = {
             "SPDXID": _spdx_id(one),
-            "name": one.name,
+            "name": package.name,
             "downloadLocation": "NOASSERTION",
             "filesAnalyzed": False,
             "licenseConcluded": "NOASSERTION",
             "licenseDeclared": one.expression or "NOASSERTION",
             "copyrightText": "NOASSERTION",
         }
-        if one.version:
-            row["versionInfo"] = one.version
-        if one.licence and not one.expression:
-            row["licenseComments"] = f"The package says: {one.licence}"
-        if one.sha256:
-            row["checksums"] = [{"algorithm": "SHA256", "checksumValue": one.sha256}]
-        if one.purl:
-            row["externalRefs"] = [_purl_ref(one.purl)]
+        if package.version:
+            row["versionInfo"] = package.version
+        if package.licenses and not one.expression:
+            row["licenseComments"] = f"The package says: {package.licenses}"
+        if package.sha256:
+            row["checksums"] = [{"algorithm": "SHA256", "checksumValue": package.sha256}]
+        if package.purl:
+            row["externalRefs"] = [_purl_ref(package.purl)]
         rows.append(row)
     described = {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES"}
     contains = {"spdxElementId": "SPDXRef-image", "relationshipType": "CONTAINS"}
@@ -303,7 +256,7 @@ def wheel_licence(metadata: str) -> str:
     return " AND ".join(dict.fromkeys(names))
 
 
-def _licence(store: Store, one: Component, copyrights: Mapping[str, tuple[str, ...]], built: Built) -> str:
+def _licence(store: Store, one: Package, copyrights: Mapping[str, tuple[str, ...]], built: Built) -> str:
     if one.kind == "debian":
         return " AND ".join(copyrights.get(one.name, ()))
     if one.kind == "image":

@@ -9,6 +9,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..debian.ecosystem import RELEASES
 from ..prove import audit as auditing
 from ..prove import osv
 from .command import Common, verb
@@ -43,10 +44,10 @@ def audit(
     found = {name: lock for name, lock in ws.checkout.locks_of(wanted).items() if name in wanted}
     if fetch:
         suites = dict.fromkeys(lock.apt.suite for lock in found.values())
-        debian = [f"Debian:{auditing.DEBIAN_RELEASES.get(suite, suite)}" for suite in suites]
+        debian = [f"Debian:{RELEASES.get(suite, suite)}" for suite in suites]
         advisories = auditing.fetch(ws.store, ["PyPI", *debian], source=source)
     assert advisories is not None
-    packages = auditing.components(found, Platform.of(common.platform).subdir)
+    packages = auditing.packages(found, Platform.of(common.platform).subdir)
     report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
     print(as_json(report) if common.as_data else "\n".join(report.lines()))
     if failing := report.failing(fail_on):

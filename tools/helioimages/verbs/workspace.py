@@ -314,7 +314,7 @@ class Workspace:
                     continue
                 with stage(f"publish {name}"):
                     pushed = self.push(client, built, prefix)
-                    self._smoke_once(built, pushed.reference, out / name, reuse=reuse, signed=signed)
+                    self._smoke_once(built, pushed.reference, out / name, reuse=reuse)
                     repository = prefix + name
                     documents.attach(client, repository, built, out / name, self.store)
                     others = documents.unsigned(built, out / name) if signed else ()
@@ -343,16 +343,14 @@ class Workspace:
                 )
         return tuple(published)
 
-    def _smoke_once(self, built: Built, reference: str, out: Path, *, reuse: bool, signed: bool) -> None:
+    def _smoke_once(self, built: Built, reference: str, out: Path, *, reuse: bool) -> None:
         line = lineage(self.images, built.spec.name)
         key = run.key(built.image.digest, line, self.root)
-        # What is signed includes the report, so that must be at hand; else one that lies in the registry will do.
-        there = documents.smoke_files(out, built.image.digest) if signed else (out / "report.html").exists()
-        if reuse and self.store.recall("smoke", key) and there:
+        if reuse and documents.passed(self.store, key, out, built.image.digest):
             say(f"    notebooks of {built.spec.name} passed before in this very image; not run again")
             return
         self.smoke(built, reference, out)
-        self.store.remember("smoke", key, {"image": built.image.digest, "passed": True})
+        documents.remember_passed(self.store, key, out, built.image.digest)
 
 
 def _recipe(built: Built) -> render.Recipe:

@@ -104,7 +104,7 @@
     run();
   }
 
-  // --- comparing: what delta.py does, with rows of the two tables ---------------------------------------------------
+  // --- comparing: sets of rows of the two tables; what they mean is in the data --------------------------------------
   function compare(data, old, to) {
     const have = new Set(old.stack), seen = new Set();
     const pull = to.stack.filter((row) => !have.has(row) && !seen.has(row) && seen.add(row));
@@ -120,35 +120,20 @@
   }
   function changes(data, old, to) {
     if (old.source === "none" || to.source === "none") return null;
-    // Conda and PyPI are one world, Debian another. Rows of one name are in the order of its versions.
-    const named = (rows) => new Map(rows.map((row) => {
-      const [kind, name] = data.packages[row];
-      return [(kind === "debian" ? "d " : "p ") + name.toLowerCase().replace(/[-_.]+/g, "-"), row];
-    }));
+    // Which rows are one package, and which of two versions is newer, is in the data: see `catalogue.model.columns`.
+    const [DOWN, REMOVED, UP, ADDED, REBUILT] = data.words;
+    const named = (rows) => new Map(rows.map((row) => [data.packages[row][4], row]));
     const before = named(old.rows), after = named(to.rows), found = [];
-    for (const [key, row] of after) {
-      const had = before.get(key);
-      const [kind, name, version] = data.packages[row];
-      if (had === undefined) { if (old.complete) found.push(["added", name, "", version, kind]); continue; }
-      const [otherKind, , otherVersion] = data.packages[had];
-      if (version === otherVersion) continue;
-      const lower = kind === otherKind ? row < had : older(version, otherVersion);
-      found.push([lower ? "downgraded" : "upgraded", name, otherVersion, version, kind]);
+    const keys = [...new Set([...before.keys(), ...after.keys()])].sort((a, b) => a - b);
+    for (const key of keys) {
+      const had = data.packages[before.get(key)], has = data.packages[after.get(key)];
+      if (!had) { if (old.complete) found.push([ADDED, has[1], "", has[2], has[0]]); continue; }
+      if (!has) { if (to.complete) found.push([REMOVED, had[1], had[2], "", had[0]]); continue; }
+      if (had[2] === has[2]) continue;
+      const rank = had[0] === has[0] ? 5 : 6, step = has[rank] - had[rank];
+      found.push([step < 0 ? DOWN : step > 0 ? UP : REBUILT, has[1], had[2], has[2], has[0]]);
     }
-    for (const [key, row] of before) {
-      const [kind, name, version] = data.packages[row];
-      if (!after.has(key) && to.complete) found.push(["removed", name, version, "", kind]);
-    }
-    const order = ["downgraded", "removed", "upgraded", "added"];
-    return found.sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]) || (a[1] < b[1] ? -1 : 1));
-  }
-  function older(one, other) {
-    const parts = (text) => text.split(/[-.]/).map((part) => (/^\d+$/.test(part) ? Number(part) : -1));
-    const a = parts(one), b = parts(other);
-    for (let at = 0; at < Math.max(a.length, b.length); at += 1) {
-      if ((a[at] ?? -1) !== (b[at] ?? -1)) return (a[at] ?? -1) < (b[at] ?? -1);
-    }
-    return false;
+    return found.sort((a, b) => data.words.indexOf(a[0]) - data.words.indexOf(b[0]) || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0));
   }
   function total(big, small, share) {
     const made = element("div", { class: "total" }, element("b", {}, big), element("span", {}, small));
@@ -213,7 +198,7 @@
         return element("tr", {}, ...[name, version, KIND[kind], licenses || "–"].map((text) => element("td", {}, text)));
       });
       body.replaceChildren(...rows);
-      filter($("package-filter"), rows, entry.rows.map((row) => data.packages[row].join(" ").toLowerCase()), $("package-count"), "package");
+      filter($("package-filter"), rows, entry.rows.map((row) => data.packages[row].slice(0, 4).join(" ").toLowerCase()), $("package-count"), "package");
     },
     async compare() {
       const data = await contents(), from = $("from"), to = $("to");
