@@ -75,9 +75,7 @@ def entry(image: str = "helio", day: int = 0, **changes) -> Entry:
         "layers": layers(image, day, 10),
         "config": (digest(f"config {key}"), 5_000),
         "contents": Contents(
-            packages=tuple(sorted(packages(image, day, 30), key=lambda one: (one.name, one.version))),
-            source="sbom",
-            complete=True,
+            packages=tuple(sorted(packages(image, day, 30), key=lambda one: one.name)), source="sbom", complete=True
         ),
     }
     return Entry(**values | changes)

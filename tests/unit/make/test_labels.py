@@ -45,8 +45,11 @@ def test_a_child_names_its_parent_and_what_hubs_look_for(shop):
     )
     lock = dataclasses.replace(
         lock,
-        pypi=dataclasses.replace(lock.pypi, wheels=wheels),
-        apt=dataclasses.replace(lock.apt, healed=("curl 8.0 -> 8.1", "apt 2.9 -> 3.0")),
+        parts={
+            "conda": lock.conda,
+            "wheel": dataclasses.replace(lock.pypi, wheels=wheels),
+            "debian": dataclasses.replace(lock.apt, healed=("curl 8.0 -> 8.1", "apt 2.9 -> 3.0")),
+        },
     )
     environment = dataclasses.replace(shop.environments["child"], virtual_packages={"__cuda": "13.0"})
     image = dataclasses.replace(shop.images["child"], labels={"io.helioimages.dask": "ours", "other": "child"})

@@ -364,27 +364,25 @@ def test_packages_are_looked_up_under_the_names_of_advisories(tmp_path, make_whe
     deb = dataclasses.replace(apt, name="libapt", version="3.0-1+b2", file_name="pool/main/a/apt/libapt_3.deb")
     lock = dataclasses.replace(
         lock,
-        conda=dataclasses.replace(lock.conda, packages=(python, six)),
-        apt=dataclasses.replace(lock.apt, packages=(deb,)),
-        pypi=dataclasses.replace(lock.pypi, wheels=lock.pypi.wheels[:1]),
+        parts={
+            "conda": dataclasses.replace(lock.conda, packages=(python, six)),
+            "wheel": dataclasses.replace(lock.pypi, wheels=lock.pypi.wheels[:1]),
+            "debian": dataclasses.replace(lock.apt, packages=(deb,)),
+        },
         files={"conda": "c", "pypi": "p", "apt": "a"},
     )
-    found = {one.name: one for one in audit.components({"base": lock, "child": lock}, "linux-64")}
-    assert {name: (one.kind, one.version, one.file, one.component) for name, one in found.items()} == {
-        "big": ("wheel", "1.0", "p", Advised(ecosystems=("PyPI",), release="", name="big", version="1.0")),
-        "python": (
-            "conda",
-            "3.13.5",
-            "c",
-            Advised(ecosystems=audit.CONDA_ECOSYSTEMS, release="", name="python", version="3.13.5"),
+    found = {one.package.name: one for one in audit.packages({"base": lock, "child": lock}, "linux-64")}
+    upstream = ("conda", "conda-forge", "Bitnami", "OSS-Fuzz")
+    assert {name: (one.package.kind, one.package.version, one.file, one.advised) for name, one in found.items()} == {
+        "big": ("wheel", "1.0", "p", Advised(ecosystems=("PyPI",), name="big", version="1.0")),
+        "python": ("conda", "3.13.5", "c", Advised(ecosystems=upstream, name="python", version="3.13.5")),
+        "six": ("conda", "1.17", "c", Advised(ecosystems=(*upstream, "PyPI"), name="six", version="1.17")),
+        "libapt": (
+            "debian",
+            "3.0-1+b2",
+            "a",
+            Advised(ecosystems=("Debian",), release="13", name="apt", version="3.0-1"),
         ),
-        "six": (
-            "conda",
-            "1.17",
-            "c",
-            Advised(ecosystems=(*audit.CONDA_ECOSYSTEMS, "PyPI"), release="", name="six", version="1.17"),
-        ),
-        "libapt": ("deb", "3.0-1", "a", Advised(ecosystems=("Debian",), release="13", name="apt", version="3.0-1")),
     }
     assert {one.images for one in found.values()} == {("base", "child")}
 

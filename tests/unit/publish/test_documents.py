@@ -11,8 +11,9 @@ from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
 from helioimages.locks import read as locks
 from helioimages.machine.checkout import load_images
+from helioimages.machine.store import Store
 from helioimages.publish.contents import Contents, dump_list, from_list
-from helioimages.publish.documents import of_locks, smoke_files
+from helioimages.publish.documents import of_locks, passed, remember_passed, smoke_files
 
 ROOT = Path(__file__).parents[3]
 DIGEST = "sha256:" + "1" * 64
@@ -68,3 +69,24 @@ def test_a_report_of_this_image_is_attached_and_no_other(tmp_path):
     ]
     # The image passed in an earlier run, and another was run into the folder since.
     assert smoke_files(report(tmp_path, "sha256:" + "2" * 64), DIGEST) == ()
+
+
+def test_only_the_report_of_this_very_run_counts_as_passed(tmp_path):
+    store, folder = Store(tmp_path / "store"), tmp_path / "report"
+    folder.mkdir()
+    report(folder, DIGEST)
+    assert not passed(store, "notebooks", folder, DIGEST), "nobody recorded a run"
+    remember_passed(store, "notebooks", folder, DIGEST)
+    assert passed(store, "notebooks", folder, DIGEST)
+    assert not passed(store, "other notebooks", folder, DIGEST)
+    # Another image was run into the folder since.
+    report(folder, "sha256:" + "2" * 64)
+    assert not passed(store, "notebooks", folder, DIGEST)
+    # One notebook of this image was.
+    report(folder, DIGEST)
+    document = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps(document | {"notebooks": []}))
+    assert not passed(store, "notebooks", folder, DIGEST)
+    # Older tools remembered no report.
+    store.remember("smoke", "notebooks", {"image": DIGEST, "passed": True})
+    assert not passed(store, "notebooks", report(folder, DIGEST), DIGEST)

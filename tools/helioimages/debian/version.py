@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cmp_to_key
+from itertools import zip_longest
 
 _VERSION = re.compile(r"(?:(?P<epoch>[0-9]+):)?(?P<rest>[A-Za-z0-9.+:~-]+)")
 _BINARY_REBUILD = re.compile(r"\+b[0-9]+$")
@@ -54,8 +55,9 @@ def _order(letter: str) -> int:
 
 def _compare_part(one: str, other: str) -> int:
     # "" against "~" compares -1 < 0: a tilde sorts before the end.
-    for left, right in _zip(_runs(one), _runs(other)):
-        for a, b in _zip([_order(c) for c in left[0]], [_order(c) for c in right[0]], fill=0):
+    for left, right in zip_longest(_runs(one), _runs(other), fillvalue=("", 0)):
+        letters = ([_order(char) for char in run[0]] for run in (left, right))
+        for a, b in zip_longest(*letters, fillvalue=0):
             if a != b:
                 return a - b
         if left[1] != right[1]:
@@ -67,9 +69,3 @@ def _runs(text: str) -> list[tuple[str, int]]:
     """Return pairs of a run without digits (may be empty) and the number after it (0 at the end)."""
     pairs = re.findall(r"([^0-9]*)([0-9]*)", text)
     return [(letters, int(digits or 0)) for letters, digits in pairs if letters or digits]
-
-
-def _zip(left: list, right: list, fill=("", 0)):
-    length = max(len(left), len(right))
-    for index in range(length):
-        yield left[index] if index < len(left) else fill, right[index] if index < len(right) else fill

@@ -79,8 +79,9 @@ class Locks:
 
     def version_of(self, name: str) -> str | None:
         """Return a PyPI or conda package's version, or None."""
-        everything: tuple[conda_lock.CondaPackage | pypi_lock.Wheel, ...] = (*self.pypi.wheels, *self.conda.packages)
-        return next((package.version for package in everything if package.name == name), None)
+        found = {one.name: one.version for one in self.conda.packages}
+        found |= {one.name: one.version for one in self.pypi.wheels}
+        return found.get(name)
 
 
 def load(

@@ -148,7 +148,7 @@ def affects(one: Affected, asked: Advised) -> bool:
         return False
     if ecosystem.normal(one.name) != ecosystem.normal(asked.name):
         return False
-    key = ecosystem.key
+    key: Callable[[str], Any] = ecosystem.key
     version = key(asked.version)
     if asked.version in one.versions or any(_equal(text, version, key) for text in one.versions):
         return True
@@ -165,7 +165,7 @@ def _in_range(one: Range, version: Any, key: Callable[[str], Any]) -> bool:
     limits = [text for event, text in one.events if event == "limit"]
     if limits and not any(text == "*" or version < key(text) for text in limits):
         return False
-    vulnerable = any(event == "introduced" and text == "0" for event, text in one.events)
+    vulnerable: bool = any(event == "introduced" and text == "0" for event, text in one.events)
     rest = [(key(text), event) for event, text in one.events if event != "limit" and (event, text) != _ALWAYS]
     rest.sort(key=lambda pair: pair[0])
     for at, event in rest:
@@ -182,7 +182,7 @@ _ALWAYS = ("introduced", "0")
 def _equal(text: str, version: Any, key: Callable[[str], Any]) -> bool:
     # Lists of versions hold old ones that no rule orders; they are no version of ours.
     try:
-        return key(text) == version
+        return bool(key(text) == version)
     except ValueError:
         return False
 

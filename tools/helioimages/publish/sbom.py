@@ -36,7 +36,7 @@ SPDX = "application/spdx+json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One component of an image: a package, an image's own files (``image``) or what Debian's scripts made (``system``).
+    """One component of an image: a package, an image's own files (``image``) or what Debian's scripts made (`SYSTEM`).
 
     Attributes:
         files: path and sha256 (empty for a link).
