@@ -20,12 +20,16 @@ from helioimages.core.errors import HelioError, Stage
 from helioimages.debian.lock import AptLock, dump, parse
 from helioimages.locks import apt, healing, locking, mirror
 from helioimages.locks.checkout import Checkout
+from helioimages.locks.file_names import FIRST, builder_lock
 from helioimages.locks.locking import Report
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store
 from helioimages.make import provision
 from helioimages.pypi import resolve as uv
 from helioimages.pypi.index import Index
+
+#: The builder's Debian lock.
+BUILDER = builder_lock(FIRST)
 
 ENVIRONMENT = """\
 name: {name}
@@ -74,7 +78,7 @@ class World:
         for name in ("lib", "app", "kept"):
             self.wheel(name, "1.0")
         (self.root / "channel").mkdir()
-        (self.root / healing.BUILDER_LOCK).write_text(dump(self.resolve("maker")))
+        (self.root / BUILDER).write_text(dump(self.resolve("maker")))
 
     def write(self, name: str, pypi: str, *debian: str) -> None:
         folders = [self.root / room / name for room in ("environments", "images")]
@@ -122,7 +126,7 @@ class World:
         return healing.heal(self.root, self.store, images, builder=True, strict=strict)
 
     def apt_lock(self, name: str) -> AptLock:
-        file = healing.BUILDER_LOCK if name == "builder" else f"images/{name}/apt-lock.json"
+        file = BUILDER if name == "builder" else f"images/{name}/apt-lock.json"
         return parse((self.root / file).read_text(), file)
 
     def provide(self) -> None:
@@ -138,7 +142,7 @@ class World:
             raise AssertionError("nothing is to be built here")
 
         provision.packages(self.root, self.store, locks, index, builder, platform="linux/amd64", jobs=4)
-        provision.debs(self.store, self.apt_lock("builder"), healing.BUILDER_LOCK, jobs=4)
+        provision.debs(self.store, self.apt_lock("builder"), BUILDER, jobs=4)
 
     def texts(self) -> dict[Path, bytes]:
         return {path: path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
@@ -182,7 +186,7 @@ def test_every_package_gone_is_healed_and_every_deleted_wheel_named(world, capsy
     assert world.texts() == before
 
     assert sorted(world.heal()) == sorted(
-        [healing.BUILDER_LOCK, *(f"images/{name}/apt-lock.json" for name in ("base", "child", "plain"))]
+        [BUILDER, *(f"images/{name}/apt-lock.json" for name in ("base", "child", "plain"))]
     )
     for name in ("base", "child", "plain", "builder"):
         assert set(versions(world.apt_lock(name)).values()) == {"1.1"}
