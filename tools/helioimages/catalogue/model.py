@@ -370,7 +370,8 @@ def _same(one: Sequence[int], other: Sequence[int]) -> int:
 
 def _plain(value: Any) -> dict[str, Any]:
     """Return a dataclass as JSON has it: with lists, not tuples."""
-    return json.loads(json.dumps(dataclasses.asdict(value)))
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(value)))
+    return plain
 
 
 def _key(one: Package) -> tuple[str, str, str]:

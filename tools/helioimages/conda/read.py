@@ -233,11 +233,12 @@ def _components(file: IO[bytes], name: str) -> Iterator[dict[str, IO[bytes]]]:
 
 def _bound(listed: tuple[Listed, ...], limit: int) -> int:
     """Return the most bytes that a tar of the listed files may need."""
-    if any(item.size is None for item in listed):
+    sizes = [item.size for item in listed if item.size is not None]
+    if len(sizes) < len(listed):
         return limit
     # Each member: a header, a pax or GNU long name, the padded content; the end: two blocks, padded to a record.
     # A package may also hold folders and a few unlisted members, hence the slack.
-    need = sum(item.size + 4 * 512 + 4 * len(item.path) for item in listed) + (64 << 20)
+    need = sum(sizes) + sum(4 * 512 + 4 * len(item.path) for item in listed) + (64 << 20)
     return min(need, limit)
 
 

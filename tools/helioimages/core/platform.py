@@ -66,7 +66,7 @@ class Platform:
 
     @property
     def subdir(self) -> str:
-        """conda's word, e.g. ``linux-64``. Spec: CEP 26, "subdir"."""
+        """The word of conda, e.g. ``linux-64``. Spec: CEP 26, "subdir"."""
         return self._processor.subdir
 
     @property

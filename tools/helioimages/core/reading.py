@@ -156,8 +156,10 @@ class Table:
     def number(
         self, name: str, default: float | EllipsisType = ..., *, above: float = -math.inf, maximum: float = math.inf
     ) -> float:
-        """Return a number more than ``above`` and at most ``maximum``, whole or not: TOML tells 4 from 4.0, people do
-        not."""
+        """Return a number more than ``above`` and at most ``maximum``.
+
+        It may be whole or not: TOML tells 4 from 4.0, people do not.
+        """
         value = self.take(name, object, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._mistyped(name, float, value)
@@ -173,8 +175,10 @@ class Table:
         return value
 
     def strings(self, name: str, *, required: bool = False, shape: Shape | None = None) -> tuple[str, ...]:
-        """Return a list of strings as a tuple; where ``shape`` is given, each has it. Absent means empty unless
-        required."""
+        """Return a list of strings as a tuple; where ``shape`` is given, each has it.
+
+        Absent means empty unless it is required.
+        """
         return self._strings(name, ... if required else None, shape) or ()
 
     def strings_or_none(self, name: str) -> tuple[str, ...] | None:

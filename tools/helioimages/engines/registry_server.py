@@ -218,7 +218,7 @@ def _tail(root: Path) -> bytes:
         return b""
 
 
-def _locked(root: Path) -> contextlib.AbstractContextManager[None]:
+def _locked(root: Path) -> contextlib.AbstractContextManager[object]:
     """Let one run at a time start or stop."""
     folder = root / "run"
     folder.mkdir(parents=True, exist_ok=True)

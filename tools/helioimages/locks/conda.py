@@ -24,6 +24,14 @@ def lock_conda(
     parent: Solved | None,
     before: tuple[CondaLock | None, PyPILock | None],
 ) -> CondaLock:
+    """Return an environment's conda part, solved under the parent's packages.
+
+    Args:
+        before: the environment's present locks; what they have is kept where it fits.
+
+    Raises:
+        HelioError: no solution, or one that contradicts the parent.
+    """
     line = lineage(environments, environment.name)
     subdir = Platform.of(run.platform).subdir
     specs = tuple(dict.fromkeys(text for one in line for text in one.conda))

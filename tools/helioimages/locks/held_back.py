@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.parser import HeaderParser
+from pathlib import Path
+from typing import cast
 
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
@@ -48,7 +50,7 @@ def held(
     Raises:
         HelioError: the index cannot be asked.
     """
-    items = (*lock.wheels, *lock.sdists)
+    items = lock.files
     pages = index.many(tuple(dict.fromkeys(item.name for item in items)))
     glibc = tuple(int(part) for part in line[-1].virtual_packages["__glibc"].split("."))
     limit = int(exclude_newer.timestamp()) if exclude_newer else None
@@ -102,7 +104,7 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, .
             return ()
         rows = _read(path)
         store.remember("requires", wheel.sha256, rows)
-    environment = default_environment() | {
+    environment: dict[str, str] = dict(cast(Mapping[str, str], default_environment())) | {
         "python_version": lock.python,
         "python_full_version": f"{lock.python}.0",
         "platform_machine": Platform.of(lock.platform).machine,
@@ -123,7 +125,7 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, .
     return tuple(found)
 
 
-def _read(path) -> list[str]:
+def _read(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():

@@ -299,8 +299,8 @@ def check_locks(
         )
         conda, pypi = current_locks(run, name, strict=True)
         up = current_locks(run, environment.parent, strict=True) if environment.parent else (None, None)
-        for file, found in ((conda_file, conda), (pypi_file, pypi)):
-            if found is None:
+        for file, there in ((conda_file, conda), (pypi_file, pypi)):
+            if there is None:
                 faults.append(f"{file} is missing")
         if conda and conda.content_hash != conda_hash(environments, environment, up[0]):
             faults.append(f"{conda_file} is not of the present environment.yml and its parent's lock")

@@ -41,9 +41,18 @@ def lock_pypi(
     conda: CondaLock,
     index: Index,
 ) -> PyPILock:
+    """Return an environment's PyPI part, resolved under its conda part and the parent's packages.
+
+    Args:
+        before: the environment's present locks; what they have is kept where it fits.
+        index: gives the sizes of new files.
+
+    Raises:
+        HelioError: no solution, or one that contradicts the parent or the conda part.
+    """
     line = lineage(environments, environment.name)
     requirements = tuple(dict.fromkeys(text for one in line for text in one.pypi))
-    prefer = {canonicalize_name(name): side for one in line for name, side in one.prefer.items()}
+    prefer: dict[str, str] = {canonicalize_name(name): side for one in line for name, side in one.prefer.items()}
     provided = provided_by_conda(conda, requirements, prefer, where_of(environment))
     current = before[1]
     if run.channel != "local":
@@ -164,7 +173,8 @@ def _joined(*locks: PyPILock | None) -> PyPILock | None:
 
 def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) -> None:
     """Refuse two CUDA majors; an image's labels say the one there is."""
-    everything = [(one.name, one.version) for one in (*conda.packages, *pypi.wheels)]
+    everything = [(package.name, package.version) for package in conda.packages]
+    everything += [(wheel.name, wheel.version) for wheel in pypi.wheels]
     cuda.find(everything, declared=environment.virtual_packages.get("__cuda"), where=where_of(environment))
 
 
@@ -188,7 +198,7 @@ def provided_by_conda(
         HelioError: the pip list asks for one of them too, and ``prefer`` does not say which one to have.
     """
     asked = requested_names(requirements)
-    provided = {}
+    provided: dict[str, str] = {}
     for package in conda.packages:
         name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
         if not _is_distribution(package) or prefer.get(name) == "pypi":
@@ -228,8 +238,8 @@ def _refuse_both(conda: CondaLock, pypi: PyPILock, where: str) -> None:
 
 def _refuse_missing(environment: EnvironmentSpec, parent: PyPILock, child: PyPILock) -> None:
     """Refuse a child that lacks a package of its parent, or has another version of it."""
-    mine = {item.name: item.version for item in (*child.wheels, *child.sdists)}
-    for item in (*parent.wheels, *parent.sdists):
+    mine = {item.name: item.version for item in child.files}
+    for item in parent.files:
         if mine.get(item.name) != item.version:
             raise HelioError(
                 Stage.LOCK,

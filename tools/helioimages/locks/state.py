@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from packaging.utils import canonicalize_name
 
@@ -26,6 +27,9 @@ from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import file_names
 from .file_names import CONDA_LOCK
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Builds source-only packages: environment, sdists without a wheel, build tools (None: those of its build-lock.toml)
 #: -> their wheels.
@@ -58,7 +62,8 @@ class Run:
     tools: dict[str, PyPILock] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def timed(self, step: str, function: Callable, *arguments, **keywords):
+    def timed(self, step: str, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Return what a function returns, after saying how long it took."""
         start = time.monotonic()
         result = function(*arguments, **keywords)
         self.seconds[step] = time.monotonic() - start
@@ -91,24 +96,29 @@ def debs(found: AptLock | None) -> tuple[Package, ...]:
 
 def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLock | None, PyPILock | None]:
     """Return an environment's locks as they are; one that cannot be read is none, but for a check."""
-    found: list[CondaLock | PyPILock | None] = []
     folder = f"environments/{name}"
-    for file, parse in (
-        (f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}", CONDA.parse),
-        (f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}", PYPI.parse),
-    ):
-        text = read_text(run.root / file)
-        try:
-            found.append(parse(text, file) if text is not None else None)
-        except HelioError as error:
-            if strict:
-                raise
-            say(f"warning: {error.message}; it is locked anew")
-            found.append(None)
-    return found[0], found[1]
+    conda = f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"
+    pypi = f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}"
+    return _current(run, conda, CONDA.parse, strict), _current(run, pypi, PYPI.parse, strict)
+
+
+def _current(run: Run, file: str, parse: Callable[[str, str], T], strict: bool) -> T | None:
+    text = read_text(run.root / file)
+    try:
+        return parse(text, file) if text is not None else None
+    except HelioError as error:
+        if strict:
+            raise
+        say(f"warning: {error.message}; it is locked anew")
+        return None
 
 
 def parent_locks(run: Run, environment: EnvironmentSpec, solved: Mapping[str, Solved]) -> Solved | None:
+    """Return the locks of the parent environment, as this run solved them or as they are; None without a parent.
+
+    Raises:
+        HelioError: the parent is not locked.
+    """
     if environment.parent is None:
         return None
     if environment.parent in solved:
@@ -125,6 +135,7 @@ def parent_locks(run: Run, environment: EnvironmentSpec, solved: Mapping[str, So
 
 
 def forgotten(name: str, update: Iterable[str]) -> bool:
+    """Say whether ``--update`` names a package, or all."""
     return "all" in update or canonicalize_name(name) in update
 
 
@@ -138,10 +149,12 @@ def descendants(environments: Mapping[str, EnvironmentSpec], name: str) -> tuple
 
 
 def where_of(environment: EnvironmentSpec) -> str:
+    """Return how errors call an environment's file."""
     return f"environments/{environment.name}/environment.yml"
 
 
 def read_text(path: Path) -> str | None:
+    """Return a file's text, None where there is no file."""
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:
@@ -196,6 +209,6 @@ def pypi_hash(
             "pypi",
             asked,
             sorted([package.name, package.version] for package in conda.packages),
-            sorted(item.sha256 for item in (*parent.wheels, *parent.sdists)) if parent else None,
+            sorted(item.sha256 for item in parent.files) if parent else None,
         ]
     )

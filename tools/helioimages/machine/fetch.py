@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -263,7 +264,7 @@ def _copy(url: str, file: IO[bytes]) -> None:
 def _hash(file: IO[bytes]) -> str:
     file.flush()
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
 
 
 def _shown(url: str) -> str:

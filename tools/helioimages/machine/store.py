@@ -158,7 +158,7 @@ class _Noting(io.FileIO):
 
     fault: OSError | None = None
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:

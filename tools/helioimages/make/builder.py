@@ -157,7 +157,7 @@ class Builder:
                 detail="\n".join(log.splitlines()[-_LINES:]),
                 hint="the command ran in a container without network; its sources or packages may be too old",
             )
-        return log
+        return str(log)
 
     def _give_back(self, output: Path) -> None:
         """Make the caller the owner of what the builder's root wrote; an ordinary user could not even remove it."""
@@ -183,7 +183,8 @@ class Builder:
 
 def _tail(container: Any) -> str:
     try:
-        return container.logs(tail=_LINES).decode("utf-8", "replace")
+        text: str = container.logs(tail=_LINES).decode("utf-8", "replace")
+        return text
     except (docker.errors.APIError, requests.RequestException):
         return ""
 

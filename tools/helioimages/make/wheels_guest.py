@@ -18,11 +18,13 @@ import tarfile
 import zipfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 SOURCE, MADE, TREE = Path("/build/src"), Path("/build/wheel"), Path("/build/tree")
 
 
 def main() -> None:
+    """Build the wheel that the order in IN asks for, into OUT."""
     inputs, output = Path(os.environ["IN"]), Path(os.environ["OUT"])
     order = json.loads((inputs / "order.json").read_text())
     source = unpack(inputs / "sdist" / order["file_name"])
@@ -52,7 +54,7 @@ def unpack(archive: Path) -> Path:
     return SOURCE
 
 
-def build_system(source: Path) -> dict:
+def build_system(source: Path) -> dict[str, Any]:
     """Return the [build-system] table; what PEP 517 says where there is none."""
     import tomllib
 
@@ -81,7 +83,7 @@ def check(requires: list[str]) -> None:
         sys.exit("\n".join(faults))
 
 
-def call(table: dict) -> str:
+def call(table: dict[str, Any]) -> str:
     """Return the name of the wheel that the backend put into MADE."""
     MADE.mkdir()
     # PEP 517: only a backend that the source itself brings may be found in the source.
@@ -92,7 +94,7 @@ def call(table: dict) -> str:
         backend = getattr(backend, part)
     # meson-python builds in a folder with a random name, which ends up in the compiled files.
     settings = {"build-dir": "/build/meson"} if name == "mesonpy" else None
-    return backend.build_wheel(str(MADE), settings)
+    return str(backend.build_wheel(str(MADE), settings))
 
 
 def finish(wheel: Path, command: str) -> Path:

@@ -292,7 +292,7 @@ def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Return ``"<length> <key>=<value>\\n"``, where the length counts its own digits."""
+    r"""Return ``"<length> <key>=<value>\n"``, where the length counts its own digits."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     length = rest + len(str(length))

@@ -396,12 +396,12 @@ def _basic(credential: Credential) -> str:
 
 def _reason(error: BaseException) -> str:
     """The innermost cause of a requests error, without the pool's address."""
-    while error.__context__ is not None or error.__cause__ is not None:
-        error = error.__cause__ or error.__context__
+    while inner := error.__cause__ or error.__context__:
+        error = inner
     return f"{type(error).__name__}: {error}"
 
 
-def _proxies(url: str) -> dict[str, None] | None:
+def _proxies(url: str) -> dict[str, Any] | None:
     """Return what keeps a proxy that the environment names away from this machine's own loopback."""
     return {"http": None, "https": None, "all": None} if is_loopback(urlsplit(url).netloc) else None
 

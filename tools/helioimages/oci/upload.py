@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from typing import IO
+from io import BufferedReader
+from typing import IO, cast
 from urllib.parse import quote, urljoin
 
 import requests
@@ -82,7 +83,7 @@ class Upload:
         if alive:
             # "0-0" means none to some registries and one byte to others; sending that byte again is harmless, since a
             # registry that then has one too many refuses the digest and the upload begins again.
-            last = int(match[1])
+            last = int(match[1]) if match else 0
             self.offset = last + 1 if last else 0
             if "Location" in response.headers:
                 self._location = self._next(response)
@@ -141,7 +142,7 @@ class Dropped(Exception):
 
 def _check(descriptor: Descriptor, file: IO[bytes]) -> None:
     file.seek(0)
-    found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    found = "sha256:" + hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
     if found != descriptor.digest:
         raise HelioError(
             Stage.PUBLISH,

@@ -11,7 +11,7 @@ import functools
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -249,7 +249,7 @@ def _zipped(file: Path) -> Iterator[Advisory]:
         ) from error
 
 
-def _bounded(size: int, read, where: str) -> bytes:
+def _bounded(size: int, read: Callable[[], bytes], where: str) -> bytes:
     data = read() if size <= _RECORD_BYTES else None
     if data is None or len(data) > _RECORD_BYTES:
         raise HelioError(

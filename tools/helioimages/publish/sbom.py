@@ -14,6 +14,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from packageurl import PackageURL
@@ -155,7 +156,7 @@ def without_files(text: bytes) -> dict[str, object]:
 
     Spec: CycloneDX 1.6, externalReferences and BOM-Link.
     """
-    whole = json.loads(text)
+    whole: dict[str, Any] = json.loads(text)
     digest = hashlib.sha256(text).hexdigest()
     link = "urn:cdx:" + whole["serialNumber"].removeprefix("urn:uuid:") + f"/{whole['version']}"
     return whole | {
@@ -176,7 +177,7 @@ def whole_of(document: object) -> str:
     """Return the digest of the document that one of `without_files` names, empty if it names none."""
     try:
         (link,) = [one for one in document["externalReferences"] if one["type"] == "bom"]  # type: ignore[index]
-        return "sha256:" + next(one["content"] for one in link["hashes"] if one["alg"] == "SHA-256")
+        return "sha256:" + next(str(one["content"]) for one in link["hashes"] if one["alg"] == "SHA-256")
     except (KeyError, TypeError, ValueError, StopIteration):
         return ""
 
@@ -292,5 +293,5 @@ def _purl_ref(purl: str) -> dict[str, str]:
 
 
 def _text(path: str) -> str:
-    """Return a path as JSON can hold it; bytes that are no UTF-8 as ``\\xNN``."""
+    r"""Return a path as JSON can hold it; bytes that are not UTF-8 as ``\xNN``."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -59,6 +59,7 @@ def owners(store: Store, built: Built, origins: Mapping[str, Owner]) -> Ownershi
                 dpkg |= lists
                 copyrights |= found
             for path, (origin, content) in linking.files_of(store, layer.key).items():
+                owner: Owner | None
                 if debian:
                     owner = ("debian", dpkg[path]) if path in dpkg else _dpkg_own(path)
                 elif origin.startswith("images/"):
@@ -67,12 +68,12 @@ def owners(store: Store, built: Built, origins: Mapping[str, Owner]) -> Ownershi
                     owner = origins.get(origin)
                 held[path] = (owner, content if is_hex(content) else "")
     files: dict[Owner, list[tuple[str, str]]] = {}
-    unowned = []
-    for path, (owner, content) in sorted(held.items()):
-        if owner is None:
+    unowned: list[str] = []
+    for path, (whose, content) in sorted(held.items()):
+        if whose is None:
             unowned.append(path)
         else:
-            files.setdefault(owner, []).append((path, content))
+            files.setdefault(whose, []).append((path, content))
     return Ownership(
         files={owner: tuple(rows) for owner, rows in sorted(files.items())},
         unowned=tuple(unowned),
@@ -81,9 +82,9 @@ def owners(store: Store, built: Built, origins: Mapping[str, Owner]) -> Ownershi
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Return the paths of a dpkg list, as they are in a file system whose ``/bin``, ``/lib``, … are in ``/usr``.
+    r"""Return the paths of a dpkg list, as they are in a file system whose ``/bin``, ``/lib``, … are in ``/usr``.
 
-    >>> listed("/.\\n/bin\\n/bin/ls\\n")
+    >>> listed("/.\n/bin\n/bin/ls\n")
     ('bin', 'usr/bin/ls')
     """
     paths = [line[1:] for line in text.split("\n") if line not in ("/.", "")]

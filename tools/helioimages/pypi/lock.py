@@ -88,6 +88,11 @@ class PyPILock:
         return max([0, *(one.uploaded for one in self.wheels), *(one.uploaded for one in self.sdists)])
 
     @property
+    def files(self) -> tuple[Wheel | Sdist, ...]:
+        """Every wheel, then every sdist: an sdist's own wheel is among the former."""
+        return (*self.wheels, *self.sdists)
+
+    @property
     def unbuilt(self) -> tuple[Sdist, ...]:
         """The sdists whose wheel is not recorded yet."""
         have = {wheel.name for wheel in self.wheels}

@@ -72,7 +72,7 @@ def compile_entries(entries: Iterable[Entry], interpreter: Interpreter) -> tuple
     Raises:
         HelioError: the interpreter cannot be run.
     """
-    sources = [(entry, entry.content.read()) for entry in entries if _is_source(entry)]
+    sources = [(entry, _content(entry)) for entry in entries if _is_source(entry)]
     if not sources:
         return ()
     request = bytearray()
@@ -108,7 +108,7 @@ def pack(entries: Iterable[Entry]) -> bytes:
     """Return .pyc entries as one byte string, for the cache."""
     parts = []
     for entry in entries:
-        path, data = entry.path.encode("utf-8", "surrogateescape"), entry.content.read()
+        path, data = entry.path.encode("utf-8", "surrogateescape"), _content(entry)
         parts.append(struct.pack("<II", len(path), len(data)) + path + data)
     return b"".join(parts)
 
@@ -131,6 +131,12 @@ def unpack(data: bytes, origin: str) -> tuple[Entry, ...]:
         entries.append(_entry(path, data[start : start + size], origin))
         offset = start + size
     return tuple(entries)
+
+
+def _content(entry: Entry) -> bytes:
+    # A file has content, and only files come here.
+    assert entry.content is not None
+    return entry.content.read()
 
 
 def _is_source(entry: Entry) -> bool:

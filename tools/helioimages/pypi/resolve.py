@@ -168,7 +168,7 @@ def _preferences(request: Request) -> str:
     forgotten = {canonicalize_name(name) for name in request.upgrade}
     have: dict[str, str] = {}
     for lock in (request.current, request.inherited):
-        for item in (*lock.wheels, *lock.sdists) if lock else ():
+        for item in lock.files if lock else ():
             have[item.name] = item.version
     if "all" in request.upgrade:
         have = {}
@@ -181,7 +181,7 @@ def _preferences(request: Request) -> str:
 
 
 def _pins(lock: PyPILock | None) -> list[str]:
-    return _exact({item.name: item.version for item in (*lock.wheels, *lock.sdists)}) if lock else []
+    return _exact({item.name: item.version for item in lock.files}) if lock else []
 
 
 def _exact(versions: Mapping[str, str]) -> list[str]:
@@ -201,10 +201,10 @@ def _conflict(request: Request, fault: str) -> HelioError:
             detail=_shortened(free.fault),
             hint="loosen a requirement or a constraint; uv's explanation above names those that clash",
         )
-    wants = {canonicalize_name(row["name"]): row["version"] for row in free.packages}
+    wants: dict[str, str] = {canonicalize_name(row["name"]): row["version"] for row in free.packages}
     sides = [
         f"`{item.name}`: the parent has {item.version}, without it this environment would have {wants[item.name]}"
-        for item in (*parent.wheels, *parent.sdists)
+        for item in parent.files
         if wants.get(item.name, item.version) != item.version and f"{item.name}==" in fault.replace(" ", "")
     ]
     return HelioError(
@@ -229,7 +229,10 @@ def _locked(request: Request, rows: Iterable[Mapping[str, Any]], sizes: Sizes) -
             continue
         if (name, version) in known:
             for item in known[name, version]:
-                (sdists if isinstance(item, Sdist) else wheels).append(item)
+                if isinstance(item, Sdist):
+                    sdists.append(item)
+                else:
+                    wheels.append(item)
             continue
         files = {_file_name(file): file for file in row.get("wheels", ())}
         chosen = None if name in request.from_source else best(files, tags)
@@ -275,7 +278,7 @@ def _known(request: Request) -> dict[tuple[str, str], list[Wheel | Sdist]]:
         if lock is None or lock.platform != request.platform or not request.python.startswith(lock.python + "."):
             continue
         of_lock: dict[tuple[str, str], list[Wheel | Sdist]] = {}
-        for item in (*lock.wheels, *lock.sdists):
+        for item in lock.files:
             if lock is not request.inherited and (item.name in forgotten or "all" in request.upgrade):
                 continue
             # What is built from source from now on has a wheel of the index in the current lock.

@@ -64,7 +64,9 @@ class Workspace:
         channel: ``local`` or ``conda-forge``: which of the conda locks is built.
     """
 
-    def __init__(self, root: Path, store: Store, *, jobs: int, platform: str = "linux/amd64", channel: str = "local"):
+    def __init__(
+        self, root: Path, store: Store, *, jobs: int, platform: str = "linux/amd64", channel: str = "local"
+    ) -> None:
         self.root, self.store, self.jobs, self.platform, self.channel = root, store, jobs, platform, channel
         self.checkout = Checkout.of(root, platform=platform, channel=channel)
         self.images, self.environments = self.checkout.images, self.checkout.environments
