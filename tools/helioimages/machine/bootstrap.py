@@ -65,6 +65,7 @@ _NEEDED = (
     "yaml",
     "zstandard",
     "deflate",
+    "packageurl",
 )
 
 
