@@ -43,7 +43,7 @@ def test_every_file_of_base_belongs_to_a_component(workspace, built, found):
     owned = [path for one in found for path, _ in one.files]
     assert len(owned) == len(set(owned)) > 50_000
     assert paths - set(owned) == set()
-    assert {one.kind for one in found} == {"conda", "debian", "image", "system", "wheel"}
+    assert {one.package.kind for one in found} == {"conda", "debian", "image", "system", "wheel"}
 
 
 def test_the_sboms_are_valid_and_equal_each_time(built, found):
@@ -62,7 +62,9 @@ def test_the_sbom_that_is_signed_is_valid_and_names_the_whole(built, found):
     short = sbom.without_files(text)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(short)) is None
     assert sbom.whole_of(short) == of_bytes(text) and sbom.whole_of({}) == sbom.whole_of(None) == ""
-    assert [one["purl"] for one in short["components"] if "purl" in one] == [one.purl for one in found if one.purl]
+    assert [one["purl"] for one in short["components"] if "purl" in one] == [
+        one.package.purl for one in found if one.package.purl
+    ]
     assert len(json.dumps(short)) < 1 << 20 < len(text)
 
 
@@ -90,7 +92,7 @@ def shop(tmp_path, workspace, built, monkeypatch):
     if not trust_support.has_registry():
         pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
     # The locked packages have no files in this image, so their metadata are not at hand either.
-    monkeypatch.setattr(sbom, "components", lambda _store, of: sbom.materials(of))
+    monkeypatch.setattr(sbom, "components", lambda _store, of: trust_support.without_files(of))
     with trust_support.shop(tmp_path, built, workspace.root, port=5311) as shop:
         yield shop
 
@@ -186,7 +188,7 @@ def test_a_tag_beside_a_digest_must_name_it(shop, tmp_path):
 )
 def test_an_sbom_that_nobody_signed_is_found_whatever_it_calls_itself(shop, tmp_path, kind, media_type):
     image = shop.built.image
-    text = json.loads(sbom.cyclonedx(shop.built, sbom.materials(shop.built), "1"))
+    text = json.loads(sbom.cyclonedx(shop.built, trust_support.without_files(shop.built), "1"))
     text["components"] = text["components"][:1]
     forged = json.dumps(text).encode()
     one = documents.Document(name="", media_type=media_type, data=forged)
@@ -197,7 +199,7 @@ def test_an_sbom_that_nobody_signed_is_found_whatever_it_calls_itself(shop, tmp_
 
 def test_a_second_file_in_a_signed_sbom_is_found(shop, tmp_path):
     image = shop.built.image
-    true = sbom.cyclonedx(shop.built, sbom.materials(shop.built), "1")
+    true = sbom.cyclonedx(shop.built, trust_support.without_files(shop.built), "1")
     text = json.loads(true)
     forged = json.dumps(text | {"components": text["components"][:1]}).encode()
     files = [documents.Document(name="", media_type=sbom.CYCLONEDX, data=data) for data in (true, forged)]

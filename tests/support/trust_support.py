@@ -28,10 +28,15 @@ from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Platform
 from helioimages.publish import attach as trust
-from helioimages.publish import documents
+from helioimages.publish import documents, sbom
 from helioimages.publish import push as publish
 
 PLATFORM = Platform.of("linux/amd64")
+
+
+def without_files(built: building.Built) -> tuple[sbom.Component, ...]:
+    """Return an image's packages as an SBOM has them, with neither files nor licences."""
+    return tuple(sbom.Component(package=one) for one in sbom.materials(built))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

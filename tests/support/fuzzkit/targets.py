@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from helioimages.conda import lock as conda_lock
 from helioimages.core import reading
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.package import Package
 from helioimages.debian import lock as apt_lock
 from helioimages.oci import layer as oci_layer
 from helioimages.oci import types as oci_types
@@ -295,15 +296,19 @@ def _opened(found: object) -> None:
 def _osv(data: bytes) -> None:
     one = osv.parse(data, "x.json")
     packages = [
-        audit.Locked(
-            kind=kind,
-            name="demo",
-            version="1.0",
+        audit.Asked(
+            package=Package(
+                kind=kind,
+                name="demo",
+                version="1.0",
+                file_name="pool/main/d/demo/demo.deb",
+                purl=purl,
+                depends=("python",),
+            ),
             file="f",
             images=("i",),
-            component=osv.Component(ecosystems=names, release="13", name="demo", version="1.0"),
         )
-        for kind, names in (("wheel", ("PyPI",)), ("deb", ("Debian",)), ("conda", ("conda", "PyPI")))
+        for kind, purl in (("wheel", ""), ("debian", "pkg:deb/debian/demo@1.0?distro=trixie"), ("conda", ""))
     ]
     audit.audit(packages, [one]).lines()
 

@@ -173,11 +173,12 @@ def without_files(text: bytes) -> dict[str, object]:
     }
 
 
-def whole_of(document: object) -> str:
+def whole_of(document: Any) -> str:
     """Return the digest of the document that one of `without_files` names, empty if it names none."""
     try:
-        (link,) = [one for one in document["externalReferences"] if one["type"] == "bom"]  # type: ignore[index]
-        return "sha256:" + next(str(one["content"]) for one in link["hashes"] if one["alg"] == "SHA-256")
+        (link,) = [one for one in document["externalReferences"] if one["type"] == "bom"]
+        digest: str = next(one["content"] for one in link["hashes"] if one["alg"] == "SHA-256")
+        return "sha256:" + digest
     except (KeyError, TypeError, ValueError, StopIteration):
         return ""
 
