@@ -149,7 +149,7 @@ class ImagePage:
     @property
     def newest(self) -> Entry:
         """The entry to take: the newest one that nobody yanked, or the newest of all if every one is."""
-        return next((one for one in self.entries if not one.yanked), self.entries[0])
+        return next((entry for entry in self.entries if not entry.yanked), self.entries[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,10 +199,10 @@ def package_table(entries: Iterable[Entry]) -> tuple[Package, ...]:
     """Return every package of every entry once, by kind, name and version, older versions first."""
     found: dict[tuple[str, str, str], Package] = {}
     for entry in entries:
-        for one in entry.contents.packages:
-            known = found.setdefault(_key(one), one)
-            if not known.licenses and one.licenses:
-                found[_key(one)] = one
+        for package in entry.contents.packages:
+            known = found.setdefault(_key(package), package)
+            if not known.licenses and package.licenses:
+                found[_key(package)] = package
     rows = sorted(found.values(), key=lambda one: (one.kind, one.name))
     return tuple(
         one
@@ -236,8 +236,8 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
     return {
         "version": VERSION,
         "registry": catalogue.registry,
-        "packages": [package_row(one) for one in packages],
-        "layers": [{"digest": one.digest, "size": one.size, "name": one.name} for one in layers],
+        "packages": [package_row(package) for package in packages],
+        "layers": [{"digest": layer.digest, "size": layer.size, "name": layer.name} for layer in layers],
         "images": [
             {
                 "name": image.name,
@@ -268,11 +268,11 @@ def _entry(
         "size": entry.size,
         "facts": dict(sorted(entry.facts.items())),
         "config": {"digest": entry.config[0], "size": entry.config[1]},
-        "layers": [layer_row[one.digest] for one in entry.layers],
+        "layers": [layer_row[layer.digest] for layer in entry.layers],
         "packages": {
             "source": contents.source,
             "complete": contents.complete,
-            "rows": sorted(row_of[_key(one)] for one in contents.packages),
+            "rows": sorted(row_of[_key(package)] for package in contents.packages),
         },
         "signature": entry.signature,
         "attached": [_plain(one) for one in entry.attached],
@@ -339,9 +339,11 @@ def columns(document: dict[str, Any]) -> dict[str, Any]:
 
 def _ranks(packages: Sequence[Package]) -> list[tuple[int, int, int]]:
     """Return each package's identity as a number, its rank among its kind and its rank among all of its identity."""
-    identities = [ecosystems.identity(one) for one in packages]
+    identities = [ecosystems.identity(package) for package in packages]
     number = {identity: index for index, identity in enumerate(sorted(set(identities)))}
-    own = _dense([(one.kind, one.name) for one in packages], [ecosystems.order(o.kind, o.version) for o in packages])
+    own = _dense(
+        [(package.kind, package.name) for package in packages], [ecosystems.order(o.kind, o.version) for o in packages]
+    )
     common = _dense(identities, [ecosystems.common_order(o.kind, o.version) for o in packages])
     return [(number[identity], own[at], common[at]) for at, identity in enumerate(identities)]
 

@@ -257,7 +257,7 @@ def _signed(
 
 def _contents(source: Source, repository: str, image: Image, found: Iterable[Artifact], faults: list[str]) -> Contents:
     sboms = [one for one in found if one.kind in ("sbom", "packages")]
-    key = key_of(["contents", 2, sorted(one.digest for one in sboms)])
+    key = key_of(["contents", 2, sorted(sbom.digest for sbom in sboms)])
     if sboms and (known := source.store.recall("contents", key)) is not None:
         packages = tuple(Package(**one) for one in known["packages"])
         return Contents(packages=packages, source=known["source"], complete=True)
@@ -267,7 +267,7 @@ def _contents(source: Source, repository: str, image: Image, found: Iterable[Art
         faults.append(f"its packages cannot be read: {error.detail or error.message}")
         contents = None
     if contents is not None:
-        rows = [package_row(one) for one in contents.packages]
+        rows = [package_row(package) for package in contents.packages]
         source.store.remember("contents", key, {"packages": rows, "source": contents.source})
         return contents
     return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
@@ -307,11 +307,13 @@ def _smoke(source: Source, attached: Attached, texts: Mapping[str, bytes]) -> Sm
     report = read_smoke(texts["report.json"])
     notebooks = [
         replace(
-            one,
-            path=paths.get(one.path, ""),
-            figures=_figures(source, texts[one.path], one.path, attached.digest) if one.path in texts else (),
+            notebook,
+            path=paths.get(notebook.path, ""),
+            figures=_figures(source, texts[notebook.path], notebook.path, attached.digest)
+            if notebook.path in texts
+            else (),
         )
-        for one in report.notebooks
+        for notebook in report.notebooks
     ]
     return replace(report, notebooks=tuple(notebooks), report=paths.get("report.html", ""))
 

@@ -256,7 +256,7 @@ def _steps(image: ImagePage) -> dict[str, Step | None]:
 def _chosen(catalogue: Catalogue) -> Mapping[str, str]:
     """Return what the compare page shows first: the last step of the image that has one, else the first two images."""
     for image in reversed(catalogue.images):
-        same = [one for one in image.entries if one.platform == image.newest.platform]
+        same = [entry for entry in image.entries if entry.platform == image.newest.platform]
         at = same.index(image.newest)
         if at + 1 < len(same):
             return {"from": same[at + 1].id, "to": image.newest.id}
@@ -273,7 +273,7 @@ def _environment() -> jinja2.Environment:
     )
 
     def passed(smoke: Smoke) -> int:
-        return sum(one.status == "passed" for one in smoke.notebooks)
+        return sum(notebook.status == "passed" for notebook in smoke.notebooks)
 
     environment.filters |= {
         "mb": mb,

@@ -42,20 +42,20 @@ class Conda(Ecosystem[CondaLock]):
         return tuple(
             Package(
                 kind=self.kind,
-                name=one.name,
-                version=one.version,
-                file_name=one.file_name,
-                sha256=one.sha256,
-                size=one.size or 0,
+                name=package.name,
+                version=package.version,
+                file_name=package.file_name,
+                sha256=package.sha256,
+                size=package.size or 0,
                 purl=PackageURL(
                     type=self.purl_type,
-                    name=one.name,
-                    version=one.version,
-                    qualifiers={"build": one.build, "channel": lock.channel, "subdir": one.subdir},
+                    name=package.name,
+                    version=package.version,
+                    qualifiers={"build": package.build, "channel": lock.channel, "subdir": package.subdir},
                 ).to_string(),
-                depends=tuple(spec.split()[0] for spec in one.depends if spec.strip()),
+                depends=tuple(spec.split()[0] for spec in package.depends if spec.strip()),
             )
-            for one in lock.packages
+            for package in lock.packages
         )
 
     def normal(self, name: str) -> str:

@@ -46,20 +46,20 @@ class Debian(Ecosystem[AptLock]):
         return tuple(
             Package(
                 kind=self.kind,
-                name=one.name,
-                version=one.version,
-                file_name=one.file_name,
-                sha256=one.sha256,
-                size=one.size,
+                name=package.name,
+                version=package.version,
+                file_name=package.file_name,
+                sha256=package.sha256,
+                size=package.size,
                 purl=PackageURL(
                     type=self.purl_type,
                     namespace="debian",
-                    name=one.name,
-                    version=one.version,
-                    qualifiers={"arch": one.architecture, "distro": lock.suite},
+                    name=package.name,
+                    version=package.version,
+                    qualifiers={"arch": package.architecture, "distro": lock.suite},
                 ).to_string(),
             )
-            for one in lock.packages
+            for package in lock.packages
         )
 
     def normal(self, name: str) -> str:

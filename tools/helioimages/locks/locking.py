@@ -262,7 +262,9 @@ def _lock(
 def _ask_index(run: Run, environments: Mapping[str, EnvironmentSpec], wanted: Sequence[str], index: Index) -> Withdrawn:
     """Return what the index withdrew of the locks, and let the run forget it."""
     parents = [environments[name].parent for name in wanted]
-    locks = [current_locks(run, name)[1] for name in dict.fromkeys([*wanted, *(one for one in parents if one)])]
+    locks = [
+        current_locks(run, name)[1] for name in dict.fromkeys([*wanted, *(parent for parent in parents if parent)])
+    ]
     found = withdrawn((item for lock in locks for item in files_of(lock)), index)
     for item in found.deleted:
         say(f"warning: the package index no longer has {item.file_name}")

@@ -107,7 +107,7 @@ def going(run: Run, lock: PyPILock | None) -> frozenset[str]:
 
 def _without_built(lock: PyPILock | None) -> PyPILock | None:
     """Return a lock whose source-only packages have no wheel, so that they are built."""
-    return lock and dataclasses.replace(lock, wheels=tuple(one for one in lock.wheels if not one.built))
+    return lock and dataclasses.replace(lock, wheels=tuple(wheel for wheel in lock.wheels if not wheel.built))
 
 
 def _kept(run: Run, parent: Solved | None, environment: EnvironmentSpec) -> dict[str, Path]:
@@ -166,8 +166,8 @@ def _joined(*locks: PyPILock | None) -> PyPILock | None:
     present = [lock for lock in locks if lock]
     if not present:
         return None
-    wheels = {one.name: one for lock in reversed(present) for one in lock.wheels}
-    sdists = {one.name: one for lock in reversed(present) for one in lock.sdists}
+    wheels = {wheel.name: wheel for lock in reversed(present) for wheel in lock.wheels}
+    sdists = {sdist.name: sdist for lock in reversed(present) for sdist in lock.sdists}
     return dataclasses.replace(present[0], wheels=tuple(wheels.values()), sdists=tuple(sdists.values()))
 
 

@@ -79,8 +79,8 @@ class Locks:
 
     def version_of(self, name: str) -> str | None:
         """Return a PyPI or conda package's version, or None."""
-        found = {one.name: one.version for one in self.conda.packages}
-        found |= {one.name: one.version for one in self.pypi.wheels}
+        found = {package.name: package.version for package in self.conda.packages}
+        found |= {wheel.name: wheel.version for wheel in self.pypi.wheels}
         return found.get(name)
 
 

@@ -84,8 +84,8 @@ def packages(conda: CondaLock | None, pypi: PyPILock | None) -> tuple[Package, .
     found = CONDA.packages(conda) if conda else ()
     if pypi:
         sources = PYPI.sources(pypi)
-        names = {one.name for one in sources}
-        found += (*(one for one in PYPI.packages(pypi) if one.name not in names), *sources)
+        names = {source.name for source in sources}
+        found += (*(package for package in PYPI.packages(pypi) if package.name not in names), *sources)
     return found
 
 

@@ -53,4 +53,4 @@ def withdrawn(items: Iterable[Wheel | Sdist], index: Index) -> Withdrawn:
 
 
 def _find(files: Sequence[IndexFile], item: Wheel | Sdist) -> IndexFile | None:
-    return next((one for one in files if one.name == item.file_name and one.sha256 in ("", item.sha256)), None)
+    return next((file for file in files if file.name == item.file_name and file.sha256 in ("", item.sha256)), None)

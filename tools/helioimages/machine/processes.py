@@ -1,8 +1,8 @@
 """Processes that outlive the one that started them, known by their pid and start time.
 
 A pid alone may have been given to another process since; with its start time it names one process for ever. The start
-is counted in the kernel's ticks since boot: psutil gives the time of day, which moves when the clock is set, and calls a
-process ended whose first thread has, though others still hold its ports.
+is counted in the kernel's ticks since boot. psutil gives the time of day, which moves when the clock is set, and it calls
+a process ended whose first thread has, though others still hold its ports.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ def spawn(name: str, argv: Sequence[str], *, env: Mapping[str, str], log: Path) 
 def end(processes: Sequence[Background], *, seconds: float) -> None:
     """Ask processes to end, all at once, and kill those that have not after so many seconds."""
     for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
-        for one in processes:
-            if one.alive:
+        for process in processes:
+            if process.alive:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(one.pid, number)
+                    os.kill(process.pid, number)
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and any(one.alive for one in processes):
+        while time.monotonic() < deadline and any(process.alive for process in processes):
             time.sleep(0.05)
-    for one in processes:
+    for process in processes:
         # A child of ours that ended stays in the process table until it is waited for.
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(one.pid, os.WNOHANG)
+            os.waitpid(process.pid, os.WNOHANG)
 
 
 def started_at(pid: int) -> int | None:

@@ -112,11 +112,11 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
         parent.image if parent else None,
         [
             Addition(
-                layer=one.layer,
-                created_by=f"ADD {one.name}",
-                comment=one.comment if len(one.comment) < _COMMENT else "",
+                layer=layer.layer,
+                created_by=f"ADD {layer.name}",
+                comment=layer.comment if len(layer.comment) < _COMMENT else "",
             )
-            for one in layers
+            for layer in layers
         ],
         plan.settings(parent.image.digest if parent else None),
         platform=plan.platform,
@@ -161,7 +161,10 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
     found: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
     records = {record.sha256: record for record in found}
     conda = [
-        record for layer in missing for one in layer.packages if isinstance(record := records[one.sha256], CondaPackage)
+        record
+        for layer in missing
+        for package in layer.packages
+        if isinstance(record := records[package.sha256], CondaPackage)
     ]
     refuse_scripts(((one, shop.paths[one.sha256]) for one in conda), Stage.LINK)
     site_packages = site_packages_of(shop.paths[lock.python.sha256], lock.python) if conda else None
@@ -169,8 +172,8 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
         linking.Task(
             plan=layer,
             sources=tuple(
-                linking.Source(package=one, record=records[one.sha256], path=shop.paths[one.sha256])
-                for one in layer.packages
+                linking.Source(package=package, record=records[package.sha256], path=shop.paths[package.sha256])
+                for package in layer.packages
             ),
             python=lock.python_version,
             interpreter=shop.interpreter,
@@ -201,14 +204,14 @@ def _check_clashes(store: Store, below: Sequence[Built], layers: Sequence[BuiltL
     """
     seen: dict[str, tuple[str, str]] = {}
     for image in reversed(below):
-        for one in image.layers:
-            if one.name != "debian":
-                seen |= linking.files_of(store, one.key)
+        for layer in image.layers:
+            if layer.name != "debian":
+                seen |= linking.files_of(store, layer.key)
     faults: dict[tuple[str, str], list[str]] = {}
-    for one in layers:
-        if one.name == "debian":
+    for layer in layers:
+        if layer.name == "debian":
             continue
-        for path, (origin, held) in linking.files_of(store, one.key).items():
+        for path, (origin, held) in linking.files_of(store, layer.key).items():
             other, other_held = seen.setdefault(path, (origin, held))
             if other_held != held:
                 faults.setdefault(_sides(other, origin), []).append(path)

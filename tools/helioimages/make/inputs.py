@@ -36,7 +36,7 @@ def plan_of(checkout: Checkout, name: str) -> ImagePlan:
     Raises:
         HelioError: a lock is missing or malformed, or as `plan_image` says.
     """
-    return plans(checkout, {one: checkout.locks(one) for one in checkout.with_ancestors((name,))})[name]
+    return plans(checkout, {ancestor: checkout.locks(ancestor) for ancestor in checkout.with_ancestors((name,))})[name]
 
 
 def own_files(folder: Path, image: str) -> OwnFiles:

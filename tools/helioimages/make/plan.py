@@ -283,7 +283,7 @@ def _package_layers(image: ImageSpec, locks: Locks, packages: Iterable[Package])
             kind=LayerKind.PACKAGES,
             name=group.name,
             key=group.key(prefix=PREFIX, interpreter=locks.python.sha256, compressor=COMPRESSOR.name),
-            comment=f"{group.name}: " + ", ".join(f"{one.name} {one.version}" for one in group.packages),
+            comment=f"{group.name}: " + ", ".join(f"{package.name} {package.version}" for package in group.packages),
             size=group.size,
             packages=group.packages,
         )

@@ -140,10 +140,10 @@ def append(
     config = replace(
         base,
         created=created,
-        diff_ids=(*base.diff_ids, *(one.layer.diff_id for one in layers)),
+        diff_ids=(*base.diff_ids, *(layer.layer.diff_id for layer in layers)),
         history=(
             *base.history,
-            *(History(created=created, created_by=one.created_by, comment=one.comment) for one in layers),
+            *(History(created=created, created_by=layer.created_by, comment=layer.comment) for layer in layers),
         ),
         env=_merge_env(base.env, settings.env),
         labels={**base.labels, **settings.labels},
@@ -165,7 +165,7 @@ def append(
                 replace(one, media_type=OCI_NAME.get(one.media_type, one.media_type))
                 for one in (parent.layers if parent else ())
             ),
-            *(one.layer.descriptor for one in layers),
+            *(layer.layer.descriptor for layer in layers),
         ),
         annotations=dict(annotations),
     )

@@ -62,12 +62,12 @@ def read_layout(folder: Path) -> dict[str, Image]:
         HelioError: not a layout, or a document is missing, malformed or not what its digest says.
     """
     images: dict[str, Image] = {}
-    for one in read_index(folder).manifests:
-        if OCI_NAME.get(one.media_type, one.media_type) != MANIFEST:
+    for manifest in read_index(folder).manifests:
+        if OCI_NAME.get(manifest.media_type, manifest.media_type) != MANIFEST:
             continue
-        name = one.annotations.get(REF_NAME, one.digest)
+        name = manifest.annotations.get(REF_NAME, manifest.digest)
         where = f"{folder}:{name}"
-        manifest_bytes = read_blob(folder, one, where)
+        manifest_bytes = read_blob(folder, manifest, where)
         from_manifest = Image.of  # reads the config's digest out of the manifest
         images[name] = from_manifest(manifest_bytes, _config_of(folder, manifest_bytes, where), where)
     return images

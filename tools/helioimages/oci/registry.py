@@ -166,12 +166,13 @@ class Registry:
         found = self.get_manifest(repository, reference)
         if found and OCI_NAME.get(found[0].media_type, found[0].media_type) == INDEX:
             index = Index.parse(found[1], f"{where} at index")
-            digest = next((one.digest for one in index.manifests if one.platform == platform), None)
+            digest = next((manifest.digest for manifest in index.manifests if manifest.platform == platform), None)
             if digest is None:
                 raise HelioError(
                     Stage.PUBLISH,
                     f"`{where}` has no image for {platform}",
-                    detail="it has " + (", ".join(sorted(str(one.platform) for one in index.manifests)) or "none"),
+                    detail="it has "
+                    + (", ".join(sorted(str(manifest.platform) for manifest in index.manifests)) or "none"),
                 )
             found = self.get_manifest(repository, digest)
         if found is None:

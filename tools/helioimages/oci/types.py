@@ -196,7 +196,7 @@ class Index:
     def dump(self) -> bytes:
         """Return canonical JSON."""
         return canonical_json(
-            {"schemaVersion": 2, "manifests": [one.document() for one in self.manifests]}
+            {"schemaVersion": 2, "manifests": [manifest.document() for manifest in self.manifests]}
             | _lean({"mediaType": self.media_type, "annotations": dict(self.annotations)})
         )
 

@@ -95,22 +95,24 @@ class AuditReport:
 
     def failing(self, threshold: str) -> tuple[Finding, ...]:
         """Return the findings at or above a severity that nobody accepted."""
-        return tuple(one for one in self.findings if not one.ignored and osv.at_least(one.counts_as, threshold))
+        return tuple(
+            finding for finding in self.findings if not finding.ignored and osv.at_least(finding.counts_as, threshold)
+        )
 
     def lines(self) -> list[str]:
         """Return the table for people."""
         head = ("severity", "package", "version", "fixed in", "advisory", "images", "summary")
         rows = [
             (
-                f"{one.severity} {one.score:.1f}" if one.score is not None else one.severity,
-                f"{one.name} ({one.kind})",
-                one.version,
-                ", ".join(one.fixed[:2]) or "-",
-                one.ids[0] + (f" +{len(one.ids) - 1}" if len(one.ids) > 1 else ""),
-                ", ".join(one.images),
-                ("accepted: " if one.ignored else "") + one.summary[:80],
+                f"{finding.severity} {finding.score:.1f}" if finding.score is not None else finding.severity,
+                f"{finding.name} ({finding.kind})",
+                finding.version,
+                ", ".join(finding.fixed[:2]) or "-",
+                finding.ids[0] + (f" +{len(finding.ids) - 1}" if len(finding.ids) > 1 else ""),
+                ", ".join(finding.images),
+                ("accepted: " if finding.ignored else "") + finding.summary[:80],
             )
-            for one in self.findings
+            for finding in self.findings
         ]
         widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
         table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in (head, *rows)]

@@ -57,13 +57,13 @@ def faults(
     found = _Found()
     tag = image.digest.replace(":", "-")
     try:
-        for one in _layers(client, repository, f"{tag}.sig"):
-            data, signature = client.get_bytes(repository, one), one.annotations.get(referrers.SIGNATURE, "")
+        for layer in _layers(client, repository, f"{tag}.sig"):
+            data, signature = client.get_bytes(repository, layer), layer.annotations.get(referrers.SIGNATURE, "")
             found.seen += 1
             if signing.good(key, data, signature) and signing.signed_digest(data) == image.digest:
                 found.names.add(signing.signed_name(data))
-        for one in _layers(client, repository, f"{tag}.att"):
-            _take(found, signing.open_envelope(key, client.get_bytes(repository, one)), image.digest)
+        for layer in _layers(client, repository, f"{tag}.att"):
+            _take(found, signing.open_envelope(key, client.get_bytes(repository, layer)), image.digest)
     except HelioError as error:
         yield f"signature: {' '.join(f'{error.message} {error.detail}'.split())}"
     for digest, data in bundles.items():

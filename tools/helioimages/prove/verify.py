@@ -125,22 +125,22 @@ def published(
     documents: dict[str, str] = {}
     bundles: dict[str, bytes] = {}
     reports: list[tuple[str, str, dict[str, str]]] = []
-    for one in client.referrers(repository, image.digest):
+    for referrer in client.referrers(repository, image.digest):
         try:
-            kind, created, texts = _document(client, repository, image, one)
+            kind, created, texts = _document(client, repository, image, referrer)
             kinds.append(kind)
             if kind.startswith("application/vnd.dev.sigstore.bundle"):
-                bundles[one.digest] = texts[0]
+                bundles[referrer.digest] = texts[0]
             # Whoever reads an SBOM may read any blob of it.
             files = {of_bytes(data): kind for data in texts}
             if referrers.kind_of(kind) in ("sbom", "packages") or kind == provenance.IN_TOTO:
                 documents |= files
             elif referrers.kind_of(kind) == "smoke":
-                reports.append((created, one.digest, files))
+                reports.append((created, referrer.digest, files))
             for data in texts:
-                faults += [f"{kind} {one.digest}: {line}" for line in content_faults(kind, data, image)]
+                faults += [f"{kind} {referrer.digest}: {line}" for line in content_faults(kind, data, image)]
         except HelioError as error:
-            faults.append(f"referrer {one.digest}: {_line(error)}")
+            faults.append(f"referrer {referrer.digest}: {_line(error)}")
     # The newest report is the one that people are shown; others may be of the time before there was a key.
     documents |= max(reports)[2] if reports else {}
     if not any(map(_is_sbom, kinds)):
@@ -247,7 +247,7 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
         rows = _get(document, "packages")
         rows = rows if isinstance(rows, list) else ()
         said = _get(document, "metadata", "component", "version") or next(
-            (_get(one, "versionInfo") for one in rows if _get(one, "SPDXID") == "SPDXRef-image"), None
+            (_get(row, "versionInfo") for row in rows if _get(row, "SPDXID") == "SPDXRef-image"), None
         )
         if said != image.digest:
             yield f"expected an SBOM of {image.digest} not of {said}"

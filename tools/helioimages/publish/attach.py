@@ -74,7 +74,7 @@ def attach(
             bundles, tags = _sign(client, repository, built.image, made, others, key, store)
             done += bundles
         # Without the referrers API there is one list, which another publisher may have overwritten meanwhile.
-        if {*done} <= {one.digest for one in client.referrers(repository, built.image.digest)}:
+        if {*done} <= {referrer.digest for referrer in client.referrers(repository, built.image.digest)}:
             break
     return (*done, *tags)
 
@@ -204,7 +204,7 @@ def _put_tag(
     tag = f"{digest.replace(':', '-')}.{suffix}"
     there = client.get_manifest(repository, tag)
     known = Manifest.parse(there[1], f"{client.host}/{repository}:{tag}").layers if there else ()
-    new = [one for one in layers if one not in known]
+    new = [layer for layer in layers if layer not in known]
     if there and not new:
         return there[0].digest
     merged = (*known, *new)

@@ -62,12 +62,12 @@ def from_sbom(data: bytes, where: str) -> Contents:
         rows = [_spdx(one) for one in _objects(document.get("packages"))]
     else:
         raise _fault(where, "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)")
-    return Contents(packages=_unique(one for one in rows if one), source="sbom", complete=True)
+    return Contents(packages=_unique(row for row in rows if row), source="sbom", complete=True)
 
 
 def dump_list(packages: Iterable[Package]) -> bytes:
     """Return a package list, version 1: what `from_list` reads."""
-    found = sorted((one.name, one.version, one.kind) for one in packages)
+    found = sorted((package.name, package.version, package.kind) for package in packages)
     rows = [{"kind": kind, "name": name, "version": version} for name, version, kind in found]
     return canonical_json({"version": 1, "packages": rows})
 
@@ -89,7 +89,7 @@ def from_list(data: bytes, where: str) -> Contents:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _fault(where, f"not a package list: {error}") from error
     return Contents(
-        packages=_unique(one for one in rows if one.name and ecosystems.known(one.kind)), source="list", complete=True
+        packages=_unique(row for row in rows if row.name and ecosystems.known(row.kind)), source="list", complete=True
     )
 
 
@@ -212,8 +212,8 @@ def _package(name: str, version: str, purl: str, licenses: str) -> Package | Non
 
 def _unique(packages: Iterable[Package]) -> tuple[Package, ...]:
     found: dict[tuple[str, str], Package] = {}
-    for one in packages:
-        found.setdefault((one.kind, one.name), one)
+    for package in packages:
+        found.setdefault((package.kind, package.name), package)
     return tuple(found[key] for key in sorted(found))
 
 

@@ -68,7 +68,7 @@ def of_locks(lock: Locks) -> Contents:
     """Return the packages of an image's locks."""
     rows = (*state.packages(lock.conda, lock.pypi), *state.debs(lock.apt))
     # As a package list names them.
-    packages = {(one.kind, one.name): Package(kind=one.kind, name=one.name, version=one.version) for one in rows}
+    packages = {(row.kind, row.name): Package(kind=row.kind, name=row.name, version=row.version) for row in rows}
     return Contents(packages=tuple(packages[key] for key in sorted(packages)), source="locks", complete=True)
 
 
@@ -142,7 +142,7 @@ def attach_files(
     said = {**annotations, CREATED: created} if created else dict(annotations)
     manifest = replace(artifact(subject.descriptor, artifact_type, layers[0], said), layers=tuple(layers))
     digest = of_bytes(manifest.dump())
-    if any(one.digest == digest for one in client.referrers(repository, subject.digest)):
+    if any(referrer.digest == digest for referrer in client.referrers(repository, subject.digest)):
         return digest
     store.put_blob(b"{}")
     for one in (*layers, manifest.config):

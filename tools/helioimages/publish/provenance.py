@@ -49,7 +49,8 @@ def predicate(built: Built, *, commit: str, tool_version: str) -> dict[str, obje
         commit: of the checkout, empty if it is none; ``-dirty`` ends one with changes.
     """
     found: list[dict[str, object]] = [
-        {"name": one.name, "uri": one.purl, "digest": {"sha256": one.sha256}} for one in sbom.materials(built)
+        {"name": material.name, "uri": material.purl, "digest": {"sha256": material.sha256}}
+        for material in sbom.materials(built)
     ]
     if built.parent:
         parent = built.parent

@@ -185,11 +185,11 @@ def check_place(host: str | None, repositories: Sequence[str] = ()) -> None:
             detail="expected host[:port], e.g. ghcr.io",
             hint="what follows the host goes before the images' names: --prefix heliocloud/",
         )
-    for one in repositories:
-        if not is_repository(one):
+    for repository in repositories:
+        if not is_repository(repository):
             raise HelioError(
                 Stage.USAGE,
-                f"`{one}` cannot be a repository",
+                f"`{repository}` cannot be a repository",
                 where="--prefix",
                 detail="expected lower-case letters and digits, with single . _ - or / between them",
                 hint="a prefix ends in /, e.g. --prefix heliocloud/",

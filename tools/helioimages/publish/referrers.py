@@ -87,15 +87,15 @@ def artifacts(
         HelioError: the registry refuses, or a document is malformed.
     """
     found = {}
-    for one in client.referrers(repository, digest):
-        if (manifest := _manifest(client, repository, one.digest, store)) is not None:
+    for referrer in client.referrers(repository, digest):
+        if (manifest := _manifest(client, repository, referrer.digest, store)) is not None:
             # The manifest first: cosign's own lists name the type of the config.
-            said = manifest.artifact_type or one.artifact_type or manifest.config.media_type
+            said = manifest.artifact_type or referrer.artifact_type or manifest.config.media_type
             predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType", "")
             kind = kind_of(said, [layer.media_type for layer in manifest.layers], predicate)
             created = manifest.annotations.get(CREATED, "")
-            found[one.digest] = Artifact(
-                kind=kind, type=said, digest=one.digest, files=manifest.layers, created=created
+            found[referrer.digest] = Artifact(
+                kind=kind, type=said, digest=referrer.digest, files=manifest.layers, created=created
             )
     for suffix, kind in _COSIGN.items():
         tag = f"{digest.replace(':', '-')}.{suffix}"
@@ -182,4 +182,4 @@ def _manifest(client: Registry, repository: str, digest: str, store: Store) -> M
 
 
 def _known(contents: Contents) -> tuple[int, int]:
-    return len(contents.packages), sum(bool(one.licenses) for one in contents.packages)
+    return len(contents.packages), sum(bool(package.licenses) for package in contents.packages)

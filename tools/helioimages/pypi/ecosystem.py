@@ -38,11 +38,11 @@ class PyPI(Ecosystem[PyPILock]):
 
     def packages(self, lock: PyPILock) -> tuple[Package, ...]:
         """Return the wheels, those that were built here among them; a source without a wheel installs nothing."""
-        return tuple(self._package(one, built=one.built) for one in lock.wheels)
+        return tuple(self._package(wheel, built=wheel.built) for wheel in lock.wheels)
 
     def sources(self, lock: PyPILock) -> tuple[Package, ...]:
         """Return what is built here, as its source: a wheel that is recorded later is no change of what people have."""
-        return tuple(self._package(one, built=True) for one in lock.sdists)
+        return tuple(self._package(sdist, built=True) for sdist in lock.sdists)
 
     def normal(self, name: str) -> str:
         """Return the name as PEP 503 says."""

@@ -85,7 +85,7 @@ class PyPILock:
     @property
     def timestamp(self) -> int:
         """The newest upload of all packages, seconds since 1970 UTC."""
-        return max([0, *(one.uploaded for one in self.wheels), *(one.uploaded for one in self.sdists)])
+        return max([0, *(wheel.uploaded for wheel in self.wheels), *(sdist.uploaded for sdist in self.sdists)])
 
     @property
     def files(self) -> tuple[Wheel | Sdist, ...]:
@@ -108,8 +108,8 @@ def settled(old: PyPILock | None, new: PyPILock) -> PyPILock:
     sdists = {(one.file_name, one.sha256): one for one in (old.sdists if old else ())}
     return replace(
         new,
-        wheels=tuple(wheels.get((one.file_name, one.sha256, one.built), one) for one in new.wheels),
-        sdists=tuple(sdists.get((one.file_name, one.sha256), one) for one in new.sdists),
+        wheels=tuple(wheels.get((wheel.file_name, wheel.sha256, wheel.built), wheel) for wheel in new.wheels),
+        sdists=tuple(sdists.get((sdist.file_name, sdist.sha256), sdist) for sdist in new.sdists),
     )
 
 

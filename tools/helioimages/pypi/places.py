@@ -81,7 +81,9 @@ def read(told: str, environ: Mapping[str, str]) -> Places:
     for key, value in re.findall(r"^--([a-z-]+)[ \t]+(\S.*?)[ \t]*$", told, re.MULTILINE):
         rows.get(key, []).append(value)
     documents = tuple(_uv_documents(environ))
-    silent = environ.get("UV_NO_INDEX", "").lower() in _TRUE or any(one.get("no-index") is True for one in documents)
+    silent = environ.get("UV_NO_INDEX", "").lower() in _TRUE or any(
+        document.get("no-index") is True for document in documents
+    )
     logins = dict(_logins(environ, documents))
     indexes = () if silent else (*rows["extra-index-url"], *rows["index-url"][:1])
     return Places(

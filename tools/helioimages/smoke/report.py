@@ -59,14 +59,14 @@ def write(out: Path, image: ImageSpec, reference: str, results: Sequence[Result]
 def as_json(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
     """Return the JSON report, version 1: docs/reference.md describes it."""
     rows = []
-    for one in results:
-        row = {key: value for key, value in asdict(one).items() if key != "figures"}
-        rows.append(row | {"numbers": dict(one.numbers), "figures": len(one.figures)})
+    for result in results:
+        row = {key: value for key, value in asdict(result).items() if key != "figures"}
+        rows.append(row | {"numbers": dict(result.numbers), "figures": len(result.figures)})
     document = {
         "version": 1,
         "image": image.name,
         "reference": reference,
-        "passed": bool(results) and all(one.status == "passed" for one in results),
+        "passed": bool(results) and all(result.status == "passed" for result in results),
         "notebooks": rows,
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
@@ -85,8 +85,8 @@ def as_html(image: ImageSpec, reference: str, results: Sequence[Result], *, netw
         reference=reference,
         results=results,
         network=network,
-        passed=sum(one.status == "passed" for one in results),
-        seconds=sum(one.seconds for one in results),
+        passed=sum(result.status == "passed" for result in results),
+        seconds=sum(result.seconds for result in results),
     )
 
 

@@ -45,7 +45,7 @@ class SmokeReport:
     @property
     def passed(self) -> bool:
         """Whether every notebook passed, and there was one."""
-        return bool(self.results) and all(one.status == "passed" for one in self.results)
+        return bool(self.results) and all(result.status == "passed" for result in self.results)
 
 
 def notebooks(lineage: Sequence[ImageSpec], root: Path) -> tuple[Path, ...]:

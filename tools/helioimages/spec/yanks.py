@@ -76,7 +76,7 @@ def parse(text: str, image: str, file: str) -> tuple[Yank, ...]:
             if before.tag == one.tag != "" or before.digest == one.digest != "":
                 raise table.error("", f"`{one.name}` is yanked twice")
         yanks.append(one)
-    gone = {one.tag for one in yanks if one.level == "yanked" and one.tag}
+    gone = {yank.tag for yank in yanks if yank.level == "yanked" and yank.tag}
     for index, one in enumerate(yanks):
         if one.replacement in gone:
             raise tables[index].error(
@@ -117,7 +117,7 @@ def _entry(table: Table, image: str) -> Yank:
 def find(yanks: Iterable[Yank], *, tags: Iterable[str] = (), digest: str = "") -> Yank | None:
     """Return the entry that names an image by one of its tags or its digest, the severest first; None if none does."""
     names = set(tags)
-    hits = [one for one in yanks if (one.tag and one.tag in names) or (one.digest and one.digest == digest)]
+    hits = [yank for yank in yanks if (yank.tag and yank.tag in names) or (yank.digest and yank.digest == digest)]
     return min(hits, key=lambda one: LEVELS.index(one.level), default=None)
 
 
@@ -126,7 +126,7 @@ def offered(yanks: Iterable[Yank], digests: Mapping[str, str]) -> dict[str, str]
 
     A yank by tag holds for its digest, so `latest` or a lock tag of the same image goes as well.
     """
-    yanks = [one for one in yanks if one.level == "yanked"]
-    gone = {one.digest for one in yanks if one.digest} | {digests[one.tag] for one in yanks if one.tag in digests}
-    named = {one.tag for one in yanks if one.tag}
+    yanks = [yank for yank in yanks if yank.level == "yanked"]
+    gone = {yank.digest for yank in yanks if yank.digest} | {digests[yank.tag] for yank in yanks if yank.tag in digests}
+    named = {yank.tag for yank in yanks if yank.tag}
     return {tag: digest for tag, digest in digests.items() if digest not in gone and tag not in named}

@@ -234,13 +234,13 @@ class Workspace:
         layers.mkdir(parents=True, exist_ok=True)
         template = (self.root / TEMPLATE).read_text("utf-8")
         (folder / "Dockerfile").write_text(render.dockerfile(_recipe(built), template), "utf-8")
-        for one in built.layers:
-            target = layers / f"{one.layer.diff_id.removeprefix('sha256:')}.tar.gz"
+        for layer in built.layers:
+            target = layers / f"{layer.layer.diff_id.removeprefix('sha256:')}.tar.gz"
             target.unlink(missing_ok=True)
             try:
-                os.link(self.store.blob(one.layer.digest), target)
+                os.link(self.store.blob(layer.layer.digest), target)
             except OSError:
-                shutil.copyfile(self.store.blob(one.layer.digest), target)
+                shutil.copyfile(self.store.blob(layer.layer.digest), target)
 
     def layout(self, built: Mapping[str, Built], folder: Path) -> None:
         """Write images as an OCI layout, by name."""
@@ -269,7 +269,7 @@ class Workspace:
         line = lineage(self.images, built.spec.name)
         report = run.smoke(self.engine, reference, built.spec, line, self.root, out, **options)
         if not report.passed:
-            failed = [one for one in report.results if one.status != "passed"]
+            failed = [result for result in report.results if result.status != "passed"]
             raise HelioError(
                 Stage.SMOKE,
                 f"{len(failed)} of {len(report.results)} notebooks failed in `{built.spec.name}`",
@@ -356,7 +356,7 @@ class Workspace:
 
 
 def _recipe(built: Built) -> render.Recipe:
-    return render.recipe_of(built.plan, [one.layer.diff_id for one in built.layers])
+    return render.recipe_of(built.plan, [layer.layer.diff_id for layer in built.layers])
 
 
 def as_json(value: object) -> str:

@@ -60,7 +60,7 @@ class Hub:
     @property
     def running(self) -> bool:
         """Whether all of it runs."""
-        return all(one.alive for one in self.processes)
+        return all(process.alive for process in self.processes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +176,8 @@ def stop(folder: Path) -> Hub | None:
     if hub is None:
         return None
     # The hub ends the servers, the gateway its clusters; the proxy goes on until both have said so.
-    proxies = [one for one in hub.processes if one.name == "proxy"]
-    background.end([one for one in hub.processes if one not in proxies], seconds=_STOP_S)
+    proxies = [process for process in hub.processes if process.name == "proxy"]
+    background.end([process for process in hub.processes if process not in proxies], seconds=_STOP_S)
     background.end(proxies, seconds=5)
     with _client(hub.engine) as client:
         for left in _containers(client, hub):
@@ -249,7 +249,7 @@ def _wait(hub: Hub, folder: Path) -> None:
             if not waiting:
                 return
             time.sleep(0.1)
-    ended = [one.name for one in hub.processes if not one.alive]
+    ended = [process.name for process in hub.processes if not process.alive]
     raise HelioError(
         Stage.HOST,
         "the hub does not start",
