@@ -1,8 +1,8 @@
 """Processes that outlive the one that started them, known by their pid and start time.
 
 A pid alone may have been given to another process since; with its start time it names one process for ever. The start
-is counted in the kernel's ticks since boot. psutil gives the time of day, which moves when the clock is set, and calls a
-process ended when its first thread has, though others still hold its ports.
+is counted in the kernel's ticks since boot. psutil gives the time of day, which moves when the clock is set, and calls
+a process ended when its first thread has, though others still hold its ports.
 """
 
 from __future__ import annotations
