@@ -61,6 +61,7 @@ def test_a_diff_turns_the_old_into_the_new(one, other):
         ("wheel", "1.0", "1.0.0", "rebuilt"),
         # Older than PEP 440: before all that PEP 440 reads, and in an order of its own.
         ("wheel", "2004d-beta9", "2004d-beta10", "upgraded"),
+        ("wheel", "2004d-beta009", "2004d-beta10", "upgraded"),
         ("wheel", "not-one", "0.1", "upgraded"),
         ("conda", "2026f", "2026g", "upgraded"),
         ("conda", "9e", "9f", "upgraded"),
