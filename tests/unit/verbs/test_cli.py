@@ -274,7 +274,9 @@ def test_run_starts_one_image(call, monkeypatch):
 def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment):
     """While the tool or a verb is imported: an import that interrupts itself stands for Ctrl-C."""
     (tmp_path / "sitecustomize.py").write_text(
+        # A run of the tests in a shell's background ignores Ctrl-C, and what it starts would too.
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         f"        if name == {moment!r}:\n"
