@@ -20,9 +20,12 @@ import one_package as bench
 from helioimages.core.progress import say
 from helioimages.engines import engine as engines
 from helioimages.engines import registry_server
+from helioimages.locks.checkout import Checkout
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
-from helioimages.verbs.workspace import Workspace
+from helioimages.make import images
+from helioimages.make.machine import Machine
+from helioimages.publish import release
 
 
 def main() -> None:
@@ -49,15 +52,16 @@ def main() -> None:
 
 def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[str, object]:
     """Return seconds and bytes of both sides."""
-    ws = Workspace(checkout, store, jobs=asked.jobs)
-    ws.__dict__["engine"] = engine
+    made = Checkout.of(checkout)
+    machine = Machine(store=store, jobs=asked.jobs)
+    machine.__dict__["engine"] = engine
     result: dict[str, object] = {"image": asked.image, "jobs": asked.jobs, "cores": os.cpu_count()}
-    with ws.registry(None) as client:
-        build_s, done = bench.timed(lambda: ws.build((asked.image,)))
+    with release.connect(store, None) as client:
+        build_s, done = bench.timed(lambda: images.build(made, machine, (asked.image,)))
         built = done[asked.image]
-        push_s, pushed = bench.timed(lambda: ws.push(client, built, "ours/"))
-        warm_s, _ = bench.timed(lambda: Workspace(checkout, store, jobs=asked.jobs).build((asked.image,)))
-        again_s, _ = bench.timed(lambda: ws.push(client, built, "ours/"))
+        push_s, pushed = bench.timed(lambda: release.push_built(client, machine, built, "ours/"))
+        warm_s, _ = bench.timed(lambda: images.build(made, Machine(store=store, jobs=asked.jobs), (asked.image,)))
+        again_s, _ = bench.timed(lambda: release.push_built(client, machine, built, "ours/"))
         result["ours"] = {
             "cold_build_s": round(build_s, 1),
             "cold_push_s": round(push_s, 1),
@@ -68,9 +72,9 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
         }
         if asked.no_peer:
             return result
-        base = bench.under(ws, client, built)
+        base = bench.under(machine, client, built)
         say("==> the peer")
-        theirs = bench.peer(ws, client, built, base, folder, "cold")
+        theirs = bench.peer(machine, client, built, base, folder, "cold")
         for one in (theirs["image"], base):
             engine.client.images.remove(one, force=True)
     result["one_run"] = {

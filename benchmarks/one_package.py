@@ -42,13 +42,16 @@ import docker.errors  # noqa: E402
 from helioimages.core.progress import say  # noqa: E402
 from helioimages.engines import engine as engines  # noqa: E402
 from helioimages.engines import registry_server  # noqa: E402
+from helioimages.locks.checkout import Checkout  # noqa: E402
+from helioimages.locks.locking import Wish  # noqa: E402
 from helioimages.machine import host  # noqa: E402
 from helioimages.machine.store import Store, default_root  # noqa: E402
+from helioimages.make import images, relocking  # noqa: E402
 from helioimages.make.building import Built  # noqa: E402
+from helioimages.make.machine import Machine  # noqa: E402
 from helioimages.oci.image import Addition, Settings, append  # noqa: E402
-from helioimages.oci.types import Platform  # noqa: E402
 from helioimages.publish import push as publish  # noqa: E402
-from helioimages.verbs.workspace import Workspace  # noqa: E402
+from helioimages.publish import release  # noqa: E402
 
 KEPT = ("artefacts", "blobs", "memo", "cache", "toolchain")
 DOCKERFILE = """FROM {under}
@@ -98,10 +101,10 @@ def pull(engine, reference: str) -> float:
     return timed(lambda: engine.pull(reference))[0]
 
 
-def ours(ws: Workspace, client, image: str) -> dict[str, object]:
+def ours(root: Path, machine: Machine, client, image: str) -> dict[str, object]:
     """Build and publish, as `publish` does it, without notebooks."""
-    build_s, done = timed(lambda: ws.build((image,)))
-    push_s, pushed = timed(lambda: ws.push(client, done[image], "ours/"))
+    build_s, done = timed(lambda: images.build(Checkout.of(root), machine, (image,)))
+    push_s, pushed = timed(lambda: release.push_built(client, machine, done[image], "ours/"))
     publish.promote(client, f"ours/{image}", done[image].image.digest, ("latest",))
     return {
         "build_s": build_s,
@@ -109,12 +112,12 @@ def ours(ws: Workspace, client, image: str) -> dict[str, object]:
         "bytes_pushed": pushed.bytes_sent,
         "new_layers": done[image].fresh,
         "layers": {one.digest: one.size for one in done[image].image.layers},
-        "pull_s": pull(ws.engine, pushed.reference),
+        "pull_s": pull(machine.engine, pushed.reference),
         "built": done[image],
     }
 
 
-def under(ws: Workspace, client, built: Built) -> str:
+def under(machine: Machine, client, built: Built) -> str:
     """Publish what both sides have below Python packages, as an image; returns its reference."""
     line: list[Built] = []
     at: Built | None = built
@@ -134,28 +137,28 @@ def under(ws: Workspace, client, built: Built) -> str:
         None,
         [Addition(layer=one.layer, created_by=one.name, comment="") for one in layers],
         settings,
-        platform=Platform.of(ws.platform),
+        platform=built.plan.platform,
         created_epoch=built.locks.epoch,
     )
-    reference = publish.push_untagged(client, made, "peer/under", ws.store).reference
-    ws.engine.pull(reference)
+    reference = publish.push_untagged(client, made, "peer/under", machine.store).reference
+    machine.engine.pull(reference)
     return reference
 
 
-def peer(ws: Workspace, client, built: Built, base: str, folder: Path, tag: str) -> dict[str, object]:
+def peer(machine: Machine, client, built: Built, base: str, folder: Path, tag: str) -> dict[str, object]:
     """`docker build` and `docker push` of the same wheels in one `RUN`."""
-    engine = ws.engine
+    engine = machine.engine
     wheels, context = folder / "wheels", folder / "context"
     shutil.rmtree(wheels, ignore_errors=True)
     shutil.rmtree(context, ignore_errors=True)
     wheels.mkdir()
     (context / "wheels").mkdir(parents=True)
     for wheel in built.locks.pypi.wheels:
-        os.link(ws.store.artefact(wheel.sha256), wheels / wheel.file_name)
+        os.link(machine.store.artefact(wheel.sha256), wheels / wheel.file_name)
     lines = [f"{wheel.name}=={wheel.version}" for wheel in built.locks.pypi.wheels]
     (context / "wheels" / "list.txt").write_text("\n".join(sorted(lines)) + "\n")
     (pip,) = (wheel for wheel in built.locks.pypi.wheels if wheel.name == "pip")
-    shutil.copyfile(ws.store.artefact(pip.sha256), context / "wheels" / "pip.whl")
+    shutil.copyfile(machine.store.artefact(pip.sha256), context / "wheels" / "pip.whl")
     site = "/srv/conda/envs/notebook/lib/python" + built.locks.python_version + "/site-packages"
     repository = f"{client.host}/peer/helio"
     with serving(wheels) as port:
@@ -217,30 +220,26 @@ def main() -> None:
 def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[str, object]:
     """Return both sides' figures."""
     jobs = os.cpu_count() or 2
-    ws = Workspace(checkout, store, jobs=jobs)
-    ws.__dict__["engine"] = engine
+    machine = Machine(store=store, jobs=jobs)
+    machine.__dict__["engine"] = engine
     made: list[str] = []
-    with ws.registry(None) as client:
-        before = ours(ws, client, asked.image)
-        base = under(ws, client, before["built"])
+    with release.connect(store, None) as client:
+        before = ours(checkout, machine, client, asked.image)
+        base = under(machine, client, before["built"])
         say("==> the peer, for the first time")
-        peer_before = peer(ws, client, before["built"], base, folder, "old")
+        peer_before = peer(machine, client, before["built"], base, folder, "old")
         environment = checkout / "environments" / asked.image / "environment.yml"
         text = environment.read_text()
         head = "  constraints:\n"
         if head not in text:
             raise SystemExit(f"error: {environment} has no constraints to add to")
         environment.write_text(text.replace(head, f"{head}    - {asked.package}=={asked.version}\n", 1))
-        ws = Workspace(checkout, store, jobs=jobs)
-        ws.__dict__["engine"] = engine
         lock_s, report = timed(
-            lambda: ws.lock((asked.image,), check=False, update=(asked.package,), exclude_newer=None, channel_dirs=())
+            lambda: relocking.lock(Checkout.of(checkout), machine, (asked.image,), Wish(update=(asked.package,)))
         )
         say("\n".join(line for line in report.lines() if "held back" not in line))
-        ws = Workspace(checkout, store, jobs=jobs)
-        ws.__dict__["engine"] = engine
-        after = ours(ws, client, asked.image)
-        peer_after = peer(ws, client, after["built"], base, folder, "new")
+        after = ours(checkout, machine, client, asked.image)
+        peer_after = peer(machine, client, after["built"], base, folder, "new")
         engine.client.images.remove(peer_after["image"], force=True)
         peer_after["pull_s"] = pull(engine, peer_after["reference"])
         made += [peer_before["image"], peer_after["reference"], base]

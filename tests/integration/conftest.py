@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from workspace import Workspace
 
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
 from helioimages.make.building import Built
-from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def workspace(engine) -> Workspace:
     """Return this checkout with the store of the environment."""
     host.ensure()
-    return Workspace(ROOT, Store(default_root()), jobs=os.cpu_count() or 2)
+    return Workspace.of(ROOT, Store(default_root()), jobs=os.cpu_count() or 2)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pages import PAGES, Block, blocks, commands
 from ports import free
+from workspace import Workspace
 
 from helioimages.engines import registry_server
 from helioimages.engines.hub import parts as hub_parts
@@ -35,7 +36,6 @@ from helioimages.machine.store import Store, default_root
 from helioimages.publish import documents
 from helioimages.publish import push as publish
 from helioimages.spec import tags
-from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.engine, pytest.mark.network]
@@ -242,7 +242,7 @@ def successor(folder: Path, host: str) -> str:
     other = copied(folder / "other", only_base=True)
     with open(other / "images/base/files/etc/motd", "a") as file:
         file.write("Another build.\n")
-    workspace = Workspace(other, Store(default_root()), jobs=os.cpu_count() or 2)
+    workspace = Workspace.of(other, Store(default_root()), jobs=os.cpu_count() or 2)
     made = workspace.build(("base",))["base"]
     with workspace.registry(host) as client:
         workspace.push(client, made, "heliocloud/")

@@ -36,7 +36,7 @@ def test_pip_and_compilers(workspace, reference):
 
 
 def test_children_are_supersets_at_the_same_versions(workspace):
-    base, helio = (locks.load(workspace.root, workspace.images, name) for name in ("base", "helio"))
+    base, helio = (locks.load(workspace.root, workspace.checkout.images, name) for name in ("base", "helio"))
     for part in ("pypi.wheels", "conda.packages", "apt.packages"):
         outer, inner = part.split(".")
         ours = {one.name: one.version for one in getattr(getattr(helio, outer), inner)}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.make import images
+
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 ROOT = Path(__file__).parents[2]
 
@@ -175,7 +177,7 @@ def test_no_world_writable_files_and_few_setuid(workspace, image):
 
 def test_docker_build_of_the_context_gives_the_same_files(workspace, built, image, tmp_path):
     folder = tmp_path / "context"
-    workspace.context(built, folder)
+    images.context(workspace.root, workspace.store, built, folder)
     made, _ = workspace.engine.client.images.build(
         path=str(folder), tag="helioimages-test:context", network_mode="none", rm=True, forcerm=True
     )

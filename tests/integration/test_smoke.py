@@ -48,7 +48,7 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
     add(checkout, "20-stored", compared, stored="42\n")
     add(checkout, "30-tampered", compared, stored="41\n")
     add(checkout, "40-hungry", HUNGRY)
-    base = dataclasses.replace(workspace.images["base"], smoke=SmokeSpec(memory="1g", timeout=240, cpus=2))
+    base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(memory="1g", timeout=240, cpus=2))
     out = tmp_path / "out"
     report = smoke.smoke(workspace.engine, image, base, (base,), checkout, out, jobs=4)
     found = {one.name: one for one in report.results}
@@ -74,7 +74,7 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
 def test_one_that_does_not_end(workspace, image, checkout, tmp_path):
     """It is killed at its time, and its container is gone."""
     add(checkout, "10-endless", "import time\ntime.sleep(600)")
-    base = dataclasses.replace(workspace.images["base"], smoke=SmokeSpec(timeout=4))
+    base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(timeout=4))
     (one,) = smoke.smoke(workspace.engine, image, base, (base,), checkout, tmp_path / "out").results
     assert one.status == "timeout"
     assert 4 <= one.seconds < 60

@@ -19,14 +19,16 @@ from pathlib import Path
 
 from pypi_support import IndexServer, wheel_bytes
 from trust_support import write_key
+from workspace import Workspace
 
 from helioimages.conda.archive import write_conda
 from helioimages.core import entries
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
+from helioimages.locks.locking import Wish
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store
-from helioimages.make import building, linking
+from helioimages.make import building, linking, relocking
 from helioimages.make.plan import debian_key
 from helioimages.oci.registry import Registry
 from helioimages.publish import attach as trust
@@ -34,7 +36,6 @@ from helioimages.publish import documents
 from helioimages.publish import push as publish
 from helioimages.publish.credentials import from_docker_config
 from helioimages.spec import tags
-from helioimages.verbs.workspace import Workspace
 
 IMAGES = ("base", "child")
 DAY = datetime.date(2026, 11, 21)
@@ -168,8 +169,8 @@ class Site:
         for name in ("UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
             os.environ.pop(name, None)
         store = Store(self.store)
-        ws = Workspace(self.checkout, store, jobs=2)
-        ws.lock((), check=False, update=(), exclude_newer=None, channel_dirs=(self.channel,))
+        ws = Workspace.of(self.checkout, store, jobs=2)
+        relocking.lock(ws.checkout, ws.machine, (), Wish(channel_dirs=(self.channel,)))
         for path in sorted(self.channel.glob("*/*.conda")):
             store.put_artefact(path)
         built = ws.build(())

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from workspace import Workspace
 
 from helioimages.catalogue import lookup
 from helioimages.catalogue.delta import delta
@@ -17,7 +18,6 @@ from helioimages.oci.image import Addition, Image, Settings, append
 from helioimages.oci.layer import write_layer
 from helioimages.oci.layout import write_layout
 from helioimages.oci.types import Platform
-from helioimages.verbs.workspace import Workspace
 
 
 def side(ws: Workspace, text: str, **options) -> lookup.Side:
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def ws(tmp_path: Path) -> Workspace:
     """This checkout with an empty store."""
-    return Workspace(ROOT, Store(tmp_path / "store"), jobs=1)
+    return Workspace.of(ROOT, Store(tmp_path / "store"), jobs=1)
 
 
 def built(store: Store, *names: str) -> Image:
@@ -100,7 +100,7 @@ def test_an_image_that_is_only_locked(ws):
     assert found.shared == base.layers, "a child has its parent's layers"
     assert helio.layers[: len(base.layers)] == base.layers
     assert {change.kind for change in found.changes} == {"added"}
-    lock = locks.load(ROOT, ws.images, "helio")
+    lock = locks.load(ROOT, ws.checkout.images, "helio")
     assert len(helio.contents.packages) == sum(map(len, (lock.conda.packages, lock.pypi.wheels, lock.apt.packages)))
     assert [layer.name for layer in base.layers if layer.exact] == ["files"]
     assert found.lines()[3].endswith("layers not built yet: counted by the packages' files")

@@ -6,35 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from helioimages.machine.store import Store
-from helioimages.verbs.workspace import Workspace
+from helioimages.locks.checkout import Checkout
 
 IMAGE = 'name = "{0}"\ntitle = "T"\ndescription = "D"\nenvironment = "e"\n[build]\nheavy = {1}\n'
 
 
 @pytest.fixture
-def workspace(tmp_path: Path):
-    def make(**heavy: str) -> Workspace:
+def checkout(tmp_path: Path):
+    def make(**heavy: str) -> Checkout:
         for name, value in heavy.items():
             folder = tmp_path / "images" / name
             folder.mkdir(parents=True)
             (folder / "image.toml").write_text(IMAGE.format(name, value))
-        return Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+        return Checkout.of(tmp_path)
 
     return make
 
 
-def test_without_names_it_is_left_out_and_said(workspace, capsys):
-    found = workspace(big="true", small="false")
+def test_without_names_it_is_left_out_and_said(checkout, capsys):
+    found = checkout(big="true", small="false")
     assert found.chosen(()) == ("small",)
     assert capsys.readouterr().err == "==> left out, as heavy: big (name an image to have it)\n"
-    assert found.checkout.selected(()) == ("big", "small")
+    assert found.selected(()) == ("big", "small")
 
 
-def test_named_it_is_made(workspace, capsys):
-    assert workspace(big="true", small="false").chosen(("big",)) == ("big",)
+def test_named_it_is_made(checkout, capsys):
+    assert checkout(big="true", small="false").chosen(("big",)) == ("big",)
     assert capsys.readouterr().err == ""
 
 
-def test_where_every_image_is_heavy_all_are_meant(workspace):
-    assert workspace(big="true", huge="true").chosen(()) == ("big", "huge")
+def test_where_every_image_is_heavy_all_are_meant(checkout):
+    assert checkout(big="true", huge="true").chosen(()) == ("big", "huge")

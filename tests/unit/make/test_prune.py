@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from workspace import Workspace
 
 from helioimages.core.entries import Content, Entry, Kind
 from helioimages.debian import lock as apt_lock
@@ -22,7 +23,6 @@ from helioimages.make import builder, linking, rootfs, toolchain
 from helioimages.make.channel import channel_key
 from helioimages.make.inputs import plan_of
 from helioimages.make.prune import prune, unknown
-from helioimages.verbs.workspace import Workspace
 
 ROOT = Path(__file__).parents[3]
 OLD = 1_000_000_000
@@ -31,7 +31,7 @@ HOUR = 3600.0
 
 def sweep(workspace, **options):
     """Prune as the verb does: what the checkout's images have for layers stays."""
-    plans = [plan_of(workspace.checkout, name) for name in workspace.images]
+    plans = [plan_of(workspace.checkout, name) for name in workspace.checkout.images]
     return prune(workspace.checkout, workspace.store, plans, **options)
 
 
@@ -42,7 +42,7 @@ def workspace(tmp_path: Path) -> Workspace:
         target = tmp_path / "checkout" / folder
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
-    return Workspace(tmp_path / "checkout", Store(tmp_path / "store"), jobs=1)
+    return Workspace.of(tmp_path / "checkout", Store(tmp_path / "store"), jobs=1)
 
 
 def test_what_has_mounts_in_it_stays(workspace, monkeypatch):
@@ -99,7 +99,7 @@ def test_every_folder_of_a_store_has_a_rule(tmp_path):
 
 
 def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
-    store, lock = workspace.store, load(workspace.root, workspace.images, "base")
+    store, lock = workspace.store, load(workspace.root, workspace.checkout.images, "base")
     key = plan_of(workspace.checkout, "base").layers[0].key
     content = Content(2 << 20, lambda: random.Random(0).randbytes(2 << 20))
     layer = linking.write(store, key, (Entry(path="x", kind=Kind.FILE, mode=0o644, content=content, origin="x"),))

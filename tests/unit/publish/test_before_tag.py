@@ -9,11 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.locks.checkout import Checkout
 from helioimages.machine.store import Store
+from helioimages.make import images
+from helioimages.make.machine import Machine
 from helioimages.publish import attach as trust
-from helioimages.publish import documents
+from helioimages.publish import documents, release
 from helioimages.publish import push as publish
-from helioimages.verbs.workspace import Workspace
+from helioimages.publish.release import Order
 
 REFERENCE = "registry.example.org/base@sha256:" + "0" * 64
 IMAGE = 'name = "base"\ntitle = "T"\ndescription = "D"\nenvironment = "e"\n'
@@ -49,9 +52,9 @@ def test_what_is_no_command_is_told_before_any_work(tmp_path, command, fault):
     folder = tmp_path / "images" / "base"
     folder.mkdir(parents=True)
     (folder / "image.toml").write_text(IMAGE)
-    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        ws.publish((), host=None, prefix="", out=Path("x"), before_tag=command)
+        release.publish(checkout, machine, (), Order(host=None, prefix="", out=Path("x"), before_tag=command))
     assert str(caught.value) == (
         f"`{command}` is not a command\n  in --before-tag\n  expected a program and its options: {fault}"
     )
@@ -72,9 +75,9 @@ def test_a_place_that_is_none_is_told_before_any_work(tmp_path, host, prefix, me
     folder = tmp_path / "images" / "base"
     folder.mkdir(parents=True)
     (folder / "image.toml").write_text(IMAGE)
-    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        ws.publish((), host=host, prefix=prefix, out=Path("x"))
+        release.publish(checkout, machine, (), Order(host=host, prefix=prefix, out=Path("x")))
     assert (caught.value.stage, caught.value.message) == (Stage.USAGE, message)
 
 
@@ -83,16 +86,16 @@ def test_a_key_that_cannot_sign_is_told_before_any_work(tmp_path):
     folder.mkdir(parents=True)
     (folder / "image.toml").write_text(IMAGE)
     (tmp_path / "cosign.pub").write_text("-----BEGIN PUBLIC KEY-----")
-    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        ws.publish((), host=None, prefix="", out=Path("x"), key=tmp_path / "cosign.pub")
+        release.publish(checkout, machine, (), Order(host=None, prefix="", out=Path("x"), key=tmp_path / "cosign.pub"))
     assert (caught.value.stage, caught.value.message) == (Stage.USAGE, "cannot use the key `cosign.pub`")
 
 
 def test_a_folder_without_images_is_no_checkout(tmp_path):
-    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
+    checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        ws.build(())
+        images.build(checkout, machine, ())
     assert str(caught.value) == (
         f"`{tmp_path}` is not a checkout\n  expected images/*/image.toml, found none\n\n"
         "hint: name a checkout with --root"
@@ -103,15 +106,17 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     folder = tmp_path / "images" / "base"
     folder.mkdir(parents=True)
     (folder / "image.toml").write_text(IMAGE)
-    ws = Workspace(tmp_path, Store(tmp_path / "store"), jobs=1)
-    built = SimpleNamespace(locks=SimpleNamespace(epoch=1_700_000_000, digest="sha256:" + "1" * 64))
+    checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
+    built = SimpleNamespace(
+        spec=SimpleNamespace(name="base"), locks=SimpleNamespace(epoch=1_700_000_000, digest="sha256:" + "1" * 64)
+    )
     built.image = SimpleNamespace(digest=REFERENCE.partition("@")[2])
     steps: list[str] = []
-    monkeypatch.setattr(ws, "build", lambda names, strict: {"base": built})
-    monkeypatch.setattr(ws, "registry", lambda host: contextlib.nullcontext())
+    monkeypatch.setattr(images, "build", lambda *_, strict: {"base": built})
+    monkeypatch.setattr(release, "connect", lambda *_: contextlib.nullcontext())
     pushed = SimpleNamespace(reference=REFERENCE, bytes_sent=0, seconds=0.0)
-    monkeypatch.setattr(ws, "push", lambda *_: steps.append("push") or pushed)
-    monkeypatch.setattr(ws, "_smoke_once", lambda *_, **__: steps.append("smoke"))
+    monkeypatch.setattr(release, "push_built", lambda *_: steps.append("push") or pushed)
+    monkeypatch.setattr(release, "_smoke_once", lambda *_, **__: steps.append("smoke"))
     monkeypatch.setattr(documents, "attach", lambda *_: steps.append("documents"))
     monkeypatch.setattr(trust, "attach", lambda *_, **__: steps.append("sign"))
     monkeypatch.setattr(documents, "unsigned", lambda *_: ())
@@ -119,7 +124,14 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "existing_tags", lambda *_: {})
     monkeypatch.setattr(publish, "promote", lambda *_: steps.append("tag"))
     with pytest.raises(HelioError, match="gets no tag"):
-        ws.publish(("base",), host="registry.example.org", prefix="", out=Path("x"), before_tag="false")
+        release.publish(
+            checkout,
+            machine,
+            ("base",),
+            Order(host="registry.example.org", prefix="", out=Path("x"), before_tag="false"),
+        )
     assert steps == ["push", "smoke", "documents", "sign", "predicates"]
-    ws.publish(("base",), host="registry.example.org", prefix="", out=Path("x"), before_tag="true")
+    release.publish(
+        checkout, machine, ("base",), Order(host="registry.example.org", prefix="", out=Path("x"), before_tag="true")
+    )
     assert steps[5:] == ["push", "smoke", "documents", "sign", "predicates", "tag"]

@@ -17,8 +17,10 @@ from command_line import main
 
 from buildimages import VERBS
 from helioimages.machine import host
+from helioimages.make import images, relocking
+from helioimages.publish import release
+from helioimages.smoke import stage as smoking
 from helioimages.verbs import command
-from helioimages.verbs.workspace import Workspace
 
 TOOLS = {"PYTHONPATH": str(Path(__file__).parents[3] / "tools")}
 CATALOGUE = {"version": 1, "registry": "ghcr.io", "images": [{"name": "a", "title": "A", "repository": "a"}]}
@@ -41,7 +43,7 @@ def no_work(*_args, **_kwargs):
 
 
 def test_lock_reads_names_before_it_compiles_the_channel(call, monkeypatch):
-    monkeypatch.setattr(Workspace, "channel_dir", no_work)
+    monkeypatch.setattr(relocking, "channel_dir", no_work)
     done = call("lock", "hellio")
     assert (done.exit_code, done.stderr) == (
         2,
@@ -51,7 +53,7 @@ def test_lock_reads_names_before_it_compiles_the_channel(call, monkeypatch):
 
 
 def test_context_without_a_folder_builds_nothing(call, monkeypatch):
-    monkeypatch.setattr(Workspace, "build", no_work)
+    monkeypatch.setattr(images, "build", no_work)
     done = call("context", "base")
     assert (done.exit_code, done.stderr) == (
         2,
@@ -91,10 +93,10 @@ def test_the_shell_completes_images(tmp_path):
 
 
 def test_json_of_verbs_that_print_a_folder(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(Workspace, "channel_dir", lambda _self: tmp_path)
+    monkeypatch.setattr(relocking, "channel_dir", lambda *_args: tmp_path)
     assert json.loads(call("channel", "--json").stdout) == {"folder": str(tmp_path)}
-    monkeypatch.setattr(Workspace, "build", lambda _self, names: {name: None for name in names})
-    monkeypatch.setattr(Workspace, "context", lambda *_args: None)
+    monkeypatch.setattr(images, "build", lambda _checkout, _machine, names: {name: None for name in names})
+    monkeypatch.setattr(images, "context", lambda *_args: None)
     assert json.loads(call("context", "base", tmp_path, "--json").stdout) == {"folder": str(tmp_path)}
 
 
@@ -109,14 +111,14 @@ def test_json_of_several_reports_is_one_document(call, monkeypatch, tmp_path):
         def __exit__(self, *_args):
             pass
 
-    def smoke(_self, _built, _reference, out, **_options):
+    def smoke(_checkout, _machine, _built, _reference, out, _options):
         out.mkdir(parents=True)
         (out / "report.json").write_text(json.dumps({"image": out.name}))
 
-    monkeypatch.setattr(Workspace, "build", lambda _self, names: {name: None for name in names})
-    monkeypatch.setattr(Workspace, "registry", lambda *_args: Client())
-    monkeypatch.setattr(Workspace, "push", lambda *_args: Pushed)
-    monkeypatch.setattr(Workspace, "smoke", smoke)
+    monkeypatch.setattr(images, "build", lambda _checkout, _machine, names: {name: None for name in names})
+    monkeypatch.setattr(release, "connect", lambda *_args: Client())
+    monkeypatch.setattr(release, "push_built", lambda *_args: Pushed)
+    monkeypatch.setattr(smoking, "smoke", smoke)
     done = call("smoke", "base", "helio", "--json", "--output", tmp_path / "report")
     assert json.loads(done.stdout) == {"base": {"image": "base"}, "helio": {"image": "helio"}}
 
@@ -169,7 +171,7 @@ def test_delta_says_what_may_be_compared(call, text):
 
 @pytest.mark.parametrize("verb", ["smoke", "run"])
 def test_a_number_of_gpus_is_read_before_anything_is_built(call, monkeypatch, verb):
-    monkeypatch.setattr(Workspace, "build", no_work)
+    monkeypatch.setattr(images, "build", no_work)
     done = call(verb, "base", "--gpus", "some")
     assert (done.exit_code, done.stderr) == (
         2,
@@ -178,7 +180,7 @@ def test_a_number_of_gpus_is_read_before_anything_is_built(call, monkeypatch, ve
 
 
 def test_a_port_is_one(call, monkeypatch):
-    monkeypatch.setattr(Workspace, "build", no_work)
+    monkeypatch.setattr(images, "build", no_work)
     done = call("run", "base", "--port", "99999999")
     assert done.exit_code == 2
     assert "99999999 is not in the range 1<=x<=65535" in done.stderr
@@ -202,7 +204,7 @@ def test_who_is_ended_politely_tidies_up_and_says_so(call, monkeypatch):
             tidied.append(True)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(Workspace, "build", build)
+    monkeypatch.setattr(images, "build", build)
     done = call("build", "base")
     assert (done.exit_code, done.stderr) == (130, "interrupted; the next run goes on from here\n")
     assert tidied == [True]
@@ -225,7 +227,7 @@ def test_help_and_completion_import_click_alone():
 def test_the_table_has_every_module():
     """A verb's module has its name, and every module of the room is a verb's."""
     files = {path.stem for path in Path(command.__file__).parent.glob("*.py")}
-    files -= {"__init__", "command", "options", "workspace"}
+    files -= {"__init__", "command", "options", "output"}
     table = {name: line for verbs in VERBS.values() for name, line in verbs.items()}
     assert files == set(table) == set(main.commands)
     assert [name for name, line in table.items() if len(line) > 70 or not line.endswith(".")] == []
@@ -262,7 +264,7 @@ def test_a_misspelt_image_is_told_which_was_meant(call):
 
 def test_run_starts_one_image(call, monkeypatch):
     """`run base helio` once started helio and said nothing of base."""
-    monkeypatch.setattr(Workspace, "build", no_work)
+    monkeypatch.setattr(images, "build", no_work)
     done = call("run", "base", "helio")
     assert (done.exit_code, done.stderr) == (
         2,

@@ -9,18 +9,20 @@ import pytest
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.locks import healing
+from helioimages.locks.checkout import Checkout
 from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.locking import Wish
 from helioimages.machine.store import Store
-from helioimages.verbs.workspace import Workspace
+from helioimages.make import relocking
+from helioimages.make.machine import Machine
 
 ROOT = Path(__file__).parents[3]
 BUILDER = builder_lock(FIRST)
-NOTHING = {"check": False, "update": (), "exclude_newer": None, "channel_dirs": ()}
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """Return a workspace for conda-forge whose builder is healed as soon as it is needed."""
+def checkout(tmp_path, monkeypatch):
+    """Return a checkout for conda-forge whose builder is healed as soon as it is needed."""
     for room in ("images", "environments", "channel"):
         shutil.copytree(ROOT / room, tmp_path / room)
 
@@ -31,23 +33,29 @@ def workspace(tmp_path, monkeypatch):
         return (BUILDER, "images/base/apt-lock.json")
 
     monkeypatch.setattr(healing, "heal", heal)
-    return Workspace(tmp_path, Store(tmp_path / "store"), jobs=1, channel="conda-forge")
+    return Checkout.of(tmp_path, channel="conda-forge")
 
 
-def test_what_a_healed_builder_makes_is_locked_again_whichever_channel_is_built(workspace, monkeypatch):
+@pytest.fixture
+def machine(tmp_path):
+    """Return a machine whose store is empty."""
+    return Machine(store=Store(tmp_path / "store"), jobs=1)
+
+
+def test_what_a_healed_builder_makes_is_locked_again_whichever_channel_is_built(checkout, machine, monkeypatch):
     asked = []
-    monkeypatch.setattr(Workspace, "lock", lambda self, names, **options: asked.append((self.channel, names, options)))
-    workspace.heal(("helio",), strict=False)
-    assert asked == [("local", (), NOTHING | {"rebuild": True})]
-    assert (workspace.root / BUILDER).read_text() == "healed"
+    monkeypatch.setattr(relocking, "lock", lambda made, _, *rest: asked.append((made.channel, *rest)))
+    relocking.heal(checkout, machine, ("helio",), strict=False)
+    assert asked == [("local", (), Wish(rebuild=True))]
+    assert (checkout.root / BUILDER).read_text() == "healed"
 
 
-def test_if_that_fails_no_lock_is_half_healed(workspace, monkeypatch):
-    def lock(self, names, **options):
+def test_if_that_fails_no_lock_is_half_healed(checkout, machine, monkeypatch):
+    def lock(*_arguments):
         raise HelioError(Stage.LOCK, "no solution")
 
-    monkeypatch.setattr(Workspace, "lock", lock)
+    monkeypatch.setattr(relocking, "lock", lock)
     with pytest.raises(HelioError):
-        workspace.heal(("helio",), strict=False)
+        relocking.heal(checkout, machine, ("helio",), strict=False)
     for file in (BUILDER, "images/base/apt-lock.json"):
-        assert (workspace.root / file).read_bytes() == (ROOT / file).read_bytes()
+        assert (checkout.root / file).read_bytes() == (ROOT / file).read_bytes()

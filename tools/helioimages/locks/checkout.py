@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
+from ..core.progress import say
 from ..machine.checkout import load_environments, load_images
 from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
@@ -70,6 +71,19 @@ class Checkout:
                     hint=f"did you mean `{near[0]}`?" if near else "",
                 )
         return tuple(name for name in self.images if not names or name in names)
+
+    def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the images that a verb shall make: those named, else all but the heavy ones, which it says.
+
+        Raises:
+            HelioError: there is no such image, or no image at all.
+        """
+        light = tuple(name for name, image in self.images.items() if not image.heavy)
+        if names or not light:
+            return self.selected(names)
+        if heavy := [name for name in self.images if name not in light]:
+            say(f"==> left out, as heavy: {', '.join(heavy)} (name an image to have it)")
+        return light
 
     def lineage(self, name: str) -> tuple[ImageSpec, ...]:
         """Return an image and its ancestors, the oldest first."""

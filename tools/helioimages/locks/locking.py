@@ -97,6 +97,27 @@ class Report:
         return tuple(lines)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked of one run of `lock`.
+
+    Attributes:
+        check: write nothing; raise if a lock is not of what is asked for now.
+        update: packages whose current version is forgotten; ``all`` forgets every one, ``debian`` all of Debian's,
+            ``yanked`` those whose authors withdrew them.
+        exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
+            for older versions.
+        channel_dirs: folders with the channel's ``<subdir>/repodata.json``.
+        rebuild: make wheels of source-only packages again though a lock has them.
+    """
+
+    check: bool = False
+    update: tuple[str, ...] = ()
+    exclude_newer: datetime | None = None
+    channel_dirs: tuple[Path, ...] = ()
+    rebuild: bool = False
+
+
 def lock(
     root: Path,
     store: Store,

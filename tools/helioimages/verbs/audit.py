@@ -13,7 +13,7 @@ from ..debian.ecosystem import RELEASES
 from ..prove import audit as auditing
 from ..prove import osv
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -39,21 +39,23 @@ def audit(
     # Either a folder, or what is fetched now.
     if (advisories is None) == (not fetch):
         raise HelioError(Stage.USAGE, "which advisories?", hint="give either --advisories PATH or --fetch")
-    ws = common.workspace()
-    wanted = ws.checkout.selected(common.names)
-    found = {name: lock for name, lock in ws.checkout.locks_of(wanted).items() if name in wanted}
+    checkout = common.checkout()
+    wanted = checkout.selected(common.names)
+    locks = {name: lock for name, lock in checkout.locks_of(wanted).items() if name in wanted}
     if fetch:
-        suites = dict.fromkeys(lock.apt.suite for lock in found.values())
+        suites = dict.fromkeys(lock.apt.suite for lock in locks.values())
         debian = [f"Debian:{RELEASES.get(suite, suite)}" for suite in suites]
-        advisories = auditing.fetch(ws.store, ["PyPI", *debian], source=source)
+        advisories = auditing.fetch(common.machine().store, ["PyPI", *debian], source=source)
     assert advisories is not None
-    packages = auditing.packages(found, Platform.of(common.platform).subdir)
+    packages = auditing.packages(locks, Platform.of(common.platform).subdir)
     report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
     print(as_json(report) if common.as_data else "\n".join(report.lines()))
     if failing := report.failing(fail_on):
         raise HelioError(
             Stage.CHECK,
             f"{len(failing)} {'advisory' if len(failing) == 1 else 'advisories'} of severity {fail_on} or more",
-            detail="\n".join(f"`{one.name}` {one.version}: {one.ids[0]} ({one.severity})" for one in failing[:20]),
+            detail="\n".join(
+                f"`{match.name}` {match.version}: {match.ids[0]} ({match.severity})" for match in failing[:20]
+            ),
             hint="`buildimages lock --update NAME` takes a fixed version; --ignore ID accepts one",
         )

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from ..machine import host
+from ..make import images
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -16,9 +17,11 @@ from .workspace import as_json
 def build(common: Common, output: Path | None) -> None:
     """Build images from their locks."""
     host.ensure()
-    ws = common.workspace()
-    built = ws.build(ws.chosen(common.names))
+    checkout, machine = common.checkout(), common.machine()
+    built = images.build(checkout, machine, checkout.chosen(common.names))
     if output:
-        ws.layout(built, output)
-    rows = {name: {"digest": one.image.digest, "size": one.image.size, "tag": one.tag} for name, one in built.items()}
+        images.layout(machine.store, built, output)
+    rows = {
+        name: {"digest": made.image.digest, "size": made.image.size, "tag": made.tag} for name, made in built.items()
+    }
     print(as_json(rows) if common.as_data else "\n".join(f"{name} {row['digest']}" for name, row in rows.items()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -14,33 +15,47 @@ from ..catalogue import read as catalogue_read
 from ..catalogue import site as catalogue_site
 from ..catalogue.model import Catalogue, document
 from ..core.progress import say
+from ..locks.checkout import Checkout
 from ..machine.checkout import load_yanks
+from ..make.machine import Machine
+from ..publish import release
 from . import options
 from .command import Common, verb
-from .workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is read of a registry.
+
+    Attributes:
+        names: of images; all of the checkout's if empty.
+        host: of the registry; None is the embedded one.
+        prefix: put before image names, e.g. ``heliocloud/``.
+        key: checks signatures; None checks none.
+    """
+
+    names: tuple[str, ...]
+    host: str | None
+    prefix: str
+    key: Path | None = None
 
 
 def read(
-    ws: Workspace,
-    names: Sequence[str],
-    registry: str | None,
-    prefix: str,
-    *,
-    key: Path | None = None,
-    keep: Callable[[bytes, str, str], str] | None = None,
+    checkout: Checkout, machine: Machine, wanted: Wanted, *, keep: Callable[[bytes, str, str], str] | None = None
 ) -> Catalogue:
-    """Read the catalogue of a registry; of the checkout's images if none are named."""
-    with ws.registry(registry) as client:
-        made = catalogue_read.Source(
+    """Read the catalogue of a registry."""
+    with release.connect(machine.store, wanted.host) as client:
+        source = catalogue_read.Source(
             client=client,
-            store=ws.store,
-            prefix=prefix,
-            known=lookup.known_locks(ws.checkout),
-            yanks=load_yanks(ws.root),
-            verify=_verifier(key) if key else None,
+            store=machine.store,
+            prefix=wanted.prefix,
+            known=lookup.known_locks(checkout),
+            yanks=load_yanks(checkout.root),
+            verify=_verifier(wanted.key) if wanted.key else None,
         )
-        source = dataclasses.replace(made, keep=keep) if keep else made
-        return catalogue_read.read(source, names or tuple(ws.images), jobs=max(8, ws.jobs))
+        if keep:
+            source = dataclasses.replace(source, keep=keep)
+        return catalogue_read.read(source, wanted.names or tuple(checkout.images), jobs=max(8, machine.jobs))
 
 
 def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
@@ -62,14 +77,15 @@ def catalogue(common: Common, registry: str | None, prefix: str, output: Path, k
 
     Names may be any repositories, this checkout's or not.
     """
-    ws = common.workspace()
+    checkout, machine = common.checkout(), common.machine()
     with catalogue_site.writing(output) as site:
-        found = read(ws, common.names, registry, prefix, key=key, keep=site.keep)
-        site.write(found)
-    whole = ", ".join(f"{image.name} {len(image.entries)}" for image in found.images)
+        wanted = Wanted(names=common.names, host=registry, prefix=prefix, key=key)
+        offered = read(checkout, machine, wanted, keep=site.keep)
+        site.write(offered)
+    whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)
     say(f"    builds: {whole}")
     print(
-        json.dumps(document(found), indent=1, ensure_ascii=False, sort_keys=True)
+        json.dumps(document(offered), indent=1, ensure_ascii=False, sort_keys=True)
         if common.as_data
         else output / "index.html"
     )

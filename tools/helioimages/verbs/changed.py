@@ -6,7 +6,7 @@ import click
 
 from ..prove import changed as changes
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -20,21 +20,21 @@ def changed(common: Common, since: str, only_names: bool) -> None:
     Inputs are what decides an image's bytes or its test: environments, locks, image folders, ancestors', smoke
     notebooks, the local channel, and the modules of this tool that make bytes. Untracked files count.
     """
-    ws = common.workspace()
-    commit = changes.resolve(ws.root, since)
-    different = changes.paths(ws.root, commit)
-    found = changes.changed(
-        ws.root,
-        ws.images,
-        ws.checkout.selected(common.names),
+    checkout = common.checkout()
+    commit = changes.resolve(checkout.root, since)
+    different = changes.paths(checkout.root, commit)
+    concerned = changes.changed(
+        checkout.root,
+        checkout.images,
+        checkout.selected(common.names),
         different,
-        changes.at(ws.root, commit),
+        changes.at(checkout.root, commit),
         channel=common.channel,
         platform=common.platform,
     )
     if common.as_data:
-        print(as_json(found))
+        print(as_json(concerned))
     elif only_names:
-        print("".join(f"{one.image}\n" for one in found), end="")
+        print("".join(f"{change.image}\n" for change in concerned), end="")
     else:
-        print("\n".join(line for one in found for line in one.lines()) or "no image changed")
+        print("\n".join(line for change in concerned for line in change.lines()) or "no image changed")

@@ -24,7 +24,8 @@ from .. import __version__
 from ..core.errors import HelioError, Stage
 
 if TYPE_CHECKING:
-    from .workspace import Workspace
+    from ..locks.checkout import Checkout
+    from ..make.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The processors that this process may use, not those that the machine has.
@@ -51,13 +52,22 @@ class Common:
     as_data: bool
     names: tuple[str, ...] = ()
 
-    def workspace(self) -> Workspace:
-        """Return the checkout with the store that the environment names."""
-        from ..machine.store import Store, default_root
-        from .workspace import Workspace
+    def checkout(self) -> Checkout:
+        """Read the checkout.
 
-        store = Store(default_root())
-        return Workspace(self.root, store, jobs=self.jobs, platform=self.platform, channel=self.channel)
+        Raises:
+            HelioError: a file is wrong.
+        """
+        from ..locks.checkout import Checkout
+
+        return Checkout.of(self.root, platform=self.platform, channel=self.channel)
+
+    def machine(self) -> Machine:
+        """Return this computer, with the store that the environment names."""
+        from ..machine.store import Store, default_root
+        from ..make.machine import Machine
+
+        return Machine(store=Store(default_root()), jobs=self.jobs)
 
 
 def checkout() -> Path:
@@ -68,8 +78,8 @@ def checkout() -> Path:
 
 def _image_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     # For the shell's completion, so nothing is read but names.
-    found = (Path(ctx.params.get("root") or checkout()) / "images").glob(f"{glob.escape(incomplete)}*/image.toml")
-    return sorted(path.parent.name for path in found)
+    files = (Path(ctx.params.get("root") or checkout()) / "images").glob(f"{glob.escape(incomplete)}*/image.toml")
+    return sorted(path.parent.name for path in files)
 
 
 class Verbs(click.Group):
@@ -93,9 +103,9 @@ class Verbs(click.Group):
             return self.commands[cmd_name]
         if cmd_name not in self.list_commands(ctx):
             return None
-        found: click.Command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
-        self.add_command(found, cmd_name)
-        return found
+        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        self.add_command(command, cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -120,8 +130,8 @@ class Verbs(click.Group):
         from click.shell_completion import CompletionItem
 
         lines = {name: text for verbs in self.table.values() for name, text in verbs.items()}
-        found = [CompletionItem(name, help=text) for name, text in lines.items() if name.startswith(incomplete)]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        items = [CompletionItem(name, help=text) for name, text in lines.items() if name.startswith(incomplete)]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; whoever interrupts its imports gets a line, too."""

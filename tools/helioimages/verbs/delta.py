@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+
 import click
 
 from ..catalogue import delta as deltas
 from ..catalogue import lookup
 from ..core.errors import HelioError, Stage
+from ..publish import release
 from . import options
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -28,9 +31,10 @@ def delta(common: Common, registry: str | None, prefix: str) -> None:
             detail=f"expected 2 names not {len(common.names)}",
             hint="delta A B",
         )
-    ws = common.workspace()
+    checkout, machine = common.checkout(), common.machine()
+    connect = functools.partial(release.connect, machine.store)
     old, new = (
-        lookup.side(ws.checkout, ws.store, ws.registry, name, registry=registry, prefix=prefix) for name in common.names
+        lookup.side(checkout, machine.store, connect, name, registry=registry, prefix=prefix) for name in common.names
     )
-    found = deltas.delta(old, new)
-    print(as_json(found) if common.as_data else "\n".join(found.lines()))
+    pull = deltas.delta(old, new)
+    print(as_json(pull) if common.as_data else "\n".join(pull.lines()))

@@ -8,7 +8,7 @@ from ..engines import doctor as doctoring
 from ..machine import host
 from ..machine.store import Store, default_root
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb(images=False)

@@ -7,7 +7,7 @@ from ..engines import own_engine, registry_server
 from ..engines.hub import server
 from ..machine.store import Store, default_root
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb(images=False)

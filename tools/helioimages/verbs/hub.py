@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -15,13 +14,14 @@ from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..engines.hub import parts as hub_parts
 from ..engines.hub import server
+from ..locks.checkout import Checkout
 from ..machine import host
 from ..machine.store import default_root
-from ..spec.lineage import lineage
+from ..make.machine import Machine
 from . import options
-from .catalogue import read
+from .catalogue import Wanted, read
 from .command import Common, verb
-from .workspace import Workspace, as_json
+from .output import as_json
 
 
 @verb
@@ -56,28 +56,30 @@ def hub(
         print(as_json({"stopped": ended}) if common.as_data else "stopped" if ended else "no hub runs")
         return
     host.ensure()
-    ws = common.workspace()
-    found = offered(ws, common.names, registry, prefix)
-    parts = hub_parts.parts(ws.store)
-    one = server.start(folder, parts, found, engine=ws.engine.address, port=port, password=password)
+    checkout, machine = common.checkout(), common.machine()
+    choice = offered(checkout, machine, Wanted(names=common.names, host=registry, prefix=prefix))
+    parts = hub_parts.parts(machine.store)
+    running = server.start(folder, parts, choice, engine=machine.engine.address, port=port, password=password)
     if common.as_data:
-        print(as_json({"address": one.address, "password": one.password, "name": one.name, "folder": str(folder)}))
+        row = {"address": running.address, "password": running.password, "name": running.name, "folder": str(folder)}
+        print(as_json(row))
     else:
-        print(f"{one.address}  (any user name; password: {one.password})", flush=True)
+        print(f"{running.address}  (any user name; password: {running.password})", flush=True)
     if not detach:
         say("Ctrl-C ends it.")
-        _follow(one, folder)
+        _follow(running, folder)
 
 
-def offered(ws: Workspace, names: Sequence[str], registry: str | None, prefix: str) -> server.Offered:
+def offered(checkout: Checkout, machine: Machine, wanted: Wanted) -> server.Offered:
     """Return what a registry offers as the hub's configuration, by digest.
 
     Raises:
         HelioError: nothing is left to offer.
     """
-    found = profiling.offers(document(read(ws, names, registry, prefix)), ws.images)
-    pinned = tuple(map(by_digest, found))
-    known = [image for one in pinned if one.image in ws.images for image in lineage(ws.images, one.image)]
+    offers = profiling.offers(document(read(checkout, machine, wanted)), checkout.images)
+    pinned = tuple(map(by_digest, offers))
+    names = [offer.image for offer in pinned if offer.image in checkout.images]
+    known = [checkout.images[name] for name in checkout.with_ancestors(names)]
     homes = {image.user.home for image in known if image.user}
     if len(homes) > 1:
         raise HelioError(Stage.SPEC, "images of one hub need one home", detail=f"not {', '.join(sorted(homes))}")
@@ -94,9 +96,9 @@ def by_digest(offer: profiling.Offer) -> profiling.Offer:
     return dataclasses.replace(offer, reference=reference, plain=reference)
 
 
-def _follow(one: server.Hub, folder: Path) -> None:
+def _follow(running: server.Hub, folder: Path) -> None:
     try:
-        while one.running:
+        while running.running:
             time.sleep(0.5)
         detail = server.log_tail(folder)
     except KeyboardInterrupt:

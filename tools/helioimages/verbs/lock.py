@@ -10,8 +10,9 @@ import click
 
 from ..locks import locking
 from ..machine import host
+from ..make import relocking
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -36,11 +37,12 @@ def lock(
 ) -> None:
     """Resolve environments and pin every byte."""
     newer = exclude_newer and (exclude_newer if exclude_newer.tzinfo else exclude_newer.replace(tzinfo=UTC))
-    ws = common.workspace()
+    checkout, machine = common.checkout(), common.machine()
     # A wrong name or folder is told before minutes go into the channel.
-    ws.checkout.selected(())
-    locking.selected(common.names, ws.environments, ws.images)
+    checkout.selected(())
+    locking.selected(common.names, checkout.environments, checkout.images)
     if not check:
         host.ensure()
-    report = ws.lock(common.names, check=check, update=update, exclude_newer=newer, channel_dirs=channel_dir)
+    wish = locking.Wish(check=check, update=tuple(update), exclude_newer=newer, channel_dirs=tuple(channel_dir))
+    report = relocking.lock(checkout, machine, common.names, wish)
     print(as_json(report) if common.as_data else "\n".join(report.lines()) or "every lock is current")

@@ -14,7 +14,7 @@ from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from . import options
-from .catalogue import read
+from .catalogue import Wanted, read
 from .command import Common, verb
 
 
@@ -54,18 +54,19 @@ def profiles(
     """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's."""
     if common.as_data and form != "z2jh":
         raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
-    ws = common.workspace()
-    whole = _load(file) if file else document(read(ws, common.names, registry, prefix, key=key))
+    checkout, machine = common.checkout(), common.machine()
+    wanted = Wanted(names=common.names, host=registry, prefix=prefix, key=key)
+    whole = _load(file) if file else document(read(checkout, machine, wanted))
     # Who gives a key wants what it signed, not what nobody did.
-    found = profiling.offers(whole, ws.images, signed=key is not None)
+    offers = profiling.offers(whole, checkout.images, signed=key is not None)
     if form == "dockerspawner":
-        text = profiling.as_dockerspawner(found)
+        text = profiling.as_dockerspawner(offers)
     elif form == "dask-gateway":
-        text = profiling.as_gateway(found)
+        text = profiling.as_gateway(offers)
     else:
         repositories = [f"{whole['registry']}/{page['repository']}" for page in whole["images"]]
         allowed = {"none": "", "any": r"[^\s]+[:@][^\s]+", "own": profiling.unlisted_images(repositories)}[unlisted]
-        made = profiling.profile_list(found, ws.images, unlisted=allowed, gone=profiling.gone(whole))
+        made = profiling.profile_list(offers, checkout.images, unlisted=allowed, gone=profiling.gone(whole))
         text = json.dumps(made, indent=2) + "\n" if common.as_data else profiling.as_z2jh(made)
     tell = say if common.as_data else print
     if check:

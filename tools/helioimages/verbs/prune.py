@@ -7,7 +7,7 @@ import click
 from ..make.inputs import plan_of
 from ..make.prune import prune as sweep
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb(images=False)
@@ -18,9 +18,9 @@ def prune(common: Common, dry_run: bool, older: int) -> None:
 
     Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
     """
-    ws = common.workspace()
-    plans = [plan_of(ws.checkout, name) for name in ws.images]
-    rows = sweep(ws.checkout, ws.store, plans, age_s=older * 60, dry_run=dry_run)
+    checkout, machine = common.checkout(), common.machine()
+    plans = [plan_of(checkout, name) for name in checkout.images]
+    rows = sweep(checkout, machine.store, plans, age_s=older * 60, dry_run=dry_run)
     if common.as_data:
         print(as_json(rows))
         return

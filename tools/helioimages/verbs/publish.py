@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from ..machine import host
+from ..publish import release
 from . import options
 from .command import Common, verb
-from .workspace import Published, as_json
+from .output import as_json
 
 
 @verb
@@ -30,19 +31,20 @@ def publish(
 ) -> None:
     """Push by digest, run the notebooks in that digest, then tag."""
     host.ensure()
-    ws = common.workspace()
-    wanted, out = ws.chosen(common.names), output.resolve()
-    done = ws.publish(wanted, host=registry, prefix=prefix, out=out, reuse=not again, key=key, before_tag=before_tag)
-    show(common, done)
+    checkout, machine = common.checkout(), common.machine()
+    order = release.Order(
+        host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key, before_tag=before_tag
+    )
+    show(common, release.publish(checkout, machine, checkout.chosen(common.names), order))
 
 
-def show(common: Common, done: Sequence[Published]) -> None:
+def show(common: Common, done: Sequence[release.Published]) -> None:
     """Print what was published."""
     if common.as_data:
         print(as_json(done))
         return
-    for one in done:
-        print(f"{one.image}: {one.reference}")
-        print(f"  tags    {', '.join(one.tags)}")
-        print(f"  sent    {one.bytes_sent / 1e6:,.1f} MB in {one.seconds:.1f} s")
-        print(f"  report  {one.report}")
+    for image in done:
+        print(f"{image.image}: {image.reference}")
+        print(f"  tags    {', '.join(image.tags)}")
+        print(f"  sent    {image.bytes_sent / 1e6:,.1f} MB in {image.seconds:.1f} s")
+        print(f"  report  {image.report}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from ..machine import host
+from ..make import images
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -14,9 +15,9 @@ from .workspace import as_json
 def render(common: Common, check: bool) -> None:
     """Write the images' Dockerfiles, or prove them."""
     host.ensure()
-    ws = common.workspace()
-    built = ws.build(ws.chosen(common.names))
-    ws.render(built, check=check)
+    checkout, machine = common.checkout(), common.machine()
+    built = images.build(checkout, machine, checkout.chosen(common.names))
+    images.render(checkout.root, built, check=check)
     word = "agree" if check else "written"
-    tags = {name: one.tag for name, one in built.items()}
+    tags = {name: image.tag for name, image in built.items()}
     print(as_json(tags) if common.as_data else f"{', '.join(built)}: Dockerfiles {word}")

@@ -7,9 +7,11 @@ import click
 from ..core.errors import HelioError, Stage
 from ..engines import engine
 from ..machine import host
+from ..make import images
+from ..publish import release
 from . import options
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -26,12 +28,12 @@ def run(common: Common, port: int, gpus: str | None) -> None:
         )
     engine.gpu_request(gpus)
     host.ensure()
-    ws = common.workspace()
-    default = [name for name, image in ws.images.items() if image.hub.default]
+    checkout, machine = common.checkout(), common.machine()
+    default = [name for name, image in checkout.images.items() if image.hub.default]
     # Without a default, the last is the one with the most in it.
-    name = ws.checkout.selected(common.names or default)[-1]
-    built = ws.build((name,))[name]
-    with ws.registry(None) as client:
-        reference = ws.push(client, built, "").reference
-    address = ws.engine.serve(reference, port=port, gpus=gpus)
+    name = checkout.selected(common.names or default)[-1]
+    built = images.build(checkout, machine, (name,))[name]
+    with release.connect(machine.store, None) as client:
+        reference = release.push_built(client, machine, built, "").reference
+    address = machine.engine.serve(reference, port=port, gpus=gpus)
     print(as_json({"image": name, "reference": reference, "address": address}) if common.as_data else address)

@@ -11,9 +11,12 @@ import click
 from ..core.progress import say
 from ..engines import engine
 from ..machine import host
+from ..make import images
+from ..publish import release
+from ..smoke import stage as smoking
 from . import options
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -33,23 +36,16 @@ def smoke(
     """Run the smoke notebooks inside images."""
     engine.gpu_request(gpus)
     host.ensure()
-    ws = common.workspace()
-    wanted = ws.chosen(common.names)
-    built = ws.build(wanted)
+    checkout, machine = common.checkout(), common.machine()
+    wanted = checkout.chosen(common.names)
+    built = images.build(checkout, machine, wanted)
+    how = smoking.Options(only=tuple(only), network=network, parameters=dict(parameters), gpus=gpus)
     reports = {}
-    with ws.registry(None) as client:
+    with release.connect(machine.store, None) as client:
         for name in wanted:
-            pushed = ws.push(client, built[name], "")
+            pushed = release.push_built(client, machine, built[name], "")
             out = output.resolve() / name
-            ws.smoke(
-                built[name],
-                pushed.reference,
-                out,
-                only=only,
-                network=network,
-                parameters=dict(parameters),
-                gpus=gpus,
-            )
+            smoking.smoke(checkout, machine, built[name], pushed.reference, out, how)
             say(f"    {name}: passed; {out / 'report.html'}")
             reports[name] = json.loads((out / "report.json").read_text("utf-8"))
     if common.as_data:

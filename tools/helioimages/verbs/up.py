@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..core.progress import say
 from ..machine import host
+from ..publish import release
 from . import options
 from .command import Common, verb
 from .publish import show
@@ -20,13 +21,13 @@ from .publish import show
 def up(common: Common, registry: str | None, prefix: str, output: Path, again: bool, key: Path | None) -> None:
     """The whole main job: set up this machine, build, test and publish every image."""
     host.ensure()
-    ws = common.workspace()
-    wanted = ws.chosen(common.names)
-    done = ws.publish(wanted, host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
+    checkout, machine = common.checkout(), common.machine()
+    order = release.Order(host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
+    done = release.publish(checkout, machine, checkout.chosen(common.names), order)
     show(common, done)
     if not common.as_data:
-        default = [one for one in done if ws.images[one.image].hub.default]
-        say(f"\nStart one:\n  {starting((default or done)[-1].reference, ws.engine.address)}")
+        default = [image for image in done if checkout.images[image.image].hub.default]
+        say(f"\nStart one:\n  {starting((default or done)[-1].reference, machine.engine.address)}")
         say("Stop what this started: buildimages down")
 
 

@@ -10,10 +10,12 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import stage
 from ..machine import host
+from ..make import images
 from ..oci.reference import Reference
 from ..prove import verify as verifying
+from ..publish import release
 from .command import Common, verb
-from .workspace import as_json
+from .output import as_json
 
 
 @verb
@@ -42,18 +44,18 @@ def verify(common: Common, key: Path | None, identity: str | None, rebuild: bool
     if identity and key is None:
         raise HelioError(Stage.USAGE, "an identity is a signature's", hint="give its key: --key cosign.pub")
     reference = Reference.parse(common.names[0])
-    ws = common.workspace()
-    with ws.registry(reference.host) as client, verifying.folder(ws.store) as text:
+    checkout, machine = common.checkout(), common.machine()
+    with release.connect(machine.store, reference.host) as client, verifying.folder(machine.store) as text:
         folder = Path(text)
         image = verifying.fetch(client, reference, Platform.of(common.platform))
         with stage("what the registry has"):
             checked, faults = verifying.published(client, reference, image, folder, key=key, identity=identity or "")
         if rebuild:
             host.ensure()
-            (wanted,) = ws.checkout.selected((name or reference.repository.rpartition("/")[2],))
-            built = ws.build((wanted,), strict=True)[wanted]
+            (wanted,) = checkout.selected((name or reference.repository.rpartition("/")[2],))
+            built = images.build(checkout, machine, (wanted,), strict=True)[wanted]
             with stage("compare with this checkout"):
-                faults += verifying.rebuilt(built, image, folder, ws.store)
+                faults += verifying.rebuilt(built, image, folder, machine.store)
             checked += ("a rebuild from this checkout",)
     verdict = verifying.Verdict(reference=str(reference), digest=image.digest, checked=checked, faults=faults)
     if common.as_data:

@@ -1,0 +1,109 @@
+"""The stages that make images: `build`, and what a built image is written as."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..core.platform import Platform
+from ..core.progress import say, stage
+from ..locks.checkout import Checkout
+from ..machine.store import Store
+from ..oci.layout import write_layout
+from . import building, inputs, provision, toolchain
+from . import render as rendering
+from .building import Built
+from .machine import Machine
+from .relocking import heal, wheel_builder
+
+TEMPLATE = "images/Dockerfile.j2"
+#: Downloads at once, at least: they wait for others, not for a processor.
+_DOWNLOADS = 8
+
+
+def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: bool = False) -> dict[str, Built]:
+    """Build images after their ancestors, and return all of them by name.
+
+    Args:
+        strict: refuse to build when the Debian mirror dropped a locked package, instead of healing the lock.
+
+    Raises:
+        HelioError: a lock is missing or stale, a package cannot be had or made, or files of packages clash.
+    """
+    heal(checkout, machine, names, strict=strict)
+    locks = checkout.locks_of(checkout.selected(names))
+    with stage("artefacts"):
+        paths = provision.packages(
+            checkout.root,
+            machine.store,
+            tuple(locks.values()),
+            lambda: machine.index,
+            lambda: machine.builder(checkout),
+            platform=checkout.platform,
+            jobs=max(_DOWNLOADS, machine.jobs),
+        )
+        wheels = wheel_builder(checkout, machine)
+        for name, lock in locks.items():
+            paths |= wheels.for_build(checkout.environments[checkout.images[name].environment], lock, paths)
+    plans = inputs.plans(checkout, locks)
+    oldest = next(iter(locks.values()))
+    shop = building.Workshop(
+        store=machine.store,
+        paths=paths,
+        interpreter=toolchain.unpack_toolchain(machine.store, oldest, paths, Platform.of(checkout.platform).subdir),
+        jobs=machine.jobs,
+    )
+    done: dict[str, Built] = {}
+    with stage("layers and images"):
+        for name, plan in plans.items():
+            built = building.build(shop, plan, done)
+            size, count = built.image.size / 1e6, len(built.image.layers)
+            say(f"    {name}: {built.image.digest} {count} layers ({built.fresh} new), {size:,.0f} MB")
+    return done
+
+
+def render(root: Path, built: Mapping[str, Built], *, check: bool) -> None:
+    """Write the Dockerfiles of images, or compare them with the committed ones.
+
+    Args:
+        root: the checkout.
+
+    Raises:
+        HelioError: one differs from the committed one.
+    """
+    template = (root / TEMPLATE).read_text("utf-8")
+    for name, image in built.items():
+        path = root / "images" / name / "Dockerfile"
+        if check:
+            healed = image.locks.apt.healed
+            for line in healed:
+                say(f"warning: {name} has healed Debian packages, so only its other layers are compared: {line}")
+            rendering.check(_recipe(image), template, path, f"images/{name}/Dockerfile", healed=bool(healed))
+        else:
+            path.write_text(rendering.dockerfile(_recipe(image), template), "utf-8")
+
+
+def context(root: Path, store: Store, built: Built, folder: Path) -> None:
+    """Lay out a folder that a plain ``docker build`` turns into the image: its Dockerfile and its own layers."""
+    layers = folder / "layers"
+    layers.mkdir(parents=True, exist_ok=True)
+    template = (root / TEMPLATE).read_text("utf-8")
+    (folder / "Dockerfile").write_text(rendering.dockerfile(_recipe(built), template), "utf-8")
+    for layer in built.layers:
+        target = layers / f"{layer.layer.diff_id.removeprefix('sha256:')}.tar.gz"
+        target.unlink(missing_ok=True)
+        try:
+            os.link(store.blob(layer.layer.digest), target)
+        except OSError:
+            shutil.copyfile(store.blob(layer.layer.digest), target)
+
+
+def layout(store: Store, built: Mapping[str, Built], folder: Path) -> None:
+    """Write images as an OCI layout, by name."""
+    write_layout(folder, {name: image.image for name, image in built.items()}, store.blob)
+
+
+def _recipe(built: Built) -> rendering.Recipe:
+    return rendering.recipe_of(built.plan, [layer.layer.diff_id for layer in built.layers])

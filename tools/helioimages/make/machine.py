@@ -1,0 +1,50 @@
+"""The machine that stages work on: its store, and what is connected only when a stage asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..engines import engine
+from ..locks.checkout import Checkout
+from ..machine.store import Store
+from ..pypi import resolve
+from ..pypi.index import Index
+from . import provision
+from .builder import Builder
+
+
+# No slots: `cached_property` keeps what it made in the instance's dict.
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """This computer.
+
+    Attributes:
+        store: where everything that was fetched or made is kept.
+        jobs: processes and downloads at once.
+    """
+
+    store: Store
+    jobs: int
+
+    @cached_property
+    def engine(self) -> engine.Engine:
+        """The container engine, started if none runs."""
+        return engine.connect(self.store)
+
+    @cached_property
+    def index(self) -> Index:
+        """The configured package index."""
+        return Index(resolve.places(), self.store.root / "cache" / "index")
+
+    def builder(self, checkout: Checkout) -> Builder:
+        """Return the builder of a checkout's local channel and source-only packages, as its lock is now.
+
+        It is not kept: healing may write another lock of it.
+
+        Raises:
+            HelioError: its lock is missing, or its packages cannot be had.
+        """
+        return provision.builder(
+            checkout.root, self.store, lambda: self.engine.client, jobs=self.jobs, platform=checkout.platform
+        )

@@ -1,0 +1,113 @@
+"""The stages that write locks: `lock`, which needs the local channel, and `heal`, which may have to lock again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.errors import HelioError, Stage
+from ..core.progress import say, stage
+from ..locks import file_names, healing, locking
+from ..locks.checkout import Checkout
+from . import channel
+from .machine import Machine
+from .sources import WheelBuilder
+
+
+def channel_dir(checkout: Checkout, machine: Machine) -> Path:
+    """Return the local channel's folder, compiled if the store lacks it.
+
+    Raises:
+        HelioError: as `channel.build_channel` says.
+    """
+    with stage("local channel"):
+        return channel.build_channel(
+            machine.store,
+            checkout.root,
+            machine.builder(checkout),
+            jobs=machine.jobs,
+            platform=checkout.platform,
+        )
+
+
+def wheel_builder(checkout: Checkout, machine: Machine, folder: Path | None = None) -> WheelBuilder:
+    """Return what builds wheels of source-only packages.
+
+    Args:
+        folder: the local channel's, for wheels that no lock names yet.
+    """
+    return WheelBuilder(
+        root=checkout.root,
+        store=machine.store,
+        builder=lambda: machine.builder(checkout),
+        index=lambda: machine.index,
+        channel_dir=folder,
+        platform=checkout.platform,
+        jobs=machine.jobs,
+    )
+
+
+def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locking.Wish) -> locking.Report:
+    """Lock environments and images; see `locking.lock`.
+
+    Raises:
+        HelioError: as `locking.lock` says; or nobody gave the records of a channel that is not ours.
+    """
+    if not wish.channel_dirs and not wish.check:
+        if checkout.channel != "local":
+            raise HelioError(
+                Stage.LOCK,
+                f"the records of `{checkout.channel}` are not here",
+                hint="give the folder of its repodata with --channel-dir",
+            )
+        wish = dataclasses.replace(wish, channel_dirs=(channel_dir(checkout, machine),))
+    own = wish.channel_dirs and checkout.channel == "local"
+    return locking.lock(
+        checkout.root,
+        machine.store,
+        names,
+        channel=checkout.channel,
+        platform=checkout.platform,
+        update=wish.update,
+        exclude_newer=wish.exclude_newer,
+        check=wish.check,
+        channel_dirs=wish.channel_dirs,
+        build_wheels=wheel_builder(checkout, machine, wish.channel_dirs[0]).for_lock if own else None,
+        rebuild=wish.rebuild,
+    )
+
+
+def heal(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: bool) -> None:
+    """Follow the Debian mirror where it dropped locked packages; see `healing`.
+
+    A healed builder may compile other bytes, so the packages it makes are locked again too; if that fails, the
+    locks are left as they were.
+
+    Raises:
+        HelioError: as `healing.heal` says, or what was healed cannot be locked again.
+    """
+    wanted = checkout.selected(names)
+    needs_builder = not all(
+        machine.store.artefact(sha256).exists()
+        for locks in checkout.locks_of(wanted).values()
+        for sha256 in (
+            *(package.sha256 for package in locks.conda.packages if locks.conda.channel == "local"),
+            *(wheel.sha256 for wheel in locks.pypi.wheels if wheel.built),
+        )
+    )
+    images = [checkout.images[name] for name in checkout.with_ancestors(wanted)]
+    with healing.undone(checkout.root, images, platform=checkout.platform):
+        healed = healing.heal(
+            checkout.root,
+            machine.store,
+            images,
+            builder=needs_builder,
+            strict=strict,
+            platform=checkout.platform,
+        )
+        if file_names.builder_lock(checkout.platform) in healed:
+            say("warning: the builder was healed: what it makes is locked again")
+            # The local channel's Python builds wheels, whichever channel images are made from.
+            local = dataclasses.replace(checkout, channel="local")
+            lock(local, machine, (), locking.Wish(rebuild=True))

@@ -1,0 +1,144 @@
+"""The stage `publish`: build, push by digest, smoke that digest, then tag: test before tag."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.progress import say, stage
+from ..engines import registry_server
+from ..locks.checkout import Checkout
+from ..machine.store import Store
+from ..make import images
+from ..make.building import Built
+from ..make.machine import Machine
+from ..oci.reference import is_loopback
+from ..oci.registry import Registry
+from ..smoke import run
+from ..smoke import stage as smoking
+from ..spec import tags
+from . import attach, documents, push
+from .credentials import from_docker_config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Where images are published, and on what conditions.
+
+    Attributes:
+        host: of the registry; None is the embedded one.
+        prefix: put before image names, e.g. ``heliocloud/``.
+        out: where reports go, a folder an image.
+        reuse: an image whose notebooks passed before, unchanged, is not run again.
+        key: signs the image and its documents; None signs nothing.
+        before_tag: a command that must succeed with the image's reference before tags name it.
+    """
+
+    host: str | None
+    prefix: str
+    out: Path
+    reuse: bool = True
+    key: Path | None = None
+    before_tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One image that was published: reference by digest, its tags, what was sent and in what time."""
+
+    image: str
+    reference: str
+    tags: tuple[str, ...]
+    bytes_sent: int
+    seconds: float
+    report: str
+
+
+def connect(store: Store, host: str | None) -> Registry:
+    """Return a client of a registry; of the embedded one, started, if no host is given.
+
+    Raises:
+        HelioError: that is no registry's name, or the embedded one does not start.
+    """
+    if host is None:
+        host = registry_server.start(store.root).host
+    push.check_place(host)
+    return Registry(host, credentials=from_docker_config())
+
+
+def push_built(client: Registry, machine: Machine, built: Built, prefix: str) -> push.PushReport:
+    """Push an image by digest, its parent's layers mounted from the parent's repository.
+
+    Raises:
+        HelioError: as `push.push_untagged` says.
+    """
+    parents = [prefix + ancestor.spec.name for ancestor in reversed(built.line[:-1])]
+    return push.push_untagged(
+        client, built.image, prefix + built.spec.name, machine.store, jobs=machine.jobs, mount_from=parents
+    )
+
+
+def publish(checkout: Checkout, machine: Machine, names: Sequence[str], order: Order) -> tuple[Published, ...]:
+    """Build, push by digest, smoke that digest, then tag.
+
+    Raises:
+        HelioError: the order is wrong (before any work), or a stage fails; no tag names what was not tested.
+    """
+    wanted = checkout.selected(names)
+    push.check_place(order.host, [order.prefix + name for name in wanted])
+    if order.before_tag:
+        push.words_of(order.before_tag)
+    if order.key is not None:
+        attach.check_key(order.key)
+    # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
+    strict = order.host is not None and not is_loopback(order.host)
+    built = images.build(checkout, machine, names, strict=strict)
+    published = []
+    with connect(machine.store, order.host) as client:
+        for name, image in built.items():
+            if name in wanted:
+                with stage(f"publish {name}"):
+                    published.append(_publish(checkout, machine, client, image, order))
+    return tuple(published)
+
+
+def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Built, order: Order) -> Published:
+    store, digest = machine.store, built.image.digest
+    repository, out = order.prefix + built.spec.name, order.out / built.spec.name
+    signed = order.key is not None or bool(order.before_tag)
+    pushed = push_built(client, machine, built, order.prefix)
+    _smoke_once(checkout, machine, built, pushed.reference, out, reuse=order.reuse)
+    documents.attach(client, repository, built, out, store)
+    others = documents.unsigned(built, out) if signed else ()
+    attach.attach(client, repository, built, checkout.root, store, key=order.key, others=others)
+    if order.before_tag:
+        predicates = out / "predicates"
+        attach.write_predicates(client, repository, built, checkout.root, store, others, predicates)
+        push.approve(order.before_tag, pushed.reference, predicates)
+    plan = tags.plan(
+        digest=digest,
+        day=datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date(),
+        lock=built.locks.digest,
+        existing=push.existing_tags(client, repository),
+    )
+    push.promote(client, repository, digest, plan.missing)
+    return Published(
+        image=built.spec.name,
+        reference=pushed.reference,
+        tags=plan.wanted,
+        bytes_sent=pushed.bytes_sent,
+        seconds=pushed.seconds,
+        report=str(out / "report.html"),
+    )
+
+
+def _smoke_once(checkout: Checkout, machine: Machine, built: Built, reference: str, out: Path, *, reuse: bool) -> None:
+    name, digest = built.spec.name, built.image.digest
+    key = run.key(digest, checkout.lineage(name), checkout.root)
+    if reuse and documents.passed(machine.store, key, out, digest):
+        say(f"    notebooks of {name} passed before in this very image; not run again")
+        return
+    smoking.smoke(checkout, machine, built, reference, out)
+    documents.remember_passed(machine.store, key, out, digest)
