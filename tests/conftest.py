@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ from helioimages.engines import own_engine
 from helioimages.locks import mirror
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
+
+# What some machines set for every Python; users' machines do not, and it hides what is never flushed.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,10 +113,17 @@ def hub(workspace, references, tmp_path_factory) -> Iterator[Running]:
             # A shell lets what runs in its background ignore Ctrl-C, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+    # What says nothing is ended, and then this fails; it does not wait for ever.
+    silent = threading.Timer(600, process.kill)
+    silent.start()
     try:
-        said = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        # Its end is an end of the document, too: whoever says nothing must not be waited for.
+        document = "".join(itertools.takewhile(lambda line: line != "}\n", process.stdout))
+        said = json.loads(document + "}")
+        silent.cancel()
         yield Running(process=process, address=said["address"], name=said["name"], folder=folder, log=log)
     finally:
+        silent.cancel()
         process.send_signal(signal.SIGINT)
         process.wait(90)
         process.stdout.close()

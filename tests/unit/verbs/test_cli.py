@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -295,3 +296,27 @@ def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment):
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "interrupted; the next run goes on from here\n"
+
+
+def test_a_program_reads_a_result_while_the_verb_goes_on():
+    # `hub --json` prints its address and stays; what waits in a buffer would be told at its end.
+    code = """
+import sys, time
+from helioimages.verbs.command import program, verb
+import helioimages.verbs.command as command
+@verb(images=False)
+def stays(common):
+    print("here")
+    sys.stdin.read()
+command.Verbs.get_command = lambda self, ctx, name: stays
+program({"all": {"stays": ""}})(["stays"])
+"""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | TOOLS
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True
+    )
+    try:
+        ready, _, _ = select.select([process.stdout], [], [], 60)
+        assert ready and process.stdout.readline() == "here\n"
+    finally:
+        process.communicate("")

@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import functools
 import glob
+import io
 import os
 import signal
 import sys
@@ -195,6 +196,9 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
             as_data=as_data,
             names=options.pop("names", ()),
         )
+        # A program that reads us gets each line as it is said: `hub` and `run` go on after their result.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
         # Whoever ends us politely (a CI's cancelled job) ends what we started too.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
