@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socketserver
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,19 +26,32 @@ from helioimages.machine.store import Store, default_root
 
 # What some machines set for every Python; users' machines do not, and it hides what is never flushed.
 os.environ.pop("PYTHONUNBUFFERED", None)
+# Python's servers send an answer's head and body apart, and each body then waits 40 ms for the client's delayed ACK.
+socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+
+
+def wheel_maker(folder: Path):
+    """Return what writes a wheel into a folder under a name like the store's and returns (path, record)."""
+
+    def write(files: Mapping[str, bytes], *, name: str = "demo", version: str = "1.0", **options):
+        data = wheel_bytes(files, name=name, version=version, **options)
+        path = folder / hashlib.sha256(data).hexdigest()
+        path.write_bytes(data)
+        return path, wheel_of(data, name=name, version=version)
+
+    return write
 
 
 @pytest.fixture
 def make_wheel(tmp_path: Path):
     """Write a wheel under a name like the store's and return (path, record)."""
+    return wheel_maker(tmp_path)
 
-    def write(files: Mapping[str, bytes], *, name: str = "demo", version: str = "1.0", **options):
-        data = wheel_bytes(files, name=name, version=version, **options)
-        path = tmp_path / hashlib.sha256(data).hexdigest()
-        path.write_bytes(data)
-        return path, wheel_of(data, name=name, version=version)
 
-    return write
+@pytest.fixture(scope="module")
+def make_module_wheel(tmp_path_factory: pytest.TempPathFactory):
+    """Write wheels as `make_wheel` does, for what a whole module shares."""
+    return wheel_maker(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture

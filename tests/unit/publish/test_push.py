@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,13 +103,21 @@ class Place:
         return found
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, make_module_wheel) -> tuple[Store, Built]:
+    """Build the two images once; each test has a copy of their store."""
+    shop = workshops(tmp_path_factory.mktemp("site"), make_module_wheel)()
+    return shop.store, shop.build("child")
+
+
 @pytest.fixture
-def place(tmp_path, make_wheel):
-    shop = workshops(tmp_path, make_wheel)()
+def place(tmp_path, built):
+    shutil.copytree(built[0].root, tmp_path / "store")
     registry = FaultyRegistry()
     try:
         with Registry(registry.host, pause=lambda _: None, tries=2) as client:
-            yield Place(registry=registry, client=client, store=shop.store, child=shop.build("child"), folder=tmp_path)
+            store = Store(tmp_path / "store")
+            yield Place(registry=registry, client=client, store=store, child=built[1], folder=tmp_path)
     finally:
         registry.close()
 
