@@ -1,0 +1,76 @@
+"""Parents and children are locked together: what one has, the other has too."""
+
+from __future__ import annotations
+
+import pytest
+
+from helioimages.core.errors import HelioError
+
+
+def test_a_child_contains_its_parent(world):
+    world.wheel("lib", "1.0")
+    world.environment("base", "lib")
+    world.environment("child", "app", parent="base")
+    world.wheel("app", "1.0", "lib")
+    world.lock()
+    world.wheel("lib", "2.0")
+    world.lock("child", update=["all"])
+    assert {wheel.name: wheel.version for wheel in world.pylock("child").wheels} == {"app": "1.0", "lib": "1.0"}
+    assert set(world.pylock("base").wheels) <= set(world.pylock("child").wheels)
+    assert set(world.conda_lock("base").packages) <= set(world.conda_lock("child").packages)
+
+
+def test_a_parent_leaves_room_for_its_children(world):
+    world.wheel("lib", "1.0")
+    world.wheel("lib", "2.0")
+    world.wheel("app", "1.0", "lib<2")
+    world.environment("base", "lib")
+    world.environment("middle", "lib", parent="base")
+    world.environment("leaf", "app", parent="middle")
+    world.lock()
+    for name in ("base", "middle", "leaf"):
+        assert {wheel.name: wheel.version for wheel in world.pylock(name).wheels}["lib"] == "1.0"
+    # Once the child's wheel is here, its parents' report says who it is that holds them back.
+    (wheel,) = (one for one in world.pylock("leaf").wheels if one.name == "app")
+    world.store.artefact(wheel.sha256).write_bytes(world.index.files[wheel.file_name])
+    assert world.lock().lines()[:2] == ("base: unchanged", "  held back  lib 1.0 (newest 2.0) by app 1.0 (lib<2)")
+
+
+def test_children_that_contradict_each_other_have_a_say_each(world, capsys):
+    world.wheel("lib", "1.0")
+    world.wheel("lib", "2.0")
+    world.environment("base")
+    world.environment("old", "lib<2", parent="base")
+    world.environment("new", "lib>=2", parent="base")
+    world.lock()
+    assert {name: world.pylock(name).wheels[0].version for name in ("old", "new")} == {"old": "1.0", "new": "2.0"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: new, old: no versions fit all of them and their parent together; each is solved for itself" in said
+
+
+def test_a_child_that_contradicts_its_parent(world):
+    world.wheel("lib", "1.0")
+    world.wheel("lib", "2.0")
+    world.wheel("app", "1.0", "lib>=2")
+    world.environment("base", "lib", constraints=["lib<2"])
+    world.environment("child", "app", parent="base")
+    with pytest.raises(HelioError) as caught:
+        world.lock()
+    # The parent's constraint reaches the child, so uv's words name both: the limit and who is over it.
+    assert caught.value.where == "environments/child/environment.yml"
+    assert "lib>=2" in caught.value.detail and "lib<2" in caught.value.detail
+    assert not (world.root / "environments/base/pylock.toml").exists()
+
+
+def test_a_parent_must_be_locked(world):
+    world.wheel("lib", "1.0")
+    world.environment("base", "lib")
+    world.environment("child", "lib", parent="base")
+    with pytest.raises(HelioError) as caught:
+        world.lock("child")
+    assert str(caught.value) == (
+        "the parent environment `base` is not locked\n"
+        "  in environments/child/environment.yml\n"
+        "\n"
+        "hint: run `buildimages lock base child`"
+    )
