@@ -78,13 +78,18 @@ class Site:
         return building.build(self.shop, self.plan(name), done)
 
 
-def workshops(tmp_path: Path, make_wheel: Callable) -> Callable[..., Site]:
-    """Give sites of two images, `base` and its `child`; the Debian layers are in their store beforehand."""
+def workshops(
+    tmp_path: Path, make_wheel: Callable, *, of_python: tuple[entries.Entry, ...] = ()
+) -> Callable[..., Site]:
+    """Give sites of two images, `base` and its `child`; the Debian layers are in their store beforehand.
+
+    Args:
+        of_python: what the conda package of Python has beside its interpreter.
+    """
     out = tmp_path / "python-3.13.5-0.conda"
     index = {"name": "python", "version": "3.13.5", "build": "0", "build_number": 0, "subdir": "linux-64"}
-    sha256 = write_conda(
-        out, index=index | {"depends": []}, entries=[entries.file("bin/python3.13", b"#!", mode=0o755)]
-    )
+    program = entries.file("bin/python3.13", b"#!", mode=0o755)
+    sha256 = write_conda(out, index=index | {"depends": []}, entries=[program, *of_python])
     python = CondaPackage(
         **{key: index[key] for key in ("name", "version", "build", "subdir")},
         platform="linux-64",

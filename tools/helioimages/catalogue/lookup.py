@@ -12,7 +12,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..locks.checkout import Checkout
 from ..machine.store import Store
-from ..make import linking
+from ..make import linking, own_files
 from ..make.inputs import plan_of
 from ..make.plan import COMPRESSOR, ImagePlan, LayerKind, LayerPlan
 from ..oci.image import Image
@@ -87,7 +87,14 @@ def planned(checkout: Checkout, store: Store, name: str) -> Side:
     plan = plan_of(checkout, name)
     return Side(
         label=name,
-        layers=tuple(_ref(store, image, layer) for image in plan.line for layer in image.layers),
+        layers=tuple(
+            _ref(store, image, layer, key)
+            for (image, layer), key in zip(
+                ((image, layer) for image in plan.line for layer in image.layers),
+                own_files.keys(store, plan),
+                strict=True,
+            )
+        ),
         # The config is written with the image; a few kilobytes that only a build knows exactly.
         config=(plan.locks.digest, 0),
         contents=of_locks(plan.locks),
@@ -178,11 +185,11 @@ def _layout(text: str) -> Image | None:
     return next(iter(images.values()))
 
 
-def _ref(store: Store, image: ImagePlan, layer: LayerPlan) -> LayerRef:
-    known = linking.recall(store, layer.key)
-    if known is None and layer.kind is LayerKind.FILES:
+def _ref(store: Store, image: ImagePlan, layer: LayerPlan, key: str) -> LayerRef:
+    known = linking.recall(store, key)
+    if known is None and layer.kind is LayerKind.FILES and key == layer.key:
         # An image's own files are here, and few: its layer is known without a build, and without a trace of it.
         known = write_layer(merge(image.files), BytesIO(), compressor=COMPRESSOR)
     if known is not None:
         return LayerRef(digest=known.digest, size=known.size, name=layer.name)
-    return LayerRef(digest=f"key:{layer.key}", size=layer.size, name=layer.name, exact=False)
+    return LayerRef(digest=f"key:{key}", size=layer.size, name=layer.name, exact=False)

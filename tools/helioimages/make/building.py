@@ -13,7 +13,7 @@ from pathlib import Path
 from ..conda.lock import CondaPackage
 from ..conda.read import site_packages_of
 from ..conda.scripts import refuse_scripts
-from ..core.entries import Entry, merge
+from ..core.entries import Entry
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
 from ..locks.read import Locks
@@ -24,7 +24,7 @@ from ..oci.layer import Layer
 from ..pypi.lock import Wheel
 from ..pypi.pyc import Interpreter
 from ..spec.image import ImageSpec
-from . import budget, debian_layers, linking
+from . import budget, debian_layers, linking, own_files
 from .plan import ImagePlan, LayerKind, LayerPlan
 
 #: What a history line says of a layer at most; longer ones are in the package list and in the SBOM.
@@ -106,7 +106,7 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
     if plan.name in done:
         return done[plan.name]
     parent = build(shop, plan.parent, done) if plan.parent else None
-    layers, fresh = _layers(shop, plan)
+    layers, fresh = _layers(shop, plan, _lower(parent))
     _check_clashes(shop.store, parent.line if parent else (), layers)
     image = append(
         parent.image if parent else None,
@@ -129,22 +129,37 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
     return done[plan.name]
 
 
-def _layers(shop: Workshop, plan: ImagePlan) -> tuple[tuple[BuiltLayer, ...], int]:
+def _lower(image: Built | None) -> tuple[own_files.Lower, ...]:
+    """Return every layer of an image, lowest first."""
+    return tuple(
+        own_files.Lower(kind=planned.kind, key=layer.key)
+        for one in (image.line if image else ())
+        for planned, layer in zip(one.plan.layers, one.layers, strict=True)
+    )
+
+
+def _layers(shop: Workshop, plan: ImagePlan, below: tuple[own_files.Lower, ...]) -> tuple[tuple[BuiltLayer, ...], int]:
     """Return the image's own layers in the plan's order, and how many of them were made now."""
     known = {layer.key: linking.recall(shop.store, layer.key) for layer in plan.layers}
-    missing = [layer for layer in plan.layers if known[layer.key] is None]
+    missing = [layer for layer in plan.layers if known[layer.key] is None and layer.kind is not LayerKind.FILES]
     for layer in missing:
         if layer.kind is LayerKind.DEBIAN:
             known[layer.key] = linking.write(shop.store, layer.key, _system(shop, plan), jobs=shop.jobs)
-        elif layer.kind is LayerKind.FILES:
-            known[layer.key] = linking.write(shop.store, layer.key, merge(plan.files))
     known |= _link(shop, plan, [layer for layer in missing if layer.kind is LayerKind.PACKAGES])
-    built = []
+    built, fresh = [], len(missing)
     for layer in plan.layers:
-        made = known[layer.key]
+        key, made = layer.key, known[layer.key]
+        if layer.kind is LayerKind.FILES:
+            # The last, for what is below says where its files land.
+            key, made, is_new = own_files.made(shop.store, plan, below)
+            fresh += is_new
         assert made is not None
-        built.append(BuiltLayer(name=layer.name, comment=layer.comment, key=layer.key, layer=made))
-    return tuple(built), len(missing)
+        lower = own_files.Lower(kind=layer.kind, key=key)
+        if layer.kind is LayerKind.DEBIAN and below:
+            own_files.check_kept(shop.store, plan, below, lower)
+        below = (*below, lower)
+        built.append(BuiltLayer(name=layer.name, comment=layer.comment, key=key, layer=made))
+    return tuple(built), fresh
 
 
 def _system(shop: Workshop, plan: ImagePlan) -> tuple[Entry, ...]:

@@ -21,7 +21,7 @@ from ..machine import mounts
 from ..machine.bootstrap import name_of
 from ..machine.store import Store
 from ..spec.recipes import RECIPES
-from . import builder, channel, linking, rootfs, toolchain
+from . import builder, channel, linking, own_files, rootfs, toolchain
 from .plan import ImagePlan
 
 _SHA256 = re.compile(rb"\b[0-9a-f]{64}\b")
@@ -57,10 +57,12 @@ def prune(
         HelioError: a lock is malformed.
     """
     young = time.time() - age_s
-    keys = {layer.key for plan in plans for layer in plan.stack}
+    keys = {key for plan in plans for key in own_files.keys(store, plan)}
     layers = {layer.digest for layer in (linking.recall(store, key) for key in keys) if layer}
     # What is kept is settled before anything goes: a list of files is kept for its layer's memo.
-    kinds = [(kind, [row for part in parts for row in part.rows]) for kind, parts in _kinds(checkout, store, layers)]
+    kinds = [
+        (kind, [row for part in parts for row in part.rows]) for kind, parts in _kinds(checkout, store, layers, keys)
+    ]
     strangers = [(f"{name} (of another version)", [(store.root / name, True)]) for name in unknown(store)]
     return tuple(_sweep(kind, rows, young, dry_run) for kind, rows in (*kinds, *strangers))
 
@@ -89,6 +91,7 @@ _PRUNED = frozenset(
         *(f"memo/{name}" for name in (linking.LAYERS, linking.OLD_LAYERS)),
         "memo/wheel",
         "memo/requires",
+        *(f"memo/{name}" for name in (own_files.SETTLED, own_files.SHAPES)),
         "toolchain",
         "channels",
         "tool",
@@ -112,7 +115,9 @@ class _Folder:
         return cls(tuple((path, keep(path)) for path in sorted(found)))
 
 
-def _kinds(checkout: Checkout, store: Store, layers: Set[str]) -> Iterator[tuple[str, tuple[_Folder, ...]]]:
+def _kinds(
+    checkout: Checkout, store: Store, layers: Set[str], keys: Set[str]
+) -> Iterator[tuple[str, tuple[_Folder, ...]]]:
     """Yield what people call a kind, and its folders."""
     root, wanted = checkout.root, _named(checkout.root)
     systems = {rootfs.cached(store, apt_lock.parse(text, file)).name for file, text in _apt_locks(root)}
@@ -135,6 +140,8 @@ def _kinds(checkout: Checkout, store: Store, layers: Set[str]) -> Iterator[tuple
             *(_Folder.of(store.root / "memo" / kind, _about(store, kind, layers)) for kind, _ in pairs),
             _Folder.of(store.root / "memo" / "wheel", _about(store, "wheel", wanted)),
             _Folder.of(store.root / "memo" / "requires", lambda path: path.stem in wanted),
+            _Folder.of(store.root / "memo" / own_files.SHAPES, lambda path: path.stem in keys),
+            _Folder.of(store.root / "memo" / own_files.SETTLED, lambda path: _settled_to(store, path) in keys),
         ),
     )
     yield "root file systems", (_Folder.of(store.root / "cache" / "rootfs", lambda path: path.name in systems),)
@@ -165,6 +172,11 @@ def _about(store: Store, kind: str, wanted: Set[str]) -> Callable[[Path], bool]:
         return isinstance(known, dict) and (known.get("digest") or known.get("sha256")) in wanted
 
     return keep
+
+
+def _settled_to(store: Store, path: Path) -> object:
+    known = store.recall(own_files.SETTLED, path.stem)
+    return known.get("key") if isinstance(known, dict) else None
 
 
 def _channels(checkout: Checkout) -> frozenset[str]:
