@@ -44,6 +44,7 @@ BAD = Result(
     numbers={f"key {EVIL}": f"value {EVIL}"},
     figures=(),
     notebook='20-b".ipynb',
+    note=f"asks for the kernel `{EVIL}`, ran with `python3`",
 )
 
 
@@ -150,6 +151,7 @@ def test_json_values():
                 "numbers": {"rows": 1234567, "ratio": 0.123456789, "exact": True, "name": "ace"},
                 "figures": 2,
                 "notebook": "10-y.ipynb",
+                "note": "",
             }
         ],
     }

@@ -5,101 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from nbformat import v4
+from smoke_support import LINEAGE, REFERENCE, FakeEngine, add, ended, failing, only, run
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines.engine import RunResult
 from helioimages.machine.checkout import load_images
 from helioimages.smoke import run as smoke
+from helioimages.smoke.books import NUMBERS
 from helioimages.smoke.report import Figure
-from helioimages.spec.image import ImageSpec, SmokeSpec
 from helioimages.spec.lineage import lineage
 
 ROOT = Path(__file__).parents[3]
-BASE = ImageSpec(name="base", path=Path("images/base"), title="Base", description="", environment="base-env")
-HELIO = ImageSpec(
-    name="helio",
-    path=Path("images/helio"),
-    title="Helio",
-    description="",
-    environment="helio-env",
-    parent="base",
-    smoke=SmokeSpec(memory="6g", timeout=77, cpus=1.5),
-)
-LINEAGE = (BASE, HELIO)
-REFERENCE = "127.0.0.1:5000/helio@sha256:" + "0" * 64
-
-
-def ended(code: int = 0, log: str = "", *, timed_out: bool = False, oom: bool = False) -> RunResult:
-    return RunResult(
-        exit_code=code, log=log, seconds=1.23456, peak_memory_bytes=3 << 20, timed_out=timed_out, oom_killed=oom
-    )
-
-
-def failing(name: str, value: str, *trace: str) -> Any:
-    return v4.new_output("error", ename=name, evalue=value, traceback=list(trace))
-
-
-@dataclass
-class FakeEngine:
-    """Ends each container as told, by the notebook's stem, and leaves an executed notebook with the outputs told."""
-
-    ends: dict[str, RunResult] = field(default_factory=dict)
-    outputs: dict[str, list[Any] | None] = field(default_factory=dict)
-    pulled: list[str] = field(default_factory=list)
-    runs: list[dict[str, Any]] = field(default_factory=list)
-
-    def pull(self, reference: str) -> None:
-        self.pulled.append(reference)
-
-    def run(self, image: str, argv: list[str], **options: Any) -> RunResult:
-        self.runs.append({"image": image, "argv": argv, **options})
-        folder = options["mounts"]["/out"][0]
-        name = Path(argv[-1]).name
-        outputs = self.outputs.get(Path(name).stem, [])
-        if outputs is not None:
-            cells = [v4.new_markdown_cell("# it ran"), v4.new_code_cell("1", outputs=outputs)]
-            nbformat.write(v4.new_notebook(cells=cells), folder / name)
-        return self.ends.get(Path(name).stem, ended())
-
-
-def add(root: Path, name: str, source: str = "1", *, title: str = "", nbval: bool = False) -> Path:
-    path = root / "smoke-notebooks" / f"{name}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cells = [v4.new_markdown_cell(f"# {title}\nwords")] if title else []
-    book = v4.new_notebook(cells=[*cells, v4.new_code_cell(source, id="fixed")])
-    if nbval:
-        book.metadata["helioimages"] = {"nbval": True}
-    nbformat.write(book, path)
-    return path
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a checkout whose notebooks were not made in the order that they run in."""
-    checkout = tmp_path / "checkout"
-    for name in ("helio/20-b", "helio/00-a", "base/30-z", "base/10-y", "sibling/00-other"):
-        add(checkout, name, title=f"Title of {name}")
-    (checkout / "smoke-notebooks" / "helio" / "made.py").write_text("ONE = 1\n")
-    for name in ("base-env", "helio-env"):
-        (checkout / "environments" / name).mkdir(parents=True)
-    (checkout / "environments" / "helio-env" / "imports.toml").write_text('sunpy = "sunpy"\n')
-    return checkout
-
-
-def run(engine: FakeEngine, root: Path, **options: Any) -> smoke.SmokeReport:
-    return smoke.smoke(engine, REFERENCE, HELIO, LINEAGE, root, root.parent / "out", **options)
-
-
-def only(engine: FakeEngine, root: Path):
-    (result,) = run(engine, root, only=("20-b",)).results
-    return result
 
 
 def test_ancestors_come_first_and_siblings_not_at_all(root: Path):
@@ -225,8 +146,8 @@ def test_what_a_notebook_shows_is_kept(root: Path):
     engine = FakeEngine(
         outputs={
             "20-b": [
-                v4.new_output("display_data", data={smoke.NUMBERS: {"rows": 3}, "text/plain": "{}"}),
-                v4.new_output("execute_result", data={smoke.NUMBERS: {"files": 2.5}}),
+                v4.new_output("display_data", data={NUMBERS: {"rows": 3}, "text/plain": "{}"}),
+                v4.new_output("execute_result", data={NUMBERS: {"files": 2.5}}),
                 v4.new_output(
                     "display_data",
                     data={"image/png": base64.b64encode(png).decode(), "text/plain": "<Figure size 1x1>"},

@@ -36,6 +36,7 @@ class Result:
         error: the failing cell and its traceback.
         numbers: what the notebook recorded with the numbers MIME type.
         notebook: file name of the executed notebook beside the report.
+        note: what was otherwise than the notebook asks: its kernel.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Result:
     numbers: Mapping[str, object] = field(hash=False)
     figures: tuple[Figure, ...] = field(hash=False)
     notebook: str
+    note: str = ""
 
 
 def write(out: Path, image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> None:

@@ -6,17 +6,15 @@ home. An image runs its own notebooks after its ancestors'. Results become `repo
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError, Stage
@@ -24,13 +22,10 @@ from ..core.progress import say
 from ..engines.engine import Engine, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
-from . import report
-from .report import Figure, Result
+from . import books, report
+from .books import Book, Chosen, Executed
+from .report import Result
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-NUMBERS = "application/vnd.helioimages.numbers+json"
 _UID = 1000
 
 
@@ -92,7 +87,8 @@ def smoke(
         gpus: how many NVIDIA GPUs a container gets, a number or ``all``; None gives none.
 
     Raises:
-        HelioError: ``only`` names a notebook that the image has not, or the engine fails.
+        HelioError: ``only`` names a notebook that the image has not, a file of the checkout is no notebook, or the
+            engine fails.
     """
     found = notebooks(lineage, root)
     if missing := [stem for stem in only if stem not in {path.stem for path in found}]:
@@ -102,153 +98,168 @@ def smoke(
             detail="expected one of " + (", ".join(path.stem for path in found) or "none"),
             hint="name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
         )
+    wanted = books.read_all((path for path in found if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
-    chosen = [path for path in found if not only or path.stem in only]
+    runner = _Runner(
+        engine=engine,
+        reference=reference,
+        image=image,
+        root=root,
+        out=out,
+        parameters=parameters or {},
+        network=network,
+        gpus=gpus,
+    )
+    # Every image has this one; the image is asked only where a notebook wants another.
+    usual = all(book.kernel == books.OURS for book in wanted)
+    kernels = {books.OURS: "python"} if usual else runner.kernels()
 
-    def one(path: Path) -> Result:
-        owner = next(spec for spec in lineage if spec.name == path.parent.name)
-        result = _run(engine, reference, path, image, owner, root, out, parameters or {}, network, gpus)
+    def one(book: Book) -> Result:
+        owner = next(spec for spec in lineage if spec.name == book.path.parent.name)
+        chosen = books.choose(book, kernels)
+        result = _without_kernel(book, chosen.note) if chosen.missing else runner.run(book, chosen, owner.environment)
         memory = f", {result.peak_memory_bytes / 2**20:,.0f} MiB" if result.peak_memory_bytes else ""
-        say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip())
+        note = f" ({result.note})" if result.note and not chosen.missing else ""
+        say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
 
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        results = tuple(pool.map(one, chosen))
+        results = tuple(pool.map(one, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
     report.write(out, image, reference, results, network=network)
     return done
 
 
-def _run(
-    engine: Engine,
-    reference: str,
-    path: Path,
-    image: ImageSpec,
-    owner: ImageSpec,
-    root: Path,
-    out: Path,
-    parameters: Mapping[str, str],
-    network: bool,
-    gpus: str | None,
-) -> Result:
-    folder = Path(tempfile.mkdtemp(prefix="smoke-"))
-    try:
-        # The container's user must be able to write it, whoever we are.
-        folder.chmod(0o777)
-        with contextlib.suppress(PermissionError):
-            os.chown(folder, _UID, _UID)
-        mounts = {"/smoke": (path.parent, "ro"), "/out": (folder, "rw")}
-        imports = root / "environments" / owner.environment / "imports.toml"
-        if imports.exists():
-            mounts["/smoke-data/imports.toml"] = (imports, "ro")
-        target = f"/out/{path.name}"
-        argv = ["python", "-m", "papermill", "--no-progress-bar", "--cwd", "/out"]
-        for name, value in parameters.items():
-            argv += ["-p", name, value]
-        argv += [f"/smoke/{path.name}", target]
-        if _is_checked(path):
-            argv = [
-                "bash",
-                "-c",
-                '"$@" && exec python -m pytest -q -p no:cacheprovider --nbval-lax "$0"',
-                *_nbval(argv),
-            ]
-        ran = engine.run(
-            reference,
-            argv,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Runner:
+    """What every notebook of a run is given."""
+
+    engine: Engine
+    reference: str
+    image: ImageSpec
+    root: Path
+    out: Path
+    parameters: Mapping[str, str]
+    network: bool
+    gpus: str | None
+
+    def kernels(self) -> dict[str, str]:
+        """Return the image's kernels with their languages, as it says itself."""
+        ran = self.engine.run(
+            self.reference,
+            ["jupyter", "kernelspec", "list", "--json"],
             user=str(_UID),
-            network="bridge" if network else "none",
-            memory=image.smoke.memory,
-            cpus=image.smoke.cpus,
-            mounts=mounts,
-            tmpfs={"/home/jovyan": f"rw,exec,uid={_UID},gid={_UID},mode=0755", "/dev/shm": "rw,size=1g"},
-            env={"HELIOIMAGES_IMPORTS": "/smoke-data/imports.toml", "HELIOIMAGES_IMAGE": image.name},
-            workdir="/out",
-            timeout_s=image.smoke.timeout,
-            gpus=gpus,
+            memory=self.image.smoke.memory,
+            cpus=self.image.smoke.cpus,
+            timeout_s=self.image.smoke.timeout,
         )
-        executed = folder / path.name
-        # What an earlier run left here is not what this one did.
-        (out / path.name).unlink(missing_ok=True)
-        if executed.exists():
-            shutil.copyfile(executed, out / path.name)
-        return _result(path, executed, ran)
-    finally:
-        _remove(folder)
+        return books.kernels_of(ran.log)
+
+    def run(self, book: Book, chosen: Chosen, environment: str) -> Result:
+        """Run one notebook in a container of its own.
+
+        Args:
+            environment: of the image that the notebook belongs to.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="smoke-"))
+        try:
+            # The container's user must be able to write it, whoever we are.
+            folder.chmod(0o777)
+            with contextlib.suppress(PermissionError):
+                os.chown(folder, _UID, _UID)
+            path = book.path
+            given = {"/smoke": (path.parent, "ro"), "/out": (folder, "rw")}
+            imports = self.root / "environments" / environment / "imports.toml"
+            if imports.exists():
+                given["/smoke-data/imports.toml"] = (imports, "ro")
+            ran = self.engine.run(
+                self.reference,
+                _argv(book, chosen, self.parameters),
+                user=str(_UID),
+                network="bridge" if self.network else "none",
+                memory=self.image.smoke.memory,
+                cpus=self.image.smoke.cpus,
+                mounts=given,
+                tmpfs={"/home/jovyan": f"rw,exec,uid={_UID},gid={_UID},mode=0755", "/dev/shm": "rw,size=1g"},
+                env={"HELIOIMAGES_IMPORTS": "/smoke-data/imports.toml", "HELIOIMAGES_IMAGE": self.image.name},
+                workdir="/out",
+                timeout_s=self.image.smoke.timeout,
+                gpus=self.gpus,
+            )
+            executed = folder / path.name
+            # What an earlier run left here is not what this one did.
+            (self.out / path.name).unlink(missing_ok=True)
+            # The container may have left a link to a file of this machine.
+            if executed.is_file() and not executed.is_symlink():
+                with contextlib.suppress(PermissionError):
+                    shutil.copyfile(executed, self.out / path.name)
+            return _result(book, chosen.note, books.read_executed(executed), ran)
+        finally:
+            _remove(folder)
 
 
-def _nbval(argv: list[str]) -> list[str]:
+def _argv(book: Book, chosen: Chosen, parameters: Mapping[str, str]) -> list[str]:
+    name = book.path.name
+    argv = ["python", "-m", "papermill", "--no-progress-bar", "--cwd", "/out"]
+    if chosen.kernel:
+        argv += ["-k", chosen.kernel, "-l", chosen.language]
+    for key_, value in parameters.items():
+        argv += ["-p", key_, value]
+    argv += [f"/smoke/{name}", f"/out/{name}"]
+    if not book.checked:
+        return argv
+    nbval = "python -m pytest -q -p no:cacheprovider --nbval-lax"
+    nbval += f" --nbval-kernel-name {shlex.quote(chosen.kernel)}" if chosen.kernel else ""
     # $0 is the notebook that nbval checks, the rest is papermill's command.
-    return [argv[-2], *argv]
+    return ["bash", "-c", f'"$@" && exec {nbval} "$0"', argv[-2], *argv]
 
 
-def _is_checked(path: Path) -> bool:
-    """Say whether a notebook carries stored outputs that nbval shall compare."""
-    return bool(_read(path).metadata.get("helioimages", {}).get("nbval"))
-
-
-def _result(path: Path, executed: Path, ran: RunResult) -> Result:
-    numbers: dict[str, object] = {}
-    figures: list[Figure] = []
-    error = ""
-    summary = ""
-    if executed.exists():
-        for index, cell in enumerate(_read(executed).cells):
-            for output in cell.get("outputs", ()):
-                data = output.get("data", {})
-                numbers |= data.get(NUMBERS, {})
-                if png := data.get("image/png"):
-                    figures.append(Figure(cell=index, png=base64.b64decode(png), alt=_alt(data, path)))
-                if output.get("output_type") == "error":
-                    summary = f"{output.ename}: {output.evalue}"[:300]
-                    error = f"cell {index}\n" + _plain("\n".join(output.traceback))
+def _result(book: Book, note: str, shown: Executed, ran: RunResult) -> Result:
     status = "passed"
     if ran.timed_out:
         status = "timeout"
     elif ran.oom_killed:
         status = "oom"
-    elif ran.exit_code:
+    elif ran.exit_code or shown.fault:
         status = "failed"
+    summary, error = shown.summary, shown.error
     if status != "passed" and not error:
-        error = _plain("\n".join(ran.log.splitlines()[-30:]))
+        error = books.without_colours("\n".join(ran.log.splitlines()[-30:]))
         summary = summary or (error.splitlines() or ["no output"])[-1][:300]
+    if shown.fault and (shown.there or not ran.exit_code):
+        error = f"{shown.fault}\n{error}".rstrip()
+        if not ran.exit_code:
+            summary = shown.fault[:300]
     return Result(
-        name=f"{path.parent.name}/{path.stem}",
-        title=_title(path),
+        name=book.name,
+        title=book.title,
         status=status,
         seconds=round(ran.seconds, 3),
         peak_memory_bytes=ran.peak_memory_bytes,
         summary=summary if status != "passed" else "",
         error=error if status != "passed" else "",
-        numbers=numbers,
-        figures=tuple(figures),
-        notebook=path.name,
+        numbers=shown.numbers,
+        figures=shown.figures,
+        notebook=book.path.name,
+        note=note,
     )
 
 
-def _title(path: Path) -> str:
-    for cell in _read(path).cells:
-        if cell.cell_type == "markdown" and (match := re.match(r"#\s+(.+)", cell.source)):
-            return match[1].strip()
-    return path.stem
-
-
-def _alt(data: Mapping[str, str], path: Path) -> str:
-    text = data.get("text/plain", "")
-    return f"figure of {path.stem}" if not text or text.startswith("<Figure") else text[:120]
-
-
-def _read(path: Path) -> NotebookNode:
-    # Its libraries take a second to load, which other verbs and shell completion need not wait for.
-    import nbformat
-
-    notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    return notebook
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def _without_kernel(book: Book, note: str) -> Result:
+    return Result(
+        name=book.name,
+        title=book.title,
+        status="failed",
+        seconds=0.0,
+        peak_memory_bytes=None,
+        summary=note[:300],
+        error=note,
+        numbers={},
+        figures=(),
+        notebook=book.path.name,
+        note=note,
+    )
 
 
 def _remove(folder: Path) -> None:
