@@ -21,10 +21,11 @@ ROOT = Path(__file__).parents[2]
 HUNGRY = "block = bytearray(2 << 30)\nfor place in range(0, len(block), 4096):\n    block[place] = 1"
 
 
-def add(checkout: Path, name: str, *sources: str, stored: str | None = None) -> None:
+def add(checkout: Path, name: str, *sources: str, stored: str | None = None, kernel: str = "python3") -> None:
     """Write a notebook of base; ``stored`` is the output that nbval compares its last cell with."""
     book = v4.new_notebook(cells=[v4.new_markdown_cell(f"# {name}"), *map(v4.new_code_cell, sources)])
-    book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    if kernel:
+        book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": kernel}
     if stored is not None:
         book.metadata["helioimages"] = {"nbval": True}
         book.cells[-1].execution_count = 1
@@ -48,6 +49,8 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
     add(checkout, "20-stored", compared, stored="42\n")
     add(checkout, "30-tampered", compared, stored="41\n")
     add(checkout, "40-hungry", HUNGRY)
+    add(checkout, "50-elsewhere", compared, stored="42\n", kernel="conda-env-sunpy-py")
+    add(checkout, "60-nowhere", "1 + 1", kernel="")
     base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(memory="1g", timeout=240, cpus=2))
     out = tmp_path / "out"
     report = smoke.smoke(workspace.engine, image, base, (base,), checkout, out, jobs=4)
@@ -58,13 +61,17 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
         "base/20-stored": "passed",
         "base/30-tampered": "failed",
         "base/40-hungry": "oom",
+        "base/50-elsewhere": "passed",
+        "base/60-nowhere": "passed",
     }
+    assert found["base/50-elsewhere"].note == "asks for the kernel `conda-env-sunpy-py`, ran with `python3`"
+    assert found["base/60-nowhere"].note == "names no kernel, ran with `python3`"
     assert found["base/10-fails"].summary == "ValueError: no data for 2024"
     assert found["base/10-fails"].error.splitlines()[-1] == "ValueError: no data for 2024"
     assert "1 failed" in found["base/30-tampered"].summary
     assert "'41\\n' == '42\\n'" in found["base/30-tampered"].error
     page = (out / "report.html").read_text("utf-8")
-    assert "1 of 4 notebooks passed" in page
+    assert "3 of 6 notebooks passed" in page
     assert "ValueError: no data for 2024" in page
     assert [one["status"] for one in json.loads((out / "report.json").read_text())["notebooks"]] == [
         one.status for one in report.results
