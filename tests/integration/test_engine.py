@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import json
 import re
 import socket
 import uuid
 from pathlib import Path
 
 import pytest
+from faulty_registry import FaultyRegistry
 
+from helioimages.core import entries
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import Platform
+from helioimages.oci.image import Addition, Settings, append
+from helioimages.oci.layer import write_layer
+from helioimages.publish.credentials import from_docker_config
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -57,6 +66,35 @@ def test_a_digest_that_the_registry_has_not(engine, image):
         engine.pull(wrong)
     assert (caught.value.stage, caught.value.message) == (Stage.ENGINE, f"the engine cannot pull `{wrong}`")
     assert caught.value.hint == f"run `docker -H {engine.address} pull {wrong}`"
+
+
+def test_a_login_that_podman_left_is_handed_to_the_engine(engine, tmp_path, monkeypatch):
+    """A real engine knows no login by itself, and one for a registry that asks for it comes with the pull."""
+    for name in ("DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    registry = FaultyRegistry()
+    try:
+        with open(tmp_path / "layer", "wb") as file:
+            layer = write_layer([entries.file("hello", b"hello")], file)
+        addition = Addition(layer=layer, created_by="ADD", comment="")
+        image = append(None, [addition], Settings(), platform=Platform.of("linux/amd64"), created_epoch=0)
+        for data in (image.config_bytes, (tmp_path / "layer").read_bytes()):
+            registry.put("org/helio", data)
+        registry.manifests["org/helio", image.digest] = (image.manifest.media_type, image.manifest_bytes)
+        registry.auth, registry.users = "basic", {"ada": "s3cret"}
+        reference = f"{registry.host}/org/helio@{image.digest}"
+        ours = dataclasses.replace(engine, credentials=from_docker_config())
+        with pytest.raises(HelioError, match="the engine cannot pull"):
+            ours.pull(reference)
+        pair = base64.b64encode(b"ada:s3cret").decode()
+        (tmp_path / "auth.json").write_text(json.dumps({"auths": {f"{registry.host}/org": {"auth": pair}}}))
+        ours.pull(reference)
+        assert ours.client.images.get(reference)
+        ours.client.images.remove(reference)
+    finally:
+        registry.close()
 
 
 def test_a_taken_port(engine, image):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import docker.auth
 import docker.errors
 import requests
 from docker.models.containers import Container
@@ -22,7 +24,8 @@ from ..core.progress import say
 from ..machine.host import SOCKETS, listens
 from ..machine.store import Store
 from ..oci.reference import is_loopback
-from . import leftovers, own_engine, stream
+from ..oci.transport import anonymous
+from . import leftovers, logins, own_engine, stream
 from .peak import Peak
 
 _READY_S = 60
@@ -50,10 +53,17 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A running engine: the SDK's client, and the address it was found at."""
+    """A running engine.
+
+    Attributes:
+        client: the SDK's.
+        address: where it was found.
+        credentials: logins of registries that images are pulled from, by ``host/repository``.
+    """
 
     client: docker.DockerClient
     address: str
+    credentials: logins.Logins = anonymous
 
     def pull(self, reference: str) -> None:
         """Pull an image by digest, unless the engine has it.
@@ -61,17 +71,22 @@ class Engine:
         Raises:
             HelioError: the registry or the engine refuses.
         """
+        unread = None
         try:
             with contextlib.suppress(docker.errors.ImageNotFound):
                 self.client.images.get(reference)
                 return
             repository, _, digest = reference.partition("@")
+            login, unread = logins.tolerant(self.credentials, repository)
             if is_loopback(repository.partition("/")[0]) and self._is_podman():
-                self._pull_plain(reference)
+                self._pull_plain(reference, login)
             else:
-                stream.follow(self.client.api.pull(repository, tag=digest, stream=True, decode=True), self.client)
+                said = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
+                stream.follow(said, self.client)
             self.client.images.get(reference)
         except (docker.errors.DockerException, requests.RequestException) as error:
+            if unread is not None:
+                raise unread from error
             raise HelioError(
                 Stage.ENGINE,
                 f"the engine cannot pull `{reference}`",
@@ -93,11 +108,12 @@ class Engine:
             return dict(wanted)
         return {where: options for where, options in wanted.items() if "uid=" not in options}
 
-    def _pull_plain(self, reference: str) -> None:
+    def _pull_plain(self, reference: str, login: Mapping[str, str] | None) -> None:
         """Pull without TLS, as docker does from loopback by itself: podman's own API has a word for it."""
         response = self.client.api.post(
             f"{self.client.api.base_url}/v4.0.0/libpod/images/pull",
             params={"reference": reference, "tlsVerify": "false", "quiet": "true"},
+            headers={"X-Registry-Auth": docker.auth.encode_header(login)} if login else {},
             timeout=_TIMEOUT,
         )
         stream.follow(stream.rows_of(response.text), self.client)
@@ -260,13 +276,17 @@ def _start_with(container: Container, gpus: str | None) -> None:
         ) from error
 
 
-def connect(store: Store) -> Engine:
+def connect(store: Store, credentials: logins.Logins = anonymous) -> Engine:
     """Return an engine, started if none answers.
+
+    Args:
+        credentials: logins of registries that images are pulled from, by ``host/repository``.
 
     Raises:
         HelioError: there is none and none can be started; the hint says what to install or to run.
     """
-    return running(store) or own_engine.start(store, _answering)
+    found = running(store) or own_engine.start(store, _answering)
+    return dataclasses.replace(found, credentials=credentials)
 
 
 def running(store: Store) -> Engine | None:

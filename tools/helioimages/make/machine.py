@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..engines import engine
+from ..engines.logins import Logins
 from ..locks.checkout import Checkout
 from ..machine.store import Store
+from ..oci.transport import anonymous
 from ..pypi import resolve
 from ..pypi.index import Index
 from . import provision
@@ -22,15 +24,17 @@ class Machine:
     Attributes:
         store: where everything that was fetched or made is kept.
         jobs: processes and downloads at once.
+        credentials: logins of registries that the engine pulls from, by ``host/repository``.
     """
 
     store: Store
     jobs: int
+    credentials: Logins = anonymous
 
     @cached_property
     def engine(self) -> engine.Engine:
         """The container engine, started if none runs."""
-        return engine.connect(self.store)
+        return engine.connect(self.store, self.credentials)
 
     @cached_property
     def index(self) -> Index:

@@ -67,8 +67,9 @@ class Common:
         """Return this computer, with the store that the environment names."""
         from ..machine.store import Store, default_root
         from ..make.machine import Machine
+        from ..publish.credentials import from_docker_config
 
-        return Machine(store=Store(default_root()), jobs=self.jobs)
+        return Machine(store=Store(default_root()), jobs=self.jobs, credentials=from_docker_config())
 
 
 def checkout() -> Path:

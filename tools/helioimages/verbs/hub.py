@@ -12,6 +12,7 @@ from ..catalogue import profiles as profiling
 from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..engines import logins
 from ..engines.hub import parts as hub_parts
 from ..engines.hub import server
 from ..locks.checkout import Checkout
@@ -87,6 +88,7 @@ def offered(checkout: Checkout, machine: Machine, wanted: Wanted) -> server.Offe
         images=profiling.as_dockerspawner(pinned),
         gateway=profiling.gateway_code(pinned),
         home=homes.pop() if homes else "/home/jovyan",
+        logins=logins.of(machine.credentials, (one.plain.partition("@")[0] for one in pinned)),
     )
 
 

@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,13 @@ class Offered:
         images: a fragment of jupyterhub_config.py.
         gateway: a fragment of dask_gateway_config.py.
         home: where users' volumes are mounted.
+        logins: what images are pulled with, as engines want it, by ``host/repository``.
     """
 
     images: str
     gateway: str
     home: str
+    logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
 def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: int, password: str = "") -> Hub:
@@ -136,7 +138,7 @@ def _start(folder: Path, parts: Parts, offered: Offered, engine: str, port: int,
         processes=(),
     )
     try:
-        for one in _spawned(folder, parts, settings):
+        for one in _spawned(folder, parts, settings, offered.logins):
             hub = dataclasses.replace(hub, processes=(*hub.processes, one))
             _private(folder / "hub.json", json.dumps(dataclasses.asdict(hub)))
         _wait(hub, folder)
@@ -210,11 +212,15 @@ def log_tail(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _spawned(folder: Path, parts: Parts, settings: Mapping[str, Any]) -> Iterator[Background]:
+def _spawned(
+    folder: Path, parts: Parts, settings: Mapping[str, Any], logins: Mapping[str, Mapping[str, str]]
+) -> Iterator[Background]:
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "JUPYTER", "CONFIGPROXY"))
     }
     env |= {"HELIOIMAGES_HUB": str(folder), "DOCKER_HOST": settings["engine"], "NO_PROXY": _ADDRESS}
+    # Secrets stay out of the folder; who may read a process's variables may read the files that they are from.
+    env["HELIOIMAGES_HUB_LOGINS"] = json.dumps(dict(logins))
     api = f"http://{_ADDRESS}:{settings['hub_port']}/hub"
     proxy = [
         *parts.proxy,

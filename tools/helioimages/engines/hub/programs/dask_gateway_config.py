@@ -62,7 +62,7 @@ c.Proxy.address = f"{LOOPBACK}:{SETTINGS['gateway_port']}"
 c.Proxy.prefix = "/services/dask-gateway"
 c.LocalBackend.cluster_config_class = ImageConfig
 c.LocalBackend.clusters_directory = str(FOLDER / "clusters")
-# The containers have the images' variables, not this machine's.
-c.LocalBackend.inherited_environment = []
+# The containers have the images' variables, not this machine's; what pulls the images needs the logins.
+c.LocalBackend.inherited_environment = ["HELIOIMAGES_HUB_LOGINS"]
 # Dask would listen on every address otherwise.
 c.ClusterConfig.worker_cmd += ["--host", LOOPBACK]

@@ -26,10 +26,11 @@ def main(engine: str, labels: str, certificates: str, there: str, image: str, *c
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     client = docker.DockerClient(base_url=engine)
     repository, _, digest = image.partition("@")
+    login = json.loads(os.environ.get("HELIOIMAGES_HUB_LOGINS") or "{}").get(repository)
     try:
         found = client.images.get(image)
     except docker.errors.ImageNotFound:
-        for row in client.api.pull(repository, tag=digest or None, stream=True, decode=True):
+        for row in client.api.pull(repository, tag=digest or None, stream=True, decode=True, auth_config=login):
             if "error" in row:
                 sys.exit(f"cannot pull {image}: {row['error']}")
         found = client.images.get(image)

@@ -16,6 +16,7 @@ from jupyterhub.utils import random_port
 
 FOLDER = Path(os.environ["HELIOIMAGES_HUB"])
 SETTINGS = json.loads((FOLDER / "settings.json").read_text("utf-8"))
+LOGINS = json.loads(os.environ.get("HELIOIMAGES_HUB_LOGINS") or "{}")
 LOOPBACK = "127.0.0.1"
 GATEWAY = "/services/dask-gateway"
 
@@ -42,7 +43,7 @@ class LoopbackSpawner(DockerSpawner):
             await self.docker("inspect_image", image)
         except docker.errors.NotFound:
             self.log.info("pulling image %s", image)
-            said = await self.docker("pull", repository, digest)
+            said = await self.docker("pull", repository, digest, auth_config=LOGINS.get(repository))
             if faults := [json.loads(line)["error"] for line in said.splitlines() if '"error"' in line]:
                 raise RuntimeError(f"cannot pull {image}: {faults[-1]}") from None
 
