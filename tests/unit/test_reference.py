@@ -22,7 +22,7 @@ from helioimages.spec.image import parse_image
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "reference.md").read_text()
 # What one process of ours tells another.
-OWN = {"HELIOIMAGES_BOOTSTRAPPED", "HELIOIMAGES_HUB"}
+OWN = {"HELIOIMAGES_BOOTSTRAPPED", "HELIOIMAGES_HUB", "HELIOIMAGES_HUB_LOGINS"}
 MAXIMAL = """
 name = "x"
 title = "x"

@@ -180,6 +180,47 @@ def wheel_in(world, name):
     )
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["added", "first"])
+def test_a_build_tool_that_environment_yml_names_is_locked(world, there):
+    """It is there before what asks for it is built, and all others keep their versions."""
+    world.index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0"))
+    for name in ("maker", "helper"):
+        world.wheel(name, "1.0")
+    seen = []
+
+    def build(environment, sdists, tools):
+        seen.append(versions_of(tools) if tools else None)
+        return built_of(sdists, tools)
+
+    world.environment("base", "old")
+    file = world.root / "environments/base/build-lock.toml"
+    if there:
+        world.lock(build_wheels=build)
+        file.write_text(
+            pypi_lock.dump(
+                dataclasses.replace(
+                    world.pylock("base"), sdists=(), content_hash="0" * 64, wheels=(wheel_in(world, "maker"),)
+                )
+            )
+        )
+        assert seen.pop() is None
+        world.wheel("maker", "1.1")
+    world.environment("base", "old", build={"old": {"requires": ["maker", "Helper>=1"]}})
+    report = world.lock(build_wheels=build)
+    assert seen == [{"helper": "1.0", "maker": "1.0"}]
+    assert "environments/base/build-lock.toml" in report.written
+    assert versions_of(pypi_lock.parse(file.read_text(), "x")) == seen[0]
+    assert world.lock(build_wheels=build).written == ()
+    world.lock(check=True)
+
+
+def test_without_tools_and_without_a_word_of_them_there_are_none(world):
+    world.wheel("lib", "1.0")
+    world.environment("base", "lib")
+    world.lock()
+    assert not (world.root / "environments/base/build-lock.toml").exists()
+
+
 def test_a_builder_that_was_healed_builds_the_same_sources_again(world):
     world.index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0"))
     world.environment("base", "old")

@@ -94,7 +94,7 @@ class WheelBuilder:
         tools: PyPILock | None = None,
     ) -> tuple[Wheel, ...]:
         file = f"environments/{environment.name}/{file_names.of(file_names.BUILD_LOCK, self.platform)}"
-        tools = tools or pypi_lock.parse((self.root / file).read_text("utf-8"), file)
+        tools = tools or self._tools(environment, lock, file)
         wheels = provision.wheels(self.store, tools.wheels, file, self.index, jobs=8)
         where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, self.platform)}"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
@@ -110,3 +110,18 @@ class WheelBuilder:
                 jobs=self.jobs,
                 epoch=LAYER_MTIME,
             )
+
+    def _tools(self, environment: EnvironmentSpec, lock: PyPILock, file: str) -> PyPILock:
+        try:
+            return pypi_lock.parse((self.root / file).read_text("utf-8"), file)
+        except FileNotFoundError as error:
+            names = [sdist.name for sdist in lock.sdists]
+            raise HelioError(
+                Stage.LOCK,
+                f"there are no tools to build {', '.join(f'`{name}`' for name in names)} with",
+                where=file,
+                detail="expected the locked build tools of the environment, and the file is missing",
+                hint=f"write what its build needs, e.g. [setuptools, wheel], in environments/{environment.name}/"
+                f"environment.yml under x-helioimages.build.{names[0]}.requires and run "
+                f"`buildimages lock {environment.name}`",
+            ) from error

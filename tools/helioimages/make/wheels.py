@@ -72,6 +72,14 @@ class BuiltWheel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What environment.yml says of a build; ``without`` are tools that the source asks for and that it spares."""
+
+    spec: BuildSpec
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """The locked Python and tools, unpacked for the builder: their folder, and a key that names their content."""
 
@@ -111,8 +119,11 @@ def build_all(
     expected = {wheel.name: wheel for wheel in lock.wheels if wheel.built}
 
     def one(sdist: Sdist) -> Wheel:
-        spec = environment.build.get(sdist.name, BuildSpec())
-        built = build_wheel(store, builder, sdist, spec, unpacked, platform=lock.platform, epoch=epoch)
+        order = Order(
+            spec=environment.build.get(sdist.name, BuildSpec()),
+            without=tuple(sorted(environment.build_without.get(sdist.name, ()))),
+        )
+        built = build_wheel(store, builder, sdist, order, unpacked, platform=lock.platform, epoch=epoch)
         wheel = Wheel(
             name=sdist.name,
             version=sdist.version,
@@ -138,13 +149,13 @@ def build_all(
 
 
 def build_wheel(
-    store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: Tools, *, platform: str, epoch: int
+    store: Store, builder: Builder, sdist: Sdist, order: Order, tools: Tools, *, platform: str, epoch: int
 ) -> BuiltWheel:
     """Build one wheel, or return it from the store.
 
     Args:
         sdist: its file is in the store.
-        spec: what environment.yml says of its build.
+        order: what environment.yml says of its build.
         platform: e.g. ``linux/amd64``.
         epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
 
@@ -153,14 +164,25 @@ def build_wheel(
     """
     guest = of_file(GUEST)
     key = key_of(
-        [VERSION, sdist.file_name, sdist.sha256, _plain(spec), tools.key, builder.key, guest, _ENV, platform, epoch]
+        [
+            VERSION,
+            sdist.file_name,
+            sdist.sha256,
+            _plain(order.spec),
+            tools.key,
+            builder.key,
+            guest,
+            _ENV,
+            platform,
+            epoch,
+        ]
     )
     known = store.recall("wheel", key)
     if known and has(path := store.artefact(known["sha256"]), known["size"]):
         return BuiltWheel(**known, path=path)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch:
         folder = Path(scratch)
-        raw = _run(store, builder, sdist, spec, tools, epoch, folder)
+        raw = _run(store, builder, sdist, order, tools, epoch, folder)
         wheel = repack.plan(raw, f"linux_{Platform.of(platform).machine}")
         _check_name(wheel.file_name, sdist)
         final = folder / "normal.whl"
@@ -208,13 +230,19 @@ def unpack_tools(
     return Tools(folder=folder / PREFIX.lstrip("/"), key=key)
 
 
-def _run(store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: Tools, epoch: int, folder: Path) -> Path:
+def _run(store: Store, builder: Builder, sdist: Sdist, order: Order, tools: Tools, epoch: int, folder: Path) -> Path:
     """Return the wheel as the backend made it."""
     (folder / "sdist").mkdir()
     # The archive keeps its name: some backends read it.
     shutil.copyfile(store.artefact(sdist.sha256), folder / "sdist" / sdist.file_name)
-    order = {"file_name": sdist.file_name, "requires": list(spec.requires), "after": spec.after}
-    (folder / "order.json").write_text(json.dumps(order))
+    spec = order.spec
+    written = {
+        "file_name": sdist.file_name,
+        "requires": list(spec.requires),
+        "without": list(order.without),
+        "after": spec.after,
+    }
+    (folder / "order.json").write_text(json.dumps(written))
     output = folder / "out"
     output.mkdir()
     say(f"    building {sdist.name} {sdist.version}")
@@ -236,7 +264,8 @@ def _run(store: Store, builder: Builder, sdist: Sdist, spec: BuildSpec, tools: T
             f"cannot build a wheel of `{sdist.name}` {sdist.version}",
             where=f"its source {sdist.file_name}",
             detail=error.detail or error.message,
-            hint="say what it needs under x-helioimages.build in environment.yml, or constrain it to another version",
+            hint="if it needs another tool, write all that it needs in environment.yml under "
+            f"x-helioimages.build.{sdist.name}.requires and run `buildimages lock`; or constrain it to another version",
         ) from error
     made = sorted(output.glob("*.whl"))
     if len(made) != 1:

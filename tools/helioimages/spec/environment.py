@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from ..core.platform import SUBDIRS
 from ..core.reading import Table, load_yaml
 from . import pip_lines, selectors, shapes
@@ -47,6 +49,7 @@ class EnvironmentSpec:
         virtual_packages: e.g. ``{"__glibc": "2.41"}``; conda's words for what the machine brings.
         clobber: path in the prefix -> package whose file wins.
         build: source-only packages.
+        build_without: source-only package -> distributions that its source asks for and its build does not need.
         selected: conda's platform -> conda and pypi of it, where lines have selectors (``# [aarch64]``).
     """
 
@@ -62,6 +65,7 @@ class EnvironmentSpec:
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
     clobber: Mapping[str, str] = field(default_factory=dict)
     build: Mapping[str, BuildSpec] = field(default_factory=dict)
+    build_without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
     def for_platform(self, subdir: str) -> EnvironmentSpec:
@@ -140,6 +144,12 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         for at, text_of in enumerate(build[key].requires):
             pip_lines.check(text_of, table, f"requires[{at}]")
         table.done()
+    spared = ours.table("build-without")
+    without = {
+        canonicalize_name(key): tuple(map(canonicalize_name, spared.strings(key, shape=shapes.DISTRIBUTION)))
+        for key in spared.names()
+    }
+    spared.done()
     spec = EnvironmentSpec(
         name=name,
         path=path,
@@ -153,6 +163,7 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         virtual_packages=ours.mapping("virtual-packages", keys=shapes.VIRTUAL, values=shapes.VERSION),
         clobber=ours.mapping("clobber", keys=shapes.RELATIVE, values=shapes.CLOBBER),
         build=build,
+        build_without=without,
     )
     ours.done()
     return spec
