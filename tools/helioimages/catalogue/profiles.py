@@ -23,6 +23,8 @@ from ..spec.lineage import lineage
 from ..spec.tags import newest_first
 
 HEADER = "# Made by `buildimages profiles`; do not edit. A diff of this file is what changes for users.\n"
+#: A regular expression of any image with a tag or a digest.
+ANY = r"[^\s]+[:@][^\s]+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +170,7 @@ def unlisted_images(repositories: Iterable[str]) -> str:
     """
     names = "|".join(_escape(name) for name in repositories)
     digest = "@sha256:[0-9a-f]{64}"
-    return rf"({names})(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}({digest})?|{digest})"
+    return rf"({names})(:[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,127}}({digest})?|{digest})"
 
 
 def as_z2jh(profiles: list[dict[str, Any]]) -> str:
@@ -284,7 +286,7 @@ def _image_option(found: Sequence[Offer], unlisted: str, gone: Iterable[str]) ->
         },
     }
     if unlisted:
-        # KubeSpawner matches from the start only, so the end is said here.
+        # KubeSpawner matches from the start only, so the end is said here; Python's `$` lets a newline follow.
         words = [_escape(name) for name in gone]
         digests = "|".join(word for word in words if word.startswith("sha256:"))
         named = "|".join(word for word in words if not word.startswith("sha256:"))
@@ -293,7 +295,7 @@ def _image_option(found: Sequence[Offer], unlisted: str, gone: Iterable[str]) ->
             "enabled": True,
             "display_name": "Image by tag or digest",
             "display_name_in_choices": "Another tag…",
-            "validation_regex": f"^{without}{unlisted}$",
+            "validation_regex": f"^{without}{unlisted}$(?!\\n)",
             "validation_message": "Expected one of this hub's images with a tag or digest, and none that was yanked",
             "kubespawner_override": {"image": "{value}"},
         }
@@ -327,8 +329,11 @@ def _resource_option(found: Iterable[Resources]) -> dict[str, Any]:
 
 
 def _escape(text: str) -> str:
-    # Browsers check the same expression, and refuse an escaped dash.
-    return re.escape(text).replace("\\-", "-")
+    """Return a regular expression of a text, for Python and for browsers, which take no escapes but these.
+
+    Spec: ECMAScript, "Patterns", IdentityEscape with the flags u and v; HTML, "The pattern attribute" (v).
+    """
+    return re.sub(r"[\^$\\.*+?()\[\]{}|]", r"\\\g<0>", text)
 
 
 class _Block(str):

@@ -65,7 +65,7 @@ def profiles(
         text = profiling.as_gateway(offers)
     else:
         repositories = [f"{whole['registry']}/{page['repository']}" for page in whole["images"]]
-        allowed = {"none": "", "any": r"[^\s]+[:@][^\s]+", "own": profiling.unlisted_images(repositories)}[unlisted]
+        allowed = {"none": "", "any": profiling.ANY, "own": profiling.unlisted_images(repositories)}[unlisted]
         made = profiling.profile_list(offers, checkout.images, unlisted=allowed, gone=profiling.gone(whole))
         text = json.dumps(made, indent=2) + "\n" if common.as_data else profiling.as_z2jh(made)
     tell = say if common.as_data else print
