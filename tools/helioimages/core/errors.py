@@ -7,7 +7,10 @@ One exit code per stage, so that CI logs can be read by machines:
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
+
+_ADDRESS = re.compile(r"<([^<>]*?)(?: object)? at 0x[0-9a-fA-F]+>")
 
 
 class Stage(enum.IntEnum):
@@ -38,11 +41,12 @@ class HelioError(Exception):
     """
 
     def __init__(self, stage: Stage, message: str, *, where: str = "", detail: str = "", hint: str = "") -> None:
+        message = without_addresses(message)
         super().__init__(message)
         self.stage = stage
         self.message = message
         self.where = where
-        self.detail = detail
+        self.detail = without_addresses(detail)
         self.hint = hint
 
     def __str__(self) -> str:
@@ -56,6 +60,17 @@ class HelioError(Exception):
 
     def __reduce__(self) -> tuple[Callable[..., HelioError], tuple[Stage, str, str, str, str]]:
         return (_rebuild, (self.stage, self.message, self.where, self.detail, self.hint))
+
+
+def without_addresses(text: str) -> str:
+    """Return a text without the places of objects in memory, which libraries put into theirs.
+
+    They tell nobody anything, and two runs that fail alike would not say the same.
+
+    >>> without_addresses("Max retries (Caused by Timeout(<Connection(host='h') at 0x7fc9458914d0>, 'timed out'))")
+    "Max retries (Caused by Timeout(Connection(host='h'), 'timed out'))"
+    """
+    return _ADDRESS.sub(r"\1", text)
 
 
 def _rebuild(stage: Stage, message: str, where: str, detail: str, hint: str) -> HelioError:
