@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from helioimages.core.errors import HelioError, Stage
@@ -14,7 +16,7 @@ def refused(path, wheel) -> str:
     with pytest.raises(HelioError) as caught:
         link(path, wheel)
     assert caught.value.stage is Stage.LINK
-    assert caught.value.message == "`demo-1.0-py3-none-any.whl` is not a valid wheel"
+    assert caught.value.message == f"`{wheel.file_name}` is not a valid wheel"
     assert caught.value.hint == "do not use it; lock another version"
     return caught.value.detail
 
@@ -85,6 +87,13 @@ def test_a_wheel_of_another_format(make_wheel):
 def test_no_wheel_version(make_wheel):
     made = make_wheel({f"{INFO}/WHEEL": b"Root-Is-Purelib: true\n"})
     assert refused(*made) == f"{INFO}/WHEEL does not say its Wheel-Version, expected 1.0"
+
+
+def test_a_variant_of_a_wheel_is_refused_by_name(make_wheel):
+    """Spec: PEP 825. It would be for one machine's processor, and no tool says whether this one has it."""
+    path, wheel = make_wheel({"demo/a.py": b"1"})
+    variant = dataclasses.replace(wheel, file_name=wheel.file_name.replace(".whl", "-x86_64_v3.whl"))
+    assert refused(path, variant) == "it is the variant `x86_64_v3` of a wheel, which no image holds (PEP 825)"
 
 
 def test_errors_name_the_wheel_and_no_object(make_wheel):

@@ -214,6 +214,21 @@ def test_a_build_tool_that_environment_yml_names_is_locked(world, there):
     world.lock(check=True)
 
 
+def test_what_has_variants_of_its_wheel_only_is_built_from_source_and_that_is_said(world, capsys):
+    world.index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0"))
+    for label in ("cu130", "null"):
+        world.index.add(f"old-1.0-py3-none-any-{label}.whl", b"x")
+    world.index.add("old-0.9-py3-none-any-cu12.whl", b"x")
+    world.index.add("other-1.0.tar.gz", sdist_bytes("other", "1.0"))
+    world.environment("base", "old", "other")
+    world.lock(build_wheels=lambda environment, sdists, tools: built_of(sdists, tools))
+    said = [line for line in capsys.readouterr().err.splitlines() if "PEP 825" in line]
+    assert said == [
+        "warning: old 1.0 is built from source: the index has variants of its wheel only "
+        "(cu130, null; PEP 825), which are for one machine"
+    ]
+
+
 def test_without_tools_and_without_a_word_of_them_there_are_none(world):
     world.wheel("lib", "1.0")
     world.environment("base", "lib")

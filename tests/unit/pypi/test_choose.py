@@ -4,7 +4,7 @@ import pytest
 from packaging.utils import parse_wheel_filename
 
 from helioimages.core.errors import HelioError
-from helioimages.pypi.choose import best, platform_tags, supported_tags
+from helioimages.pypi.choose import best, platform_tags, supported_tags, variant_of
 
 AMD = supported_tags("3.13.5", "linux/amd64", (2, 41))
 ARM = supported_tags("3.13", "linux/arm64", (2, 41))
@@ -30,6 +30,33 @@ def test_the_wheel_that_an_installer_takes(names, amd, arm):
     assert best(names, AMD) == (None if amd is None else names[amd])
     assert best(names, ARM) == (None if arm is None else names[arm])
     assert best(reversed(names), AMD) == best(names, AMD)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "label"),
+    [
+        (
+            "d-1-cp313-cp313-manylinux_2_28_x86_64-x86_64_v3.whl",
+            "d-1-cp313-cp313-manylinux_2_28_x86_64.whl",
+            "x86_64_v3",
+        ),
+        ("d-1-2-py3-none-any-null.whl", "d-1-2-py3-none-any.whl", "null"),
+        ("d-1-py3-none-any-00.5_a.whl", "d-1-py3-none-any.whl", "00.5_a"),
+        ("d-1-py3-none-any.whl", None, None),
+        ("d-1-2-py3-none-any.whl", None, None),
+        ("d-1-2build-py3-none-any.whl", None, None),
+        ("d-1-py3-none-any-CU130.whl", None, None),
+        ("d-x-py3-none-any-cu130.whl", None, None),
+        ("d-1-py3-none-any-a-b.whl", None, None),
+        ("d-1-variants.json", None, None),
+    ],
+)
+def test_variants_of_a_wheel_are_known_and_never_taken(name, plain, label):
+    """Spec: PEP 825."""
+    assert variant_of(name) == ((plain, label) if plain else None)
+    if plain:
+        assert best([name], AMD) is None
+        assert best([name, plain], AMD) == plain
 
 
 def test_tags_are_ranked_as_packaging_ranks_them():

@@ -159,3 +159,14 @@ def test_a_key_that_only_others_understand_is_refused(old, where):
     with pytest.raises(HelioError) as caught:
         parse(TEXT.replace(old, old + 'requires-python = ">=3.13"\n'), "pylock.toml")
     assert (caught.value.where, caught.value.detail) == (f"pylock.toml at {where}", "this key is not understood")
+
+
+def test_a_variant_of_a_wheel_is_refused_by_name():
+    """Spec: PEP 825."""
+    with pytest.raises(HelioError) as caught:
+        parse(TEXT.replace("manylinux_2_27_x86_64.whl", "manylinux_2_27_x86_64-x86_64_v3.whl"), "pylock.toml")
+    assert caught.value.where == "pylock.toml at packages[1].wheels[0]"
+    assert caught.value.detail == (
+        "expected a wheel for every machine, e.g. numpy-2.4.6-cp313-cp313-manylinux_2_27_x86_64.whl, "
+        "not the variant `x86_64_v3` of it (PEP 825)"
+    )

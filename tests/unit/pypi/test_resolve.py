@@ -197,3 +197,25 @@ def test_uvs_platform_is_the_newest_that_the_c_library_allows():
     with pytest.raises(HelioError) as caught:
         python_platform("linux/amd64", (2, 5))
     assert caught.value.message == "uv knows no manylinux platform for linux/amd64 with glibc 2.5"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_variants_of_a_wheel_are_passed_over_or_refused_by_name(package_index, ask, as_json):
+    """An image is for every machine: the plain wheel is taken, or it is said that there is none."""
+    package_index.json = as_json
+    add(package_index, "lib", "1.0")
+    add(package_index, "lib", "1.0", tag="py3-none-any-cu130")
+    add(package_index, "lib", "1.0", tag="1-py3-none-any-x86_64_v3")
+    package_index.add("lib-1.0-variants.json", b"{}")
+    assert [wheel.file_name for wheel in ask("lib").wheels] == ["lib-1.0-py3-none-any.whl"]
+    add(package_index, "lib", "2.0", tag="py3-none-any-cu130")
+    assert versions(ask("lib")) == {"lib": "1.0"}
+    with pytest.raises(HelioError) as caught:
+        ask("lib>=2")
+    assert "lib==2.0 has only unsupported wheel variants" in caught.value.detail.replace("\n", " ")
+    assert caught.value.hint == (
+        "wheel variants (PEP 825) are for one machine's GPU or processor, and images are for many: constrain the "
+        "package to a version that has plain wheels, or take it from conda"
+    )
+    add(package_index, "lib", "2.0", tag="py3-none-any")
+    assert [wheel.file_name for wheel in ask("lib>=2").wheels] == ["lib-2.0-py3-none-any.whl"]

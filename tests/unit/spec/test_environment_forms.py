@@ -133,6 +133,7 @@ def test_files_of_pip() -> None:
         ("git+https://example.org/six.git", "is a direct reference", "only packages of the configured index"),
         ("six @ https://example.org/six.whl", "is a direct reference", "only packages of the configured index"),
         ("https://example.org/six-1.16.0-py3-none-any.whl", "is a direct reference", "write `six==1.16.0`"),
+        ("https://example.org/six-1.16.0-py3-none-any-cu130.whl", "is a direct reference", "write `six==1.16.0`"),
         ("./six", "is a direct reference", "only packages of the configured index"),
         ("six=1.16", "is not a PEP 508 requirement", ""),
     ],

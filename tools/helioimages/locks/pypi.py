@@ -7,12 +7,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from ..conda.lock import CondaLock, CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..pypi import lock as pypi_lock
+from ..pypi.choose import variant_of
 from ..pypi.index import Index
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..pypi.resolve import Request, requested_names, resolve, versions
@@ -91,6 +92,7 @@ def lock_pypi(
     _check_cuda(environment, conda, found)
     if parent:
         _refuse_missing(environment, parent.pypi, found)
+    _say_variants(found, index)
     if found.unbuilt and run.build_wheels:
         tools = run.tools.get(environment.name)
         built = run.timed(
@@ -98,6 +100,19 @@ def lock_pypi(
         )
         found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
     return pypi_lock.settled(current, found)
+
+
+def _say_variants(lock: PyPILock, index: Index) -> None:
+    """Say of what will be built from source that the index has variants of wheels, which nothing here takes."""
+    pages = index.many([sdist.name for sdist in lock.unbuilt])
+    for sdist in lock.unbuilt:
+        variants = [found for file in pages[sdist.name] if (found := variant_of(file.name))]
+        labels = {label for plain, label in variants if str(parse_wheel_filename(plain)[1]) == sdist.version}
+        if labels:
+            say(
+                f"warning: {sdist.name} {sdist.version} is built from source: the index has variants of its wheel only "
+                f"({', '.join(sorted(labels))}; PEP 825), which are for one machine"
+            )
 
 
 def going(run: Run, lock: PyPILock | None) -> frozenset[str]:

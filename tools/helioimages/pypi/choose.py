@@ -1,10 +1,13 @@
 """Choose the one file of a release that a platform installs, by wheel tags. Pure.
 
-Spec: PyPA "Platform compatibility tags"; PEP 600 (manylinux).
+Wheel variants are never chosen: what fits a GPU or a processor is asked of one machine, and an image is for all.
+
+Spec: PyPA "Platform compatibility tags"; PEP 600 (manylinux); PEP 825 (wheel variants).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -13,6 +16,8 @@ from packaging.utils import BuildTag, InvalidWheelFilename, parse_wheel_filename
 
 from ..core.platform import Platform
 
+#: A wheel's name and, behind its tags, the label of a variant. A build tag begins with a digit, a Python's tag never.
+_VARIANT = re.compile(r"([^-]+-[^-]+(?:-[0-9][^-]*)?-[^-0-9][^-]*-[^-]+-[^-]+)-([0-9a-z_.]+)\.whl")
 #: The names that manylinux had before PEP 600, by glibc minor version; the oldest ones never had arm64.
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
@@ -61,3 +66,21 @@ def best(names: Iterable[str], tags: dict[Tag, int]) -> str | None:
             # Between equal tags the higher build number wins, and none is lower than any.
             ranked.append((-min(ranks), (len(build), build), name))
     return max(ranked)[2] if ranked else None
+
+
+def variant_of(name: str) -> tuple[str, str] | None:
+    """Return the plain name of a wheel variant and its label; None of every other file.
+
+    >>> variant_of("torch-2.9-cp313-cp313-manylinux_2_28_x86_64-cu130.whl")
+    ('torch-2.9-cp313-cp313-manylinux_2_28_x86_64.whl', 'cu130')
+    >>> variant_of("torch-2.9-1-cp313-cp313-linux_x86_64.whl") is None
+    True
+    """
+    match = _VARIANT.fullmatch(name)
+    try:
+        if match:
+            parse_wheel_filename(f"{match[1]}.whl")
+            return f"{match[1]}.whl", match[2]
+    except InvalidWheelFilename:
+        pass
+    return None

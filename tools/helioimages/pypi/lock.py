@@ -22,6 +22,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from ..core.digest import is_hex
 from ..core.errors import Stage
 from ..core.reading import Form, Shape, Table, load_toml
+from .choose import variant_of
 
 _FORM = Form(stage=Stage.LOCK, hint="run `buildimages lock`", strange="run `buildimages lock`", comma=False)
 _FILE = Shape.of(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+", "a file name")
@@ -127,6 +128,12 @@ def parse(text: str, where: str) -> PyPILock:
         # The reference parser first: what it refuses, no other installer reads.
         Pylock.from_dict(tomllib.loads(text))
     except PylockValidationError as error:
+        # Its message quotes the file's name, and says no more of it.
+        for quoted in error.message.split("'"):
+            if variant := variant_of(quoted):
+                plain, label = variant
+                message = f"expected a wheel for every machine, e.g. {plain}, not the variant `{label}` of it (PEP 825)"
+                raise top.error(error.context or "", message) from error
         context = "lock-version" if isinstance(error, PylockUnsupportedVersionError) else error.context or ""
         raise top.error(context, error.message) from error
     for name in ("lock-version", "created-by", "requires-python"):

@@ -95,7 +95,7 @@ def resolve(request: Request, sizes: Sizes) -> PyPILock:
             "no set of PyPI packages answers the `pip` list",
             where=request.where,
             detail=_shortened(answer.fault),
-            hint="loosen a requirement or a constraint; uv's explanation above names those that clash",
+            hint=_hint(answer.fault),
         )
     return _locked(request, answer.packages, sizes)
 
@@ -188,6 +188,16 @@ def _exact(versions: Mapping[str, str]) -> list[str]:
     return [f"{name}=={version}" for name, version in sorted(versions.items())]
 
 
+def _hint(fault: str) -> str:
+    """Return what to do where uv finds no solution."""
+    if "wheel variants" in fault:
+        return (
+            "wheel variants (PEP 825) are for one machine's GPU or processor, and images are for many: constrain the "
+            "package to a version that has plain wheels, or take it from conda"
+        )
+    return "loosen a requirement or a constraint; uv's explanation above names those that clash"
+
+
 def _conflict(request: Request, fault: str) -> HelioError:
     """Return an error that names both sides: what the parent has, and what the child would have without it."""
     parent = request.inherited
@@ -199,7 +209,7 @@ def _conflict(request: Request, fault: str) -> HelioError:
             "no set of PyPI packages answers the `pip` list, whatever the parent environment has",
             where=request.where,
             detail=_shortened(free.fault),
-            hint="loosen a requirement or a constraint; uv's explanation above names those that clash",
+            hint=_hint(free.fault),
         )
     wants: dict[str, str] = {canonicalize_name(row["name"]): row["version"] for row in free.packages}
     sides = [

@@ -38,6 +38,7 @@ from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError
 from ..core.progress import say
 from .archive import Member, malformed, members
+from .choose import variant_of
 from .lock import Wheel
 
 #: What RECORD's neighbour INSTALLER says.
@@ -113,7 +114,9 @@ class _Source(WheelSource):
         try:
             name, version, _, _ = parse_wheel_filename(wheel.file_name)
         except InvalidWheelFilename as error:
-            raise malformed(wheel.file_name, str(error)) from error
+            variant = variant_of(wheel.file_name)
+            detail = f"it is the variant `{variant[1]}` of a wheel, which no image holds (PEP 825)" if variant else ""
+            raise malformed(wheel.file_name, detail or str(error)) from error
         if name != canonicalize_name(wheel.name) or version != Version(wheel.version):
             raise malformed(wheel.file_name, f"the lock calls it {wheel.name} {wheel.version}")
         distribution, file_version = wheel.file_name.split("-", 2)[:2]

@@ -13,6 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from ..core.reading import Table
+from ..pypi.choose import variant_of
 
 #: Returns the text of a file beside environment.yml, or None if it is not there.
 Read = Callable[[str], str | None]
@@ -110,7 +111,9 @@ def check(text: str, table: Table, key: str) -> None:
 
 def _instead(text: str) -> str:
     try:
-        name, version, _, _ = parse_wheel_filename(text.rpartition("/")[2].partition("#")[0])
+        file = text.rpartition("/")[2].partition("#")[0]
+        variant = variant_of(file)
+        name, version, _, _ = parse_wheel_filename(variant[0] if variant else file)
     except InvalidWheelFilename:
         return _ONLY_INDEX
     return f"{_ONLY_INDEX}: write `{name}=={version}`"
