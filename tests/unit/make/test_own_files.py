@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from building_support import APT, USER, Site, workshops
 
-from helioimages.catalogue.lookup import _ref
+from helioimages.catalogue.lookup import _refs
 from helioimages.core.entries import Entry, Kind, directory, file, merge, symlink
 from helioimages.core.errors import HelioError
 from helioimages.make import linking, own_files
@@ -310,9 +310,20 @@ def test_what_lies_as_it_is_has_the_plans_key_and_the_rest_one_of_its_own(world)
     assert keys(site.store, site.plan("child"))[4] == key
     again = site.build("base")
     assert (again.fresh, again.layers[-1]) == (0, first.layers[-1])
-    layer = first.plan.layers[-1]
-    ref = _ref(site.store, first.plan, layer, key)
-    assert (ref.digest, ref.exact) == (first.layers[-1].layer.digest, True)
+    assert [(one.digest, one.exact) for one in _refs(site.store, first.plan)] == [
+        (one.layer.digest, True) for one in first.layers
+    ]
+
+
+def test_files_that_were_edited_after_the_build_are_known_before_the_next_one(world):
+    """`delta` tells what hubs will pull, and leaves nothing of the files in the store."""
+    site = with_system(world())
+    site.build("base")
+    write(site, {"bin/tool": "x"})
+    foreseen = _refs(site.store, site.plan("base"))[-1]
+    assert not site.store.blob(foreseen.digest).exists()
+    assert foreseen.exact
+    assert site.build("base").layers[-1].layer.digest == foreseen.digest
 
 
 def test_other_layers_below_are_another_layer_above(world):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from pathlib import Path
 
 from ..core.digest import is_digest
-from ..core.entries import merge
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import linking, own_files
 from ..make.inputs import plan_of
-from ..make.plan import COMPRESSOR, ImagePlan, LayerKind, LayerPlan
+from ..make.plan import ImagePlan, LayerKind
 from ..oci.image import Image
-from ..oci.layer import write_layer
 from ..oci.layout import read_layout
 from ..oci.reference import Reference
 from ..oci.registry import Registry
@@ -87,14 +84,7 @@ def planned(checkout: Checkout, store: Store, name: str) -> Side:
     plan = plan_of(checkout, name)
     return Side(
         label=name,
-        layers=tuple(
-            _ref(store, image, layer, key)
-            for (image, layer), key in zip(
-                ((image, layer) for image in plan.line for layer in image.layers),
-                own_files.keys(store, plan),
-                strict=True,
-            )
-        ),
+        layers=_refs(store, plan),
         # The config is written with the image; a few kilobytes that only a build knows exactly.
         config=(plan.locks.digest, 0),
         contents=of_locks(plan.locks),
@@ -185,11 +175,18 @@ def _layout(text: str) -> Image | None:
     return next(iter(images.values()))
 
 
-def _ref(store: Store, image: ImagePlan, layer: LayerPlan, key: str) -> LayerRef:
-    known = linking.recall(store, key)
-    if known is None and layer.kind is LayerKind.FILES and key == layer.key:
-        # An image's own files are here, and few: its layer is known without a build, and without a trace of it.
-        known = write_layer(merge(image.files), BytesIO(), compressor=COMPRESSOR)
-    if known is not None:
-        return LayerRef(digest=known.digest, size=known.size, name=layer.name)
-    return LayerRef(digest=f"key:{key}", size=layer.size, name=layer.name, exact=False)
+def _refs(store: Store, plan: ImagePlan) -> tuple[LayerRef, ...]:
+    found: list[LayerRef] = []
+    below: list[own_files.Lower] = []
+    owners = [(image, layer) for image in plan.line for layer in image.layers]
+    for (image, layer), key in zip(owners, own_files.keys(store, plan), strict=True):
+        known = linking.recall(store, key)
+        if known is None and layer.kind is LayerKind.FILES:
+            # An image's own files are here, and few: its layer is known without a build.
+            known = own_files.foreseen(store, image, below)
+        if known is not None:
+            found.append(LayerRef(digest=known.digest, size=known.size, name=layer.name))
+        else:
+            found.append(LayerRef(digest=f"key:{key}", size=layer.size, name=layer.name, exact=False))
+        below.append(own_files.Lower(kind=layer.kind, key=key))
+    return tuple(found)

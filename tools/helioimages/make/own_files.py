@@ -20,15 +20,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 from ..core.digest import is_hex, key_of
 from ..core.entries import Entry, Kind, directory, merge, same
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..machine.store import Store
-from ..oci.layer import Layer, read_layer
+from ..oci.layer import Layer, read_layer, write_layer
 from . import linking
-from .plan import PREFIX, ImagePlan, LayerKind, LayerPlan
+from .plan import COMPRESSOR, PREFIX, ImagePlan, LayerKind, LayerPlan
 
 #: Memos: the folders and links of a layer; the key that an image's own files have on the layers below.
 SHAPES, SETTLED = "shape", "settled"
@@ -79,6 +80,19 @@ def keys(store: Store, plan: ImagePlan) -> tuple[str, ...]:
         known = store.recall(SETTLED, _memo(layer, found)) if layer.kind is LayerKind.FILES else None
         found.append(known["key"] if known else layer.key)
     return tuple(found)
+
+
+def foreseen(store: Store, plan: ImagePlan, below: Sequence[Lower]) -> Layer:
+    """Return the layer that `made` would make, without a trace of it in the store.
+
+    Where the layers below are not there, the files are taken for what they are by themselves.
+
+    Raises:
+        HelioError: see `made`.
+    """
+    there = all(linking.recall(store, lower.key) for lower in below)
+    entries = settle(plan.name, plan.files, Below(store, below)) if there else merge(plan.files)
+    return write_layer(entries, BytesIO(), compressor=COMPRESSOR)
 
 
 def settle(image: str, files: Sequence[Entry], below: Below) -> tuple[Entry, ...]:
