@@ -23,6 +23,7 @@ from helioimages.engines.engine import Engine
 from helioimages.engines.hub import parts as hub_parts
 from helioimages.oci.transport import Credential
 from helioimages.publish.credentials import from_docker_config
+from helioimages.verbs import command
 
 DIGEST = "sha256:" + "0" * 64
 IMAGE = f"registry.example/org/helio@{DIGEST}"
@@ -198,6 +199,17 @@ def test_connect_takes_the_logins(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "running", lambda store: found)
     credential = from_docker_config(())
     assert engines.connect(tmp_path, credential).credentials is credential
+
+
+def test_verbs_have_a_machine_with_logins(home, monkeypatch):
+    write(by_variable(home, monkeypatch), **{"registry.example": ADA})
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(home / "store"))
+    common = command.Common(names=(), root=home, jobs=1, platform="linux/amd64", channel="local", as_data=False)
+    login = Credential(username="ada", secret="s3cret")
+    assert common.machine().credentials("registry.example/org/helio") == login
+    found = Engine(SimpleNamespace(), "unix:///x")
+    monkeypatch.setattr(engines, "running", lambda store: found)
+    assert common.machine().engine.credentials("registry.example/org/helio") == login
 
 
 def test_a_hubs_programs_get_them_by_variable(server, home, monkeypatch, tmp_path):

@@ -145,7 +145,7 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
             pip_lines.check(text_of, table, f"requires[{at}]")
         table.done()
     spared = ours.table("build-without")
-    without = {
+    without: dict[str, tuple[str, ...]] = {
         canonicalize_name(key): tuple(map(canonicalize_name, spared.strings(key, shape=shapes.DISTRIBUTION)))
         for key in spared.names()
     }
