@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from helioimages.conda.archive import write_conda
 from helioimages.conda.lock import CondaLock, CondaPackage
@@ -36,6 +40,17 @@ APT = Deb(
     name="apt", version="3.0", architecture="amd64", file_name="pool/a.deb", archive="debian", sha256="a" * 64, size=1
 )
 CURL = dataclasses.replace(APT, name="curl", version="8.1", sha256="c" * 64)
+
+
+def start_server() -> None:
+    """Start the process from which workers are forked, with what each would import by itself in a quarter of a second.
+
+    Python 3.11 gives that process no `sys.path`, so a variable tells it where the rooms are.
+    """
+    multiprocessing.set_forkserver_preload([linking.__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(linking.__file__).parents[2]))
+        multiprocessing.forkserver.ensure_running()
 
 
 def debian_files(packages: tuple[Deb, ...]) -> dict[str, bytes]:
@@ -86,6 +101,7 @@ def workshops(
     Args:
         of_python: what the conda package of Python has beside its interpreter.
     """
+    start_server()
     out = tmp_path / "python-3.13.5-0.conda"
     index = {"name": "python", "version": "3.13.5", "build": "0", "build_number": 0, "subdir": "linux-64"}
     program = entries.file("bin/python3.13", b"#!", mode=0o755)
