@@ -171,7 +171,7 @@ def workshops(
                 image=image,
                 parts={
                     "conda": CondaLock(
-                        channel="local",
+                        channels=("local",),
                         platforms=("linux-64",),
                         packages=(python,),
                         content_hash="0" * 64,

@@ -40,7 +40,7 @@ TZDATA = dataclasses.replace(
     depends=("python >=3.9", "other", "python"),
 )
 LOCK = CondaLock(
-    channel="local",
+    channels=("local",),
     platforms=("linux-64",),
     packages=(PYTHON, TZDATA),
     content_hash="c" * 64,
@@ -198,7 +198,7 @@ def _locks(draw: st.DrawFn) -> CondaLock:
         for first in [sizes.setdefault(f"{p.subdir}/{p.file_name}", p)]
     ]
     return CondaLock(
-        channel="chan",
+        channels=("chan",),
         platforms=platforms,
         packages=tuple(packages),
         content_hash=draw(_hexes),
@@ -228,7 +228,12 @@ def test_round_trip(lock: CondaLock) -> None:
         ("version: 1\n", "version: 1\nmore: 1\n", "more", "this key is not understood"),
         ("  platforms:\n", "  platform:\n", "metadata.platforms", "expected this key, found nothing"),
         ("  - environment.yml", "  - other.yml", "metadata.sources", "expected ['environment.yml'] not ['other.yml']"),
-        ("  channels:\n", "  channels:\n  - url: other\n", "metadata.channels", "expected one channel not 2"),
+        (
+            "  channels:\n",
+            "  channels:\n  - url: local\n    used_env_vars: []\n",
+            "metadata.channels[1].url",
+            "expected each channel once: local is given twice",
+        ),
         ("used_env_vars: []", "used_env_vars: [A]", "metadata.channels[0].used_env_vars", "expected [] not ['A']"),
         (
             "2026-11-21T01:20:00Z",

@@ -207,7 +207,7 @@ def test_genuine_conda_forge_records() -> None:
         assert (package.sha256, package.md5) == (record["sha256"], record["md5"])
         assert package.depends == tuple(record["depends"])
     lock = CondaLock(
-        channel="conda-forge",
+        channels=("conda-forge",),
         platforms=("linux-64",),
         packages=found,
         content_hash="0" * 64,

@@ -29,7 +29,7 @@ def _lock(build: str) -> CondaLock:
         depends=(),
     )
     values: dict[str, Any] = {"content_hash": "0" * 64, "virtual_packages": {"linux-64": VIRTUAL}, "timestamp": 0}
-    return CondaLock(channel="conda-forge", platforms=("linux-64",), packages=(package,), **values)
+    return CondaLock(channels=("conda-forge",), platforms=("linux-64",), packages=(package,), **values)
 
 
 def test_wheels_for_a_free_threaded_python_are_refused_by_name() -> None:

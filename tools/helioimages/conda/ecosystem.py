@@ -51,7 +51,7 @@ class Conda(Ecosystem[CondaLock]):
                     type=self.purl_type,
                     name=package.name,
                     version=package.version,
-                    qualifiers={"build": package.build, "channel": lock.channel, "subdir": package.subdir},
+                    qualifiers={"build": package.build, "channel": package.channel, "subdir": package.subdir},
                 ).to_string(),
                 depends=tuple(spec.split()[0] for spec in package.depends if spec.strip()),
             )

@@ -6,11 +6,12 @@ The file is one that stock conda-lock and micromamba read. What that format has 
 * ``size:<subdir>/<file>``: the package's size in bytes;
 * ``depends:<subdir>/<file>``: the package's dependencies as JSON, where the mapping of name to constraint that the
   format has cannot hold them (two constraints on one name);
-* ``virtual:<platform>:<name>``: a virtual package that the solver was told of, and its version.
+* ``virtual:<platform>:<name>``: a virtual package that the solver was told of, and its version;
+* ``channel:<subdir>/<file>``: the package's channel, where a lock is of several and the URL does not begin with it.
 
-A package of the ``local`` channel has the URL ``local/<subdir>/<file>``: no host and no folder of any machine. It is
-relative to the folder in which the channel lies; conda-lock takes channel and platform from its last parts. A package
-of another channel has its genuine URL.
+A package has the URL ``<channel>/<subdir>/<file>``, e.g. ``local/noarch/x-1-0.conda``: no host and no folder of any
+machine, unless environment.yml itself gives the channel as a URL. conda-lock takes channel and platform from its last
+parts. A package that its channel's index says lies elsewhere has its genuine URL.
 
 Spec: conda-lock 4.0, ``conda_lock/lockfile/v1/models.py``.
 """
@@ -52,7 +53,7 @@ class CondaPackage:
         subdir: the channel's folder that it is in: ``platform`` or ``noarch``.
         channel: the channel's name, e.g. ``local``.
         file_name: e.g. ``python-3.13.5-h1_0.conda``.
-        url: ``local/<subdir>/<file_name>``, or the genuine URL.
+        url: ``<channel>/<subdir>/<file_name>``, or the genuine URL.
         sha256, md5: lower-case hexadecimal digits.
         size: bytes; None when the channel does not tell.
         depends: match specs, e.g. ``libzlib >=1.3``.
@@ -77,7 +78,7 @@ class CondaLock:
     """A whole conda lock.
 
     Attributes:
-        channel: the one channel that all packages come from.
+        channels: what packages may come from, the first has priority: names, or URLs that have none.
         platforms: conda's platforms, sorted.
         packages: sorted by platform and name.
         content_hash: of what was asked for; 64 hexadecimal digits.
@@ -85,12 +86,17 @@ class CondaLock:
         timestamp: seconds since 1970 (UTC); becomes SOURCE_DATE_EPOCH.
     """
 
-    channel: str
+    channels: tuple[str, ...]
     platforms: tuple[str, ...]
     packages: tuple[CondaPackage, ...]
     content_hash: str
     virtual_packages: Mapping[str, Mapping[str, str]]
     timestamp: int
+
+    @property
+    def channel(self) -> str:
+        """The channels in one word, for labels and messages."""
+        return ",".join(self.channels)
 
     def for_platform(self, platform: str) -> tuple[CondaPackage, ...]:
         """Return the packages of one platform, sorted by name.
@@ -120,7 +126,7 @@ def settled(old: CondaLock | None, new: CondaLock) -> CondaLock:
 
 
 def package_url(channel: str, subdir: str, file_name: str) -> str:
-    """Return the host-free URL of a package in a channel that has no place on the network."""
+    """Return a package's URL in a lock: it begins with the channel's name, and what that means is asked later."""
     return f"{channel}/{subdir}/{file_name}"
 
 
@@ -134,6 +140,8 @@ def dump(lock: CondaLock) -> str:
         where = f"{package.subdir}/{package.file_name}"
         if package.size is not None:
             custom[f"size:{where}"] = str(package.size)
+        if package.url != package_url(package.channel, package.subdir, package.file_name) and len(lock.channels) > 1:
+            custom[f"channel:{where}"] = package.channel
         dependencies = _constraints(package.depends)
         if _depends(dependencies) != package.depends:
             custom[f"depends:{where}"] = json.dumps(package.depends)
@@ -153,7 +161,7 @@ def dump(lock: CondaLock) -> str:
         )
     metadata = {
         "content_hash": dict.fromkeys(sorted(lock.platforms), lock.content_hash),
-        "channels": [{"url": lock.channel, "used_env_vars": []}],
+        "channels": [{"url": channel, "used_env_vars": []} for channel in lock.channels],
         "platforms": sorted(lock.platforms),
         "sources": ["environment.yml"],
         "time_metadata": {"created_at": datetime.fromtimestamp(lock.timestamp, UTC).strftime(_TIME)},
@@ -206,7 +214,7 @@ def parse(text: str, where: str) -> CondaLock:
     metadata, records = top.table("metadata", required=True), top.tables("package", required=True)
     top.done()
     hashes = metadata.mapping("content_hash")
-    channel = _channel(metadata)
+    named = _channels(metadata)
     platforms = metadata.strings("platforms", required=True)
     if not platforms or platforms != tuple(sorted(set(platforms))):
         raise metadata.error("platforms", "expected platforms, sorted and each once")
@@ -231,7 +239,7 @@ def parse(text: str, where: str) -> CondaLock:
             raise custom.error(key, "expected virtual:<platform>:__<name>")
         virtual[platform][name] = custom.values[key]
         custom.used.add(key)
-    packages = tuple(_package(record, channel, platforms, custom) for record in records)
+    packages = tuple(_package(record, named, platforms, custom) for record in records)
     for key in custom.values.keys() - custom.used:
         raise metadata.strange(f"custom_metadata.{key}")
     keys = [_order(package) for package in packages]
@@ -239,7 +247,7 @@ def parse(text: str, where: str) -> CondaLock:
         if index and order <= keys[index - 1]:
             raise records[index].error("name", f"expected packages sorted, each once: {order[1]} is out of order")
     return CondaLock(
-        channel=channel,
+        channels=named,
         platforms=platforms,
         packages=packages,
         content_hash=min(texts),
@@ -263,18 +271,21 @@ class _Custom:
         return self._metadata.error(f"custom_metadata.{key}", detail)
 
 
-def _channel(metadata: Table) -> str:
-    channels = metadata.tables("channels", required=True)
-    if len(channels) != 1:
-        raise metadata.wrong("channels", "one channel", len(channels))
-    channel = channels[0].text("url")
-    if used := channels[0].take("used_env_vars", list):
-        raise channels[0].wrong("used_env_vars", "[]", used)
-    channels[0].done()
-    return channel
+def _channels(metadata: Table) -> tuple[str, ...]:
+    found: list[str] = []
+    for table in metadata.tables("channels", required=True):
+        if (channel := table.text("url")) in found:
+            raise table.error("url", f"expected each channel once: {channel} is given twice")
+        if used := table.take("used_env_vars", list):
+            raise table.wrong("used_env_vars", "[]", used)
+        table.done()
+        found.append(channel)
+    if not found:
+        raise metadata.wrong("channels", "one channel or more", 0)
+    return tuple(found)
 
 
-def _package(record: Table, channel: str, platforms: tuple[str, ...], custom: _Custom) -> CondaPackage:
+def _package(record: Table, channels: tuple[str, ...], platforms: tuple[str, ...], custom: _Custom) -> CondaPackage:
     if (manager := record.text("manager")) != "conda":
         raise record.wrong("manager", "conda", manager)
     if (category := record.text("category")) != "main" or record.flag("optional"):
@@ -287,12 +298,17 @@ def _package(record: Table, channel: str, platforms: tuple[str, ...], custom: _C
         raise record.wrong("platform", f"one of {', '.join(platforms)}", platform)
     if subdir not in (platform, "noarch") or not _FILE.fullmatch(file_name):
         raise record.wrong("url", f"…/{platform}/<file> or …/noarch/<file>", url)
-    if "://" not in url and url != package_url(channel, subdir, file_name):
-        raise record.wrong("url", package_url(channel, subdir, file_name), url)
+    key = f"{subdir}/{file_name}"
+    channel = next((one for one in channels if url == package_url(one, subdir, file_name)), "")
+    if not channel and "://" not in url:
+        raise record.wrong("url", " or ".join(package_url(one, subdir, file_name) for one in channels), url)
+    if not channel and (channel := channels[0] if len(channels) == 1 else custom.get(f"channel:{key}") or "") == "":
+        raise record.error("url", "expected the channel's name in it, or in metadata.custom_metadata")
+    if channel not in channels:
+        raise custom.error(f"channel:{key}", f"expected one of {', '.join(channels)} not {channel}")
     hashes = record.table("hash", required=True)
     sha256, md5 = hashes.text("sha256", shape=SHA256), hashes.text("md5", shape=_MD5)
     hashes.done()
-    key = f"{subdir}/{file_name}"
     size = custom.get(f"size:{key}")
     if size is not None and not re.fullmatch(r"[1-9][0-9]{0,17}|0", size):
         raise custom.error(f"size:{key}", f"expected a number of bytes not {size}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import HelioError, Stage
+from ..core.http import without_login
 from .lock import CondaPackage, package_url
 from .spec import Refused, advice, understand
 
@@ -71,7 +72,7 @@ def solve(
         "pinned": [[package.name, package.sha256] for package in pinned],
         "exclude_newer": exclude_newer.timestamp() if exclude_newer else None,
     }
-    answer = _ask(request, channel)
+    answer = ask(request, channel)
     if "unsatisfiable" in answer:
         raise HelioError(
             Stage.LOCK,
@@ -80,8 +81,18 @@ def solve(
             hint="loosen the conda section of environment.yml, or move the package to its pip section",
         )
     if "unusable" in answer:
-        raise _unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
-    found = tuple(sorted((_package(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
+        raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
+    found = tuple(sorted((package_of(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
+    kept(found, pinned, channel)
+    return found
+
+
+def kept(found: Sequence[CondaPackage], pinned: Sequence[CondaPackage], channel: str) -> None:
+    """Raise if pinned packages are not among those that were found though others of their name are.
+
+    Raises:
+        HelioError: with the first one.
+    """
     chosen = {(package.name, package.sha256) for package in found}
     for package in pinned:
         if any(p.name == package.name for p in found) and (package.name, package.sha256) not in chosen:
@@ -91,7 +102,6 @@ def solve(
                 detail=f"expected sha256:{package.sha256}",
                 hint="lock the parent environment again first",
             )
-    return found
 
 
 def _understood(specs: Sequence[str], channel: str, where: str) -> list[str]:
@@ -102,11 +112,11 @@ def _understood(specs: Sequence[str], channel: str, where: str) -> list[str]:
         except Refused as error:
             refused.append((error.spec, error.reason, error.hint))
     if refused:
-        raise _unusable(refused, where)
+        raise unusable(refused, where)
     return found
 
 
-def _unusable(specs: Sequence[tuple[str, str, str]], where: str) -> HelioError:
+def unusable(specs: Sequence[tuple[str, str, str]], where: str) -> HelioError:
     """Return the error for specs that are not locked: spec, why, and what to write instead."""
     return HelioError(
         Stage.LOCK,
@@ -117,11 +127,23 @@ def _unusable(specs: Sequence[tuple[str, str, str]], where: str) -> HelioError:
     )
 
 
-def _ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
+def ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
+    """Return the worker's answer; see solve_worker.py.
+
+    Raises:
+        HelioError: it takes too long or fails.
+    """
     # -P: the worker's folder has modules named lock and link, which must not stand in for anyone else's.
     command = [sys.executable, "-P", str(_WORKER)]
     try:
-        done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, timeout=_TIMEOUT)
+        done = subprocess.run(
+            command,
+            input=json.dumps(request).encode(),
+            stdout=subprocess.PIPE,
+            # Progress of the channels' indexes is for people.
+            stderr=None if request.get("progress") else subprocess.PIPE,
+            timeout=_TIMEOUT,
+        )
     except subprocess.TimeoutExpired as error:
         raise HelioError(
             Stage.LOCK,
@@ -133,14 +155,19 @@ def _ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
         raise HelioError(
             Stage.LOCK,
             f"the conda solver failed on the channel `{channel}` (exit status {done.returncode})",
-            detail=done.stderr.decode(errors="replace").strip()[-2000:],
+            detail=without_login((done.stderr or b"").decode(errors="replace")).strip()[-2000:],
             hint="the channel's repodata.json may be damaged; run `buildimages channel`",
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def _package(item: dict[str, Any], channel: str, platform: str) -> CondaPackage:
+def package_of(item: dict[str, Any], channel: str, platform: str) -> CondaPackage:
+    """Return the locked package that a record of the worker means.
+
+    Raises:
+        HelioError: the channel gives no digests for it.
+    """
     for key in ("sha256", "md5"):
         if item[key] is None:
             raise HelioError(

@@ -21,14 +21,6 @@ from rattler.exceptions import SolverError
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     """Return ``{"packages": [...]}``, or ``{"unsatisfiable": why}``, or ``{"unusable": [[spec, why], ...]}``."""
-    channel = rattler.Channel(Path(request["repodata_dirs"][0]).as_uri())
-    sparse = [
-        rattler.SparseRepoData(channel, subdir, Path(folder) / subdir / "repodata.json")
-        for folder in request["repodata_dirs"]
-        for subdir in (request["platform"], "noarch")
-        if (Path(folder) / subdir / "repodata.json").is_file()
-    ]
-    newest = request["exclude_newer"]
     virtual = [_virtual(name, version) for name, version in request["virtual_packages"].items()]
     specs, unusable = [], []
     for spec in request["specs"]:
@@ -39,21 +31,95 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
             unusable.append([spec, str(error)])
     if unusable:
         return {"unusable": unusable}
+    newest = request["exclude_newer"]
+    options: dict[str, Any] = {
+        "virtual_packages": virtual,
+        "exclude_newer": None if newest is None else datetime.datetime.fromtimestamp(newest, datetime.UTC),
+        "channel_priority": rattler.ChannelPriority.Strict,
+    }
     try:
+        if "channels" in request:
+            return asyncio.run(_of_channels(request, specs, options))
+        sparse = _sparse(request)
         records = asyncio.run(
             rattler.solve_with_sparse_repodata(
                 specs,
                 sparse,
                 locked_packages=_find(sparse, request["locked"]),
                 pinned_packages=_find(sparse, request["pinned"]),
-                virtual_packages=virtual,
-                exclude_newer=None if newest is None else datetime.datetime.fromtimestamp(newest, datetime.UTC),
-                channel_priority=rattler.ChannelPriority.Strict,
+                **options,
             )
         )
     except SolverError as error:
         return {"unsatisfiable": str(error)}
     return {"packages": [_package(record) for record in records]}
+
+
+def _sparse(request: dict[str, Any]) -> list[rattler.SparseRepoData]:
+    channel = rattler.Channel(Path(request["repodata_dirs"][0]).as_uri())
+    return [
+        rattler.SparseRepoData(channel, subdir, Path(folder) / subdir / "repodata.json")
+        for folder in request["repodata_dirs"]
+        for subdir in (request["platform"], "noarch")
+        if (Path(folder) / subdir / "repodata.json").is_file()
+    ]
+
+
+async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], options: dict[str, Any]) -> Any:
+    """Solve on channels in order of priority; ``{"unreachable": [[channel, [[address, why], ...]], ...]}``.
+
+    The first address of a channel that answers is taken; the gateway keeps what it read on disk.
+    """
+    gateway = rattler.Gateway(
+        cache_dir=request["cache"], client=rattler.Client.default_client(), show_progress=request["progress"]
+    )
+    platforms = [request["platform"], "noarch"]
+    taken: list[tuple[str, rattler.Channel]] = []
+    has: dict[str, set[str]] = {}
+    faults = []
+    for name, addresses in request["channels"]:
+        tried = []
+        for address in addresses:
+            channel = rattler.Channel(address)
+            try:
+                names = await gateway.names([channel], platforms)
+            except Exception as error:  # the classes that rattler raises differ between minor versions
+                tried.append([address, str(error)])
+            else:
+                taken.append((name, channel))
+                has[name] = {found.normalized for found in names}
+                break
+        else:
+            faults.append([name, tried])
+    if faults:
+        return {"unreachable": faults}
+    channels = [channel for _, channel in taken]
+    of = {name: channel for name, channel in taken}
+    asked = []
+    for spec, text, name in zip(specs, request["specs"], request["of"], strict=True):
+        # The gateway leaves out what a spec does not match, so to rattler a channel with other versions has none.
+        wanted = spec.name.normalized
+        first = name or next((name for name, _ in taken if wanted in has[name]), "")
+        asked.append(rattler.MatchSpec(f"{of[first].base_url}::{text}", strict=False) if first else spec)
+    kept = []
+    for wanted in (request["locked"], request["pinned"]):
+        of_old = sorted({name for name, _ in wanted})
+        found = await gateway.query(channels, platforms, of_old, recursive=False) if of_old else []
+        hashes = {sha256 for _, sha256 in wanted}
+        kept.append([record for one in found for record in one if record.sha256 and record.sha256.hex() in hashes])
+    records = await rattler.solve(
+        channels, asked, gateway, platforms, locked_packages=kept[0], pinned_packages=kept[1], **options
+    )
+    packages = []
+    for record in records:
+        home = (record.channel or "").rstrip("/")
+        name, channel = next(one for one in taken if str(one[1].base_url).rstrip("/") == home)
+        stamp = record.timestamp
+        there = f"{str(channel.base_url).rstrip('/')}/{record.subdir}/{record.file_name}" == str(record.url)
+        packages.append(
+            _package(record) | {"channel": name, "there": there, "timestamp": int(stamp.timestamp()) if stamp else 0}
+        )
+    return {"packages": packages}
 
 
 def _virtual(name: str, version: str) -> rattler.GenericVirtualPackage:

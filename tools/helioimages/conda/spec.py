@@ -10,6 +10,7 @@ Spec: CEP 29 (the MatchSpec minilanguage).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 #: What a hint says where nothing better is known.
@@ -64,8 +65,8 @@ def understand(text: str, channel: str) -> str:
     return f"{spec[:-1]},subdir={subdir}]" if spec.endswith("]") else f"{spec}[subdir={subdir}]"
 
 
-def _channel(spec: str) -> tuple[str, str, str]:
-    """Return the channel's name, the subdir, and the spec without them; what is not told is empty."""
+def _place(spec: str) -> tuple[str, str]:
+    """Return the channel as it is written, and the spec without it."""
     place, colons, rest = spec.partition("::")
     if colons and "[" not in place and not re.search(r"\s", place):
         spec = rest.strip()
@@ -75,10 +76,46 @@ def _channel(spec: str) -> tuple[str, str, str]:
             place = key["channel"].strip()
             left = (bracket["keys"][: key.start()] + bracket["keys"][key.end() :]).strip(", ")
             spec = bracket["head"].strip() + (f"[{left}]" if left else "")
+    return place, spec
+
+
+def _channel(spec: str) -> tuple[str, str, str]:
+    """Return the channel's name, the subdir, and the spec without them; what is not told is empty."""
+    place, spec = _place(spec)
     parts = [part for part in place.split("/") if part]
     subdir = parts.pop() if len(parts) > 1 and _SUBDIR.fullmatch(parts[-1]) else ""
     # `https://host/t/…/conda-forge` and `conda-forge` are one channel; a lock holds its name.
     return (parts[-1] if parts else "", subdir, spec)
+
+
+def among(text: str, known: Callable[[str], str], channels: Collection[str]) -> tuple[str, str]:
+    """Return a spec as rattler is asked it, and the one channel that it is asked of, empty if any may have it.
+
+    Args:
+        text: an item of ``dependencies``.
+        known: gives a channel's name for how people write it.
+        channels: the names of the environment's channels.
+
+    Raises:
+        Refused: it asks for a file, or for a channel that ``channels:`` does not name.
+    """
+    spec = re.split(r"\s#", text.strip(), maxsplit=1)[0].strip()
+    place, rest = _place(spec)
+    if not place:
+        return understand(text, ""), ""
+    head, _, last = place.rpartition("/")
+    subdir = last if head and _SUBDIR.fullmatch(last) else ""
+    name = known(head if subdir else place)
+    if name not in channels:
+        raise Refused(
+            spec=text,
+            reason=f"asks for the channel `{name}`, which is none of the environment's: {', '.join(channels)}",
+            hint=f"add `{name}` to channels in environment.yml, or write `{rest}`",
+        )
+    found = understand(rest, "")
+    if subdir:
+        found = f"{found[:-1]},subdir={subdir}]" if found.endswith("]") else f"{found}[subdir={subdir}]"
+    return found, name
 
 
 def bare(spec: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -118,3 +119,14 @@ def stored(response: requests.Response, size: int | None, piece: int) -> Iterato
         raise requests.ConnectionError(error) from error
     except zlib.error as error:
         raise requests.exceptions.ContentDecodingError(error) from error
+
+
+def without_login(text: str) -> str:
+    """Return an address, or a text with addresses in it, without users, passwords, conda's tokens and queries.
+
+    >>> without_login("cannot get https://me:secret@host/t/tk-1/x/linux-64/repodata.json?sig=2: 401")
+    'cannot get https://host/x/linux-64/repodata.json: 401'
+    """
+    text = re.sub(r"(?<=://)[^/\s@]*@", "", text)
+    text = re.sub(r"(://[^\s?]*?)/t/[^/\s]+", r"\1", text)
+    return re.sub(r"(://[^\s?\"')]*)\?[^\s:\"')]*", r"\1", text)

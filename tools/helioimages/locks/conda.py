@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ..conda.channels import read_places
 from ..conda.lock import CondaLock, CondaPackage, settled
 from ..conda.scripts import refuse_scripts
 from ..conda.solve import solve
+from ..conda.solve_channels import Question, solve_channels
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..pypi.lock import PyPILock
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
+from .channels import LOCAL, channels_of
 from .state import Run, Solved, conda_hash, forgotten, where_of
 
 
@@ -39,19 +42,39 @@ def lock_conda(
     inherited = parent.conda.for_platform(subdir) if parent else ()
     current = before[0].for_platform(subdir) if before[0] and subdir in before[0].platforms else ()
     kept = [one for one in current if not forgotten(one.name, run.update)]
-    found = solve(
-        specs,
-        channel=run.channel,
-        repodata_dirs=run.channel_dirs,
-        platform=subdir,
-        virtual_packages=virtual,
-        locked=kept,
-        pinned=inherited,
-        # The local channel is compiled here: when it was made says nothing of how old its sources are.
-        exclude_newer=None if run.channel == "local" else run.exclude_newer,
-        where=where_of(environment),
-    )
-    refuse_scripts(_at_hand(found, run.channel_dirs), Stage.LOCK)
+    places = read_places()
+    channels = channels_of(environments, environment.name, run.channel, places)
+    if channels == (run.channel,) and run.channel_dirs:
+        found = solve(
+            specs,
+            channel=run.channel,
+            repodata_dirs=run.channel_dirs,
+            platform=subdir,
+            virtual_packages=virtual,
+            locked=kept,
+            pinned=inherited,
+            # The local channel is compiled here: when it was made says nothing of how old its sources are.
+            exclude_newer=None if run.channel == LOCAL else run.exclude_newer,
+            where=where_of(environment),
+        )
+        newest = _newest(found, run.channel_dirs)
+    else:
+        folders = {run.channel: run.channel_dirs[0]} if run.channel_dirs else {}
+        question = Question(
+            specs=specs,
+            channels=channels,
+            folders=folders | dict(run.channel_folders),
+            places=places,
+            platform=subdir,
+            virtual_packages=virtual,
+            locked=kept,
+            pinned=inherited,
+            exclude_newer=run.exclude_newer,
+            cache=run.store.root / "cache" / "repodata",
+            where=where_of(environment),
+        )
+        found, newest = solve_channels(question)
+    refuse_scripts(_at_hand(found, (*run.channel_dirs, *run.channel_folders.values())), Stage.LOCK)
     chosen = {package.name: package for package in found}
     for package in inherited:
         mine = chosen.get(package.name)
@@ -65,12 +88,12 @@ def lock_conda(
                 hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
             )
     lock = CondaLock(
-        channel=run.channel,
+        channels=channels,
         platforms=(subdir,),
         packages=found,
         content_hash=conda_hash(environments, environment, parent.conda if parent else None),
         virtual_packages={subdir: virtual},
-        timestamp=_newest(found, run.channel_dirs),
+        timestamp=newest,
     )
     return settled(before[0], lock)
 

@@ -32,6 +32,7 @@ from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
 from . import file_names
+from .channels import folders_of
 from .conda import lock_conda, virtual_packages
 from .debian import Moved, apt_of, lock_images, moved, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
@@ -107,7 +108,7 @@ class Wish:
             ``yanked`` those whose authors withdrew them.
         exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
             for older versions.
-        channel_dirs: folders with the channel's ``<subdir>/repodata.json``.
+        channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
         rebuild: make wheels of source-only packages again though a lock has them.
     """
 
@@ -143,7 +144,7 @@ def lock(
         exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
             for older versions.
         check: write nothing; raise if a lock is not of what is asked for now.
-        channel_dirs: folders with the channel's ``<subdir>/repodata.json``.
+        channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
         build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
         rebuild: make them again though a lock has them.
 
@@ -159,6 +160,7 @@ def lock(
         raise HelioError(
             Stage.USAGE, f"there is no channel `{channel}`", detail=f"expected one of {', '.join(CONDA_LOCK)}"
         )
+    folders, others = folders_of(channel_dirs, channel)
     run = Run(
         root=root,
         store=store,
@@ -166,7 +168,8 @@ def lock(
         platform=platform,
         update=tuple(canonicalize_name(name) for name in update),
         exclude_newer=exclude_newer,
-        channel_dirs=tuple(channel_dirs),
+        channel_dirs=folders,
+        channel_folders=others,
         build_wheels=build_wheels,
         rebuild=rebuild,
     )

@@ -41,6 +41,8 @@ class Run:
     """One run of `lock`; see there.
 
     Attributes:
+        channel_dirs: folders of the channel that ``--channel`` names.
+        channel_folders: other channel -> the folder that stands for it.
         rebuild: wheels of source-only packages are built again, of the same sources.
         lost: sha256 of locked files that the index no longer has.
         gone: sha256 of locked files that are to go: the lost ones, and yanked ones if that was asked for.
@@ -55,6 +57,7 @@ class Run:
     update: tuple[str, ...]
     exclude_newer: datetime | None
     channel_dirs: tuple[Path, ...]
+    channel_folders: Mapping[str, Path]
     build_wheels: Builder | None
     rebuild: bool = False
     lost: frozenset[str] = frozenset()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from io import BufferedReader
@@ -23,7 +23,7 @@ import requests
 
 from ..core import files
 from ..core.errors import HelioError, Stage
-from ..core.http import AGAIN, pause_s, retry_after, stored
+from ..core.http import AGAIN, pause_s, retry_after, stored, without_login
 from ..core.progress import bar
 from .store import Store, has
 
@@ -44,6 +44,7 @@ class Wanted:
         where: file and key of the lock that asks for it.
         urls: gives the addresses to try in order, asked for only when the file is not in the store.
         hint: what to do when the file can't be had or is another one.
+        login: address -> the address to ask, and the headers to ask with.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Wanted:
     where: str
     urls: Callable[[], Sequence[str]]
     hint: str = "run `buildimages lock`"
+    login: Callable[[str], tuple[str, Mapping[str, str]]] = lambda url: (url, {})
 
 
 class _Again(Exception):
@@ -217,7 +219,8 @@ def _download(
     told.reach(have)
     if have and have == item.size:
         return
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    url, logged_in = item.login(url)
+    headers = {"Accept-Encoding": "identity", **logged_in} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         with session.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
             if response.status_code == 416:
@@ -268,6 +271,6 @@ def _hash(file: IO[bytes]) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return the address without credentials or query, fit for a log."""
-    parts = urlsplit(url)
+    """Return the address without its login or query, fit for a log."""
+    parts = urlsplit(without_login(url))
     return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"

@@ -1,6 +1,7 @@
 """Provision: bring every artefact that the locks name into the store, whatever it takes.
 
-Wheels come from the configured index, .debs from the Debian mirror, conda packages of conda-forge from their URLs. What
+Wheels come from the configured index, .debs from the Debian mirror, conda packages of other
+channels from where those are (see conda/channels.py). What
 no index has is made: the local channel is compiled, source-only packages are built, both in the builder.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from ..conda.channels import Places, read_places
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import stage
@@ -69,12 +71,13 @@ def packages(
         HelioError: an artefact cannot be had or made, or what was made is not what a lock says.
     """
     wanted: list[Wanted] = []
+    places = read_places() if any(one.channel != "local" for lock in locks for one in lock.conda.packages) else Places()
     for lock in locks:
         wanted += [
             mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]") for i, deb in enumerate(lock.apt.packages)
         ]
         wanted += [
-            _conda(package, f"{lock.files['conda']} at package[{i}]")
+            conda_file(package, f"{lock.files['conda']} at package[{i}]", places)
             for i, package in enumerate(lock.conda.packages)
             if package.channel != "local"
         ]
@@ -148,9 +151,19 @@ def _debs(lock: AptLock, where: str) -> list[Wanted]:
     return [mirror.wanted(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
 
 
-def _conda(package: CondaPackage, where: str) -> Wanted:
+def conda_file(package: CondaPackage, where: str, places: Places) -> Wanted:
+    """Return what to fetch of a channel: each of its addresses is tried, as `lock` asks them."""
+    own = tuple(f"{base}/{package.subdir}/{package.file_name}" for base in places.addresses(package.channel))
+    # An index may say that packages lie elsewhere (`base_url`); a mirror that is configured goes before it.
+    genuine = (package.url,) if "://" in package.url else ()
     return Wanted(
-        name=package.file_name, sha256=package.sha256, size=package.size, where=where, urls=lambda: (package.url,)
+        name=package.file_name,
+        sha256=package.sha256,
+        size=package.size,
+        where=where,
+        urls=lambda: tuple(dict.fromkeys((*own, *genuine))),
+        hint=f"run `buildimages lock --update {package.name}`",
+        login=places.login,
     )
 
 

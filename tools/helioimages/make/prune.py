@@ -86,6 +86,7 @@ _PRUNED = frozenset(
         "cache/rootfs",
         "cache/pyc",
         "cache/index",
+        "cache/repodata",
         "cache/osv",
         *(f"cache/{name}" for name in (linking.LISTS, linking.OLD_LISTS)),
         *(f"memo/{name}" for name in (linking.LAYERS, linking.OLD_LAYERS)),
@@ -146,7 +147,10 @@ def _kinds(
     )
     yield "root file systems", (_Folder.of(store.root / "cache" / "rootfs", lambda path: path.name in systems),)
     yield "compiled modules", (_Folder.of(store.root / "cache" / "pyc", lambda path: False),)
-    yield "pages of indexes", (_Folder.of(store.root / "cache" / "index", lambda path: False, deep=True),)
+    yield (
+        "pages of indexes",
+        tuple(_Folder.of(store.root / "cache" / name, lambda path: False, deep=True) for name in ("index", "repodata")),
+    )
     yield "advisories", (_Folder.of(store.root / "cache" / "osv", lambda path: False),)
     # Tools that build wheels are unpacked again for the next wheel; the interpreter is asked for by every build.
     yield "interpreters", (_Folder.of(store.root / "toolchain", lambda path: path.name in interpreters),)

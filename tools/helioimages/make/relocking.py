@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..core.errors import HelioError, Stage
+from ..conda.channels import read_places
 from ..core.progress import say, stage
 from ..locks import file_names, healing, locking
+from ..locks.channels import LOCAL, channels_of, folders_of
 from ..locks.checkout import Checkout
 from . import channel
 from .machine import Machine
@@ -52,17 +53,13 @@ def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locki
     """Lock environments and images; see `locking.lock`.
 
     Raises:
-        HelioError: as `locking.lock` says; or nobody gave the records of a channel that is not ours.
+        HelioError: as `locking.lock` says.
     """
-    if not wish.channel_dirs and not wish.check:
-        if checkout.channel != "local":
-            raise HelioError(
-                Stage.LOCK,
-                f"the records of `{checkout.channel}` are not here",
-                hint="give the folder of its repodata with --channel-dir",
-            )
-        wish = dataclasses.replace(wish, channel_dirs=(channel_dir(checkout, machine),))
-    own = wish.channel_dirs and checkout.channel == "local"
+    folders, _ = folders_of(wish.channel_dirs, checkout.channel)
+    if not folders and not wish.check and _asks_for_local(checkout, names):
+        folders = (channel_dir(checkout, machine),)
+        wish = dataclasses.replace(wish, channel_dirs=(*folders, *wish.channel_dirs))
+    own = folders and checkout.channel == LOCAL
     return locking.lock(
         checkout.root,
         machine.store,
@@ -73,9 +70,16 @@ def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locki
         exclude_newer=wish.exclude_newer,
         check=wish.check,
         channel_dirs=wish.channel_dirs,
-        build_wheels=wheel_builder(checkout, machine, wish.channel_dirs[0]).for_lock if own else None,
+        build_wheels=wheel_builder(checkout, machine, folders[0]).for_lock if own else None,
         rebuild=wish.rebuild,
     )
+
+
+def _asks_for_local(checkout: Checkout, names: Sequence[str]) -> bool:
+    """Say whether one of the environments is of the local channel, which then must be compiled."""
+    wanted, _ = locking.selected(names, checkout.environments, checkout.images)
+    places = read_places()
+    return any(LOCAL in channels_of(checkout.environments, name, checkout.channel, places) for name in wanted)
 
 
 def heal(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: bool) -> None:
@@ -92,7 +96,7 @@ def heal(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: 
         machine.store.artefact(sha256).exists()
         for locks in checkout.locks_of(wanted).values()
         for sha256 in (
-            *(package.sha256 for package in locks.conda.packages if locks.conda.channel == "local"),
+            *(package.sha256 for package in locks.conda.packages if package.channel == "local"),
             *(wheel.sha256 for wheel in locks.pypi.wheels if wheel.built),
         )
     )

@@ -30,7 +30,10 @@ from .output import as_json
     help="Packages uploaded later do not exist, e.g. 2026-10-01 (UTC).",
 )
 @click.option(
-    "--channel-dir", multiple=True, type=click.Path(path_type=Path), help="Folder with the channel's repodata."
+    "--channel-dir",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with the channel's repodata; NAME=PATH: another channel's.",
 )
 def lock(
     common: Common, check: bool, update: Sequence[str], exclude_newer: datetime | None, channel_dir: Sequence[Path]

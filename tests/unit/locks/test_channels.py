@@ -1,0 +1,243 @@
+"""Environments of several channels over HTTP on loopback: what is locked, fetched, refused."""
+
+import base64
+import json
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import zstandard
+from locking_support import World
+
+from helioimages.conda.channels import read_places
+from helioimages.conda.pack import write_conda, write_repodata
+from helioimages.core.entries import Content, Entry, Kind
+from helioimages.core.errors import HelioError
+from helioimages.locks import locking
+from helioimages.machine.fetch import fetch_all
+from helioimages.make.provision import conda_file
+
+LOGIN = "Basic " + base64.b64encode(b"me:secret").decode()
+
+
+class Served(SimpleHTTPRequestHandler):
+    """Folders are channels; what is below ``closed`` wants a login, ``denied`` refuses all."""
+
+    def do_GET(self):
+        if self.path.startswith("/closed/") and self.headers.get("Authorization") != LOGIN:
+            self.send_error(401)
+        elif self.path.startswith("/denied/"):
+            self.send_error(403)
+        else:
+            super().do_GET()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "linux-64") -> Path:
+    """Put a package into a channel and index it."""
+    path = channel / subdir / f"{name}-{version}-h0_0.conda"
+    write_conda(
+        path,
+        index={
+            "name": name,
+            "version": version,
+            "build": "h0_0",
+            "build_number": 0,
+            "subdir": subdir,
+            "depends": list(depends),
+            "timestamp": 1_700_000_000_000,
+            **({"noarch": "generic"} if subdir == "noarch" else {}),
+        },
+        entries=[Entry(path=f"share/{name}", kind=Kind.FILE, content=Content.of(channel.name.encode()))],
+        noarch="generic" if subdir == "noarch" else None,
+    )
+    write_repodata(channel, ("linux-64",))
+    return path
+
+
+class Channels(World):
+    """A checkout whose environments are of channels on loopback."""
+
+    def asks(self, *channels: str, conda=()) -> None:
+        self.environment("e", conda=("python=3.13", *conda))
+        file = self.root / "environments" / "e" / "environment.yml"
+        file.write_text(file.read_text().replace("[local]", json.dumps(channels)))
+
+    def lock_it(self, *dirs, **options):
+        locking.lock(self.root, self.store, ("e",), channel_dirs=dirs, **options)
+        return self.conda_lock("e")
+
+    def fetch(self, lock):
+        wanted = [conda_file(one, f"package[{i}]", read_places()) for i, one in enumerate(lock.packages)]
+        return fetch_all(wanted, self.store)
+
+
+def found(lock):
+    return {one.name: (one.version, one.channel) for one in lock.packages}
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """The folder of the channels and its address; conda's and rattler's settings name them and the login."""
+    folder = tmp_path / "channels"
+    for name in ("main", "extra", "closed", "denied"):
+        (folder / name).mkdir(parents=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    home = tmp_path / "home"
+    (home / ".rattler").mkdir(parents=True)
+    (home / ".rattler/credentials.json").write_text(
+        json.dumps({"127.0.0.1": {"BasicHTTP": {"username": "me", "password": "secret"}}})
+    )
+    (home / ".condarc").write_text(f"channel_alias: {url}\n")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CONDARC", "CONDA_CHANNEL_ALIAS", "RATTLER_AUTH_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RATTLER_AUTH_FILE", str(home / ".rattler/credentials.json"))
+    yield folder, url
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def made(tmp_path, package_index, served, monkeypatch):
+    folder, url = served
+    add(folder / "main", "python", "3.13.5", "libz")
+    add(folder / "main", "libz", "1.3")
+    add(folder / "extra", "libz", "2.0")
+    add(folder / "extra", "tool", "1.0", "secretive", subdir="noarch")
+    add(folder / "closed", "secretive", "1.0")
+    (tmp_path / "world").mkdir()
+    monkeypatch.setattr("helioimages.pypi.index._FRESH", -1)
+    return Channels(tmp_path / "world", package_index), folder, url
+
+
+def test_three_channels_one_behind_a_login(made):
+    world, _, url = made
+    world.asks("main", f"{url}/extra", "closed", conda=("tool",))
+    lock = world.lock_it()
+    assert lock.channels == ("main", "extra", "closed")
+    assert found(lock) == {
+        "libz": ("1.3", "main"),  # strict: not the newer one of a later channel
+        "python": ("3.13.5", "main"),
+        "secretive": ("1.0", "closed"),
+        "tool": ("1.0", "extra"),
+    }
+    text = (world.root / "environments/e/conda-lock.yml").read_text()
+    assert "127.0.0.1" not in text and "secret" not in text.replace("secretive", "")
+    assert len(world.fetch(lock)) == 4
+    before = world.texts()
+    world.lock_it()
+    assert world.texts() == before
+
+
+def test_a_spec_names_its_channel(made):
+    world, _, url = made
+    world.asks("main", "extra", conda=("extra::libz",))
+    assert found(world.lock_it()) == {"python": ("3.13.5", "main"), "libz": ("2.0", "extra")}
+    world.asks("main", "extra", conda=(f"{url}/extra/linux-64::libz=2.*",))
+    assert found(world.lock_it())["libz"] == ("2.0", "extra")
+    world.asks("main", conda=("extra::libz",))
+    with pytest.raises(HelioError, match=r"asks for the channel `extra`, which is none of the environment's: main"):
+        world.lock_it()
+
+
+def test_local_is_one_of_several(made):
+    world, folder, _ = made
+    world.asks("local", "extra", "nodefaults", conda=("extra::libz",))
+    shutil.rmtree(world.channel)
+    shutil.copytree(folder / "main", world.channel)
+    (folder / "main").rename(folder / "gone")
+    lock = world.lock_it(world.channel)
+    assert {one.name: one.channel for one in lock.packages} == {"python": "local", "libz": "extra"}
+    assert {one.url for one in lock.packages} == {
+        "local/linux-64/python-3.13.5-h0_0.conda",
+        "extra/linux-64/libz-2.0-h0_0.conda",
+    }
+
+
+def test_folders_stand_for_channels(made):
+    world, folder, _ = made
+    world.asks("offline", "main", conda=("libz",))
+    lock = world.lock_it(Path(f"offline={folder / 'extra'}"))
+    assert found(lock) == {"python": ("3.13.5", "main"), "libz": ("2.0", "offline")}
+    with pytest.raises(HelioError, match=r"is not the folder of a channel"):
+        world.lock_it(Path(f"offline={folder}"))
+
+
+def test_mirrors_are_asked_in_order(made, tmp_path):
+    world, _, url = made
+    world.asks("far", conda=("libz",))
+    (tmp_path / "home/.condarc").write_text(f"mirrored_channels:\n  far: [{url}/none, {url}/main]\n")
+    lock = world.lock_it()
+    assert lock.packages[0].url == "far/linux-64/libz-1.3-h0_0.conda"
+    assert found(lock) == {"python": ("3.13.5", "far"), "libz": ("1.3", "far")}
+    assert len(world.fetch(lock)) == 2
+
+
+def test_compressed_records_are_enough(made):
+    world, folder, _ = made
+    for subdir in ("linux-64", "noarch"):
+        plain = folder / "main" / subdir / "repodata.json"
+        plain.with_name("repodata.json.zst").write_bytes(zstandard.compress(plain.read_bytes()))
+        plain.unlink()
+    world.asks("main")
+    assert len(world.lock_it().packages) == 2
+
+
+def cut(folder):
+    path = folder / "main/linux-64/repodata.json"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("channel", "spoil", "says"),
+    [
+        ("closed", lambda folder: None, "it wants a login"),
+        ("denied", lambda folder: None, "it refuses this login"),
+        ("nowhere", lambda folder: None, "it has no index there"),
+        ("main", cut, "its index is damaged or cut"),
+        ("main", lambda folder: shutil.rmtree(folder / "main/noarch"), "it has no index there"),
+    ],
+)
+def test_a_channel_that_cannot_be_read_is_named_with_a_way_out(made, tmp_path, channel, spoil, says):
+    world, folder, _ = made
+    (tmp_path / "home/.rattler/credentials.json").write_text("{}")
+    spoil(folder)
+    world.asks(channel, conda=("libz",))
+    with pytest.raises(HelioError) as caught:
+        world.lock_it()
+    error = str(caught.value)
+    assert f"cannot read the conda channel `{channel}`" in error and says in error
+    assert "environments/e/environment.yml at channels" in error and "--channel-dir NAME=FOLDER" in error
+
+
+def test_strict_priority_is_said_where_it_hides_a_package(made):
+    world, _, _ = made
+    world.asks("main", "extra", conda=("libz>=2",))
+    with pytest.raises(HelioError, match=r"change the order of channels"):
+        world.lock_it()
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_package_that_is_gone_or_another_is_not_taken(made, deleted):
+    world, folder, _ = made
+    world.asks("main", conda=("libz",))
+    lock = world.lock_it()
+    path = folder / "main/linux-64/libz-1.3-h0_0.conda"
+    if deleted:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(HelioError) as caught:
+        world.fetch(lock)
+    assert ("404" if deleted else "digest mismatch") in str(caught.value)
+    assert "package[0]" in str(caught.value) and "buildimages lock --update libz" in caught.value.hint

@@ -1,0 +1,171 @@
+"""Where a conda channel is: its name in environment.yml and in locks -> addresses, with the logins that they need.
+
+Names are all that environments and locks hold. What they mean is each machine's own, and said where conda, mamba and
+rattler have it said:
+
+* ``$CONDARC``, else ``~/.condarc``: ``channel_alias``, ``custom_channels`` and mamba's ``mirrored_channels``. Addresses
+  there may hold a login: ``https://user:password@host/…`` or conda's ``https://host/t/<TOKEN>/…``;
+* ``$CONDA_CHANNEL_ALIAS`` goes before the file's alias;
+* ``$RATTLER_AUTH_FILE``, else ``~/.rattler/credentials.json``: logins by host;
+* ``~/.netrc`` (read by rattler and requests themselves).
+
+Spec: conda's and mamba's configuration; rattler's authentication storage; CEP 26 (names of channels).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from ..core.errors import HelioError, Stage
+from ..core.http import without_login
+from ..core.reading import load_yaml
+
+#: Where names of channels are looked up if nothing else is said, as conda does.
+ALIAS = "https://conda.anaconda.org"
+
+#: conda's word for Anaconda's own channels: which ones is a setting of a machine, and their terms are not everyone's.
+_UNCLEAR = {"defaults", "system"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """What this machine says of channels.
+
+    Attributes:
+        alias: the address below which a channel lies by its name.
+        custom: channel -> the address below which it lies.
+        mirrored: channel -> its own addresses, in the order in which they are asked.
+        logins: host, or ``*.domain`` -> rattler's word for the login -> its value.
+        file: where custom and mirrored come from, for messages.
+    """
+
+    alias: str = ALIAS
+    custom: Mapping[str, str] = field(default_factory=dict)
+    mirrored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    logins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    file: str = "~/.condarc"
+
+    def name(self, text: str, where: str) -> str:
+        """Return how locks call a channel of environment.yml: its name, or its URL where it has none here.
+
+        Raises:
+            HelioError: it holds a login, or does not mean one channel.
+        """
+        text = text.strip().rstrip("/")
+        if text != without_login(text):
+            raise HelioError(
+                Stage.SPEC,
+                f"the channel `{without_login(text)}` is written with a login",
+                where=where,
+                detail="expected an address without user, password or token: environment.yml is not a secret",
+                hint=f"give the login in ~/.rattler/credentials.json or ~/.netrc, or the whole address in {self.file}",
+            )
+        if text in _UNCLEAR:
+            raise HelioError(
+                Stage.SPEC,
+                f"the channel `{text}` means other channels on other machines",
+                where=where,
+                hint="write `conda-forge`, or the URLs of the channels that are meant",
+            )
+        if "://" not in text:
+            return text
+        for base, names in ((self.alias, ()), *((base, (name,)) for name, base in self.custom.items())):
+            head = without_login(base).rstrip("/") + "/"
+            if text.startswith(head) and (not names or text[len(head) :] in names):
+                return text[len(head) :]
+        return text
+
+    def addresses(self, channel: str) -> tuple[str, ...]:
+        """Return the addresses of a channel, best first, logins included: not for locks, logs or messages."""
+        if channel in self.mirrored:
+            return tuple(url.rstrip("/") for url in self.mirrored[channel])
+        if "://" in channel:
+            return (channel,)
+        return (f"{self.custom.get(channel, self.alias).rstrip('/')}/{channel}",)
+
+    def login(self, url: str) -> tuple[str, Mapping[str, str]]:
+        """Return an address and the headers to ask it with, as rattler would: by the login of its host, if any."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        labels = host.split(".")
+        keys = (parts.netloc.rpartition("@")[2], host, *(f"*.{'.'.join(labels[at:])}" for at in range(len(labels))))
+        found = next((self.logins[key] for key in keys if key in self.logins), {})
+        if parts.username or not found or parts.scheme not in ("http", "https"):
+            return url, {}
+        if token := found.get("CondaToken"):
+            path = f"/t/{quote(str(token), safe='')}{parts.path}"
+            return (url if parts.path.startswith("/t/") else urlunsplit(parts._replace(path=path))), {}
+        if token := found.get("BearerToken"):
+            return url, {"Authorization": f"Bearer {token}"}
+        if isinstance(basic := found.get("BasicHTTP"), dict):
+            words = f"{basic.get('username', '')}:{basic.get('password', '')}"
+            return url, {"Authorization": "Basic " + base64.b64encode(words.encode()).decode()}
+        return url, {}
+
+
+def read_places(environ: Mapping[str, str] = os.environ) -> Places:
+    """Read what this machine says of channels.
+
+    Raises:
+        HelioError: a file is there and cannot be read.
+    """
+    home = Path(environ.get("HOME") or Path.home())
+    path = Path(environ.get("CONDARC") or home / ".condarc")
+    custom: Mapping[str, str] = {}
+    mirrored: Mapping[str, tuple[str, ...]] = {}
+    alias = ""
+    if (text := _read(path)) is not None:
+        # Most keys are about conda itself: only those that say where channels are are taken.
+        table = load_yaml(text or "{}", str(path))
+        alias = table.text("channel_alias", "")
+        custom = table.mapping("custom_channels")
+        mirrors = table.table("mirrored_channels")
+        mirrored = {name: mirrors.strings(name) for name in mirrors.names()}
+        for key, urls in (*(("custom_channels", (url,)) for url in custom.values()), *mirrored.items()):
+            for url in urls:
+                if not re.match(r"(https?|file)://", url):
+                    raise HelioError(
+                        Stage.SPEC,
+                        f"`{without_login(url)}` is not an address of a channel",
+                        where=f"{path} at {key}",
+                        detail="expected https://, http:// or file://",
+                    )
+    return Places(
+        alias=environ.get("CONDA_CHANNEL_ALIAS") or alias or ALIAS,
+        custom=custom,
+        mirrored=mirrored,
+        logins=_logins(Path(environ.get("RATTLER_AUTH_FILE") or home / ".rattler" / "credentials.json")),
+        file=str(path),
+    )
+
+
+def _logins(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    text = _read(path)
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError as error:
+        raise _no_logins(path, "expected JSON") from error
+    if not isinstance(found, dict) or not all(isinstance(login, dict) for login in found.values()):
+        raise _no_logins(path, 'expected {"host": {"BearerToken": "…"}}')
+    return found
+
+
+def _no_logins(path: Path, detail: str) -> HelioError:
+    return HelioError(Stage.SPEC, f"`{path}` does not hold logins", where=str(path), detail=detail)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=str(path), detail=str(error)) from error

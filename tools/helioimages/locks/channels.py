@@ -1,0 +1,65 @@
+"""Which channels an environment's conda part comes from, as ``channels:`` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..conda.channels import Places
+from ..core.errors import HelioError, Stage
+from ..spec.environment import EnvironmentSpec
+from ..spec.lineage import lineage
+
+#: The channel that this project compiles; see channel/README.md. `--channel` may put another in its place.
+LOCAL = "local"
+
+
+def channels_of(
+    environments: Mapping[str, EnvironmentSpec], name: str, channel: str, places: Places
+) -> tuple[str, ...]:
+    """Return an environment's channels, the first has priority: its own, then those of the ones it contains.
+
+    Args:
+        channel: what ``--channel`` puts in the place of ``local``, which is also what no channels mean.
+
+    Raises:
+        HelioError: a channel is written with a login, or does not mean one.
+    """
+    found: list[str] = []
+    for environment in reversed(lineage(environments, name)):
+        where = f"environments/{environment.name}/environment.yml at channels"
+        for at, text in enumerate(environment.channels or (LOCAL,)):
+            # conda's word against channels of its own settings, of which nothing is taken here.
+            if text != "nodefaults":
+                known = places.name(text, f"{where}[{at}]")
+                found.append(channel if known == LOCAL else known)
+    return tuple(dict.fromkeys(found)) or (channel,)
+
+
+def folders_of(given: Sequence[Path], channel: str) -> tuple[tuple[Path, ...], dict[str, Path]]:
+    """Return the folders of ``--channel-dir`` that stand for the channel of ``--channel``, and the others' by name.
+
+    >>> folders_of((Path("here"), Path("conda-forge=mirror")), "local")
+    ((PosixPath('here'),), {'conda-forge': PosixPath('mirror')})
+
+    Raises:
+        HelioError: one of them is no folder of a channel.
+    """
+    mine: list[Path] = []
+    named: dict[str, Path] = {}
+    for path in given:
+        name, equals, folder = str(path).rpartition("=")
+        if not equals or path.exists():
+            mine.append(path)
+        elif name == channel:
+            mine.append(Path(folder))
+        elif not (Path(folder) / "noarch").is_dir():
+            raise HelioError(
+                Stage.USAGE,
+                f"`{folder}` is not the folder of a channel",
+                where=f"--channel-dir {path}",
+                detail="expected noarch/repodata.json in it",
+            )
+        else:
+            named[name] = Path(folder)
+    return tuple(mine), named
