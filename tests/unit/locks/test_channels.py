@@ -27,7 +27,8 @@ class Served(SimpleHTTPRequestHandler):
     """Folders are channels; what is below ``closed`` wants a login, ``denied`` refuses all."""
 
     def do_GET(self):
-        if self.path.startswith("/closed/") and self.headers.get("Authorization") != LOGIN:
+        token, self.path = self.path.startswith("/t/tk-1/"), self.path.removeprefix("/t/tk-1")
+        if self.path.startswith("/closed/") and self.headers.get("Authorization") != LOGIN and not token:
             self.send_error(401)
         elif self.path.startswith("/denied/"):
             self.send_error(403)
@@ -137,6 +138,25 @@ def test_three_channels_one_behind_a_login(made):
     before = world.texts()
     world.lock_it()
     assert world.texts() == before
+
+
+@pytest.mark.parametrize("way", ["netrc", "token", "address", "token in the address"])
+def test_every_way_of_a_login_opens_a_channel_and_stays_out_of_the_lock(made, tmp_path, monkeypatch, way):
+    world, folder, url = made
+    home, host = tmp_path / "home", url.removeprefix("http://")
+    logins = {"127.0.0.1": {"CondaToken": "tk-1"}} if way == "token" else {}
+    (home / ".rattler/credentials.json").write_text(json.dumps(logins))
+    if way == "netrc":
+        (home / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+        (home / ".netrc").chmod(0o600)
+    alias = {"address": f"http://me:secret@{host}", "token in the address": f"{url}/t/tk-1"}.get(way, url)
+    (home / ".condarc").write_text(f"channel_alias: {alias}\n")
+    world.asks("main", "closed", conda=("secretive",))
+    lock = world.lock_it()
+    assert found(lock)["secretive"] == ("1.0", "closed")
+    assert len(world.fetch(lock)) == 3
+    text = (world.root / "environments/e/conda-lock.yml").read_text()
+    assert "tk-1" not in text and "me:" not in text.replace("name:", "").replace("time:", "") and host not in text
 
 
 def test_a_spec_names_its_channel(made):

@@ -112,14 +112,19 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
     )
     packages = []
     for record in records:
-        home = (record.channel or "").rstrip("/")
-        name, channel = next(one for one in taken if str(one[1].base_url).rstrip("/") == home)
+        home = _clean(record.channel or "")
+        name, base = next((name, _clean(str(one.base_url))) for name, one in taken if _clean(str(one.base_url)) == home)
         stamp = record.timestamp
-        there = f"{str(channel.base_url).rstrip('/')}/{record.subdir}/{record.file_name}" == str(record.url)
+        there = f"{base}/{record.subdir}/{record.file_name}" == _clean(str(record.url))
         packages.append(
             _package(record) | {"channel": name, "there": there, "timestamp": int(stamp.timestamp()) if stamp else 0}
         )
     return {"packages": packages}
+
+
+def _clean(url: str) -> str:
+    """Return an address without its login: rattler leaves some of it out of some of its values."""
+    return re.sub(r"(://.*?)/t/[^/]+", r"\1", re.sub(r"(?<=://)[^/@]*@", "", url)).rstrip("/")
 
 
 def _virtual(name: str, version: str) -> rattler.GenericVirtualPackage:
