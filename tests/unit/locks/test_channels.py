@@ -141,8 +141,8 @@ def test_three_channels_one_behind_a_login(made):
 
 
 @pytest.mark.parametrize("way", ["netrc", "token", "address", "token in the address"])
-def test_every_way_of_a_login_opens_a_channel_and_stays_out_of_the_lock(made, tmp_path, monkeypatch, way):
-    world, folder, url = made
+def test_every_way_of_a_login_opens_a_channel_and_stays_out_of_the_lock(made, tmp_path, way):
+    world, _, url = made
     home, host = tmp_path / "home", url.removeprefix("http://")
     logins = {"127.0.0.1": {"CondaToken": "tk-1"}} if way == "token" else {}
     (home / ".rattler/credentials.json").write_text(json.dumps(logins))
