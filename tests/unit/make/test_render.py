@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from helioimages.core.errors import HelioError
-from helioimages.make.render import Recipe, RecipeLayer, check, dockerfile, quoted
+from helioimages.core.package import Package
+from helioimages.make.plan import LayerKind, LayerPlan
+from helioimages.make.render import Recipe, RecipeLayer, check, described, dockerfile, quoted
 
 TEMPLATE = (Path(__file__).parents[3] / "images" / "Dockerfile.j2").read_text()
 DIFF = "sha256:" + "a" * 64
@@ -88,3 +90,20 @@ def test_an_unknown_name_in_the_template_is_an_error():
 
 def test_quoted_expands_nothing():
     assert quoted('a"b\\c$d') == '"a\\"b\\\\c\\$d"'
+
+
+def test_conda_packages_of_several_channels_are_told_apart():
+    package = Package(
+        kind="conda",
+        name="libz",
+        version="1.3",
+        file_name="libz-1.3-h0_0.conda",
+        sha256="1" * 64,
+        size=1,
+        purl="pkg:conda/libz@1.3?build=h0_0&channel=https:%2F%2Fh.example%2Fx&subdir=linux-64",
+    )
+    layer = LayerPlan(
+        image="e", kind=LayerKind.PACKAGES, name="conda-01", key="k", comment="as it is", size=1, packages=(package,)
+    )
+    assert described(layer, ("local",)) == "as it is"
+    assert described(layer, ("local", "https://h.example/x")) == "conda-01: https://h.example/x::libz 1.3 h0_0"

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from packageurl import PackageURL
 
 from ..core.errors import HelioError, Stage
-from .plan import ImagePlan
+from ..core.package import Package
+from .plan import ImagePlan, LayerPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def recipe_of(plan: ImagePlan, diff_ids: Sequence[str]) -> Recipe:
         # By its lock tag: its digest depends on the compressor, and a Dockerfile holds what all machines agree on.
         parent=f"helioimages/{parent.name}:{parent.tag}" if parent else None,
         layers=tuple(
-            RecipeLayer(diff_id=diff_id, comment=layer.comment)
+            RecipeLayer(diff_id=diff_id, comment=described(layer, plan.locks.conda.channels))
             for diff_id, layer in zip(diff_ids, plan.layers, strict=True)
         ),
         env=image.env,
@@ -73,6 +75,24 @@ def recipe_of(plan: ImagePlan, diff_ids: Sequence[str]) -> Recipe:
         entrypoint=image.entrypoint,
         cmd=image.cmd,
     )
+
+
+def described(layer: LayerPlan, channels: Sequence[str]) -> str:
+    """Return the comment above a layer's ADD.
+
+    Where packages are of other channels than our own, each conda package has its channel and build string: one version
+    may be in several, built differently. Images of the local channel alone have one build of each.
+    """
+    if tuple(channels) == ("local",) or not layer.packages:
+        return layer.comment
+    return f"{layer.name}: " + ", ".join(_package(package) for package in layer.packages)
+
+
+def _package(package: Package) -> str:
+    if package.kind != "conda":
+        return f"{package.name} {package.version}"
+    told = PackageURL.from_string(package.purl).qualifiers
+    return f"{told['channel']}::{package.name} {package.version} {told['build']}"
 
 
 def dockerfile(recipe: Recipe, template: str) -> str:
