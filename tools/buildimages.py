@@ -55,7 +55,15 @@ def main() -> None:
         # Usage lines, hints and shell completion know the tool by the name that the documentation uses.
         program(VERBS)(prog_name="buildimages")
     except KeyboardInterrupt:
-        print("interrupted; the next run goes on from here", file=sys.stderr)
+        if "--json" in sys.argv:
+            # The line of helioimages.verbs.errors, which was not yet imported.
+            print(
+                '{"error": {"stage": "interrupted", "code": 130, "message": "interrupted", "where": "", "detail": "", '
+                '"hint": "the next run goes on from here"}}',
+                file=sys.stderr,
+            )
+        else:
+            print("interrupted; the next run goes on from here", file=sys.stderr)
         sys.exit(130)
 
 

@@ -231,7 +231,9 @@ def test_the_verb_on_the_committed_locks(tmp_path: Path, store):
     found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
     assert {("wheel", "jupyterlab"), ("conda", "openssl"), ("debian", "libc6")} <= found
     assert result.exit_code == 12
-    assert "1 advisory of severity critical or more\n  `openssl` " in result.stderr
+    error = json.loads(result.stderr)["error"]
+    assert error["message"] == "1 advisory of severity critical or more"
+    assert error["detail"].startswith("`openssl` ")
     (tmp_path / "conda.json").unlink()
     assert run("base", "--advisories", str(tmp_path), "--fail-on", "critical").exit_code == 0
 

@@ -228,7 +228,7 @@ def test_help_and_completion_import_click_alone():
 def test_the_table_has_every_module():
     """A verb's module has its name, and every module of the room is a verb's."""
     files = {path.stem for path in Path(command.__file__).parent.glob("*.py")}
-    files -= {"__init__", "command", "options", "output"}
+    files -= {"__init__", "command", "errors", "options", "output"}
     table = {name: line for verbs in VERBS.values() for name, line in verbs.items()}
     assert files == set(table) == set(main.commands)
     assert [name for name, line in table.items() if len(line) > 70 or not line.endswith(".")] == []
@@ -273,8 +273,16 @@ def test_run_starts_one_image(call, monkeypatch):
     )
 
 
+LINE = "interrupted; the next run goes on from here\n"
+OBJECT = (
+    '{"error": {"stage": "interrupted", "code": 130, "message": "interrupted", "where": "", "detail": "", '
+    '"hint": "the next run goes on from here"}}\n'
+)
+
+
 @pytest.mark.parametrize("moment", ["helioimages.verbs.command", "helioimages.verbs.build"])
-def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment):
+@pytest.mark.parametrize(("words", "said"), [([], LINE), (["--json"], OBJECT)])
+def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment, words, said):
     """While the tool or a verb is imported: an import that interrupts itself stands for Ctrl-C."""
     (tmp_path / "sitecustomize.py").write_text(
         # A run of the tests in a shell's background ignores Ctrl-C, and what it starts would too.
@@ -288,14 +296,14 @@ def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment):
     )
     tool = Path(TOOLS["PYTHONPATH"]) / "buildimages.py"
     done = subprocess.run(
-        [sys.executable, str(tool), "build", "base"],
+        [sys.executable, str(tool), "build", "base", *words],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path), "HELIOIMAGES_STORE": str(tmp_path / "store")},
         check=False,
     )
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "interrupted; the next run goes on from here\n"
+    assert done.stderr == said
 
 
 def test_a_program_reads_a_result_while_the_verb_goes_on():

@@ -5,7 +5,6 @@ Loaded for `--help` and at every press of TAB, so nothing but click is imported 
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import glob
@@ -13,7 +12,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,13 +21,15 @@ from typing import TYPE_CHECKING, Any, overload
 import click
 
 from .. import __version__
-from ..core.errors import HelioError, Stage
+from .errors import told, usage, wants_json
 
 if TYPE_CHECKING:
     from ..locks.checkout import Checkout
     from ..make.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
+#: Where click's context keeps that errors are told as JSON.
+_AS_DATA = f"{__package__}.as_data"
 #: The processors that this process may use, not those that the machine has.
 _CORES = len(os.sched_getaffinity(0))
 
@@ -135,9 +136,32 @@ class Verbs(click.Group):
         items = [CompletionItem(name, help=text) for name, text in lines.items() if name.startswith(incomplete)]
         return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run what the command line says; who asked for JSON is told of a wrong word as JSON, too."""
+        words = list(sys.argv[1:] if args is None else args)
+        as_data = wants_json(words)
+        try:
+            return super().main(words, prog_name, complete_var, standalone_mode and not as_data, **extra)
+        except click.ClickException as error:
+            if not standalone_mode:
+                raise
+            usage(error)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember whether errors are told as JSON, before a verb has read its options."""
+        ctx.meta[_AS_DATA] = wants_json(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; whoever interrupts its imports gets a line, too."""
-        with interruptible():
+        with told(as_data=ctx.meta[_AS_DATA], debug=bool(ctx.params["debug"])):
             return super().invoke(ctx)
 
 
@@ -160,16 +184,6 @@ def program(table: Mapping[str, Mapping[str, str]]) -> Verbs:
     return made
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Make an interrupt one line and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        click.secho("interrupted; the next run goes on from here", fg="red", err=True)
-        sys.exit(130)
-
-
 @overload
 def verb(function: Callable[..., None], /) -> click.Command: ...
 
@@ -189,27 +203,22 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
 
     @functools.wraps(function)
     def run(root: Path, jobs: int, platform: str, channel: str, as_data: bool, **options: Any) -> None:
-        common = Common(
-            root=root.resolve(),
-            jobs=jobs,
-            platform=platform,
-            channel=channel,
-            as_data=as_data,
-            names=options.pop("names", ()),
-        )
         # A program that reads us gets each line as it is said: `hub` and `run` go on after their result.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
         # Whoever ends us politely (a CI's cancelled job) ends what we started too.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            with interruptible():
-                _with_hints(functools.partial(function, common, **options))
-        except HelioError as error:
-            if click.get_current_context().find_root().obj:
-                raise
-            _tell(error)
-            sys.exit(int(error.stage))
+            with told(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)):
+                common = Common(
+                    root=root.resolve(),
+                    jobs=jobs,
+                    platform=platform,
+                    channel=channel,
+                    as_data=as_data,
+                    names=options.pop("names", ()),
+                )
+                function(common, **options)
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -233,28 +242,3 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
     for option in reversed(options):
         made = option(made)
     return click.command()(made)
-
-
-def _with_hints(call: Callable[[], None]) -> None:
-    try:
-        call()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # What no stage expected: a disk that is full or read-only, a folder of somebody else.
-        what = f"`{error.filename}`" if error.filename else type(error).__name__
-        raise HelioError(
-            Stage.HOST,
-            f"the system refuses {what}",
-            detail=error.strerror or str(error),
-            hint="check space and rights; `buildimages --debug` shows where",
-        ) from error
-
-
-def _tell(error: HelioError) -> None:
-    from ..core.progress import console
-
-    text, _, hint = str(error).partition("\n\nhint: ")
-    console.print(f"error: {text}", style="red", markup=False, soft_wrap=True)
-    if hint:
-        console.print(f"\nhint: {hint}", markup=False, soft_wrap=True)
