@@ -34,6 +34,7 @@ from ..spec.environment import EnvironmentSpec
 from ..spec.image import ImageSpec, UserSpec
 from ..spec.lineage import lineage
 from .labels import BASE_DIGEST, labels
+from .variables import variables
 
 #: Where the environment is in every image.
 PREFIX = "/srv/conda/envs/notebook"
@@ -183,6 +184,11 @@ class ImagePlan:
             inherited |= image.labels
         return {key: value for key, value in (inherited | dict(self.labels)).items() if inherited.get(key) != value}
 
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The variables that the image sets beyond its parent's."""
+        return variables(tuple(image.spec for image in self.line), self.locks)
+
     def settings(self, base_digest: str | None) -> Settings:
         """Return what the image's config says beyond its parent's.
 
@@ -191,7 +197,7 @@ class ImagePlan:
         """
         image = self.spec
         return Settings(
-            env=image.env,
+            env=self.env,
             labels=self.labels if base_digest is None else {**self.labels, BASE_DIGEST: base_digest},
             exposed_ports=image.ports,
             user=str(image.user.uid) if image.user else None,

@@ -67,7 +67,7 @@ def recipe_of(plan: ImagePlan, diff_ids: Sequence[str]) -> Recipe:
             RecipeLayer(diff_id=diff_id, comment=described(layer, plan.locks.conda.channels))
             for diff_id, layer in zip(diff_ids, plan.layers, strict=True)
         ),
-        env=image.env,
+        env=plan.env,
         labels=plan.new_labels,
         ports=image.ports,
         workdir=image.workdir,
