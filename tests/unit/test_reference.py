@@ -127,9 +127,13 @@ dependencies: [python, pip: [numpy]]
 x-helioimages:
   build:
     numpy: {reason: x}
+  patches: [{package: numpy, version: "1", file: numpy.patch, reason: x, upstream: "https://example.org/1"}]
 """
     parse_environment(text, ROOT, "environments/x/environment.yml")
-    keys = {key.replace("build.numpy", "build.<name>") for key in asked - {"x-helioimages", "dependencies[1].pip"}}
+    keys = {
+        key.replace("build.numpy", "build.<name>").replace("patches[0]", "patches[]")
+        for key in asked - {"x-helioimages", "dependencies[1].pip"}
+    }
     keys -= {"x-helioimages.build.<name>"}
     assert {"x-helioimages.clobber", "x-helioimages.build.<name>.after"} <= keys
     assert sorted(key for key in keys if f"`{key}`" not in TEXT) == []

@@ -12,6 +12,23 @@ Lock = TypeVar("Lock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """A reviewed change of ours to a package's files, as a lock pins it.
+
+    Attributes:
+        path: of the unified diff, relative to the checkout.
+        sha256: of the diff, hex.
+        reason: what the package cannot do without it, in one line.
+        upstream: where its authors are told of it, or have mended it; an address.
+    """
+
+    path: str
+    sha256: str
+    reason: str
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """One package: of a lock, of an image, of an SBOM.
 
@@ -25,6 +42,7 @@ class Package:
         built: made here from its source; ``file_name`` and ``sha256`` may then be the source's.
         depends: names of packages that it needs, where its lock tells.
         dropped: paths of this package that another one wins (``x-helioimages.clobber``).
+        patches: changes of ours to its files, in the order in which they are made (``x-helioimages.patches``).
     """
 
     kind: str
@@ -38,6 +56,7 @@ class Package:
     built: bool = False
     depends: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
     @property
     def origin(self) -> str:

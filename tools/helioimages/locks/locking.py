@@ -38,6 +38,7 @@ from .debian import Moved, apt_of, lock_images, moved, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
 from .held_back import held
+from .patches import with_patches
 from .pypi import going, lock_pypi
 from .state import (
     Builder,
@@ -334,6 +335,11 @@ def check_locks(
         if run.channel == "local" and conda and pypi:
             if pypi.content_hash != pypi_hash(environments, environment, conda, up[1]):
                 faults.append(f"{pypi_file} is not of the present environment.yml, conda part and parent's lock")
+            try:
+                if pypi != with_patches(run.root, lineage(environments, name), pypi):
+                    faults.append(f"{pypi_file} has other patches than x-helioimages.patches names")
+            except HelioError as error:
+                faults.append(f"{error.where}: {error.message}")
             faults += [f"{pypi_file} has no wheel of `{one.name}`, which has to be built" for one in pypi.unbuilt]
             if read_text(run.root / table_file) != table(packages(conda, pypi)):
                 faults.append(f"{table_file} does not say what the locks say")

@@ -20,6 +20,7 @@ from ..pypi.resolve import Request, requested_names, resolve, versions
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import cuda, file_names
+from .patches import with_patches
 from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
 from .withdrawn import files_of
 
@@ -99,7 +100,7 @@ def lock_pypi(
             f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt, tools
         )
         found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
-    return pypi_lock.settled(current, found)
+    return with_patches(run.root, line, pypi_lock.settled(current, found))
 
 
 def _say_variants(lock: PyPILock, index: Index) -> None:

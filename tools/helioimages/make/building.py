@@ -187,7 +187,12 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
         linking.Task(
             plan=layer,
             sources=tuple(
-                linking.Source(package=package, record=records[package.sha256], path=shop.paths[package.sha256])
+                linking.Source(
+                    package=package,
+                    record=records[package.sha256],
+                    path=shop.paths[package.sha256],
+                    patches=tuple(shop.paths[patch.sha256] for patch in package.patches),
+                )
                 for package in layer.packages
             ),
             python=lock.python_version,

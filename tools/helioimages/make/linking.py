@@ -22,7 +22,7 @@ from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..machine.store import Store, has
 from ..oci.layer import Layer, write_layer
-from ..pypi import pyc
+from ..pypi import patching, pyc
 from ..pypi import wheel as wheel_link
 from ..pypi.lock import Wheel
 from .plan import COMPRESSOR, PREFIX, LayerPlan
@@ -35,11 +35,12 @@ OLD_LAYERS, OLD_LISTS = "layer", "files"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One package of a layer: how the plan sees it, its record in the lock, and its file."""
+    """One package of a layer: how the plan sees it, its record in the lock, its file, and those of its patches."""
 
     package: Package
     record: CondaPackage | Wheel
     path: Path
+    patches: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,8 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
         kept = without(linked, package)
         return conda_link.with_compiled(kept, _compiled(store, kept, package, task), source.record, PREFIX)
     linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
+    for patch, path in zip(package.patches, source.patches, strict=True):
+        linked = patching.apply(linked, path.read_bytes(), patch.path, package.origin)
     kept = without(linked, package)
     return wheel_link.with_compiled(kept, _compiled(store, kept, package, task))
 
@@ -121,7 +124,11 @@ def without(entries: tuple[Entry, ...], package: Package) -> tuple[Entry, ...]:
 def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: Task) -> tuple[Entry, ...]:
     """Return the package's .pyc entries; compiled once, whichever layer or image asks again."""
     key = key_of(
-        [LINKER_VERSION, package.kind, package.sha256, package.file_name, sorted(package.dropped), task.interpreter_id]
+        [
+            *(LINKER_VERSION, package.kind, package.sha256, package.file_name, sorted(package.dropped)),
+            task.interpreter_id,
+            *([[patch.sha256 for patch in package.patches]] if package.patches else []),
+        ]
     )
     cached = store.cached("pyc", key)
     try:

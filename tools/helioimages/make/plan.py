@@ -80,9 +80,15 @@ class Group:
                 "prefix": prefix,
                 "interpreter": interpreter,
                 "compressor": compressor,
-                "packages": sorted([p.kind, p.sha256, p.file_name, sorted(p.dropped)] for p in self.packages),
+                "packages": sorted(_named(package) for package in self.packages),
             }
         )
+
+
+def _named(package: Package) -> list[object]:
+    """Return what of a package decides the bytes of its layer; a package without patches has the key it always had."""
+    changes = [[patch.sha256 for patch in package.patches]] if package.patches else []
+    return [package.kind, package.sha256, package.file_name, sorted(package.dropped), *changes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,7 +405,18 @@ def own_packages(mine: Iterable[Package], parents: Iterable[Package]) -> tuple[P
                 detail=f"expected {other.file_name} not {package.file_name}",
                 hint="run `buildimages lock`",
             )
+        elif (theirs := _changes(other)) != (ours := _changes(package)):
+            raise HelioError(
+                Stage.BUILD,
+                f"`{package.name}` has other patches than in the parent image",
+                detail=f"expected {theirs or 'none'} not {ours or 'none'}",
+                hint="run `buildimages lock`",
+            )
     return tuple(own)
+
+
+def _changes(package: Package) -> str:
+    return ", ".join(f"{patch.path} (sha256:{patch.sha256[:12]}…)" for patch in package.patches)
 
 
 def _by_name(package: Package) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..conda.channels import Places, read_places
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
+from ..core.files import of_file
 from ..core.progress import stage
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
@@ -65,10 +66,10 @@ def packages(
         platform: e.g. ``linux/amd64``.
 
     Returns:
-        sha256 (hex) -> file, of every conda package, wheel and .deb.
+        sha256 (hex) -> file, of every conda package, wheel, .deb and patch.
 
     Raises:
-        HelioError: an artefact cannot be had or made, or what was made is not what a lock says.
+        HelioError: an artefact cannot be had or made, or what was made, or a patch, is not what a lock says.
     """
     wanted: list[Wanted] = []
     places = read_places() if any(one.channel != "local" for lock in locks for one in lock.conda.packages) else Places()
@@ -88,9 +89,40 @@ def packages(
         if not wheel.built
     ]
     wanted += _of_index(store, items, index)
-    paths = fetch_all(wanted, store, jobs=jobs, label="packages")
+    # First, since they are here or nowhere.
+    changes = patches(root, store, locks)
+    paths = fetch_all(wanted, store, jobs=jobs, label="packages") | changes
     paths |= _local_channel(root, store, locks, make_builder, platform=platform, jobs=jobs)
     return paths
+
+
+def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]:
+    """Take the patches that locks name out of the checkout into the store.
+
+    Returns:
+        sha256 (hex) -> file.
+
+    Raises:
+        HelioError: a patch is missing, or another one than was locked.
+    """
+    found: dict[str, Path] = {}
+    for lock in locks:
+        for at, wheel in enumerate(lock.pypi.wheels):
+            for number, patch in enumerate(wheel.patches):
+                if patch.sha256 in found:
+                    continue
+                file = root / patch.path
+                there = of_file(file) if file.is_file() else ""
+                if there != f"sha256:{patch.sha256}":
+                    raise HelioError(
+                        Stage.LOCK,
+                        f"a patch of `{wheel.name}` is {'another one than was locked' if there else 'missing'}",
+                        where=f"{lock.files['pypi']} at packages[{at}].tool.helioimages.patches[{number}]",
+                        detail=f"expected {patch.path} of sha256:{patch.sha256}, not {there or 'nothing'}",
+                        hint="review it, then run `buildimages lock`",
+                    )
+                found[store.put_artefact(file)] = store.artefact(patch.sha256)
+    return found
 
 
 def sdists(

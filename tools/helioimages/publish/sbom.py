@@ -118,6 +118,8 @@ def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> 
             row["licenses"] = [{"expression": one.expression}]
         elif package.licenses:
             row["licenses"] = [{"license": {"name": package.licenses}}]
+        if package.patches:
+            row["pedigree"] = _pedigree(package)
         if one.files:
             row["components"] = [
                 {"type": "file", "name": _text(path)}
@@ -147,6 +149,23 @@ def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> 
             "dependencies": [{"ref": "image", "dependsOn": [one.ref for one in found]}],
         }
     )
+
+
+def _pedigree(package: Package) -> dict[str, object]:
+    """Return what was changed in a package whose hash is that of the unchanged file.
+
+    Spec: CycloneDX 1.6, component.pedigree: patches and notes.
+    """
+    patches = [
+        {
+            "type": "unofficial",
+            "diff": {"url": patch.path},
+            "resolves": [{"type": "defect", "description": patch.reason, "references": [patch.upstream]}],
+        }
+        for patch in package.patches
+    ]
+    told = "; ".join(f"{patch.path} (sha256:{patch.sha256}): {patch.reason}" for patch in package.patches)
+    return {"patches": patches, "notes": f"Files were changed by {told}"}
 
 
 def without_files(text: bytes) -> dict[str, object]:
@@ -209,6 +228,8 @@ def spdx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes
         }
         if package.version:
             row["versionInfo"] = package.version
+        if package.patches:
+            row["sourceInfo"] = _pedigree(package)["notes"]
         if package.licenses and not one.expression:
             row["licenseComments"] = f"The package says: {package.licenses}"
         if package.sha256:

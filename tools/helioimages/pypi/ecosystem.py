@@ -68,6 +68,7 @@ class PyPI(Ecosystem[PyPILock]):
                 type=self.purl_type, name=one.name, version=one.version, qualifiers={"file_name": one.file_name}
             ).to_string(),
             built=built,
+            patches=one.patches if isinstance(one, Wheel) else (),
         )
 
 

@@ -2,7 +2,8 @@
 
 A PEP 751 lock without hosts: a wheel is named by ``path`` (its file name), sha256 and size, and the configured index
 supplies the address. A package that PyPI has as source only has its ``sdist``, and the wheel that the builder makes of
-it is recorded in the package's ``tool.helioimages.built-wheel``.
+it is recorded in the package's ``tool.helioimages.built-wheel``. Changes of ours to a wheel's files are pinned in
+``tool.helioimages.patches``.
 
 Spec: PEP 751 / PyPA "pylock.toml Specification".
 """
@@ -21,11 +22,16 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from ..core.digest import is_hex
 from ..core.errors import Stage
-from ..core.reading import Form, Shape, Table, load_toml
+from ..core.package import Patch
+from ..core.reading import SHA256, Form, Shape, Table, load_toml
 from .choose import variant_of
 
 _FORM = Form(stage=Stage.LOCK, hint="run `buildimages lock`", strange="run `buildimages lock`", comma=False)
 _FILE = Shape.of(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+", "a file name")
+_PATCH = Shape.of(
+    r"environments/(?:(?!\.{1,2}/)[^/\\\x00-\x1f\x7f]+/)+(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+", "a file below environments/"
+)
+_LINE = Shape.of(r"[^\x00-\x1f\x7f\u0085\u2028\u2029]+", "one line of text")
 _PYTHON = Shape.of(r"[0-9]+\.[0-9]+", "a version such as 3.13")
 _PLATFORM = Shape.of(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9]+)?", "a platform such as linux/amd64")
 
@@ -41,6 +47,7 @@ class Wheel:
         size: bytes.
         uploaded: seconds since 1970 UTC, 0 where it is not known.
         built: made by the builder from the sdist of this name, not from the index.
+        patches: changes of ours to its files, made when it is linked; its own sha256 is without them.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Wheel:
     size: int
     uploaded: int = 0
     built: bool = False
+    patches: tuple[Patch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,19 +169,37 @@ def _package(package: Table, wheels: list[Wheel], sdists: list[Sdist]) -> None:
     name, version = package.text("name"), package.text("version")
     if canonicalize_name(name) != name:
         raise package.wrong("name", repr(canonicalize_name(name)), repr(name))
+    mine: list[Wheel] = []
     for table in package.tables("wheels"):
-        wheels.append(_checked(Wheel(name=name, version=version, **_file(table)), table))
+        mine.append(_checked(Wheel(name=name, version=version, **_file(table)), table))
     if sdist := package.table_or_none("sdist"):
         sdists.append(Sdist(name=name, version=version, **_file(sdist)))
+    patches: tuple[Patch, ...] = ()
     if tool := package.table_or_none("tool"):
         ours = tool.table("helioimages", required=True)
-        built = ours.table("built-wheel", required=True)
+        patches = tuple(_patch(table) for table in ours.tables("patches"))
+        # Who patches a wheel of the index has no other word of ours to say.
+        if built := ours.table_or_none("built-wheel") if patches else ours.table("built-wheel", required=True):
+            mine.append(_checked(Wheel(name=name, version=version, built=True, **_file(built)), built))
+            if sdist is None:
+                raise package.error("sdist", "expected the source of the built wheel, found nothing")
         ours.done()
         tool.done()
-        wheels.append(_checked(Wheel(name=name, version=version, built=True, **_file(built)), built))
-        if sdist is None:
-            raise package.error("sdist", "expected the source of the built wheel, found nothing")
+        if patches and not mine:
+            raise package.error("tool.helioimages.patches", "expected a wheel that they change, found nothing")
+    wheels += [replace(wheel, patches=patches) for wheel in mine]
     package.done()
+
+
+def _patch(table: Table) -> Patch:
+    patch = Patch(
+        path=table.text("path", shape=_PATCH),
+        sha256=table.text("sha256", shape=SHA256),
+        reason=table.text("reason", shape=_LINE),
+        upstream=table.text("upstream", shape=_LINE),
+    )
+    table.done()
+    return patch
 
 
 def dump(lock: PyPILock) -> str:
@@ -201,6 +227,8 @@ def dump(lock: PyPILock) -> str:
             lines.append(f"tool.helioimages.built-wheel = {_row(wheel)}")
         elif wheel:
             lines.append(f"wheels = [{_row(wheel)}]")
+        if wheel and wheel.patches:
+            lines.append(f"tool.helioimages.patches = [{', '.join(_patch_row(patch) for patch in wheel.patches)}]")
     return "\n".join(lines) + "\n"
 
 
@@ -209,6 +237,11 @@ def _row(item: Wheel | Sdist) -> str:
     uploaded = f"upload-time = {time}, " if item.uploaded else ""
     digest = f"hashes = {{ sha256 = {_text(item.sha256)} }}"
     return f"{{ path = {_text(item.file_name)}, size = {item.size}, {uploaded}{digest} }}"
+
+
+def _patch_row(patch: Patch) -> str:
+    words = {"path": patch.path, "sha256": patch.sha256, "reason": patch.reason, "upstream": patch.upstream}
+    return "{ " + ", ".join(f"{key} = {_text(value)}" for key, value in words.items()) + " }"
 
 
 def _text(value: str) -> str:

@@ -19,7 +19,7 @@ import hashlib
 import io
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
@@ -105,6 +105,37 @@ def with_compiled(entries: Iterable[Entry], compiled: Iterable[Entry]) -> tuple[
             entry = replace(entry, content=Content.of(data))
         result.append(entry)
     return (*result, *compiled)
+
+
+def with_contents(entries: Iterable[Entry], contents: Mapping[str, bytes], origin: str) -> tuple[Entry, ...]:
+    """Return a wheel's entries with other contents of some files, and with files that it does not have; so is RECORD.
+
+    Args:
+        contents: path in the image -> content.
+        origin: of the new files.
+    """
+    entries = tuple(entries)
+    hashes = {path: hashlib.sha256(data) for path, data in contents.items()}
+    there = {entry.path for entry in entries}
+    result = []
+    for entry in entries:
+        if entry.path in contents:
+            data = contents[entry.path]
+            entry = replace(entry, content=replace(Content.of(data), sha256=hashes[entry.path].hexdigest()))
+        elif contents and entry.content and entry.path.endswith(".dist-info/RECORD"):
+            base = posixpath.dirname(posixpath.dirname(entry.path))
+            told = {
+                posixpath.relpath(path, base): (f"sha256={_short(hashes[path].digest())}", str(len(data)))
+                for path, data in contents.items()
+            }
+            kept = csv.reader(io.StringIO(entry.content.read().decode(), newline=""))
+            rows = {row[0]: (row[1], row[2]) for row in kept} | told
+            entry = replace(entry, content=Content.of(_csv(sorted((path, *row) for path, row in rows.items()))))
+        result.append(entry)
+    for path in sorted(contents.keys() - there):
+        content = replace(Content.of(contents[path]), sha256=hashes[path].hexdigest())
+        result.append(Entry(path=path, kind=Kind.FILE, content=content, origin=origin))
+    return tuple(result)
 
 
 class _Source(WheelSource):

@@ -36,6 +36,25 @@ class BuildSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSpec:
+    """A reviewed change of ours to a package's files.
+
+    Attributes:
+        package: the distribution, as PEP 503 normalises it.
+        version: the one that the diff was made against; another one is refused.
+        file: a unified diff beside environment.yml; its paths begin in ``site-packages``.
+        reason: what does not work without it.
+        upstream: address of the issue, change or release that makes it superfluous.
+    """
+
+    package: str
+    version: str
+    file: str
+    reason: str
+    upstream: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentSpec:
     """One ``environment.yml``.
 
@@ -50,6 +69,7 @@ class EnvironmentSpec:
         clobber: path in the prefix -> package whose file wins.
         build: source-only packages.
         build_without: source-only package -> distributions that its source asks for and its build does not need.
+        patches: changes of ours to wheels, in the order in which they are made.
         selected: conda's platform -> conda and pypi of it, where lines have selectors (``# [aarch64]``).
     """
 
@@ -66,6 +86,7 @@ class EnvironmentSpec:
     clobber: Mapping[str, str] = field(default_factory=dict)
     build: Mapping[str, BuildSpec] = field(default_factory=dict)
     build_without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    patches: tuple[PatchSpec, ...] = ()
     selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
     def for_platform(self, subdir: str) -> EnvironmentSpec:
@@ -164,9 +185,22 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         clobber=ours.mapping("clobber", keys=shapes.RELATIVE, values=shapes.CLOBBER),
         build=build,
         build_without=without,
+        patches=tuple(_patch(table) for table in ours.tables("patches")),
     )
     ours.done()
     return spec
+
+
+def _patch(table: Table) -> PatchSpec:
+    patch = PatchSpec(
+        package=canonicalize_name(table.text("package", shape=shapes.DISTRIBUTION)),
+        version=table.text("version", shape=shapes.VERSION),
+        file=table.text("file", shape=shapes.RELATIVE),
+        reason=table.text("reason", shape=shapes.LINE),
+        upstream=table.text("upstream", shape=shapes.ADDRESS),
+    )
+    table.done()
+    return patch
 
 
 def _exported(top: Table) -> None:

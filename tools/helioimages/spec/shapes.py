@@ -46,6 +46,7 @@ CHANNEL = Shape.of(r"[^\s\x00-\x1f\x7f]+", "a channel's name")
 #: Spec: CEP 30, "Virtual packages".
 VIRTUAL = Shape.of(r"__[a-z0-9_]+", "a virtual package such as __glibc")
 VERSION = Shape.of(r"[0-9A-Za-z][0-9A-Za-z._+!-]*", "a version")
+ADDRESS = Shape.of(r"https://[^\s\x00-\x1f\x7f]+", "an address that begins with https://")
 CLOBBER = Shape.of(r"\S+ over \S+(?:, \S+)*", "`winner over loser, loser`")
 #: Spec: Kubernetes, "Labels and Selectors": syntax and character set.
 NODE_KEY = Shape.of(

@@ -1,0 +1,140 @@
+"""An image with a patched package: its layer, its child, its SBOMs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+from building_support import Site, workshops
+
+from helioimages.core.errors import HelioError
+from helioimages.core.package import Patch
+from helioimages.make import linking, provision
+from helioimages.oci.layer import read_layer
+from helioimages.publish import sbom
+
+SITE = "srv/conda/envs/notebook/lib/python3.13/site-packages"
+DIFF = b"--- a/one/a.py\n+++ b/one/a.py\n@@ -1 +1,2 @@\n-x = 1\n+x = 5\n+y = 6\n"
+PATCH = Patch(
+    path="environments/base/patches/one.patch",
+    sha256=hashlib.sha256(DIFF).hexdigest(),
+    reason="x is 5",
+    upstream="https://example.org/one/1",
+)
+
+
+def patched(site: Site, *names: str, patches: tuple[Patch, ...] = (PATCH,)) -> Site:
+    """Return a site some of whose images' locks patch the package `one`."""
+    locks = dict(site.locks)
+    for name in names:
+        pypi = locks[name].pypi
+        wheels = tuple(dataclasses.replace(w, patches=patches) if w.name == "one" else w for w in pypi.wheels)
+        parts = {**locks[name].parts, "wheel": dataclasses.replace(pypi, wheels=wheels)}
+        files = {"pypi": f"environments/{name}/pylock.toml"}
+        locks[name] = dataclasses.replace(locks[name], parts=parts, files=files)
+    return dataclasses.replace(site, locks=locks)
+
+
+def provided(site: Site) -> Site:
+    """Return a site whose workshop has the patches of its locks."""
+    paths = provision.patches(site.root, site.store, site.locks.values())
+    return dataclasses.replace(site, shop=dataclasses.replace(site.shop, paths={**site.shop.paths, **paths}))
+
+
+@pytest.fixture
+def plain(tmp_path, make_wheel):
+    folder = tmp_path / "environments" / "base" / "patches"
+    folder.mkdir(parents=True)
+    (folder / "one.patch").write_bytes(DIFF)
+    return workshops(tmp_path, make_wheel)()
+
+
+@pytest.fixture
+def site(plain):
+    return provided(patched(plain, "base", "child"))
+
+
+def test_only_the_layer_of_the_package_changes(plain, site):
+    before, after = plain.build("base"), site.build("base")
+    changed = [
+        two.name for one, two in zip(before.layers, after.layers, strict=True) if one.layer.digest != two.layer.digest
+    ]
+    assert changed == ["wheels-00"]
+    assert [one.key == two.key for one, two in zip(before.layers, after.layers, strict=True)] == [
+        layer.name != "wheels-00" for layer in before.layers
+    ]
+    layer = next(layer for layer in after.layers if layer.name == "wheels-00")
+    found = {entry.path: entry for entry in read_layer(site.store.blob(layer.layer.digest))}
+    assert found[f"{SITE}/one/a.py"].content.read() == b"x = 5\ny = 6\n"
+    # The bytecode is of the changed source: it is never checked against it.
+    cache = next(path for path in found if path.startswith(f"{SITE}/one/__pycache__/a."))
+    assert b"y" in found[cache].content.read()
+    assert linking.files_of(site.store, layer.key)[f"{SITE}/one/a.py"] == (
+        "one-1.0",
+        hashlib.sha256(b"x = 5\ny = 6\n").hexdigest(),
+    )
+
+
+def test_the_child_has_it_from_its_parent(site):
+    child = site.build("child")
+    assert [layer.name for layer in child.layers] == ["debian", "wheels-00"] or "one" not in str(
+        [layer.comment for layer in child.layers]
+    )
+    assert all("one 1.0" not in layer.comment for layer in child.layers)
+
+
+def test_a_child_without_the_patch_is_refused(plain):
+    with pytest.raises(HelioError) as caught:
+        patched(plain, "base").plan("child")
+    assert caught.value.message == "`one` has other patches than in the parent image"
+    assert caught.value.detail == f"expected {PATCH.path} (sha256:{PATCH.sha256[:12]}…) not none"
+
+
+def test_both_sboms_tell_it(site):
+    child = site.build("child")
+    found = sbom.components(site.store, child)
+    cyclonedx = json.loads(sbom.cyclonedx(child, found, "9"))
+    told = {row["name"]: row["pedigree"] for row in cyclonedx["components"] if "pedigree" in row}
+    notes = f"Files were changed by {PATCH.path} (sha256:{PATCH.sha256}): x is 5"
+    assert told == {
+        "one": {
+            "notes": notes,
+            "patches": [
+                {
+                    "type": "unofficial",
+                    "diff": {"url": PATCH.path},
+                    "resolves": [{"type": "defect", "description": "x is 5", "references": [PATCH.upstream]}],
+                }
+            ],
+        }
+    }
+    spdx = json.loads(sbom.spdx(child, found, "9"))
+    assert {row["name"]: row["sourceInfo"] for row in spdx["packages"] if "sourceInfo" in row} == {"one": notes}
+
+
+def test_a_patch_is_the_locked_one_or_refused(plain):
+    site = patched(plain, "base", "child")
+    file = site.root / PATCH.path
+    file.write_bytes(DIFF + b"\n")
+    with pytest.raises(HelioError) as caught:
+        provided(site)
+    at = [wheel.name for wheel in site.locks["base"].pypi.wheels].index("one")
+    assert caught.value.message == "a patch of `one` is another one than was locked"
+    assert caught.value.where == f"environments/base/pylock.toml at packages[{at}].tool.helioimages.patches[0]"
+    file.unlink()
+    with pytest.raises(HelioError) as caught:
+        provided(site)
+    assert caught.value.message == "a patch of `one` is missing"
+
+
+def test_a_patch_that_does_not_fit_names_itself(plain):
+    other = DIFF.replace(b"-x = 1", b"-x = 9")
+    (plain.root / PATCH.path).write_bytes(other)
+    patch = dataclasses.replace(PATCH, sha256=hashlib.sha256(other).hexdigest())
+    site = provided(patched(plain, "base", "child", patches=(patch,)))
+    with pytest.raises(HelioError) as caught:
+        site.build("base")
+    assert caught.value.message == "a patch does not fit `one-1.0`"
+    assert caught.value.where == f"{PATCH.path} at line 3, file one/a.py"
