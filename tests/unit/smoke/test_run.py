@@ -228,6 +228,7 @@ def test_the_key_holds_everything_that_a_run_reads(root: Path, tmp_path: Path):
         (books / "base" / "10-y.ipynb", "{}"),
         (books / "base" / "90-new.ipynb", "{}"),
         (books / "helio" / "made.py", "ONE = 2\n"),
+        (books / "helio" / "known.toml", "expected = []\n"),
         (root / "environments" / "helio-env" / "imports.toml", 'sunpy = "sunpy.map"\n'),
     )
     for count, (path, text) in enumerate(changes, 3):

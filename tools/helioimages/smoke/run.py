@@ -27,6 +27,8 @@ from .books import Book, Chosen, Executed
 from .report import Result
 
 _UID = 1000
+#: What notebooks read beside them.
+_READ = (".ipynb", ".py", ".toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +55,12 @@ def key(digest: str, lineage: Sequence[ImageSpec], root: Path) -> str:
     files = [
         [path.relative_to(root).as_posix(), of_bytes(path.read_bytes())]
         for image in lineage
-        for folder in (root / "smoke-notebooks" / image.name, root / "environments" / image.environment)
-        for path in sorted(folder.glob("*"))
-        if path.is_file() and (path.suffix in (".ipynb", ".py") or path.name == "imports.toml")
+        for folder, pattern in (
+            (root / "smoke-notebooks" / image.name, "*"),
+            (root / "environments" / image.environment, "imports.toml"),
+        )
+        for path in sorted(folder.glob(pattern))
+        if path.is_file() and path.suffix in _READ
     ]
     return key_of(["smoke", 1, digest, files])
 
