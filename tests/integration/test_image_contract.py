@@ -132,7 +132,7 @@ from astropy.time import Time
 from astropy.utils import iers
 print(iers.conf.auto_download, iers.conf.auto_max_age)
 print(abs(Time('2020-01-01').ut1.jd - Time('2020-01-01').utc.jd) * 86400 < 1)" """
-    assert shell(workspace, image, script).split() == ["False", "36500.0", "True"]
+    assert shell(workspace, image, script).split() == ["False", "3000.0", "True"]
 
 
 def test_heliocloud_scratch(workspace, image):
