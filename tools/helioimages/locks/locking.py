@@ -109,13 +109,15 @@ class Wish:
         exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
             for older versions.
         channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
-        rebuild: make wheels of source-only packages again though a lock has them.
+        build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
+        rebuild: make them again though a lock has them.
     """
 
     check: bool = False
     update: tuple[str, ...] = ()
     exclude_newer: datetime | None = None
     channel_dirs: tuple[Path, ...] = ()
+    build_wheels: Builder | None = None
     rebuild: bool = False
 
 
@@ -123,15 +125,10 @@ def lock(
     root: Path,
     store: Store,
     names: Sequence[str] = (),
+    wish: Wish = Wish(),
     *,
     channel: str = "local",
     platform: str = "linux/amd64",
-    update: Sequence[str] = (),
-    exclude_newer: datetime | None = None,
-    check: bool = False,
-    channel_dirs: Sequence[Path] = (),
-    build_wheels: Builder | None = None,
-    rebuild: bool = False,
 ) -> Report:
     """Lock environments and images, or check that their locks are not stale.
 
@@ -139,14 +136,6 @@ def lock(
         root: the checkout.
         names: environments or images, their ancestors not included; all if empty.
         channel: ``local`` or ``conda-forge``; the PyPI and Debian parts are the same for both.
-        update: packages whose current version is forgotten; ``all`` forgets every one, ``debian`` all of Debian's,
-            ``yanked`` those whose authors withdrew them.
-        exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
-            for older versions.
-        check: write nothing; raise if a lock is not of what is asked for now.
-        channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
-        build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
-        rebuild: make them again though a lock has them.
 
     Raises:
         HelioError: no solution, a conflict between parent and child or conda and PyPI, a silent downgrade, a stale
@@ -160,20 +149,20 @@ def lock(
         raise HelioError(
             Stage.USAGE, f"there is no channel `{channel}`", detail=f"expected one of {', '.join(CONDA_LOCK)}"
         )
-    folders, others = folders_of(channel_dirs, channel)
+    folders, others = folders_of(wish.channel_dirs, channel)
     run = Run(
         root=root,
         store=store,
         channel=channel,
         platform=platform,
-        update=tuple(canonicalize_name(name) for name in update),
-        exclude_newer=exclude_newer,
+        update=tuple(canonicalize_name(name) for name in wish.update),
+        exclude_newer=wish.exclude_newer,
         channel_dirs=folders,
         channel_folders=others,
-        build_wheels=build_wheels,
-        rebuild=rebuild,
+        build_wheels=wish.build_wheels,
+        rebuild=wish.rebuild,
     )
-    if check:
+    if wish.check:
         check_locks(run, environments, images, wanted, of_images)
         return Report(changes={}, held={}, unbuilt={}, written=(), seconds={})
     return _lock(run, environments, images, wanted, of_images)

@@ -153,7 +153,8 @@ def published(
         from . import signatures
 
         name = identity or f"{reference.host}/{repository}"
-        faults += signatures.faults(client, repository, image, key, identity=name, documents=documents, bundles=bundles)
+        claim = signatures.Claim(identity=name, documents=documents, bundles=bundles)
+        faults += signatures.faults(client, repository, image, key, claim)
         checked.append(f"the signature for {name}" if name != signatures.ANY else "the signature")
     return tuple(checked), tuple(faults)
 
