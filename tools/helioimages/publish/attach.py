@@ -84,8 +84,8 @@ def attach(subject: Subject, *, key: Path | None) -> tuple[str, ...]:
     made = _documents(built, subject.root, store)
     for _ in range(_PUBLISHERS):
         done = [
-            documents.attach_files(client, repository, built.image, one.media_type, [one], store)
-            for one in made.values()
+            documents.attach_files(client, repository, built.image, document.media_type, [document], store)
+            for document in made.values()
         ]
         tags: list[str] = []
         if key is not None:
@@ -107,11 +107,11 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
         provenance.PREDICATE: ("provenance.json", provenance.IN_TOTO),
     }
     if known is None or any(store.read_blob(digest) is None for digest in known.values()):
-        found = sbom.components(store, built)
+        components = sbom.components(store, built)
         said = provenance.predicate(built, commit=provenance.commit_of(root), tool_version=__version__)
         texts = (
-            sbom.cyclonedx(built, found, __version__),
-            sbom.spdx(built, found, __version__),
+            sbom.cyclonedx(built, components, __version__),
+            sbom.spdx(built, components, __version__),
             provenance.statement(built.spec.name, built.image.digest, provenance.PREDICATE, said),
         )
         known = {kind: store.put_blob(text) for kind, text in zip(names, texts, strict=True)}
@@ -176,12 +176,12 @@ def _statements(
     """Return what is signed, by predicate type: the image, and what `_predicates` has to say of it."""
     from . import signing
 
-    found = {signing.SIGNED: provenance.statement(name, digest, signing.SIGNED, {})}
+    statements = {signing.SIGNED: provenance.statement(name, digest, signing.SIGNED, {})}
     for kind, said in _predicates(made, place, others).items():
         # The provenance is attached as a statement, and signed as it is.
         attached = made[kind].data if kind == provenance.PREDICATE else b""
-        found[kind] = attached or provenance.statement(name, digest, kind, said)
-    return found
+        statements[kind] = attached or provenance.statement(name, digest, kind, said)
+    return statements
 
 
 def _predicates(made: dict[str, Document], place: str, others: Sequence[Document]) -> dict[str, object]:
@@ -189,12 +189,12 @@ def _predicates(made: dict[str, Document], place: str, others: Sequence[Document
 
     The SBOM with every file is too large to be signed as it is; the one without them names it by digest.
     """
-    found: dict[str, object] = {}
-    for kind, one in made.items():
-        said = sbom.without_files(one.data) if one.media_type == sbom.CYCLONEDX else json.loads(one.data)
-        found[kind] = said["predicate"] if kind == provenance.PREDICATE else said
-    files = [(one.name, one.media_type, of_bytes(one.data)) for one in (*made.values(), *others)]
-    return {**found, provenance.REFERENCE: provenance.reference(files, place)}
+    predicates: dict[str, object] = {}
+    for kind, document in made.items():
+        said = sbom.without_files(document.data) if document.media_type == sbom.CYCLONEDX else json.loads(document.data)
+        predicates[kind] = said["predicate"] if kind == provenance.PREDICATE else said
+    files = [(document.name, document.media_type, of_bytes(document.data)) for document in (*made.values(), *others)]
+    return {**predicates, provenance.REFERENCE: provenance.reference(files, place)}
 
 
 def _descriptor(store: Store, data: bytes, media_type: str, annotations: dict[str, str]) -> Descriptor:
@@ -219,7 +219,7 @@ def _put_tag(
             "os": "",
             "created": "0001-01-01T00:00:00Z",
             "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [one.digest for one in merged]},
+            "rootfs": {"type": "layers", "diff_ids": [descriptor.digest for descriptor in merged]},
         }
     )
     manifest = Manifest(
