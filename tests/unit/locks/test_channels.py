@@ -72,7 +72,7 @@ class Channels(World):
         file.write_text(file.read_text().replace("[local]", json.dumps(channels)))
 
     def lock_it(self, *dirs, **options):
-        locking.lock(self.root, self.store, ("e",), channel_dirs=dirs, **options)
+        locking.lock(self.root, self.store, ("e",), locking.Wish(channel_dirs=dirs, **options))
         return self.conda_lock("e")
 
     def fetch(self, lock):
