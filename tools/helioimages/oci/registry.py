@@ -35,8 +35,8 @@ _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 _PIECE = 1 << 16
 #: How registries say that they do not know the referrers API; not all of them say 404.
 _NO_REFERRERS = (400, 404, 405, 406)
-#: How often a manifest is put whose blobs the registry says not to know.
-_WRITERS = 4
+#: How often a manifest is put whose blobs the registry says not to know: for about six seconds.
+_WRITERS = 7
 #: Pages of one list; each has up to a thousand names.
 _MOST_PAGES = 10_000
 
@@ -145,10 +145,12 @@ class Registry:
                 headers={"Content-Type": media_type},
                 good=(201, 400, 404) if left else (201,),
             )
-            # Some registries lose sight of a blob for the moment in which another publisher writes it again.
+            # Some registries lose sight of a blob or manifest for the moment in which another publisher writes it
+            # again; on a busy disk that moment can be seconds long.
             if response.status_code == 201 or b"BLOB_UNKNOWN" not in response.content:
                 break
-            self._pause(pause_s(_WRITERS - left, first=0.1))
+            if left:
+                self._pause(pause_s(_WRITERS - 1 - left, first=0.1))
         if response.status_code != 201:
             raise refusal(response)
         said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
@@ -422,7 +424,8 @@ class Registry:
                 self.put_manifest(repository, tag, Index(manifests=(*known, referrer)).dump(), INDEX)
             except Refusal as error:
                 # The document itself was taken a moment ago, so it is not that we may not push.
-                if not known:
+                # Nor is it the tag when the registry has lost sight of what the list names.
+                if not known or "BLOB_UNKNOWN" in error.detail:
                     raise
                 raise HelioError(
                     Stage.PUBLISH,
