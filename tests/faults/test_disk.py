@@ -85,8 +85,8 @@ def test_two_runs_at_once_on_one_store(world, site, tmp_path, host, expected):
     shutil.rmtree(other.store)
     other.store.symlink_to(site.store)
     running = [once.spawn(one, host) for one in (site, other)]
-    for process in running:
-        code, result, said = once.outcome(process)
+    # Both are waited for before anything can fail: a process that is left behind fails another test.
+    for code, result, said in [once.outcome(process) for process in running]:
         assert (code, result) == (0, expected), said
     assert look(site, host, expected) == []
     assert [path.name for path in (site.store / "tmp").iterdir()] == []

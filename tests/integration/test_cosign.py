@@ -128,7 +128,7 @@ def test_the_workflows_script_signs_all_that_is_said(shop, cosign, tmp_path, mon
         words.append("--use-signing-config=false")
     report = shop.store.root / "no report"
     others, predicates = documents.unsigned(shop.built, report), tmp_path / "predicates"
-    trust.write_predicates(shop.client, "base", shop.built, shop.root, shop.store, others, predicates)
+    trust.write_predicates(shop.subject("base", others), predicates)
     monkeypatch.setenv("PATH", f"{cosign.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("COSIGN_PASSWORD", "open")
     monkeypatch.setenv("HOME", str(tmp_path))

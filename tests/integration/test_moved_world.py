@@ -119,7 +119,7 @@ class World:
         return apt.resolve(requested, architecture=self.archive.architecture, parent=parent)
 
     def lock(self, *names: str, **options: object) -> Report:
-        return locking.lock(self.root, self.store, names, channel_dirs=(self.channel,), **options)
+        return locking.lock(self.root, self.store, names, locking.Wish(channel_dirs=(self.channel,), **options))
 
     def heal(self, *, strict: bool = False) -> tuple[str, ...]:
         images = load_images(self.root).values()

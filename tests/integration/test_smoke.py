@@ -53,7 +53,7 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
     add(checkout, "60-nowhere", "1 + 1", kernel="")
     base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(memory="1g", timeout=240, cpus=2))
     out = tmp_path / "out"
-    report = smoke.smoke(workspace.engine, image, base, (base,), checkout, out, jobs=4)
+    report = smoke.smoke(workspace.engine, image, (base,), checkout, out, smoke.Options(jobs=4))
     found = {one.name: one for one in report.results}
     assert not report.passed
     assert {name: one.status for name, one in found.items()} == {
@@ -82,7 +82,7 @@ def test_one_that_does_not_end(workspace, image, checkout, tmp_path):
     """It is killed at its time, and its container is gone."""
     add(checkout, "10-endless", "import time\ntime.sleep(600)")
     base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(timeout=4))
-    (one,) = smoke.smoke(workspace.engine, image, base, (base,), checkout, tmp_path / "out").results
+    (one,) = smoke.smoke(workspace.engine, image, (base,), checkout, tmp_path / "out").results
     assert one.status == "timeout"
     assert 4 <= one.seconds < 60
     left = workspace.engine.client.containers.list(all=True, ignore_removed=True)

@@ -25,6 +25,7 @@ class Fault:
     kind: str
     times: int = 1
     status: int = 500
+    code: str = "OOPS"
     headers: dict = field(default_factory=dict)
     after: int = 0
 
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.kind == "status":
             self.body()
-            self.refuse(fault.status, "OOPS", "not today", **fault.headers)
+            self.refuse(fault.status, fault.code, "not today", **fault.headers)
             return
         if fault is not None and fault.kind == "endless":
             self.send_response(200)

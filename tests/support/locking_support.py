@@ -86,8 +86,9 @@ class World:
         data = wheel_bytes({}, name=name, version=version, requires=requires)
         self.index.add(f"{name}-{version}-py3-none-any.whl", data, f"{at}T00:00:00Z")
 
-    def lock(self, *names, **options):
-        return locking.lock(self.root, self.store, names, channel_dirs=(self.channel,), **options)
+    def lock(self, *names, channel="local", **wish):
+        asked = locking.Wish(channel_dirs=(self.channel,), **wish)
+        return locking.lock(self.root, self.store, names, asked, channel=channel)
 
     def pylock(self, name):
         file = self.root / "environments" / name / "pylock.toml"

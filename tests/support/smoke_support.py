@@ -97,7 +97,7 @@ def checkout_of(tmp_path: Path) -> Path:
 
 
 def run(engine: FakeEngine, root: Path, **options: Any) -> smoke.SmokeReport:
-    return smoke.smoke(engine, REFERENCE, HELIO, LINEAGE, root, root.parent / "out", **options)
+    return smoke.smoke(engine, REFERENCE, LINEAGE, root, root.parent / "out", smoke.Options(**options))
 
 
 def only(engine: FakeEngine, root: Path) -> Result:

@@ -53,11 +53,16 @@ class Shop:
     def pub(self) -> Path:
         return self.key.with_suffix(".pub")
 
+    def subject(self, repository: str, others: tuple[documents.Document, ...]) -> trust.Subject:
+        return trust.Subject(
+            client=self.client, repository=repository, built=self.built, root=self.root, store=self.store, others=others
+        )
+
     def attach(self, key: Path | None, repository: str = "base") -> None:
         report = self.store.root / "no report"
         documents.attach(self.client, repository, self.built, report, self.store)
         others = documents.unsigned(self.built, report)
-        trust.attach(self.client, repository, self.built, self.root, self.store, key=key, others=others)
+        trust.attach(self.subject(repository, others), key=key)
 
     def stored(self, digest: str) -> Path:
         """Return the file in which the registry keeps a blob."""

@@ -210,7 +210,9 @@ def release(ws: Workspace, client: Registry, built: building.Built, key: Path) -
     ws.push(client, built, "")
     documents.attach(client, name, built, ws.root / "no report", ws.store)
     others = documents.unsigned(built, ws.root / "no report")
-    trust.attach(client, name, built, ws.root, ws.store, key=key, others=others)
+    trust.attach(
+        trust.Subject(client=client, repository=name, built=built, root=ws.root, store=ws.store, others=others), key=key
+    )
     existing = publish.existing_tags(client, name)
     plan = tags.plan(digest=digest, day=DAY, lock=built.locks.digest, existing=existing)
     publish.promote(client, name, digest, plan.missing)

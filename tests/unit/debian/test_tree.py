@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from helioimages.core.entries import Content, Entry, Kind, directory, file, merge, symlink
 from helioimages.core.errors import HelioError
-from helioimages.debian.tree import add_user, delta, read_tar, whole
+from helioimages.debian.tree import Account, add_user, delta, read_tar, whole
 
 
 def member(name: str, data: bytes | None = None, **values) -> tuple[tarfile.TarInfo, bytes | None]:
@@ -169,7 +169,7 @@ JOVYAN = {"name": "jovyan", "uid": 1000, "gid": 1000, "home": "/home/jovyan", "s
 
 
 def test_an_account_is_in_all_four_files_and_has_a_home():
-    found = {entry.path: entry for entry in add_user(ACCOUNTS, **JOVYAN, groups=("users", "video"))}
+    found = {entry.path: entry for entry in add_user(ACCOUNTS, Account(**JOVYAN, groups=("users", "video")))}
     texts = {path: entry.content.read().decode() for path, entry in found.items() if entry.content}
     assert texts == {
         "etc/passwd": "root:x:0:0:root:/root:/bin/bash\njovyan:x:1000:1000::/home/jovyan:/bin/bash\n",
@@ -195,7 +195,7 @@ def test_an_account_is_in_all_four_files_and_has_a_home():
 )
 def test_an_account_that_cannot_be_is_refused(values, message, detail):
     with pytest.raises(HelioError) as caught:
-        add_user(ACCOUNTS, **({**JOVYAN, "groups": ("users",)} | values))
+        add_user(ACCOUNTS, Account(**({**JOVYAN, "groups": ("users",)} | values)))
     assert (caught.value.message, caught.value.detail) == (message, detail)
 
 

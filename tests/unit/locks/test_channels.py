@@ -72,7 +72,7 @@ class Channels(World):
         file.write_text(file.read_text().replace("[local]", json.dumps(channels)))
 
     def lock_it(self, *dirs, **options):
-        locking.lock(self.root, self.store, ("e",), channel_dirs=dirs, **options)
+        locking.lock(self.root, self.store, ("e",), locking.Wish(channel_dirs=dirs, **options))
         return self.conda_lock("e")
 
     def fetch(self, lock):
@@ -261,3 +261,36 @@ def test_a_package_that_is_gone_or_another_is_not_taken(made, deleted):
         world.fetch(lock)
     assert ("404" if deleted else "digest mismatch") in str(caught.value)
     assert "package[0]" in str(caught.value) and "buildimages lock --update libz" in caught.value.hint
+
+
+@pytest.mark.parametrize("way", ["file", "address"])
+def test_netrc_does_not_stand_for_a_login_that_is_given(made, tmp_path, monkeypatch, way):
+    """rattler asks netrc last; requests would ask it first."""
+    world, folder, url = made
+    add(folder / "closed", "gdal", "3.9", "libz")
+    world.asks("main", "closed", conda=("closed::gdal",))
+    home = tmp_path / "home"
+    if way == "address":
+        (home / ".rattler/credentials.json").write_text("{}")
+        given = url.replace("://", "://me:secret@")
+        with (home / ".condarc").open("a") as file:
+            file.write(f"custom_channels: {{closed: '{given}'}}\n")
+    lock = world.lock_it()
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password of-another-time\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert len(world.fetch(lock)) == len(lock.packages)
+
+
+def test_a_mirror_with_another_file_is_passed_over(made, tmp_path):
+    world, folder, url = made
+    world.asks("main")
+    lock = world.lock_it()
+    for path in (folder / "main").glob("*/*.conda"):
+        copy = folder / "stale" / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes()[:-1] + b"x")
+    with (tmp_path / "home/.condarc").open("a") as file:
+        file.write(f"mirrored_channels: {{main: ['{url}/stale', '{url}/main']}}\n")
+    assert len(world.fetch(lock)) == len(lock.packages)

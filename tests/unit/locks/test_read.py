@@ -72,7 +72,7 @@ def test_a_mode_of_a_file_does(checkout):
 
 @pytest.mark.parametrize("channel", ["local", "conda-forge"])
 def test_the_committed_locks_are_of_the_committed_environments(channel, tmp_path):
-    report = locking.lock(ROOT, Store(tmp_path), channel=channel, check=True)
+    report = locking.lock(ROOT, Store(tmp_path), wish=locking.Wish(check=True), channel=channel)
     assert report.written == ()
 
 
@@ -140,7 +140,7 @@ def test_a_platform_without_locks_names_the_file_that_is_missing(checkout):
         Checkout.of(checkout, platform="linux/arm64").locks_of(["base"])
     assert caught.value.message == "`environments/base/conda-lock.linux-arm64.yml` is missing"
     with pytest.raises(HelioError) as caught:
-        locking.lock(checkout, Store(checkout / "store"), ["base"], check=True, platform="linux/arm64")
+        locking.lock(checkout, Store(checkout / "store"), ["base"], locking.Wish(check=True), platform="linux/arm64")
     assert caught.value.detail == (
         "environments/base/conda-lock.linux-arm64.yml is missing\n"
         "environments/base/pylock.linux-arm64.toml is missing\n"
@@ -160,10 +160,8 @@ def test_locks_of_another_platform_under_this_ones_name_are_refused(checkout):
 
 
 def test_what_changed_is_of_one_platform(checkout):
-    images = load_images(checkout)
-
     def reasons(path: str, platform: str) -> bool:
-        return bool(changed.changed(checkout, images, ["base"], [path], lambda _path: None, platform=platform))
+        return bool(changed.changed(Checkout.of(checkout, platform=platform), ["base"], [path], lambda _path: None))
 
     for name in ("environments/base/pylock{}.toml", "images/base/apt-lock{}.json", "channel/apt-lock{}.json"):
         assert [reasons(name.format(""), one) for one in ("linux/amd64", "linux/arm64")] == [True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import time
@@ -119,6 +120,31 @@ def test_a_fault_that_stays_is_told_with_the_registrys_words(faulty, client):
         "  503 Service Unavailable (OOPS: not today) (4 tries)\n\n"
         "hint: try again later; what was sent stays sent"
     )
+
+
+@pytest.mark.parametrize("times", [6, 7])
+def test_a_manifest_waits_for_what_another_publisher_writes_again(faulty, client, pauses, times):
+    """Registries on a file system empty the file for a moment; on a busy disk for seconds."""
+    fault = faulty.Fault("PUT .*manifests", "status", times=times, status=400, code="MANIFEST_BLOB_UNKNOWN")
+    faulty.faults.append(fault)
+    with pytest.raises(HelioError, match="refuses") if times == 7 else contextlib.nullcontext():
+        client.put_manifest("a/b", "v1", IMAGE.manifest_bytes)
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
+
+
+def test_a_list_whose_documents_are_lost_is_not_taken_for_a_tag_that_may_not_move(faulty, client):
+    faulty.referrers_api = False
+    client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
+    first, second = (
+        artifact(IMAGE.descriptor, kind, Descriptor(media_type=kind, digest=of_bytes(kind.encode()), size=len(kind)))
+        for kind in ("text/x", "text/y")
+    )
+    client.attach("a/b", first)
+    fault = faulty.Fault("PUT .*manifests/sha256-", "status", times=99, status=400, code="MANIFEST_BLOB_UNKNOWN")
+    faulty.faults.append(fault)
+    with pytest.raises(HelioError, match="refuses") as caught:
+        client.attach("a/b", second)
+    assert "MANIFEST_BLOB_UNKNOWN" in caught.value.detail
 
 
 def test_a_refusal_is_not_tried_again(faulty, client, pauses):

@@ -56,7 +56,17 @@ class Place:
 
     def attach(self, number: int | None = 7, *, others: Sequence[Document] = ()) -> tuple[str, ...]:
         key = write_key(self.folder / f"key{number}", number) if number else None
-        return trust.attach(self.client, "child", self.child, self.folder, self.store, key=key, others=others)
+        return trust.attach(
+            trust.Subject(
+                client=self.client,
+                repository="child",
+                built=self.child,
+                root=self.folder,
+                store=self.store,
+                others=tuple(others),
+            ),
+            key=key,
+        )
 
     def report(self, seconds: float) -> Path:
         """Write a smoke report of the image, and return its folder."""

@@ -98,7 +98,42 @@ def test_json_of_verbs_that_print_a_folder(call, monkeypatch, tmp_path):
     assert json.loads(call("channel", "--json").stdout) == {"folder": str(tmp_path)}
     monkeypatch.setattr(images, "build", lambda _checkout, _machine, names: {name: None for name in names})
     monkeypatch.setattr(images, "context", lambda *_args: None)
-    assert json.loads(call("context", "base", tmp_path, "--json").stdout) == {"folder": str(tmp_path)}
+    made = call("context", "base", tmp_path / "new", "--json")
+    assert json.loads(made.stdout) == {"folder": str(tmp_path / "new")}
+
+
+def test_context_says_what_builds_the_folder(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(images, "build", lambda _checkout, _machine, names: {name: None for name in names})
+    monkeypatch.setattr(images, "context", lambda *_args: None)
+    done = call("context", "base", tmp_path / "a b")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'a b'}\n")
+    assert f"docker build --network none --tag base '{tmp_path / 'a b'}'\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "shown"),
+    [
+        (("thesis.tex",), "thesis.tex"),
+        (("Dockerfile",), "Dockerfile"),
+        (("Dockerfile", "layers", "thesis.tex"), "thesis.tex"),
+        ((), None),
+        (("layers",), None),
+        (("Dockerfile", "layers"), None),
+    ],
+)
+def test_context_writes_into_no_folder_of_somebody_else(call, monkeypatch, tmp_path, there, shown):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in there:
+        (folder / name).touch()
+    monkeypatch.setattr(images, "build", lambda _checkout, _machine, names: {name: None for name in names})
+    monkeypatch.setattr(images, "context", lambda *_args: None)
+    done = call("context", "base", folder)
+    assert done.exit_code == (2 if shown else 0)
+    told = (
+        f"error: `{folder}` is not empty\n  expected a new folder, or one that `context` made, not one with {shown}\n"
+    )
+    assert done.stderr.startswith(told) or not shown
 
 
 def test_json_of_several_reports_is_one_document(call, monkeypatch, tmp_path):

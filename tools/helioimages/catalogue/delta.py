@@ -142,15 +142,18 @@ def changes(old: Contents, new: Contents) -> tuple[Change, ...]:
         return ()
     unproven = {kind for kind, side in (("added", old), ("removed", new)) if not side.complete}
     before, after = (
-        tuple(replace(one, sha256="") for one in sorted(side.packages, key=lambda one: (one.kind, one.name)))
+        tuple(
+            replace(package, sha256="")
+            for package in sorted(side.packages, key=lambda package: (package.kind, package.name))
+        )
         for side in (old, new)
     )
     return tuple(change for change in diff.diff(before, after) if change.kind not in unproven)
 
 
-def summary(found: Iterable[Change]) -> str:
+def summary(differences: Iterable[Change]) -> str:
     """Return e.g. ``2 upgraded, 1 added``."""
-    kinds = [change.kind for change in found]
+    kinds = [change.kind for change in differences]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in diff.KINDS if kind in kinds) or "none changed"
 
 

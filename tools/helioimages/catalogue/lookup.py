@@ -55,8 +55,8 @@ def side(
         return planned(checkout, store, text)
     if is_digest(text):
         return of_image(_stored(store, text), text, known_locks(checkout))
-    if (found := _layout(text)) is not None:
-        return of_image(found, text, known_locks(checkout))
+    if (layout := _layout(text)) is not None:
+        return of_image(layout, text, known_locks(checkout))
     name = text.partition("@")[0].partition(":")[0]
     if "/" not in text and name in checkout.images and text != name:
         with open_registry(registry) as client:
@@ -102,7 +102,8 @@ def of_image(image: Image, label: str, known: Mapping[str, Contents], sbom: Cont
     return Side(
         label=label,
         layers=tuple(
-            LayerRef(digest=one.digest, size=one.size, name=name) for one, name in zip(image.layers, names, strict=True)
+            LayerRef(digest=layer.digest, size=layer.size, name=name)
+            for layer, name in zip(image.layers, names, strict=True)
         ),
         config=(image.manifest.config.digest, image.manifest.config.size),
         contents=sbom or known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config),
@@ -111,14 +112,14 @@ def of_image(image: Image, label: str, known: Mapping[str, Contents], sbom: Cont
 
 def known_locks(checkout: Checkout) -> dict[str, Contents]:
     """Return lock digest -> packages of the checkout's images, leaving out those without a whole lock."""
-    found = {}
+    sides = {}
     for name in checkout.images:
         try:
             lock = checkout.locks(name)
         except HelioError:
             continue
-        found[lock.digest] = of_locks(lock)
-    return found
+        sides[lock.digest] = of_locks(lock)
+    return sides
 
 
 def _published(checkout: Checkout, store: Store, client: Registry, reference: Reference, label: str) -> Side:
@@ -133,9 +134,9 @@ def _published(checkout: Checkout, store: Store, client: Registry, reference: Re
             hint=f"the tags there: {', '.join(client.tags(reference.repository)) or 'none'}",
         )
     tags = client.tags(reference.repository)
-    found = referrers.artifacts(client, reference.repository, image.digest, tags=tags, store=store)
+    attached = referrers.artifacts(client, reference.repository, image.digest, tags=tags, store=store)
     # The package list says all that is compared, and is a hundredth of an SBOM that names every file.
-    listed = [one for one in found if one.kind == "packages"] or found
+    listed = [artifact for artifact in attached if artifact.kind == "packages"] or attached
     sbom = referrers.contents_of(client, reference.repository, listed, store)
     return of_image(image, label, known_locks(checkout), sbom)
 
@@ -176,7 +177,7 @@ def _layout(text: str) -> Image | None:
 
 
 def _refs(store: Store, plan: ImagePlan) -> tuple[LayerRef, ...]:
-    found: list[LayerRef] = []
+    references: list[LayerRef] = []
     below: list[own_files.Lower] = []
     owners = [(image, layer) for image in plan.line for layer in image.layers]
     for (image, layer), key in zip(owners, own_files.keys(store, plan), strict=True):
@@ -185,8 +186,8 @@ def _refs(store: Store, plan: ImagePlan) -> tuple[LayerRef, ...]:
             # An image's own files are here, and few: its layer is known without a build.
             known = own_files.foreseen(store, image, below)
         if known is not None:
-            found.append(LayerRef(digest=known.digest, size=known.size, name=layer.name))
+            references.append(LayerRef(digest=known.digest, size=known.size, name=layer.name))
         else:
-            found.append(LayerRef(digest=f"key:{key}", size=layer.size, name=layer.name, exact=False))
+            references.append(LayerRef(digest=f"key:{key}", size=layer.size, name=layer.name, exact=False))
         below.append(own_files.Lower(kind=layer.kind, key=key))
-    return tuple(found)
+    return tuple(references)

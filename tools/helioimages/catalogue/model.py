@@ -129,7 +129,7 @@ class Entry:
 
     def has(self, kind: str) -> bool:
         """Say whether an artifact of a kind is attached."""
-        return any(one.kind == kind for one in self.attached)
+        return any(artifact.kind == kind for artifact in self.attached)
 
     def side(self) -> Side:
         """Return it as `delta` sees it."""
@@ -191,35 +191,39 @@ def newest_entries_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """Return entries by time, the newest first; of one second, the higher dated tag first."""
     dated = newest_first(tuple(tag for entry in entries for tag in entry.tags))
     place = {tag: index for index, tag in enumerate(dated)}
-    rows = sorted(entries, key=lambda one: min((place.get(tag, len(place)) for tag in one.tags), default=len(place)))
-    return tuple(sorted(rows, key=lambda one: one.created, reverse=True))
+    rows = sorted(
+        entries, key=lambda entry: min((place.get(tag, len(place)) for tag in entry.tags), default=len(place))
+    )
+    return tuple(sorted(rows, key=lambda entry: entry.created, reverse=True))
 
 
 def package_table(entries: Iterable[Entry]) -> tuple[Package, ...]:
     """Return every package of every entry once, by kind, name and version, older versions first."""
-    found: dict[tuple[str, str, str], Package] = {}
+    packages_by_key: dict[tuple[str, str, str], Package] = {}
     for entry in entries:
         for package in entry.contents.packages:
-            known = found.setdefault(_key(package), package)
+            known = packages_by_key.setdefault(_key(package), package)
             if not known.licenses and package.licenses:
-                found[_key(package)] = package
-    rows = sorted(found.values(), key=lambda one: (one.kind, one.name))
+                packages_by_key[_key(package)] = package
+    rows = sorted(packages_by_key.values(), key=lambda package: (package.kind, package.name))
     return tuple(
-        one
-        for _, mine in itertools.groupby(rows, key=lambda one: (one.kind, one.name))
+        package
+        for _, mine in itertools.groupby(rows, key=lambda package: (package.kind, package.name))
         # Versions that are equal in their order (1.0, 1.0.0) stand side by side, always in the same way.
-        for one in sorted(sorted(mine, key=_key), key=lambda one: ecosystems.order(one.kind, one.version))
+        for package in sorted(
+            sorted(mine, key=_key), key=lambda package: ecosystems.order(package.kind, package.version)
+        )
     )
 
 
-def package_row(one: Package) -> dict[str, str]:
+def package_row(package: Package) -> dict[str, str]:
     """Return a package as the document and the store's notes have it."""
     return {
-        "kind": one.kind,
-        "name": one.name,
-        "version": one.version,
-        "licenses": one.licenses,
-        "purl": one.purl,
+        "kind": package.kind,
+        "name": package.name,
+        "version": package.version,
+        "licenses": package.licenses,
+        "purl": package.purl,
     }
 
 
@@ -231,8 +235,8 @@ def layer_table(entries: Iterable[Entry]) -> tuple[LayerRef, ...]:
 def document(catalogue: Catalogue) -> dict[str, Any]:
     """Return the JSON value of a catalogue; `catalogue.schema.json` describes it."""
     packages, layers = package_table(catalogue.entries), layer_table(catalogue.entries)
-    row_of = {_key(one): index for index, one in enumerate(packages)}
-    layer_row = {one.digest: index for index, one in enumerate(layers)}
+    row_of = {_key(package): index for index, package in enumerate(packages)}
+    layer_row = {layer.digest: index for index, layer in enumerate(layers)}
     return {
         "version": VERSION,
         "registry": catalogue.registry,
@@ -275,7 +279,7 @@ def _entry(
             "rows": sorted(row_of[_key(package)] for package in contents.packages),
         },
         "signature": entry.signature,
-        "attached": [_plain(one) for one in entry.attached],
+        "attached": [_plain(artifact) for artifact in entry.attached],
         "smoke": _plain(entry.smoke) if entry.smoke else None,
         "advisory": {
             "level": advisory.level,
@@ -305,34 +309,34 @@ def columns(document: dict[str, Any]) -> dict[str, Any]:
     rows: list[int] = []
     layers: list[int] = []
     for image in document["images"]:
-        for one in image["entries"]:
-            new, stack = one["packages"]["rows"], one["layers"]
+        for entry in image["entries"]:
+            new, stack = entry["packages"]["rows"], entry["layers"]
             had, has = set(rows), set(new)
             head = _same(layers, stack)
             tail = _same(layers[head:][::-1], stack[head:][::-1])
             entries.append(
                 {
-                    "id": entry_id(image["name"], one["digest"], one["named"]),
+                    "id": entry_id(image["name"], entry["digest"], entry["named"]),
                     "image": image["name"],
-                    "tags": one["tags"],
-                    "platform": one["platform"],
-                    "config": [one["config"]["digest"], one["config"]["size"]],
-                    "source": one["packages"]["source"],
-                    "complete": one["packages"]["complete"],
-                    "yanked": bool(one["advisory"] and one["advisory"]["level"] == "yanked"),
+                    "tags": entry["tags"],
+                    "platform": entry["platform"],
+                    "config": [entry["config"]["digest"], entry["config"]["size"]],
+                    "source": entry["packages"]["source"],
+                    "complete": entry["packages"]["complete"],
+                    "yanked": bool(entry["advisory"] and entry["advisory"]["level"] == "yanked"),
                     "packages": [sorted(had - has), sorted(has - had)],
                     "layers": [head, tail, stack[head : len(stack) - tail]],
                 }
             )
             rows, layers = new, stack
-    packages = [Package(kind=one["kind"], name=one["name"], version=one["version"]) for one in document["packages"]]
+    packages = [Package(kind=row["kind"], name=row["name"], version=row["version"]) for row in document["packages"]]
     return {
         "words": list(diff.KINDS),
         "packages": [
-            [one["kind"], one["name"], one["version"], one["licenses"], *ranks]
-            for one, ranks in zip(document["packages"], _ranks(packages), strict=True)
+            [row["kind"], row["name"], row["version"], row["licenses"], *ranks]
+            for row, ranks in zip(document["packages"], _ranks(packages), strict=True)
         ],
-        "layers": [[one["size"], one["name"]] for one in document["layers"]],
+        "layers": [[layer["size"], layer["name"]] for layer in document["layers"]],
         "entries": entries,
     }
 
@@ -376,5 +380,5 @@ def _plain(value: Any) -> dict[str, Any]:
     return plain
 
 
-def _key(one: Package) -> tuple[str, str, str]:
-    return (one.kind, one.name, one.version)
+def _key(package: Package) -> tuple[str, str, str]:
+    return (package.kind, package.name, package.version)

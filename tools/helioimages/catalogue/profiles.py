@@ -59,7 +59,7 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, sign
     Raises:
         HelioError: nothing is left to offer, or two images are the default.
     """
-    found: list[Offer] = []
+    offered: list[Offer] = []
     defaults = [name for name, image in images.items() if image.hub.default]
     if len(defaults) > 1:
         raise HelioError(
@@ -77,7 +77,7 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, sign
         for tag, entry in _offered(page["entries"], signed)[: hub.tags]:
             cuda = entry["facts"].get("cuda", "")
             repository = entry["reference"].partition("@")[0]
-            found.append(
+            offered.append(
                 Offer(
                     image=page["name"],
                     key=f"{slug}-{tag.replace('.', '-')}",
@@ -89,7 +89,7 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, sign
                     default=page["name"] in defaults,
                 )
             )
-    if not found:
+    if not offered:
         raise HelioError(
             Stage.CHECK,
             "no image is left to offer",
@@ -98,19 +98,19 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, sign
             + "or is not there",
             hint="publish a new one: `buildimages publish`",
         )
-    return tuple(found)
+    return tuple(offered)
 
 
 def resources(images: Mapping[str, ImageSpec], name: str) -> dict[str, Resources]:
     """Return the resources that an image may name: ours, then its ancestors', then its own."""
-    found = dict(RESOURCES)
+    resources_by_name = dict(RESOURCES)
     for image in lineage(images, name) if name in images else ():
-        found |= image.hub.own
-    return found
+        resources_by_name |= image.hub.own
+    return resources_by_name
 
 
 def profile_list(
-    found: Sequence[Offer], images: Mapping[str, ImageSpec], *, unlisted: str = "", gone: Iterable[str] = ()
+    offered: Sequence[Offer], images: Mapping[str, ImageSpec], *, unlisted: str = "", gone: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
     """Return KubeSpawner's ``profile_list``: one profile for servers without a GPU, one for those with.
 
@@ -122,7 +122,7 @@ def profile_list(
         HelioError: an image names resources that nobody defines, or two define one name differently.
     """
     sizes: dict[str, Resources] = {}
-    for offer in found:
+    for offer in offered:
         known = resources(images, offer.image)
         for name in offer.sizes:
             if name not in known:
@@ -144,8 +144,8 @@ def profile_list(
         (False, "cpu", "Notebook server", "JupyterLab with an image and a size of your choice"),
         (True, "gpu", "Notebook server with a GPU", "For machine learning; ends sooner when idle, since GPUs are dear"),
     ):
-        inside = {name: one for name, one in sizes.items() if (one.gpus > 0) is gpu}
-        chosen = [offer for offer in found if any(name in inside for name in offer.sizes)]
+        inside = {name: size for name, size in sizes.items() if (size.gpus > 0) is gpu}
+        chosen = [offer for offer in offered if any(name in inside for name in offer.sizes)]
         if chosen:
             profiles.append(
                 {
@@ -178,16 +178,16 @@ def as_z2jh(profiles: list[dict[str, Any]]) -> str:
     return HEADER + _yaml({"singleuser": {"profileList": profiles}})
 
 
-def as_dockerspawner(found: Sequence[Offer]) -> str:
+def as_dockerspawner(offered: Sequence[Offer]) -> str:
     """Return a fragment of ``jupyterhub_config.py``: DockerSpawner's choices, by the names that people see."""
     # DockerSpawner's form preselects what comes first.
-    chosen = sorted(_with_default(found), key=lambda offer: not offer.default)
+    chosen = sorted(_with_default(offered), key=lambda offer: not offer.default)
     rows = "".join(f"    {offer.title!r}: {offer.plain!r},\n" for offer in chosen)
     # Tags, not digests: DockerSpawner splits at the last colon. A dated tag never moves.
     return f"{HEADER}c.DockerSpawner.image = {chosen[0].plain!r}\nc.DockerSpawner.allowed_images = {{\n{rows}}}\n"
 
 
-def as_gateway(found: Sequence[Offer]) -> str:
+def as_gateway(offered: Sequence[Offer]) -> str:
     """Return values for DaskHub's chart: the images that Dask Gateway may run, and workers that match the notebook.
 
     The notebook's own image, which KubeSpawner puts into ``JUPYTER_IMAGE_SPEC``, is what a cluster asks for unless told
@@ -195,7 +195,7 @@ def as_gateway(found: Sequence[Offer]) -> str:
     """
     return HEADER + _yaml(
         {
-            "dask-gateway": {"gateway": {"extraConfig": {"helioimages": _Block(gateway_code(found))}}},
+            "dask-gateway": {"gateway": {"extraConfig": {"helioimages": _Block(gateway_code(offered))}}},
             "jupyterhub": {
                 "singleuser": {"extraEnv": {"DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": "{JUPYTER_IMAGE_SPEC}"}}
             },
@@ -203,9 +203,9 @@ def as_gateway(found: Sequence[Offer]) -> str:
     )
 
 
-def gateway_code(found: Sequence[Offer]) -> str:
+def gateway_code(offered: Sequence[Offer]) -> str:
     """Return a fragment of ``dask_gateway_config.py``: a cluster's images, and how Dask starts in them."""
-    chosen = _with_default(found)
+    chosen = _with_default(offered)
     first = next(offer for offer in chosen if offer.default)
     rows = "".join(f"    {offer.reference!r},\n" for offer in chosen)
     return (
@@ -226,13 +226,13 @@ def gateway_code(found: Sequence[Offer]) -> str:
 
 def gone(document: Mapping[str, Any]) -> tuple[str, ...]:
     """Return yanked images by every name they have: ``host/name:tag`` and digests."""
-    found: set[str] = set()
+    references: set[str] = set()
     for page in document["images"]:
         for entry in page["entries"]:
             if _yanked(entry):
                 repository = entry["reference"].partition("@")[0]
-                found |= {f"{repository}:{tag}" for tag in entry["tags"]} | {entry["named"], entry["digest"]}
-    return tuple(sorted(found))
+                references |= {f"{repository}:{tag}" for tag in entry["tags"]} | {entry["named"], entry["digest"]}
+    return tuple(sorted(references))
 
 
 def _offered(entries: Iterable[Mapping[str, Any]], signed: bool) -> list[tuple[str, Mapping[str, Any]]]:
@@ -264,16 +264,16 @@ def _facts(entry: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _with_default(found: Sequence[Offer]) -> tuple[Offer, ...]:
+def _with_default(offered: Sequence[Offer]) -> tuple[Offer, ...]:
     """Return the offers with exactly one default: the newest of the default image, else the first."""
-    at = next((index for index, offer in enumerate(found) if offer.default), 0)
+    at = next((index for index, offer in enumerate(offered) if offer.default), 0)
     return tuple(
         Offer(**{name: getattr(offer, name) for name in offer.__slots__} | {"default": index == at})
-        for index, offer in enumerate(found)
+        for index, offer in enumerate(offered)
     )
 
 
-def _image_option(found: Sequence[Offer], unlisted: str, gone: Iterable[str]) -> dict[str, Any]:
+def _image_option(offered: Sequence[Offer], unlisted: str, gone: Iterable[str]) -> dict[str, Any]:
     option: dict[str, Any] = {
         "display_name": "Image",
         "choices": {
@@ -282,7 +282,7 @@ def _image_option(found: Sequence[Offer], unlisted: str, gone: Iterable[str]) ->
                 **({"default": True} if offer.default else {}),
                 "kubespawner_override": {"image": offer.reference},
             }
-            for offer in _with_default(found)
+            for offer in _with_default(offered)
         },
     }
     if unlisted:
@@ -302,26 +302,26 @@ def _image_option(found: Sequence[Offer], unlisted: str, gone: Iterable[str]) ->
     return option
 
 
-def _resource_option(found: Iterable[Resources]) -> dict[str, Any]:
+def _resource_option(sizes: Iterable[Resources]) -> dict[str, Any]:
     choices = {}
-    for index, one in enumerate(found):
+    for index, size in enumerate(sizes):
         override: dict[str, Any] = {
-            "mem_guarantee": one.memory_guarantee,
-            "mem_limit": one.memory_limit,
-            "cpu_guarantee": one.cpu_guarantee,
-            "cpu_limit": one.cpu_limit,
+            "mem_guarantee": size.memory_guarantee,
+            "mem_limit": size.memory_limit,
+            "cpu_guarantee": size.cpu_guarantee,
+            "cpu_limit": size.cpu_limit,
         }
-        if one.gpus:
-            override["extra_resource_guarantees"] = {"nvidia.com/gpu": str(one.gpus)}
-            override["extra_resource_limits"] = {"nvidia.com/gpu": str(one.gpus)}
-        if one.node_selector:
-            override["node_selector"] = dict(sorted(one.node_selector.items()))
-        if one.tolerations:
-            override["tolerations"] = [toleration(text) for text in one.tolerations]
-        words = [f"{one.memory_limit[:-1]} {one.memory_limit[-1]}B memory", f"up to {one.cpu_limit:g} CPUs"]
-        words += [f"{one.gpus} GPU{'s' if one.gpus > 1 else ''}"] if one.gpus else []
-        choices[one.name] = {
-            "display_name": f"{one.title}: {', '.join(words)}",
+        if size.gpus:
+            override["extra_resource_guarantees"] = {"nvidia.com/gpu": str(size.gpus)}
+            override["extra_resource_limits"] = {"nvidia.com/gpu": str(size.gpus)}
+        if size.node_selector:
+            override["node_selector"] = dict(sorted(size.node_selector.items()))
+        if size.tolerations:
+            override["tolerations"] = [toleration(text) for text in size.tolerations]
+        words = [f"{size.memory_limit[:-1]} {size.memory_limit[-1]}B memory", f"up to {size.cpu_limit:g} CPUs"]
+        words += [f"{size.gpus} GPU{'s' if size.gpus > 1 else ''}"] if size.gpus else []
+        choices[size.name] = {
+            "display_name": f"{size.title}: {', '.join(words)}",
             **({"default": True} if index == 0 else {}),
             "kubespawner_override": override,
         }

@@ -106,7 +106,7 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
     labels: dict[str, Mapping[str, str]] = {}
 
     def one(named: str) -> list[tuple[Entry, Mapping[str, str]]]:
-        found = []
+        labelled = []
         try:
             images = _images(source, repository, named)
         except HelioError as error:
@@ -117,13 +117,13 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
             return []
         for image in images:
             entry = _entry(source, name, repository, named, image, by_digest[named], all_tags)
-            found.append((entry, image.config.labels))
-        return found
+            labelled.append((entry, image.config.labels))
+        return labelled
 
     with bar(f"catalogue of {name}", len(by_digest)) as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
-        for found in pool.map(one, by_digest):
+        for rows in pool.map(one, by_digest):
             advance(1)
-            for entry, said in found:
+            for entry, said in rows:
                 entries.append(entry)
                 labels[entry.digest] = said
     if not entries:
@@ -143,12 +143,12 @@ def _images(source: Source, repository: str, named: str) -> list[Image]:
     """Return the images under a digest: one, or one a platform of an index."""
     media_type, data = _document(source, repository, named)
     if OCI_NAME.get(media_type, media_type) == INDEX:
-        found = []
-        for one in Index.parse(data, f"{repository}@{named}").manifests:
+        images = []
+        for child in Index.parse(data, f"{repository}@{named}").manifests:
             # BuildKit lists its attestations as images of an unknown platform.
-            if one.platform is not None and one.platform.os != "unknown":
-                found += _images(source, repository, one.digest)
-        return found
+            if child.platform is not None and child.platform.os != "unknown":
+                images += _images(source, repository, child.digest)
+        return images
     manifest = Manifest.parse(data, f"{repository}@{named}")
     return [Image.of(data, referrers.read_blob(source.client, repository, manifest.config, source.store), repository)]
 
@@ -158,15 +158,15 @@ def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]
     if data is not None:
         document = json.loads(data)
         return document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST), data
-    found = source.client.get_manifest(repository, digest)
-    if found is None:
+    answer = source.client.get_manifest(repository, digest)
+    if answer is None:
         raise HelioError(
             Stage.PUBLISH,
             f"the registry lists {digest} but does not have it",
             where=f"{source.client.host}/{repository}",
         )
-    source.store.put_blob(found[1])
-    return found[0].media_type, found[1]
+    source.store.put_blob(answer[1])
+    return answer[0].media_type, answer[1]
 
 
 def _entry(
@@ -179,16 +179,16 @@ def _entry(
     all_tags: frozenset[str],
 ) -> Entry:
     faults: list[str] = []
-    found: tuple[Artifact, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
     try:
         for digest in dict.fromkeys((image.digest, named)):
-            found += referrers.artifacts(source.client, repository, digest, tags=all_tags, store=source.store)
+            artifacts += referrers.artifacts(source.client, repository, digest, tags=all_tags, store=source.store)
     except HelioError as error:
         faults.append(f"what refers to it cannot be read: {error.message}")
-    signature, good = _signed(source, repository, image.digest, found, faults)
+    signature, good = _signed(source, repository, image.digest, artifacts, faults)
     contents = _contents(source, repository, image, good, faults)
     labels = image.config.labels
-    by_name = {one.name: one.version for one in contents.packages if one.kind != "debian"}
+    by_name = {package.name: package.version for package in contents.packages if package.kind != "debian"}
     facts = {key: labels[label] for key, label in FACTS.items() if labels.get(label)}
     facts |= {
         key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
@@ -219,22 +219,22 @@ def _entry(
 
 def _advisory(yanks: Sequence[yanked.Yank], tags: Sequence[str], digests: Sequence[str]) -> yanked.Yank | None:
     hits = [hit for digest in digests if (hit := yanked.find(yanks, tags=tags, digest=digest)) is not None]
-    return min(hits, key=lambda one: yanked.LEVELS.index(one.level), default=None)
+    return min(hits, key=lambda yank: yanked.LEVELS.index(yank.level), default=None)
 
 
 def _signed(
-    source: Source, repository: str, digest: str, found: Collection[Artifact], faults: list[str]
+    source: Source, repository: str, digest: str, artifacts: Collection[Artifact], faults: list[str]
 ) -> tuple[str, tuple[Artifact, ...]]:
     """Return the state of an image's signature, and the artifacts that may be shown.
 
     Where the key signed the image, SBOMs, package lists and reports that it did not sign are another's, and are not.
     """
-    signed = any(one.kind == "signature" for one in found)
+    signed = any(artifact.kind == "signature" for artifact in artifacts)
     if source.verify is None or not signed:
-        return ("attached" if signed else "none"), tuple(found)
+        return ("attached" if signed else "none"), tuple(artifacts)
     state, vouched = "bad", frozenset[str]()
-    for one in found:
-        for file in one.files:
+    for artifact in artifacts:
+        for file in artifact.files:
             text = file.annotations.get(SIGNATURE, "")
             if not (text or "sigstore.bundle" in file.media_type or file.media_type == ENVELOPE):
                 continue
@@ -242,24 +242,28 @@ def _signed(
             named, documents = source.verify(data, text)
             if named == digest:
                 vouched |= documents
-                state = "verified" if one.kind == "signature" else state
+                state = "verified" if artifact.kind == "signature" else state
     if state == "bad":
         faults.append("it is signed, but not with the given key")
-        return state, tuple(found)
+        return state, tuple(artifacts)
     good = []
-    for one in found:
-        if one.kind in _SHOWN and not {file.digest for file in one.files} <= vouched:
-            faults.append(f"{_SHOWN[one.kind]} of {one.created or 'no date'} is not signed with the given key")
+    for artifact in artifacts:
+        if artifact.kind in _SHOWN and not {file.digest for file in artifact.files} <= vouched:
+            faults.append(
+                f"{_SHOWN[artifact.kind]} of {artifact.created or 'no date'} is not signed with the given key"
+            )
         else:
-            good.append(one)
+            good.append(artifact)
     return state, tuple(good)
 
 
-def _contents(source: Source, repository: str, image: Image, found: Iterable[Artifact], faults: list[str]) -> Contents:
-    sboms = [one for one in found if one.kind in ("sbom", "packages")]
+def _contents(
+    source: Source, repository: str, image: Image, artifacts: Iterable[Artifact], faults: list[str]
+) -> Contents:
+    sboms = [artifact for artifact in artifacts if artifact.kind in ("sbom", "packages")]
     key = key_of(["contents", 2, sorted(sbom.digest for sbom in sboms)])
     if sboms and (known := source.store.recall("contents", key)) is not None:
-        packages = tuple(Package(**one) for one in known["packages"])
+        packages = tuple(Package(**row) for row in known["packages"])
         return Contents(packages=packages, source=known["source"], complete=True)
     try:
         contents = referrers.contents_of(source.client, repository, sboms, source.store)
@@ -274,25 +278,25 @@ def _contents(source: Source, repository: str, image: Image, found: Iterable[Art
 
 
 def _attached(
-    source: Source, repository: str, found: Iterable[Artifact], faults: list[str]
+    source: Source, repository: str, artifacts: Iterable[Artifact], faults: list[str]
 ) -> tuple[Smoke | None, tuple[Attached, ...]]:
     """Return the smoke report, and every artifact, with the report's files copied into the site."""
     smoke: Smoke | None = None
     rows = []
-    for one in found:
+    for artifact in artifacts:
         texts: dict[str, bytes] = {}
         files = []
-        for file in one.files:
+        for file in artifact.files:
             name = file.annotations.get(TITLE, "").rpartition("/")[2]
             path = ""
-            if one.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
+            if artifact.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
                 try:
                     texts[name] = referrers.read_blob(source.client, repository, file, source.store)
-                    path = source.keep(texts[name], name, one.digest)
+                    path = source.keep(texts[name], name, artifact.digest)
                 except HelioError as error:
                     faults.append(f"{name} of its smoke report cannot be read: {error.message}")
             files.append(File(name=name, media_type=file.media_type, digest=file.digest, size=file.size, path=path))
-        rows.append(Attached(kind=one.kind, type=one.type, digest=one.digest, files=tuple(files)))
+        rows.append(Attached(kind=artifact.kind, type=artifact.type, digest=artifact.digest, files=tuple(files)))
         if "report.json" in texts:
             try:
                 smoke = _smoke(source, rows[-1], texts)
@@ -331,21 +335,21 @@ def read_smoke(data: bytes) -> Smoke:
         passed=document["passed"] is True,
         notebooks=tuple(
             Notebook(
-                name=str(one["name"]),
-                title=str(one["title"]),
-                status=str(one["status"]),
-                seconds=float(one["seconds"]),
-                peak_memory_bytes=one["peak_memory_bytes"],
-                path=str(one["notebook"]),
+                name=str(row["name"]),
+                title=str(row["title"]),
+                status=str(row["status"]),
+                seconds=float(row["seconds"]),
+                peak_memory_bytes=row["peak_memory_bytes"],
+                path=str(row["notebook"]),
             )
-            for one in document["notebooks"]
+            for row in document["notebooks"]
         ),
     )
 
 
 def _figures(source: Source, notebook: bytes, name: str, group: str) -> tuple[str, ...]:
     """Return the pictures of an executed notebook, as files of the site."""
-    found: list[str] = []
+    paths: list[str] = []
     try:
         for cell in json.loads(notebook).get("cells", ()):
             for output in cell.get("outputs", ()):
@@ -354,7 +358,7 @@ def _figures(source: Source, notebook: bytes, name: str, group: str) -> tuple[st
                     text = "".join(data) if isinstance(data, list) else data
                     png = base64.b64decode(text)
                     stem = name.removesuffix(".ipynb")
-                    found.append(source.keep(png, f"{stem}-{len(found) + 1}.png", group))
+                    paths.append(source.keep(png, f"{stem}-{len(paths) + 1}.png", group))
     except (ValueError, binascii.Error, AttributeError, TypeError):
-        return tuple(found)
-    return tuple(path for path in found if path)
+        return tuple(paths)
+    return tuple(path for path in paths if path)

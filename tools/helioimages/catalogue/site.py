@@ -198,7 +198,7 @@ def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
     # Each engine has its own word for a GPU: Docker's request, podman's CDI device, Apptainer's bind of the driver.
     words = (" --gpus all", " --device nvidia.com/gpu=all", " --nv") if "cuda" in entry.facts else ("", "", "")
     title = "{} with a GPU" if "cuda" in entry.facts else "{}"
-    found = [
+    lines = [
         Snippet(title=title.format("Docker"), text=f"docker {run}{words[0]}{end}"),
         Snippet(
             title=title.format("Podman"),
@@ -219,7 +219,7 @@ def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
             note="As binder/Dockerfile of a repository; the link to share is /v2/gh/OWNER/REPO/BRANCH of the Binder.",
         ),
     ]
-    return tuple(found)
+    return tuple(lines)
 
 
 def slug(name: str) -> str:
@@ -238,16 +238,16 @@ def _steps(image: ImagePage) -> dict[str, Step | None]:
     for entry in image.entries:
         steps[entry.id] = None
         if (after := newer.get(entry.platform)) is not None:
-            found = delta(entry.side(), after.side())
+            difference = delta(entry.side(), after.side())
             known = "none" not in (entry.contents.source, after.contents.source)
             steps[after.id] = Step(
                 old_id=entry.id,
                 old_tag=entry.tag,
-                bytes=found.pull_bytes,
-                layers=len(found.pull),
-                summary=f"Packages: {summary(found.changes)}" if known else "Packages are not known",
-                changes=found.changes,
-                partial=found.partial,
+                bytes=difference.pull_bytes,
+                layers=len(difference.pull),
+                summary=f"Packages: {summary(difference.changes)}" if known else "Packages are not known",
+                changes=difference.changes,
+                partial=difference.partial,
             )
         newer[entry.platform] = entry
     return steps

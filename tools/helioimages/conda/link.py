@@ -70,15 +70,15 @@ def link(
     _check_identity(archive, package, platform)
     _check_prefix(prefix)
     linker = _Linker(archive, package, prefix, python_version, site_packages, platform)
-    found = [linker.entry(member) for member in archive.members]
-    found += [linker.entry_point(line) for line in archive.entry_points if archive.noarch == "python"]
-    paths = [entry.path for entry in found]
+    linked = [linker.entry(member) for member in archive.members]
+    linked += [linker.entry_point(line) for line in archive.entry_points if archive.noarch == "python"]
+    paths = [entry.path for entry in linked]
     if len(set(paths)) < len(paths):
         twice = next(path for index, path in enumerate(paths) if path in paths[:index])
         raise malformed(package.file_name, f"two of its files become {twice}")
     record = _record_bytes(linker.record(requested_specs))
-    found.append(entries.file(linker.place(record_path(package)), record, origin=linker.origin))
-    return tuple(sorted(found, key=lambda entry: entry.path.split("/")))
+    linked.append(entries.file(linker.place(record_path(package)), record, origin=linker.origin))
+    return tuple(sorted(linked, key=lambda entry: entry.path.split("/")))
 
 
 def record_path(package: CondaPackage) -> str:

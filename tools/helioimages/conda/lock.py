@@ -187,11 +187,11 @@ def _order(package: CondaPackage) -> tuple[str, str]:
 
 def _constraints(depends: Iterable[str]) -> dict[str, str]:
     """Return name -> constraint, the first of each name (which is what conda-lock can say)."""
-    found: dict[str, str] = {}
+    constraints: dict[str, str] = {}
     for spec in depends:
         name, _, rest = spec.partition(" ")
-        found.setdefault(name, rest)
-    return found
+        constraints.setdefault(name, rest)
+    return constraints
 
 
 def _depends(constraints: Mapping[str, str]) -> tuple[str, ...]:
@@ -251,7 +251,7 @@ def parse(text: str, where: str) -> CondaLock:
         platforms=platforms,
         packages=packages,
         content_hash=min(texts),
-        virtual_packages={platform: found for platform, found in virtual.items() if found},
+        virtual_packages={platform: versions for platform, versions in virtual.items() if versions},
         timestamp=timestamp,
     )
 

@@ -156,7 +156,7 @@ def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
     document = _json(texts, where, name)
     if (version := document.get("paths_version")) != 1:
         raise malformed(name, f"{where} at paths_version: expected 1 not {version!r}")
-    found = []
+    listed = []
     for index, item in enumerate(_typed(document, "paths", list, name, where)):
         at = f"{where} at paths[{index}]"
         if not isinstance(item, dict):
@@ -177,7 +177,7 @@ def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
             raise malformed(name, f"{at}.prefix_placeholder: expected ASCII not {placeholder!r}")
         # Of a symbolic link, builders write the digest and size of the link's text, of its target, or of nothing.
         is_file = kind is Kind.FILE
-        found.append(
+        listed.append(
             Listed(
                 path=path,
                 kind=kind,
@@ -190,7 +190,7 @@ def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
                 no_link=bool(item.get("no_link", False)),
             )
         )
-    return tuple(found)
+    return tuple(listed)
 
 
 def _from_files(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
@@ -206,15 +206,15 @@ def _from_files(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
         else:
             raise malformed(name, f"info/has_prefix: expected `placeholder mode path` not {line!r}")
     no_link = set(_lines(texts, "info/no_link"))
-    found = []
+    listed = []
     for path in _lines(texts, "info/files"):
         placeholder, file_mode = prefixes.pop(path, ("", ""))
         if not placeholder.isascii():
             raise malformed(name, f"info/has_prefix: expected ASCII not {placeholder!r}")
-        found.append(Listed(path=path, placeholder=placeholder, file_mode=file_mode, no_link=path in no_link))
+        listed.append(Listed(path=path, placeholder=placeholder, file_mode=file_mode, no_link=path in no_link))
     if prefixes:
         raise malformed(name, f"info/has_prefix names {min(prefixes)}, which info/files does not")
-    return tuple(found)
+    return tuple(listed)
 
 
 def _lines(texts: dict[str, bytes], path: str) -> list[str]:

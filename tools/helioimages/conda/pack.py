@@ -124,22 +124,22 @@ def _members(
         raise _broken(out, f"subdir {index['subdir']} does not fit noarch {noarch!r}")
     if entry_points and noarch != "python":
         raise _broken(out, "only noarch python packages have entry points")
-    found: dict[str, Entry] = {}
+    members: dict[str, Entry] = {}
     for entry in entries:
         path = check_path(entry.path, out.name)
-        if path in found:
+        if path in members:
             raise _broken(out, f"{path} is given twice")
         if path.split("/")[0] == "info":
             raise _broken(out, f"{path} would be taken for the package's metadata")
-        found[path] = entry
-    for path, entry in found.items():
-        target = found.get(entry.target)
+        members[path] = entry
+    for path, entry in members.items():
+        target = members.get(entry.target)
         if entry.kind is Kind.HARDLINK and (target is None or target.kind is not Kind.FILE):
             raise _broken(out, f"{path} is a hard link to {entry.target}, which is not a file of the package")
-    parents = {path.rpartition("/")[0] for path in found}
-    if empty := sorted(path for path, entry in found.items() if entry.kind is Kind.DIR and path not in parents):
+    parents = {path.rpartition("/")[0] for path in members}
+    if empty := sorted(path for path, entry in members.items() if entry.kind is Kind.DIR and path not in parents):
         raise _broken(out, f"the folder {empty[0]} is empty, and a conda package holds only files")
-    kept = {path: entry for path, entry in found.items() if entry.kind is not Kind.DIR}
+    kept = {path: entry for path, entry in members.items() if entry.kind is not Kind.DIR}
     return dict(sorted(kept.items(), key=lambda item: (item[1].kind is Kind.HARDLINK, item[0].split("/"))))
 
 
@@ -171,8 +171,8 @@ def _path_record(
         }
     record |= {"sha256": hashlib.sha256(data).hexdigest(), "size_in_bytes": len(data)}
     holds = placeholder is not None and placeholder.encode() in data
-    found = ("binary" if b"\0" in data else "text") if holds else None
-    mode = found if declared is None else declared.get(path)
+    detected = ("binary" if b"\0" in data else "text") if holds else None
+    mode = detected if declared is None else declared.get(path)
     if mode not in ("text", "binary", None):
         raise _broken(out, f"has_prefix of {path} is {mode!r}, expected text or binary")
     if mode and not holds:

@@ -211,24 +211,24 @@ def _components(file: IO[bytes], name: str) -> Iterator[dict[str, IO[bytes]]]:
     """
     with contextlib.ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(file))
-        found: dict[str, IO[bytes]] = {}
+        components: dict[str, IO[bytes]] = {}
         for member in archive.infolist():
             if member.filename == "metadata.json":
                 metadata.check_format(archive.open(member).read(_CHUNK), name)
             kind, dash, _ = member.filename.partition("-")
             if not dash or kind not in ("info", "pkg"):
                 continue
-            if kind in found:
+            if kind in components:
                 raise malformed(name, f"it has two {kind} members")
             if member.compress_type != zipfile.ZIP_STORED or not member.filename.endswith(".tar.zst"):
                 raise malformed(name, f"{member.filename} is not a stored .tar.zst")
             raw = stack.enter_context(archive.open(member))
             # 128 MiB is the window of zstd's strongest level; more is a request for memory, not compression.
             decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-            found[kind] = stack.enter_context(decompressor.stream_reader(raw, read_across_frames=True))
-        if missing := sorted({"info", "pkg"} - set(found)):
+            components[kind] = stack.enter_context(decompressor.stream_reader(raw, read_across_frames=True))
+        if missing := sorted({"info", "pkg"} - set(components)):
             raise malformed(name, f"it has no {missing[0]} member")
-        yield found
+        yield components
 
 
 def _bound(listed: tuple[Listed, ...], limit: int) -> int:
@@ -329,29 +329,29 @@ class _Tar:
         Raises:
             HelioError: it is not there, or not as listed.
         """
-        found = self._members.get(listed.path)
-        if found is None and listed.kind is Kind.DIR:
+        member = self._members.get(listed.path)
+        if member is None and listed.kind is Kind.DIR:
             return Member(listed=listed, kind=Kind.DIR, mode=0o755)
-        if found is None:
+        if member is None:
             raise malformed(self._name, f"it lists {listed.path} but does not hold it")
-        actual = Kind.DIR if found.isdir() else Kind.SYMLINK if found.issym() else Kind.FILE
+        actual = Kind.DIR if member.isdir() else Kind.SYMLINK if member.issym() else Kind.FILE
         if listed.kind not in (None, actual):
             raise malformed(self._name, f"it lists {listed.path} as a {listed.kind.value}, which is a {actual.value}")
         if actual is Kind.SYMLINK:
-            if not found.linkname or "\0" in found.linkname:
+            if not member.linkname or "\0" in member.linkname:
                 raise malformed(self._name, f"the symbolic link {listed.path} points nowhere")
-            return Member(listed=listed, kind=actual, mode=0o777, target=found.linkname)
+            return Member(listed=listed, kind=actual, mode=0o777, target=member.linkname)
         if actual is Kind.DIR:
             return Member(listed=listed, kind=actual, mode=0o755)
-        target = found.linkname.removeprefix("./") if found.islnk() else ""
-        content = self._content(self._members[target] if target else found)
+        target = member.linkname.removeprefix("./") if member.islnk() else ""
+        content = self._content(self._members[target] if target else member)
         if listed.size not in (None, content.size):
             raise malformed(
                 self._name,
                 f"it lists another size for {listed.path}",
                 f"expected {listed.size:,} bytes not {content.size:,}",
             )
-        sha256 = self._sha256(self._members[target] if target else found)
+        sha256 = self._sha256(self._members[target] if target else member)
         if listed.sha256 not in (None, sha256):
             raise malformed(
                 self._name,
@@ -359,7 +359,7 @@ class _Tar:
                 f"expected sha256:{listed.sha256} not sha256:{sha256}",
             )
         kind = Kind.HARDLINK if target else Kind.FILE
-        mode = self._members[target].mode if target else found.mode
+        mode = self._members[target].mode if target else member.mode
         return Member(listed=listed, kind=kind, mode=mode, content=content, target=target, sha256=sha256)
 
     def _content(self, member: tarfile.TarInfo) -> Content:

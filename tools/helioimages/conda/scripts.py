@@ -41,16 +41,16 @@ def refuse_scripts(packages: Iterable[tuple[CondaPackage, Path]], stage: Stage) 
     Raises:
         HelioError: some need one, or a package is malformed.
     """
-    found = []
+    scripts = []
     for package, path in packages:
         for listed in read_paths(path, package.file_name):
             target = listed.replace("python-scripts/", "bin/", 1) if listed.startswith("python-scripts/") else listed
             if kind := script_kind(package.name, target):
-                found.append(f"{package.file_name}: {kind} ({listed})")
-    if found:
+                scripts.append(f"{package.file_name}: {kind} ({listed})")
+    if scripts:
         raise HelioError(
             stage,
             "conda packages have scripts that would have to run at installation",
-            detail="\n".join(sorted(found)),
+            detail="\n".join(sorted(scripts)),
             hint=SCRIPT_HINT,
         )

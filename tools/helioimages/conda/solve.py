@@ -82,20 +82,20 @@ def solve(
         )
     if "unusable" in answer:
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
-    found = tuple(sorted((package_of(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
-    kept(found, pinned, channel)
-    return found
+    packages = tuple(sorted((package_of(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
+    kept(packages, pinned, channel)
+    return packages
 
 
-def kept(found: Sequence[CondaPackage], pinned: Sequence[CondaPackage], channel: str) -> None:
+def kept(packages: Sequence[CondaPackage], pinned: Sequence[CondaPackage], channel: str) -> None:
     """Raise if pinned packages are not among those that were found though others of their name are.
 
     Raises:
         HelioError: with the first one.
     """
-    chosen = {(package.name, package.sha256) for package in found}
+    chosen = {(package.name, package.sha256) for package in packages}
     for package in pinned:
-        if any(p.name == package.name for p in found) and (package.name, package.sha256) not in chosen:
+        if any(p.name == package.name for p in packages) and (package.name, package.sha256) not in chosen:
             raise HelioError(
                 Stage.LOCK,
                 f"the conda channel `{channel}` no longer has `{package.file_name}`, which is pinned",
@@ -105,15 +105,15 @@ def kept(found: Sequence[CondaPackage], pinned: Sequence[CondaPackage], channel:
 
 
 def _understood(specs: Sequence[str], channel: str, where: str) -> list[str]:
-    found, refused = [], []
+    understood, refused = [], []
     for spec in specs:
         try:
-            found.append(understand(spec, channel))
+            understood.append(understand(spec, channel))
         except Refused as error:
             refused.append((error.spec, error.reason, error.hint))
     if refused:
         raise unusable(refused, where)
-    return found
+    return understood
 
 
 def unusable(specs: Sequence[tuple[str, str, str]], where: str) -> HelioError:

@@ -105,7 +105,7 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
         )
     if "unusable" in answer:
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], question.where)
-    found = []
+    packages = []
     for item in answer["packages"]:
         # What lies where its channel says has no host in the lock; `base_url` of an index may say another place.
         item["url"] = (
@@ -113,9 +113,9 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
             if item["there"]
             else without_login(item["url"])
         )
-        found.append(package_of(item, item["channel"], question.platform))
-    kept(found, question.pinned, ", ".join(question.channels))
-    return tuple(sorted(found, key=lambda package: package.name)), max(
+        packages.append(package_of(item, item["channel"], question.platform))
+    kept(packages, question.pinned, ", ".join(question.channels))
+    return tuple(sorted(packages, key=lambda package: package.name)), max(
         (item["timestamp"] for item in answer["packages"]), default=0
     )
 

@@ -87,7 +87,7 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
                 tried.append([address, str(error)])
             else:
                 taken.append((name, channel))
-                has[name] = {found.normalized for found in names}
+                has[name] = {match.normalized for match in names}
                 break
         else:
             faults.append([name, tried])
@@ -104,16 +104,20 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
     kept = []
     for wanted in (request["locked"], request["pinned"]):
         of_old = sorted({name for name, _ in wanted})
-        found = await gateway.query(channels, platforms, of_old, recursive=False) if of_old else []
+        answers = await gateway.query(channels, platforms, of_old, recursive=False) if of_old else []
         hashes = {sha256 for _, sha256 in wanted}
-        kept.append([record for one in found for record in one if record.sha256 and record.sha256.hex() in hashes])
+        kept.append(
+            [record for answer in answers for record in answer if record.sha256 and record.sha256.hex() in hashes]
+        )
     records = await rattler.solve(
         channels, asked, gateway, platforms, locked_packages=kept[0], pinned_packages=kept[1], **options
     )
     packages = []
     for record in records:
         home = _clean(record.channel or "")
-        name, base = next((name, _clean(str(one.base_url))) for name, one in taken if _clean(str(one.base_url)) == home)
+        name, base = next(
+            (name, _clean(str(place.base_url))) for name, place in taken if _clean(str(place.base_url)) == home
+        )
         stamp = record.timestamp
         there = f"{base}/{record.subdir}/{record.file_name}" == _clean(str(record.url))
         packages.append(

@@ -29,7 +29,7 @@ _PROCESSORS = {
 
 
 #: conda's words for what images can be made for.
-SUBDIRS = tuple(dict.fromkeys(one.subdir for one in _PROCESSORS.values()))
+SUBDIRS = tuple(dict.fromkeys(processor.subdir for processor in _PROCESSORS.values()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +86,10 @@ class Platform:
 
     @property
     def _processor(self) -> _Processor:
-        found = _PROCESSORS.get((self.architecture, self.variant))
-        if self.os != "linux" or found is None:
+        processor = _PROCESSORS.get((self.architecture, self.variant))
+        if self.os != "linux" or processor is None:
             known = ", ".join(f"linux/{'/'.join(part for part in key if part)}" for key in _PROCESSORS)
             raise HelioError(
                 Stage.USAGE, f"images cannot be made for `{self}`", detail=f"expected one of {known} as the platform"
             )
-        return found
+        return processor

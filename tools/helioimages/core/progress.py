@@ -27,7 +27,9 @@ def bar(label: str, total: int, *, unit: str = "items") -> Iterator[Callable[[in
     start = time.monotonic()
     if not sys.stderr.isatty():
         yield lambda _n: None
-        amount = f"{total / 1e6:.1f} MB" if unit == "bytes" else f"{total} {unit}"
+        amount = (
+            f"{total / 1e6:.1f} MB" if unit == "bytes" else f"{total} {unit if total != 1 else unit.removesuffix('s')}"
+        )
         say(f"{label}: {amount} in {time.monotonic() - start:.1f} s")
         return
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()

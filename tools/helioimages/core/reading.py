@@ -198,8 +198,8 @@ class Table:
 
     def mapping(self, name: str, *, keys: Shape | None = None, values: Shape | None = None) -> dict[str, str]:
         """Return a mapping of strings to strings, each of its form; absent means empty."""
-        found = self.take(name, dict, {})
-        for key, value in found.items():
+        mapping = self.take(name, dict, {})
+        for key, value in mapping.items():
             at = f"{name}.{key}" if _BARE.fullmatch(str(key)) else f"{name}[{json.dumps(key, default=str)}]"
             if not isinstance(key, str):
                 raise self.error(at, f"expected {self._word(str)} as a key{self._not}{self._kind(key)}")
@@ -209,7 +209,7 @@ class Table:
                 raise self.error(at, f"expected {keys.meaning} as a key{self._not}{_shown(key)}")
             if values:
                 self._fit(at, value, values)
-        return dict(found)
+        return dict(mapping)
 
     def table(self, name: str, *, required: bool = False) -> Table:
         """Return a nested table; absent means empty unless required."""
@@ -248,8 +248,8 @@ class Table:
         shown = "" if value is None or self.form.json else f": {_shown(value)}"
         return self.error(name, self._expected(self._word(kind), self._kind(value) + shown))
 
-    def _expected(self, expected: str, found: str) -> str:
-        return f"expected {expected}{self._not}{found}"
+    def _expected(self, expected: str, actual: str) -> str:
+        return f"expected {expected}{self._not}{actual}"
 
     @property
     def _not(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import tarfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -150,16 +151,19 @@ def _is_dropped(name: str, is_dir: bool) -> bool:
     return name.startswith(_VOLATILE) and name not in _MOUNTS
 
 
-def add_user(
-    entries: Iterable[Entry],
-    *,
-    name: str,
-    uid: int,
-    gid: int,
-    groups: tuple[str, ...],
-    home: str,
-    shell: str,
-) -> tuple[Entry, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A line of /etc/passwd, and the supplementary groups of its name. Spec: passwd(5), group(5)."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[str, ...]
+    home: str
+    shell: str
+
+
+def add_user(entries: Iterable[Entry], account: Account) -> tuple[Entry, ...]:
     """Return the entries with one more account, as useradd would make it, and its home.
 
     The password is locked. The home is writable by group 0 too, which is what an arbitrary uid has on OpenShift.
@@ -167,8 +171,9 @@ def add_user(
     Raises:
         HelioError: the name or uid is taken, or a group is unknown.
     """
+    name, uid, gid, home = account.name, account.uid, account.gid, account.home
     lines = {
-        "etc/passwd": f"{name}:x:{uid}:{gid}::{home}:{shell}\n",
+        "etc/passwd": f"{name}:x:{uid}:{gid}::{home}:{account.shell}\n",
         "etc/group": f"{name}:x:{gid}:\n",
         # 20000 days after 1970: a constant in place of today.
         "etc/shadow": f"{name}:!:20000:0:99999:7:::\n",
@@ -180,7 +185,7 @@ def add_user(
             text = entry.content.read().decode()
             _check_free(text, entry.path, name, uid if entry.path == "etc/passwd" else gid)
             if entry.path in ("etc/group", "etc/gshadow"):
-                text = _joined(text, entry.path, name, groups)
+                text = _joined(text, entry.path, name, account.groups)
             content = Content.of((text + lines[entry.path]).encode())
             entry = dataclasses.replace(entry, content=content)
         result.append(entry)

@@ -55,11 +55,11 @@ def checks(store: Store) -> tuple[Check, ...]:
     return (_disk(store), *programs, *answers)
 
 
-def mend(found: tuple[Check, ...]) -> tuple[str, ...]:
+def mend(answers: tuple[Check, ...]) -> tuple[str, ...]:
     """Return the commands that mend what lacks: one for all packages, then those of the others."""
-    packages = [check.package for check in found if check.package]
+    packages = [check.package for check in answers if check.package]
     install = [" ".join(host.command(host.with_helpers(packages)))] if packages else []
-    return (*install, *(check.mend for check in found if check.mend))
+    return (*install, *(check.mend for check in answers if check.mend))
 
 
 def _program(need: host.Need) -> Check:
@@ -74,11 +74,11 @@ def _disk(store: Store) -> Check:
     place = next(path for path in (store.root, *store.root.parents) if path.exists())
     free = shutil.disk_usage(place).free
     wanted = ROOM_MORE if any((store.root / "blobs").glob("*/*")) else ROOM_NEW
-    found = f"{free / 1e9:,.0f} GB free for the store, {store.root}"
+    state = f"{free / 1e9:,.0f} GB free for the store, {store.root}"
     if free >= wanted:
-        return Check(name="disk", found=found)
+        return Check(name="disk", found=state)
     way = "buildimages prune" if wanted == ROOM_MORE else "export HELIOIMAGES_STORE=… with a folder on a larger disk"
-    return Check(name="disk", found=f"{found}; expected {wanted / 1e9:.0f}", mend=way)
+    return Check(name="disk", found=f"{state}; expected {wanted / 1e9:.0f}", mend=way)
 
 
 def _engine(store: Store) -> Check:

@@ -285,8 +285,8 @@ def connect(store: Store, credentials: logins.Logins = anonymous) -> Engine:
     Raises:
         HelioError: there is none and none can be started; the hint says what to install or to run.
     """
-    found = running(store) or own_engine.start(store, _answering)
-    return dataclasses.replace(found, credentials=credentials)
+    engine = running(store) or own_engine.start(store, _answering)
+    return dataclasses.replace(engine, credentials=credentials)
 
 
 def running(store: Store) -> Engine | None:
@@ -296,15 +296,15 @@ def running(store: Store) -> Engine | None:
         HelioError: the environment names an engine that does not answer.
     """
     if address := os.environ.get("DOCKER_HOST"):
-        found = _answering(address)
-        if found is None:
+        engine = _answering(address)
+        if engine is None:
             raise HelioError(
                 Stage.ENGINE, f"no engine answers at {address}", hint="unset DOCKER_HOST, or start that engine"
             )
-        return found
+        return engine
     for address in (*(f"unix://{path}" for path in SOCKETS), own_engine.address(store)):
-        if found := _answering(address):
-            return found
+        if engine := _answering(address):
+            return engine
     return None
 
 

@@ -33,11 +33,11 @@ def sweep(client: Any) -> None:
         client: a Docker SDK client.
     """
     with contextlib.suppress(docker.errors.APIError, requests.RequestException):
-        for one in client.containers.list(all=True, filters={"label": _LABEL}, ignore_removed=True):
+        for container in client.containers.list(all=True, filters={"label": _LABEL}, ignore_removed=True):
             with contextlib.suppress(docker.errors.APIError, ValueError):
-                world, pid, started = one.labels[_LABEL].rsplit(" ", 2)
+                world, pid, started = container.labels[_LABEL].rsplit(" ", 2)
                 if world == _world() and not _alive(int(pid), int(started)):
-                    one.remove(force=True)
+                    container.remove(force=True)
 
 
 def _alive(pid: int, started: int) -> bool:

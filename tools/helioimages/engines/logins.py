@@ -30,13 +30,13 @@ def auth_config(logins: Logins, repository: str) -> dict[str, str] | None:
         HelioError: a file with logins, or a program that keeps them, is broken.
     """
     host, _, name = repository.partition("/")
-    found = logins(f"{registry_of(host)}/{repository_in(host, name)}")
-    if found is None:
+    login = logins(f"{registry_of(host)}/{repository_in(host, name)}")
+    if login is None:
         return None
     server = _HUB_ADDRESS if registry_of(host) == HUB else host
-    if not found.username:
-        return {"identitytoken": found.secret, "serveraddress": server}
-    return {"username": found.username, "password": found.secret, "serveraddress": server}
+    if not login.username:
+        return {"identitytoken": login.secret, "serveraddress": server}
+    return {"username": login.username, "password": login.secret, "serveraddress": server}
 
 
 def tolerant(logins: Logins, repository: str) -> tuple[dict[str, str] | None, HelioError | None]:
@@ -50,5 +50,5 @@ def tolerant(logins: Logins, repository: str) -> tuple[dict[str, str] | None, He
 
 def of(logins: Logins, repositories: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the logins of those ``host/repository`` that have one."""
-    found = {one: tolerant(logins, one)[0] for one in repositories}
-    return {one: login for one, login in found.items() if login}
+    by_repository = {repository: tolerant(logins, repository)[0] for repository in repositories}
+    return {repository: login for repository, login in by_repository.items() if login}

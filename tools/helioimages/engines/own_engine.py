@@ -83,8 +83,8 @@ def _stop(store: Store) -> bool:
                 hint="run `buildimages down` again",
             )
         _tidy(store, bound)
-    for one in _STARTED:
-        one.poll()
+    for child in _STARTED:
+        child.poll()
     _record(store).unlink(missing_ok=True)
     return alive
 
@@ -122,11 +122,11 @@ def _start(store: Store, at: str, answering: Callable[[str], _Engine | None]) ->
     _STARTED.append(process)
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline and process.poll() is None:
-        if found := answering(at):
+        if engine := answering(at):
             ours = processes.find("engine", int((folder / "pid").read_text()))
             row = {"pid": ours.pid, "started": ours.started, "address": at, "bound": bound}
             files.write(_record(store), json.dumps(row))
-            return found
+            return engine
         time.sleep(0.2)
     # One that comes up later would be nobody's, and in the way of the next.
     if process.poll() is None:
@@ -142,12 +142,12 @@ def _start(store: Store, at: str, answering: Callable[[str], _Engine | None]) ->
 def _forget(file: Path, program: str) -> None:
     """Remove a dead program's pid file: dockerd takes any process of that pid for it, a zombie or a stranger too."""
     with contextlib.suppress(OSError, ValueError):
-        one = processes.find(program, int(file.read_text()))
-        comm, deadline = Path(f"/proc/{one.pid}/comm"), time.monotonic() + 5
+        process = processes.find(program, int(file.read_text()))
+        comm, deadline = Path(f"/proc/{process.pid}/comm"), time.monotonic() + 5
         # When dockerd was killed, its containerd ends too, but not at once.
-        while one.alive and comm.read_text().strip() == program and time.monotonic() < deadline:
+        while process.alive and comm.read_text().strip() == program and time.monotonic() < deadline:
             time.sleep(0.05)
-        if not one.alive or comm.read_text().strip() != program:
+        if not process.alive or comm.read_text().strip() != program:
             file.unlink()
 
 

@@ -55,10 +55,10 @@ def follow(rows: Iterable[Mapping[str, Any]], client: Any) -> None:
 
 def rows_of(text: str) -> list[dict[str, Any]]:
     """Return the rows of a stream that was read whole; what is not JSON is no row."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     with contextlib.suppress(docker.errors.StreamParseError):
-        found.extend(row for row in json_stream(iter([text])) if isinstance(row, dict))
-    return found
+        rows.extend(row for row in json_stream(iter([text])) if isinstance(row, dict))
+    return rows
 
 
 def _whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -288,11 +288,11 @@ def source(
     with _private(suite, architecture, kind="deb-src") as apt:
         what = f"{package}={version}" if version else package
         text = apt.run("apt-get", "source", "--print-uris", "--only-source", "-qq", what)
-    found = []
+    source_files = []
     for match in re.finditer(r"^'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})$", text, re.MULTILINE):
         pool = "pool/" + unquote(match[1]).partition("/pool/")[2].rpartition("/")[0]
-        found.append(SourceFile(name=match[2], pool=pool, sha256=match[4], size=int(match[3])))
-    return tuple(sorted(found, key=lambda file: file.name))
+        source_files.append(SourceFile(name=match[2], pool=pool, sha256=match[4], size=int(match[3])))
+    return tuple(sorted(source_files, key=lambda file: file.name))
 
 
 @contextmanager
@@ -390,13 +390,13 @@ def _minimal(available: Iterable[dict[str, str]]) -> set[str]:
 def _addresses(text: str) -> dict[str, str]:
     """Return pool path -> archive of what ``apt-get --print-uris`` says."""
     security = tuple(bases["debian-security"] + "/" for bases in (mirrors(), snapshot()) if bases)
-    found = {}
+    addresses = {}
     for match in re.finditer(r"^'([^']+)' \S+ \d+", text, re.MULTILINE):
         address = unquote(match[1])
-        found["pool/" + address.partition("/pool/")[2]] = (
+        addresses["pool/" + address.partition("/pool/")[2]] = (
             "debian-security" if address.startswith(security) else "debian"
         )
-    return found
+    return addresses
 
 
 def _release_time(path: Path) -> int:

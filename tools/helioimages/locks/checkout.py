@@ -108,8 +108,8 @@ class Checkout:
         Raises:
             HelioError: a lock is missing, malformed, or for another platform.
         """
-        found = {name: self.locks(name) for name in self.with_ancestors(names)}
-        for name, lock in found.items():
+        locks = {name: self.locks(name) for name in self.with_ancestors(names)}
+        for name, lock in locks.items():
             if lock.pypi.platform != self.platform:
                 raise HelioError(
                     Stage.LOCK,
@@ -118,4 +118,4 @@ class Checkout:
                     detail=f"expected {self.platform}, not {lock.pypi.platform}",
                     hint=f"run `buildimages lock {name} --platform {self.platform}`",
                 )
-        return found
+        return locks

@@ -37,15 +37,15 @@ def lock_conda(
     """
     line = lineage(environments, environment.name)
     subdir = Platform.of(run.platform).subdir
-    specs = tuple(dict.fromkeys(text for one in line for text in one.conda))
+    specs = tuple(dict.fromkeys(text for ancestor in line for text in ancestor.conda))
     virtual = virtual_packages(environment, run.platform)
     inherited = parent.conda.for_platform(subdir) if parent else ()
     current = before[0].for_platform(subdir) if before[0] and subdir in before[0].platforms else ()
-    kept = [one for one in current if not forgotten(one.name, run.update)]
+    kept = [package for package in current if not forgotten(package.name, run.update)]
     places = read_places()
     channels = channels_of(environments, environment.name, run.channel, places)
     if channels == (run.channel,) and run.channel_dirs:
-        found = solve(
+        packages = solve(
             specs,
             channel=run.channel,
             repodata_dirs=run.channel_dirs,
@@ -57,7 +57,7 @@ def lock_conda(
             exclude_newer=None if run.channel == LOCAL else run.exclude_newer,
             where=where_of(environment),
         )
-        newest = _newest(found, run.channel_dirs)
+        newest = _newest(packages, run.channel_dirs)
     else:
         folders = {run.channel: run.channel_dirs[0]} if run.channel_dirs else {}
         question = Question(
@@ -73,9 +73,9 @@ def lock_conda(
             cache=run.store.root / "cache" / "repodata",
             where=where_of(environment),
         )
-        found, newest = solve_channels(question)
-    refuse_scripts(_at_hand(found, (*run.channel_dirs, *run.channel_folders.values())), Stage.LOCK)
-    chosen = {package.name: package for package in found}
+        packages, newest = solve_channels(question)
+    refuse_scripts(_at_hand(packages, (*run.channel_dirs, *run.channel_folders.values())), Stage.LOCK)
+    chosen = {package.name: package for package in packages}
     for package in inherited:
         mine = chosen.get(package.name)
         if mine is None or mine.sha256 != package.sha256:
@@ -90,7 +90,7 @@ def lock_conda(
     lock = CondaLock(
         channels=channels,
         platforms=(subdir,),
-        packages=found,
+        packages=packages,
         content_hash=conda_hash(environments, environment, parent.conda if parent else None),
         virtual_packages={subdir: virtual},
         timestamp=newest,
@@ -115,9 +115,9 @@ def virtual_packages(environment: EnvironmentSpec, platform: str) -> dict[str, s
     return system | dict(environment.virtual_packages)
 
 
-def _newest(found: Iterable[CondaPackage], channel_dirs: Iterable[Path]) -> int:
+def _newest(packages: Iterable[CondaPackage], channel_dirs: Iterable[Path]) -> int:
     """Return the newest timestamp of the packages, seconds since 1970 UTC; conda's index has milliseconds."""
-    wanted = {(package.subdir, package.file_name) for package in found}
+    wanted = {(package.subdir, package.file_name) for package in packages}
     newest = 0
     for folder in channel_dirs:
         for subdir in {subdir for subdir, _ in wanted}:

@@ -56,8 +56,8 @@ def find(packages: Iterable[tuple[str, str]], *, declared: str | None, where: st
         if _RUNTIME.match(name):
             runtime = ".".join(version.split(".")[:2])
             majors.setdefault(int(version.split(".")[0]), []).append(name)
-        elif found := _NAMED.match(name):
-            majors.setdefault(int(found["major"] or found["jax"]), []).append(name)
+        elif match := _NAMED.match(name):
+            majors.setdefault(int(match["major"] or match["jax"]), []).append(name)
     if len(majors) > 1:
         raise HelioError(
             Stage.LOCK,

@@ -127,8 +127,10 @@ def _lock_debian(run: Run, image: ImageSpec, parent: AptLock | None, before: Apt
             detail=f"expected {architecture} not {parent.architecture}",
             hint=f"run `buildimages lock --platform {run.platform}`",
         )
-    if (found := apt.inherit(image.debian, parent)) is not None:
-        return before if before and (before.requested, before.key) == (found.requested, found.key) else found
+    if (of_parent := apt.inherit(image.debian, parent)) is not None:
+        return (
+            before if before and (before.requested, before.key) == (of_parent.requested, of_parent.key) else of_parent
+        )
     whole = moving or bool({"all", "debian"} & set(run.update))
     forgotten = set(run.update)
     # A parent's packages are the parent's business: they were looked for when it was locked.

@@ -93,7 +93,7 @@ def held_back(
         newest: name -> the newest version that the platform could install.
         requirements: who asks -> what; locked packages, and files such as ``environment.yml``.
     """
-    found = []
+    held = []
     for name, version in sorted(locked.items()):
         top = newest.get(name)
         if top is None or not ecosystems.order("wheel", version) < ecosystems.order("wheel", top):
@@ -104,8 +104,8 @@ def held_back(
             for requirement in asked
             if canonicalize_name(requirement.name) == name and not requirement.specifier.contains(top, prereleases=True)
         ]
-        found.append(Held(name=name, version=version, newest=top, by=tuple(dict.fromkeys(by))))
-    return tuple(found)
+        held.append(Held(name=name, version=version, newest=top, by=tuple(dict.fromkeys(by))))
+    return tuple(held)
 
 
 def table(packages: Iterable[Package]) -> str:

@@ -18,9 +18,9 @@ ECOSYSTEMS: tuple[Ecosystem[Any], ...] = (
     PYPI,
     DEBIAN,
 )
-_BY_KIND = {one.kind: one for one in ECOSYSTEMS}
-_BY_PURL = {one.purl_type: one for one in ECOSYSTEMS}
-_BY_ADVISORIES = {name: one for one in ECOSYSTEMS for name in one.advisories}
+_BY_KIND = {ecosystem.kind: ecosystem for ecosystem in ECOSYSTEMS}
+_BY_PURL = {ecosystem.purl_type: ecosystem for ecosystem in ECOSYSTEMS}
+_BY_ADVISORIES = {name: ecosystem for ecosystem in ECOSYSTEMS for name in ecosystem.advisories}
 
 #: What sorts and equals as a version does among those of one order.
 Key = tuple[int, Any]

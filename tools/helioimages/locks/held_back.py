@@ -60,9 +60,12 @@ def held(
         if top is not None:
             tops[name] = str(top)
     requirements: dict[str, Sequence[Requirement]] = {
-        f"environments/{one.name}": tuple(Requirement(text) for text in (*one.pypi, *one.constraints)) for one in line
+        f"environments/{environment.name}": tuple(
+            Requirement(text) for text in (*environment.pypi, *environment.constraints)
+        )
+        for environment in line
     }
-    for wheel in (*(one for child in children for one in child.wheels), *lock.wheels):
+    for wheel in (*(record for child in children for record in child.wheels), *lock.wheels):
         requirements[f"{wheel.name} {wheel.version}"] = requires(store, wheel, lock)
     return held_back({item.name: item.version for item in items}, tops, requirements)
 
@@ -114,15 +117,15 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, .
         "implementation_name": "cpython",
         "extra": "",
     }
-    found = []
+    requirements = []
     for row in rows:
         try:
             requirement = Requirement(row)
         except InvalidRequirement:
             continue
         if requirement.marker is None or requirement.marker.evaluate(environment):
-            found.append(requirement)
-    return tuple(found)
+            requirements.append(requirement)
+    return tuple(requirements)
 
 
 def _read(path: Path) -> list[str]:

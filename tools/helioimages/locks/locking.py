@@ -89,9 +89,9 @@ class Report:
         for name, changes in self.changes.items():
             lines.append(f"{name}: {_counts(changes)}")
             lines += [f"  {change}" for change in changes]
-            lines += [f"  {one}" for one in self.held.get(name, ())]
-            lines += [f"  {'unbuilt':<10} {one}" for one in self.unbuilt.get(name, ())]
-            lines += [f"  {'yanked':<10} {one} by its authors" for one in self.yanked.get(name, ())]
+            lines += [f"  {text}" for text in self.held.get(name, ())]
+            lines += [f"  {'unbuilt':<10} {text}" for text in self.unbuilt.get(name, ())]
+            lines += [f"  {'yanked':<10} {text} by its authors" for text in self.yanked.get(name, ())]
         if any(self.yanked.values()):
             lines.append("`buildimages lock --update yanked` takes other versions of what was yanked")
         if self.debian:
@@ -110,13 +110,15 @@ class Wish:
         exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
             for older versions.
         channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
-        rebuild: make wheels of source-only packages again though a lock has them.
+        build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
+        rebuild: make them again though a lock has them.
     """
 
     check: bool = False
     update: tuple[str, ...] = ()
     exclude_newer: datetime | None = None
     channel_dirs: tuple[Path, ...] = ()
+    build_wheels: Builder | None = None
     rebuild: bool = False
 
 
@@ -124,15 +126,10 @@ def lock(
     root: Path,
     store: Store,
     names: Sequence[str] = (),
+    wish: Wish = Wish(),
     *,
     channel: str = "local",
     platform: str = "linux/amd64",
-    update: Sequence[str] = (),
-    exclude_newer: datetime | None = None,
-    check: bool = False,
-    channel_dirs: Sequence[Path] = (),
-    build_wheels: Builder | None = None,
-    rebuild: bool = False,
 ) -> Report:
     """Lock environments and images, or check that their locks are not stale.
 
@@ -140,41 +137,33 @@ def lock(
         root: the checkout.
         names: environments or images, their ancestors not included; all if empty.
         channel: ``local`` or ``conda-forge``; the PyPI and Debian parts are the same for both.
-        update: packages whose current version is forgotten; ``all`` forgets every one, ``debian`` all of Debian's,
-            ``yanked`` those whose authors withdrew them.
-        exclude_newer: packages made later do not exist (PyPI and conda-forge). Before the present lock's time, it asks
-            for older versions.
-        check: write nothing; raise if a lock is not of what is asked for now.
-        channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
-        build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
-        rebuild: make them again though a lock has them.
 
     Raises:
         HelioError: no solution, a conflict between parent and child or conda and PyPI, a silent downgrade, a stale
             lock (stage CHECK).
     """
     subdir = Platform.of(platform).subdir
-    environments = {name: one.for_platform(subdir) for name, one in load_environments(root).items()}
+    environments = {name: environment.for_platform(subdir) for name, environment in load_environments(root).items()}
     images = load_images(root)
     wanted, of_images = selected(names, environments, images)
     if channel not in CONDA_LOCK:
         raise HelioError(
             Stage.USAGE, f"there is no channel `{channel}`", detail=f"expected one of {', '.join(CONDA_LOCK)}"
         )
-    folders, others = folders_of(channel_dirs, channel)
+    folders, others = folders_of(wish.channel_dirs, channel)
     run = Run(
         root=root,
         store=store,
         channel=channel,
         platform=platform,
-        update=tuple(canonicalize_name(name) for name in update),
-        exclude_newer=exclude_newer,
+        update=tuple(canonicalize_name(name) for name in wish.update),
+        exclude_newer=wish.exclude_newer,
         channel_dirs=folders,
         channel_folders=others,
-        build_wheels=build_wheels,
-        rebuild=rebuild,
+        build_wheels=wish.build_wheels,
+        rebuild=wish.rebuild,
     )
-    if check:
+    if wish.check:
         check_locks(run, environments, images, wanted, of_images)
         return Report(changes={}, held={}, unbuilt={}, written=(), seconds={})
     return _lock(run, environments, images, wanted, of_images)
@@ -244,11 +233,13 @@ def _lock(
             changes[name] = diff(packages(before[0], before[1]), now)
             if not _is_replay(run, before[1]):
                 refuse_downgrades(environment, changes[name], (*run.update, *going(run, before[1])))
-            unbuilt[name] = tuple(f"{one.name} {one.version}" for one in pypi.unbuilt)
+            unbuilt[name] = tuple(f"{sdist.name} {sdist.version}" for sdist in pypi.unbuilt)
             folder = f"environments/{name}"
             inherited = files_of(parent.pypi if parent else None)
             yanked[name] = tuple(
-                f"{one.name} {one.version}" for one in files_of(pypi) if one in lost.yanked and one not in inherited
+                f"{package.name} {package.version}"
+                for package in files_of(pypi)
+                if package in lost.yanked and package not in inherited
             )
             files[f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"] = conda_lock.dump(conda)
             if run.channel == "local":
@@ -264,7 +255,7 @@ def _lock(
                     line,
                     index,
                     run.store,
-                    children=tuple(one for one in children if one),
+                    children=tuple(child for child in children if child),
                     exclude_newer=run.exclude_newer,
                 )
         of_debian = debian.result()
@@ -290,12 +281,14 @@ def _ask_index(run: Run, environments: Mapping[str, EnvironmentSpec], wanted: Se
     locks = [
         current_locks(run, name)[1] for name in dict.fromkeys([*wanted, *(parent for parent in parents if parent)])
     ]
-    found = withdrawn((item for lock in locks for item in files_of(lock)), index)
-    for item in found.deleted:
+    withdrawal = withdrawn((item for lock in locks for item in files_of(lock)), index)
+    for item in withdrawal.deleted:
         say(f"warning: the package index no longer has {item.file_name}")
-    run.lost = frozenset(item.sha256 for item in found.deleted)
-    run.gone = run.lost | (frozenset(item.sha256 for item in found.yanked) if "yanked" in run.update else frozenset())
-    return found
+    run.lost = frozenset(item.sha256 for item in withdrawal.deleted)
+    run.gone = run.lost | (
+        frozenset(item.sha256 for item in withdrawal.yanked) if "yanked" in run.update else frozenset()
+    )
+    return withdrawal
 
 
 def _is_replay(run: Run, current: PyPILock | None) -> bool:
@@ -340,14 +333,16 @@ def check_locks(
                     faults.append(f"{pypi_file} has other patches than x-helioimages.patches names")
             except HelioError as error:
                 faults.append(f"{error.where}: {error.message}")
-            faults += [f"{pypi_file} has no wheel of `{one.name}`, which has to be built" for one in pypi.unbuilt]
+            faults += [f"{pypi_file} has no wheel of `{sdist.name}`, which has to be built" for sdist in pypi.unbuilt]
             if read_text(run.root / table_file) != table(packages(conda, pypi)):
                 faults.append(f"{table_file} does not say what the locks say")
     for name in of_images:
-        found, image = apt_of(run.root, name, run.platform), images[name]
-        if found is None:
+        apt_lock, image = apt_of(run.root, name, run.platform), images[name]
+        if apt_lock is None:
             faults.append(f"{file_names.image_lock(name, run.platform)} is missing")
-        elif why := stale_debian(image, apt_of(run.root, image.parent, run.platform) if image.parent else None, found):
+        elif why := stale_debian(
+            image, apt_of(run.root, image.parent, run.platform) if image.parent else None, apt_lock
+        ):
             faults.append(f"{file_names.image_lock(name, run.platform)} is stale: {why}")
     if faults:
         raise HelioError(
@@ -365,6 +360,6 @@ def refuse_downgrades(environment: EnvironmentSpec, changes: Iterable[Change], u
             Stage.LOCK,
             f"`{bad[0].name}` would be downgraded" if len(bad) == 1 else f"{len(bad)} packages would be downgraded",
             where=where_of(environment),
-            detail="\n".join(f"{one.name} {one.old} -> {one.new}" for one in bad),
+            detail="\n".join(f"{change.name} {change.old} -> {change.new}" for change in bad),
             hint="name it in x-helioimages.allow-downgrade or with `--update` if that is meant",
         )

@@ -44,23 +44,23 @@ def mirrors() -> dict[str, str]:
     Raises:
         HelioError: none of them says anything.
     """
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     if given := os.environ.get("HELIOIMAGES_DEBIAN_MIRROR"):
-        found["debian"] = given.rstrip("/")
+        addresses["debian"] = given.rstrip("/")
     else:
-        found = read_targets(_output(["apt-get", "indextargets", "--format", _TARGETS]))
+        addresses = read_targets(_output(["apt-get", "indextargets", "--format", _TARGETS]))
         program = shutil.which("mmdebstrap")
-        if "debian" not in found and program:
-            found |= read_default(Path(program).read_text("utf-8", "replace"))
-    if "debian" not in found:
+        if "debian" not in addresses and program:
+            addresses |= read_default(Path(program).read_text("utf-8", "replace"))
+    if "debian" not in addresses:
         raise HelioError(
             Stage.HOST,
             "no Debian mirror is configured",
             detail="looked at HELIOIMAGES_DEBIAN_MIRROR, the apt sources of this machine, and mmdebstrap's default",
             hint="set HELIOIMAGES_DEBIAN_MIRROR to the address of one, ending in /debian",
         )
-    found.setdefault("debian-security", found["debian"] + "-security")
-    return found
+    addresses.setdefault("debian-security", addresses["debian"] + "-security")
+    return addresses
 
 
 def read_targets(text: str) -> dict[str, str]:
@@ -69,7 +69,7 @@ def read_targets(text: str) -> dict[str, str]:
     Other archives have addresses like Debian's (``…/linux/debian``). Who signed an archive is known once apt has its
     Release file; before that (lists are often deleted in containers) its suites and components tell.
     """
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     for line in text.splitlines():
         fields = line.split("\t")
         if len(fields) != 5:
@@ -85,18 +85,18 @@ def read_targets(text: str) -> dict[str, str]:
             archive = _LABELS[label]
         elif not address.rstrip("/").endswith(("/debian", "/debian-security")):
             continue
-        found.setdefault(archive, address.rstrip("/"))
-    return found
+        addresses.setdefault(archive, address.rstrip("/"))
+    return addresses
 
 
 def read_default(text: str) -> dict[str, str]:
     """Return the mirrors that mmdebstrap's program text names as its default."""
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     for address in _DEFAULT.findall(text):
         name = address.rstrip("/").rpartition("/")[2]
         if name in ("debian", "debian-security"):
-            found.setdefault(name, address.rstrip("/"))
-    return found
+            addresses.setdefault(name, address.rstrip("/"))
+    return addresses
 
 
 def snapshot() -> dict[str, str]:
@@ -108,9 +108,9 @@ def snapshot() -> dict[str, str]:
     given = os.environ.get("HELIOIMAGES_DEBIAN_SNAPSHOT", "").rstrip("/")
     if not given:
         return {}
-    head, found, tail = given.rpartition("/debian")
+    head, separator, tail = given.rpartition("/debian")
     # `/debian` at the end, or before the moment.
-    fits = bool(found) and (not tail or (tail.startswith("/") and "/" not in tail[1:]))
+    fits = bool(separator) and (not tail or (tail.startswith("/") and "/" not in tail[1:]))
     return {"debian": given, "debian-security": f"{head}/debian-security{tail}" if fits else f"{given}-security"}
 
 

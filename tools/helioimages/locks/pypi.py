@@ -53,8 +53,10 @@ def lock_pypi(
         HelioError: no solution, or one that contradicts the parent or the conda part.
     """
     line = lineage(environments, environment.name)
-    requirements = tuple(dict.fromkeys(text for one in line for text in one.pypi))
-    prefer: dict[str, str] = {canonicalize_name(name): side for one in line for name, side in one.prefer.items()}
+    requirements = tuple(dict.fromkeys(text for ancestor in line for text in ancestor.pypi))
+    prefer: dict[str, str] = {
+        canonicalize_name(name): side for ancestor in line for name, side in ancestor.prefer.items()
+    }
     provided = provided_by_conda(conda, requirements, prefer, where_of(environment))
     current = before[1]
     if run.channel != "local":
@@ -74,7 +76,7 @@ def lock_pypi(
     request = Request(
         where=where_of(environment),
         requirements=requirements,
-        constraints=tuple(dict.fromkeys(text for one in line for text in one.constraints)),
+        constraints=tuple(dict.fromkeys(text for ancestor in line for text in ancestor.constraints)),
         provided=provided,
         inherited=parent.pypi if parent else None,
         from_source=frozenset(canonicalize_name(name) for name in environment.build),
@@ -89,25 +91,27 @@ def lock_pypi(
     )
     if children := descendants(environments, environment.name):
         request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
-    found = resolve(request, index.sizes)
-    _check_cuda(environment, conda, found)
+    resolved = resolve(request, index.sizes)
+    _check_cuda(environment, conda, resolved)
     if parent:
-        _refuse_missing(environment, parent.pypi, found)
-    _say_variants(found, index)
-    if found.unbuilt and run.build_wheels:
+        _refuse_missing(environment, parent.pypi, resolved)
+    _say_variants(resolved, index)
+    if resolved.unbuilt and run.build_wheels:
         tools = run.tools.get(environment.name)
         built = run.timed(
-            f"{environment.name}: wheels from source", run.build_wheels, environment, found.unbuilt, tools
+            f"{environment.name}: wheels from source", run.build_wheels, environment, resolved.unbuilt, tools
         )
-        found = dataclasses.replace(found, wheels=tuple(sorted((*found.wheels, *built), key=lambda one: one.name)))
-    return with_patches(run.root, line, pypi_lock.settled(current, found))
+        resolved = dataclasses.replace(
+            resolved, wheels=tuple(sorted((*resolved.wheels, *built), key=lambda wheel: wheel.name))
+        )
+    return with_patches(run.root, line, pypi_lock.settled(current, resolved))
 
 
 def _say_variants(lock: PyPILock, index: Index) -> None:
     """Say of what will be built from source that the index has variants of wheels, which nothing here takes."""
     pages = index.many([sdist.name for sdist in lock.unbuilt])
     for sdist in lock.unbuilt:
-        variants = [found for file in pages[sdist.name] if (found := variant_of(file.name))]
+        variants = [variant for file in pages[sdist.name] if (variant := variant_of(file.name))]
         labels = {label for plain, label in variants if str(parse_wheel_filename(plain)[1]) == sdist.version}
         if labels:
             say(
@@ -159,21 +163,23 @@ def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) 
     away = {name for lock in locks for name in going(run, lock)}
     family = dataclasses.replace(
         request,
-        requirements=tuple(dict.fromkeys((*request.requirements, *(text for one in children for text in one.pypi)))),
-        constraints=tuple(
-            dict.fromkeys((*request.constraints, *(text for one in children for text in one.constraints)))
+        requirements=tuple(
+            dict.fromkeys((*request.requirements, *(text for child in children for text in child.pypi)))
         ),
-        from_source=request.from_source | {canonicalize_name(name) for one in children for name in one.build},
+        constraints=tuple(
+            dict.fromkeys((*request.constraints, *(text for child in children for text in child.constraints)))
+        ),
+        from_source=request.from_source | {canonicalize_name(name) for child in children for name in child.build},
         current=_joined(request.current, *locks),
         upgrade=(*request.upgrade, *sorted(away)),
         built={**request.built, **_built(run, locks, (*request.upgrade, *away))},
     )
-    found = versions(family)
-    if found is None:
+    pins = versions(family)
+    if pins is None:
         names = ", ".join(child.name for child in children)
         say(f"warning: {names}: no versions fit all of them and their parent together; each is solved for itself")
         return request
-    exact = tuple(f"{name}=={version}" for name, version in sorted(found.items()))
+    exact = tuple(f"{name}=={version}" for name, version in sorted(pins.items()))
     return dataclasses.replace(request, constraints=(*request.constraints, *exact))
 
 

@@ -79,9 +79,9 @@ class Locks:
 
     def version_of(self, name: str) -> str | None:
         """Return a PyPI or conda package's version, or None."""
-        found = {package.name: package.version for package in self.conda.packages}
-        found |= {wheel.name: wheel.version for wheel in self.pypi.wheels}
-        return found.get(name)
+        version_by_name = {package.name: package.version for package in self.conda.packages}
+        version_by_name |= {wheel.name: wheel.version for wheel in self.pypi.wheels}
+        return version_by_name.get(name)
 
 
 def load(

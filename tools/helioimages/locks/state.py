@@ -84,17 +84,17 @@ class Solved:
 
 def packages(conda: CondaLock | None, pypi: PyPILock | None) -> tuple[Package, ...]:
     """Return what an environment's locks are about, for tables and diffs: what is built here as its source."""
-    found = CONDA.packages(conda) if conda else ()
+    rows = CONDA.packages(conda) if conda else ()
     if pypi:
         sources = PYPI.sources(pypi)
         names = {source.name for source in sources}
-        found += (*(package for package in PYPI.packages(pypi) if package.name not in names), *sources)
-    return found
+        rows += (*(package for package in PYPI.packages(pypi) if package.name not in names), *sources)
+    return rows
 
 
-def debs(found: AptLock | None) -> tuple[Package, ...]:
+def debs(lock: AptLock | None) -> tuple[Package, ...]:
     """Return what a Debian lock installs."""
-    return DEBIAN.packages(found) if found else ()
+    return DEBIAN.packages(lock) if lock else ()
 
 
 def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLock | None, PyPILock | None]:
@@ -145,8 +145,8 @@ def forgotten(name: str, update: Iterable[str]) -> bool:
 def descendants(environments: Mapping[str, EnvironmentSpec], name: str) -> tuple[EnvironmentSpec, ...]:
     """Return the environments that contain one: its children, and theirs."""
     return tuple(
-        one
-        for other, one in environments.items()
+        child
+        for other, child in environments.items()
         if other != name and name in (parent.name for parent in lineage(environments, other))
     )
 
@@ -180,7 +180,7 @@ def conda_hash(
     return key_of(
         [
             "conda",
-            [[one.conda, one.channels, dict(one.virtual_packages)] for one in line],
+            [[ancestor.conda, ancestor.channels, dict(ancestor.virtual_packages)] for ancestor in line],
             sorted(package.sha256 for package in parent.packages) if parent else None,
         ]
     )
@@ -199,13 +199,13 @@ def pypi_hash(
     line = lineage(environments, environment.name)
     asked = [
         [
-            one.pypi,
-            one.constraints,
-            dict(one.prefer),
-            dict(one.virtual_packages),
-            {name: [build.requires, dict(build.env), build.after] for name, build in one.build.items()},
+            ancestor.pypi,
+            ancestor.constraints,
+            dict(ancestor.prefer),
+            dict(ancestor.virtual_packages),
+            {name: [build.requires, dict(build.env), build.after] for name, build in ancestor.build.items()},
         ]
-        for one in line
+        for ancestor in line
     ]
     return key_of(
         [

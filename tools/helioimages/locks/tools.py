@@ -67,16 +67,16 @@ def lock_tools(run: Run, environment: EnvironmentSpec, conda: CondaLock, index: 
         exclude_newer=run.exclude_newer,
         content_hash=tools.content_hash,
     )
-    found = resolve(request, index.sizes)
-    if found.sdists:
+    resolved = resolve(request, index.sizes)
+    if resolved.sdists:
         raise HelioError(
             Stage.LOCK,
-            f"the package index has no wheel of the build tool `{found.sdists[0].name}`",
+            f"the package index has no wheel of the build tool `{resolved.sdists[0].name}`",
             where=file,
-            detail=f"expected a wheel of {found.sdists[0].name} {found.sdists[0].version}, found its source",
+            detail=f"expected a wheel of {resolved.sdists[0].name} {resolved.sdists[0].version}, found its source",
             hint="take the tool out of the file by hand, or name an index that has it",
         )
-    return Tools(before=tools, now=found)
+    return Tools(before=tools, now=resolved)
 
 
 def _added(environment: EnvironmentSpec, tools: PyPILock) -> tuple[str, ...]:

@@ -28,10 +28,10 @@ def load_environments(root: Path) -> dict[str, EnvironmentSpec]:
         _same_name(spec.name, path, file)
         specs[spec.name] = spec
     ordered = parents_first(specs, "environment.yml", "x-helioimages.parent", "environments")
-    for name, one in ordered.items():
-        if one.parent is not None:
-            inherited = ordered[one.parent].virtual_packages
-            ordered[name] = replace(one, virtual_packages={**inherited, **one.virtual_packages})
+    for name, environment in ordered.items():
+        if environment.parent is not None:
+            inherited = ordered[environment.parent].virtual_packages
+            ordered[name] = replace(environment, virtual_packages={**inherited, **environment.virtual_packages})
     return ordered
 
 
@@ -75,9 +75,9 @@ def load_yanks(root: Path) -> dict[str, tuple[yanks.Yank, ...]]:
     Raises:
         HelioError: as `yanks.parse` says, or the file is not UTF-8.
     """
-    found: dict[str, tuple[yanks.Yank, ...]] = {}
+    yanks_by_image: dict[str, tuple[yanks.Yank, ...]] = {}
     for path in sorted((root / "images").glob(f"*/{yanks.FILE}")):
         file = path.relative_to(root).as_posix()
         text = _text(path, file)
-        found[path.parent.name] = yanks.parse(text, path.parent.name, file)
-    return found
+        yanks_by_image[path.parent.name] = yanks.parse(text, path.parent.name, file)
+    return yanks_by_image

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_auth_from_url
 
 from ..core import files
 from ..core.errors import HelioError, Stage
@@ -173,13 +175,17 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _To
                         if before:
                             # The fault may lie in what an earlier run, or a page in place of the file, left here.
                             raise _Again(f"{_shown(url)} does not go on from {before:,} bytes that were here")
-                        raise HelioError(
+                        mismatch = HelioError(
                             Stage.FETCH,
                             f"digest mismatch for `{item.name}`",
                             where=item.where,
                             detail=f"expected sha256:{item.sha256} not sha256:{actual} ({size:,} bytes read)",
                             hint=f"the index may have replaced this file; {item.hint}",
                         )
+                        if url == urls[-1]:
+                            raise mismatch
+                        # One of several mirrors is wrong: the next has what the lock says, or none.
+                        raise _Again(f"{_shown(url)} has another file, sha256:{actual}", lasts=True)
                     file.flush()
                     os.fchmod(file.fileno(), 0o444)
                     os.fsync(file.fileno())
@@ -222,7 +228,7 @@ def _download(
     url, logged_in = item.login(url)
     headers = {"Accept-Encoding": "identity", **logged_in} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with session.get(url, stream=True, timeout=_TIMEOUT, headers=headers) as response:
+        with session.get(url, stream=True, timeout=_TIMEOUT, headers=headers, auth=_auth(url, logged_in)) as response:
             if response.status_code == 416:
                 file.truncate(0)
                 raise _Again(f"{_shown(url)} refused to resume")
@@ -251,6 +257,21 @@ def _download(
         file.flush()
     if item.size is not None and have < item.size:
         raise _Again(f"{_shown(url)} ended after {have:,} of {item.size:,} bytes")
+
+
+class _AsGiven(AuthBase):
+    """Leaves a request as it is: without it, requests would put netrc's login in place of the given one."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _auth(url: str, headers: Mapping[str, str]) -> AuthBase | None:
+    """Return what signs a request: the login of its headers, else of its address, else (None) netrc's."""
+    if "Authorization" in headers:
+        return _AsGiven()
+    user, password = get_auth_from_url(url)
+    return HTTPBasicAuth(user, password) if user else None
 
 
 def _copy(url: str, file: IO[bytes]) -> None:

@@ -12,7 +12,7 @@ _TABLE = Path("/proc/self/mountinfo")
 
 def below(folder: Path) -> tuple[Path, ...]:
     """Return the mount points at and below a folder, those within others first. Spec: proc(5), mountinfo, field 5."""
-    folder, found = folder.resolve(), set()
+    folder, points = folder.resolve(), set()
     for line in _TABLE.read_text("utf-8", "surrogateescape").split("\n"):
         # A space, tab or newline in a path is written as \040, …; what else Python splits at is part of a name.
         fields = line.split(" ")
@@ -20,8 +20,8 @@ def below(folder: Path) -> tuple[Path, ...]:
             continue
         text = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
         if Path(text).is_relative_to(folder):
-            found.add(Path(text))
-    return tuple(sorted(found, reverse=True))
+            points.add(Path(text))
+    return tuple(sorted(points, reverse=True))
 
 
 def detach(folder: Path) -> tuple[Path, ...]:

@@ -176,10 +176,10 @@ class _Noting(io.FileIO):
 def has(path: Path, size: int | None) -> bool:
     """Say whether a file is there with all its bytes, where their number is known: a damaged disk may have cut it."""
     try:
-        found = os.stat(path).st_size
+        actual = os.stat(path).st_size
     except OSError:
         return False
-    return size is None or found == size
+    return size is None or actual == size
 
 
 def settle(folder: Path) -> None:

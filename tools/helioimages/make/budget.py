@@ -53,5 +53,9 @@ def largest(lock: Locks, count: int = 10) -> Sequence[tuple[int, str]]:
         "PyPI": lock.pypi.wheels,
         "Debian": lock.apt.packages,
     }
-    rows = [(one.size or 0, f"{one.name} {one.version} ({kind})") for kind, part in kinds.items() for one in part]
+    rows = [
+        (package.size or 0, f"{package.name} {package.version} ({kind})")
+        for kind, part in kinds.items()
+        for package in part
+    ]
     return sorted(rows, key=lambda row: (-row[0], row[1]))[:count]

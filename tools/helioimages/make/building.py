@@ -133,8 +133,8 @@ def _lower(image: Built | None) -> tuple[own_files.Lower, ...]:
     """Return every layer of an image, lowest first."""
     return tuple(
         own_files.Lower(kind=planned.kind, key=layer.key)
-        for one in (image.line if image else ())
-        for planned, layer in zip(one.plan.layers, one.layers, strict=True)
+        for stage in (image.line if image else ())
+        for planned, layer in zip(stage.plan.layers, stage.layers, strict=True)
     )
 
 
@@ -173,15 +173,15 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
     if not missing:
         return {}
     lock = plan.locks
-    found: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
-    records = {record.sha256: record for record in found}
+    packages: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
+    records = {record.sha256: record for record in packages}
     conda = [
         record
         for layer in missing
         for package in layer.packages
         if isinstance(record := records[package.sha256], CondaPackage)
     ]
-    refuse_scripts(((one, shop.paths[one.sha256]) for one in conda), Stage.LINK)
+    refuse_scripts(((package, shop.paths[package.sha256]) for package in conda), Stage.LINK)
     site_packages = site_packages_of(shop.paths[lock.python.sha256], lock.python) if conda else None
     tasks = [
         linking.Task(

@@ -213,12 +213,12 @@ def _debian_payload(recipe: Recipe, collected: Path) -> Payload:
     entries: dict[str, Entry] = {}
     for package in recipe.debian:
         files = collected / package / "files"
-        found = sorted(path for pattern in recipe.files for path in files.glob(pattern))
+        matches = sorted(path for pattern in recipe.files for path in files.glob(pattern))
         if recipe.concatenate:
-            data = b"".join(path.read_bytes() for path in found)
+            data = b"".join(path.read_bytes() for path in matches)
             entries[recipe.concatenate] = Entry(path=recipe.concatenate, kind=Kind.FILE, content=Content.of(data))
         else:
-            for path in found:
+            for path in matches:
                 entries[f"{recipe.to}/{path.name}"] = _entry(f"{recipe.to}/{path.name}", path, recipe.name)
         if recipe.tree:
             for entry in tree_entries(files / recipe.tree, recipe.name, f"{recipe.to}/"):
@@ -309,13 +309,13 @@ def _write(
 
 def glibc_needed(entries: Iterable[Entry]) -> str:
     """Return the oldest C library that has every symbol version the programs and libraries ask for, or nothing."""
-    found = {
+    versions = {
         (int(major), int(minor))
         for entry in entries
         if entry.kind is Kind.FILE and (data := _bytes(entry)).startswith(b"\x7fELF")
         for major, minor in re.findall(rb"\0GLIBC_(\d+)\.(\d+)", data)
     }
-    return "{}.{}".format(*max(found)) if found else ""
+    return "{}.{}".format(*max(versions)) if versions else ""
 
 
 def _content_hash(index: Mapping[str, Any], about: Mapping[str, Any], payload: Payload) -> str:

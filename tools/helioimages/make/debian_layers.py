@@ -53,9 +53,10 @@ def _system(
     found = tree.read_tar(build_rootfs(store, lock, debs, jobs=jobs))
     found = (*found, _sources(lock, debs))
     if user:
-        found = tree.add_user(
-            found, name=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
+        account = tree.Account(
+            name=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
         )
+        found = tree.add_user(found, account)
     return tree.whole(found)
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say, stage
 from ..locks.checkout import Checkout
@@ -83,6 +84,26 @@ def render(root: Path, built: Mapping[str, Built], *, check: bool) -> None:
             rendering.check(_recipe(image), template, path, f"images/{name}/Dockerfile", healed=bool(healed))
         else:
             path.write_text(rendering.dockerfile(_recipe(image), template), "utf-8")
+
+
+def check_context(folder: Path) -> None:
+    """Refuse a folder for `context` that has files of somebody else; what an earlier run left may be replaced.
+
+    Raises:
+        HelioError: it is not a folder, or has other files.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    ours = {"Dockerfile", "layers"}
+    if there and (not there <= ours or "layers" not in there):
+        shown = sorted(there - ours) or sorted(there)
+        raise HelioError(
+            Stage.USAGE,
+            f"`{folder}` is not empty",
+            detail=f"expected a new folder, or one that `context` made, not one with {', '.join(shown[:5])}",
+            hint="name a new folder: it is made",
+        )
 
 
 def context(root: Path, store: Store, built: Built, folder: Path) -> None:

@@ -41,13 +41,13 @@ def plan_of(checkout: Checkout, name: str) -> ImagePlan:
 
 def own_files(folder: Path, image: str) -> OwnFiles:
     """Read an image's own files: 0755 if executable, else 0644, whatever the umask of the clone."""
-    found = []
+    own = []
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         name, origin = path.relative_to(folder).as_posix(), f"images/{image}/files"
         if path.is_symlink():
-            found.append(Entry(path=name, kind=Kind.SYMLINK, mode=0o777, target=str(path.readlink()), origin=origin))
+            own.append(Entry(path=name, kind=Kind.SYMLINK, mode=0o777, target=str(path.readlink()), origin=origin))
         elif path.is_file():
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
             content = Content(path.stat().st_size, path.read_bytes)
-            found.append(Entry(path=name, kind=Kind.FILE, mode=mode, content=content, origin=origin))
-    return OwnFiles(digest=read.files_digest(folder), entries=tuple(found))
+            own.append(Entry(path=name, kind=Kind.FILE, mode=mode, content=content, origin=origin))
+    return OwnFiles(digest=read.files_digest(folder), entries=tuple(own))

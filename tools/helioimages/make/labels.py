@@ -21,7 +21,7 @@ def labels(image: ImageSpec, lock: Locks, environment: EnvironmentSpec) -> dict[
         HelioError: the locked packages are for two CUDA majors.
     """
     created = rfc3339(lock.epoch)
-    found = {
+    table = {
         "org.opencontainers.image.title": image.title,
         "org.opencontainers.image.description": image.description,
         "org.opencontainers.image.licenses": image.licenses,
@@ -37,15 +37,15 @@ def labels(image: ImageSpec, lock: Locks, environment: EnvironmentSpec) -> dict[
     }
     for name in ("jupyterhub", "jupyterlab", "dask"):
         if version := lock.version_of(name):
-            found[f"io.helioimages.{name}"] = version
+            table[f"io.helioimages.{name}"] = version
     python: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
     brought = cuda.find(
-        ((one.name, one.version) for one in python),
+        ((package.name, package.version) for package in python),
         declared=environment.virtual_packages.get("__cuda"),
         where=f"environments/{environment.name}/environment.yml",
     )
     if brought:
-        found |= brought.labels()
+        table |= brought.labels()
     if lock.apt.healed:
-        found["io.helioimages.debian.healed"] = "; ".join(lock.apt.healed)
-    return found | dict(image.labels)
+        table["io.helioimages.debian.healed"] = "; ".join(lock.apt.healed)
+    return table | dict(image.labels)

@@ -109,15 +109,15 @@ def without(entries: tuple[Entry, ...], package: Package) -> tuple[Entry, ...]:
     """
     lost: set[str] = set()
     for pattern in package.dropped:
-        found = fnmatch.filter((entry.path for entry in entries), f"{PREFIX[1:]}/{pattern}")
-        if not found:
+        matches = fnmatch.filter((entry.path for entry in entries), f"{PREFIX[1:]}/{pattern}")
+        if not matches:
             raise HelioError(
                 Stage.LINK,
                 f"`{package.origin}` has no {pattern}",
                 detail="x-helioimages.clobber says that another package wins this path",
                 hint="remove the entry from environment.yml",
             )
-        lost.update(found)
+        lost.update(matches)
     return tuple(entry for entry in entries if entry.path not in lost)
 
 

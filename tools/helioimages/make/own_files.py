@@ -63,23 +63,23 @@ def made(store: Store, plan: ImagePlan, below: Sequence[Lower]) -> tuple[str, La
     layer = plan.layers[-1]
     memo = _memo(layer, [lower.key for lower in below])
     known = store.recall(SETTLED, memo)
-    if known and (found := linking.recall(store, known["key"])):
-        return known["key"], found, False
+    if known and (recalled := linking.recall(store, known["key"])):
+        return known["key"], recalled, False
     entries = settle(plan.name, plan.files, Below(store, below))
     key = _key(layer, plan.files, entries)
-    found = linking.recall(store, key)
-    written = found or linking.write(store, key, entries)
+    recalled = linking.recall(store, key)
+    written = recalled or linking.write(store, key, entries)
     store.remember(SETTLED, memo, {"key": key})
-    return key, written, found is None
+    return key, written, recalled is None
 
 
 def keys(store: Store, plan: ImagePlan) -> tuple[str, ...]:
     """Return the keys of an image's whole stack, lowest first, as far as builds before have found them."""
-    found: list[str] = []
+    layer_keys: list[str] = []
     for layer in plan.stack:
-        known = store.recall(SETTLED, _memo(layer, found)) if layer.kind is LayerKind.FILES else None
-        found.append(known["key"] if known else layer.key)
-    return tuple(found)
+        known = store.recall(SETTLED, _memo(layer, layer_keys)) if layer.kind is LayerKind.FILES else None
+        layer_keys.append(known["key"] if known else layer.key)
+    return tuple(layer_keys)
 
 
 def foreseen(store: Store, plan: ImagePlan, below: Sequence[Lower]) -> Layer:
@@ -139,15 +139,15 @@ def check_kept(store: Store, plan: ImagePlan, below: Sequence[Lower], debian: Lo
     for layer in below:
         if layer.kind is LayerKind.FILES:
             for path in linking.files_of(store, layer.key):
-                found = mine.at(path)
-                if path not in again and found is not None:
-                    faults.append(f"/{path} is a {found.kind.value} of the child's Debian packages")
+                shipped = mine.at(path)
+                if path not in again and shipped is not None:
+                    faults.append(f"/{path} is a {shipped.kind.value} of the child's Debian packages")
     for entry in (entry for image in plan.line[:-1] for entry in image.files if entry.kind is Kind.DIR):
-        found = mine.at(entry.path)
-        if entry.path not in again and found is not None and not same(found, entry):
+        shipped = mine.at(entry.path)
+        if entry.path not in again and shipped is not None and not same(shipped, entry):
             faults.append(
                 f"/{entry.path} is to have mode {entry.mode:04o} and owner {entry.uid}:{entry.gid}, "
-                f"and the child's Debian packages give it {found.mode:04o} and {found.uid}:{found.gid}"
+                f"and the child's Debian packages give it {shipped.mode:04o} and {shipped.uid}:{shipped.gid}"
             )
     if faults:
         raise HelioError(
@@ -175,16 +175,16 @@ class Below:
     def at(self, path: str) -> Entry | None:
         """Return what is at a path: a DIR, a SYMLINK, or a FILE (without its content); None if nothing is."""
         for layer in self._layers:
-            found = self._of_packages(layer, path) if layer.kind is LayerKind.PACKAGES else self._of_files(layer, path)
-            if found is not None:
-                return found
+            entry = self._of_packages(layer, path) if layer.kind is LayerKind.PACKAGES else self._of_files(layer, path)
+            if entry is not None:
+                return entry
         return None
 
     def _of_files(self, layer: Lower, path: str) -> Entry | None:
         if layer.key not in self._shapes:
             self._shapes[layer.key] = _shape(self._store, layer.key)
-        if (found := self._shapes[layer.key].get(path)) is not None:
-            return found
+        if (entry := self._shapes[layer.key].get(path)) is not None:
+            return entry
         return Entry(path=path, kind=Kind.FILE) if path in self._listed(layer) else None
 
     def _of_packages(self, layer: Lower, path: str) -> Entry | None:
@@ -209,13 +209,13 @@ class Below:
 
 
 def _folders(paths: Mapping[str, object]) -> set[str]:
-    found: set[str] = set()
+    folders: set[str] = set()
     for path in paths:
         above = path.rpartition("/")[0]
-        while above and above not in found:
-            found.add(above)
+        while above and above not in folders:
+            folders.add(above)
             above = above.rpartition("/")[0]
-    return found
+    return folders
 
 
 def _shape(store: Store, key: str) -> dict[str, Entry]:
@@ -244,7 +244,7 @@ def _shape(store: Store, key: str) -> dict[str, Entry]:
 def _in_order(image: str, files: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
     """Yield entries with their file and key: links first, which others may lead through."""
     dirs = [entry for entry in files if entry.kind is Kind.DIR]
-    for entry in sorted(files, key=lambda one: (one.kind is not Kind.SYMLINK, one.path.count("/"), one.path)):
+    for entry in sorted(files, key=lambda file: (file.kind is not Kind.SYMLINK, file.path.count("/"), file.path)):
         if entry.kind is Kind.DIR:
             yield entry, f"images/{image}/image.toml at dirs[{dirs.index(entry)}].path"
         else:
@@ -295,28 +295,28 @@ def _check_root(entry: Entry, where: str) -> None:
 
 def _is_folder(path: str, below: Below) -> bool:
     try:
-        found = below.at(_resolved(path, path, {}, below))
+        entry = below.at(_resolved(path, path, {}, below))
     except HelioError:
         return False
-    return found is not None and found.kind is Kind.DIR
+    return entry is not None and entry.kind is Kind.DIR
 
 
 def _resolved(path: str, where: str, placed: Mapping[str, Entry], below: Below) -> str:
     """Return a folder's path in the image, without links; empty for the root. It need not exist."""
-    found: list[str] = []
+    resolved: list[str] = []
     parts, links = path.split("/")[::-1], 0
     while parts:
         part = parts.pop()
         if part == "..":
             # Above the root is the root.
-            del found[-1:]
+            del resolved[-1:]
             continue
         if part in ("", "."):
             continue
-        here = "/".join((*found, part))
+        here = "/".join((*resolved, part))
         there = placed.get(here) or below.at(here)
         if there is None or there.kind is Kind.DIR:
-            found.append(part)
+            resolved.append(part)
             continue
         if there.kind is not Kind.SYMLINK:
             raise HelioError(
@@ -336,26 +336,26 @@ def _resolved(path: str, where: str, placed: Mapping[str, Entry], below: Below) 
                 hint="give the folder another name",
             )
         if there.target.startswith("/"):
-            found.clear()
+            resolved.clear()
         parts += there.target.split("/")[::-1]
-    return "/".join(found)
+    return "/".join(resolved)
 
 
 def _parents(placed: Mapping[str, Entry], below: Below) -> tuple[Entry, ...]:
     """Return the folders above the entries, with the owner and mode that they have or get."""
-    found: dict[str, Entry] = {}
+    parents: dict[str, Entry] = {}
 
     def folder(path: str) -> Entry:
         if path in placed:
             return placed[path]
-        if path not in found:
+        if path not in parents:
             there = below.at(path) if path else directory("")
-            found[path] = there or _like(path, folder(path.rpartition("/")[0]))
-        return found[path]
+            parents[path] = there or _like(path, folder(path.rpartition("/")[0]))
+        return parents[path]
 
     for path in placed:
         folder(path.rpartition("/")[0])
-    return tuple(entry for path, entry in found.items() if path)
+    return tuple(entry for path, entry in parents.items() if path)
 
 
 def _like(path: str, above: Entry) -> Entry:
@@ -379,4 +379,4 @@ def _key(layer: LayerPlan, files: Sequence[Entry], settled: Sequence[Entry]) -> 
 
 
 def _rows(entries: Sequence[Entry]) -> list[list[object]]:
-    return [[one.path, one.kind.value, one.mode, one.uid, one.gid, one.target] for one in entries]
+    return [[entry.path, entry.kind.value, entry.mode, entry.uid, entry.gid, entry.target] for entry in entries]

@@ -266,7 +266,7 @@ def debian_key(lock: AptLock, parent: AptLock | None, account: UserSpec | None) 
 
 def files_key(image: ImageSpec, digest: str) -> str:
     """Return the key of the layer of an image's own files, whose digest is given."""
-    return key_of(["files", digest, [dataclasses.asdict(one) for one in image.dirs], COMPRESSOR.name])
+    return key_of(["files", digest, [dataclasses.asdict(folder) for folder in image.dirs], COMPRESSOR.name])
 
 
 def _debian_layer(image: str, lock: AptLock, parent: AptLock | None, account: UserSpec | None) -> tuple[LayerPlan, ...]:

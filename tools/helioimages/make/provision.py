@@ -126,18 +126,18 @@ def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]
 
 
 def sdists(
-    store: Store, found: Iterable[Sdist], where: str, index: Callable[[], Index], *, jobs: int
+    store: Store, records: Iterable[Sdist], where: str, index: Callable[[], Index], *, jobs: int
 ) -> dict[str, Path]:
     """Fetch source archives."""
-    wanted = _of_index(store, [(sdist, f"{where} at packages `{sdist.name}`") for sdist in found], index)
+    wanted = _of_index(store, [(sdist, f"{where} at packages `{sdist.name}`") for sdist in records], index)
     return fetch_all(wanted, store, jobs=jobs, label="source archives")
 
 
 def wheels(
-    store: Store, found: Iterable[Wheel], where: str, index: Callable[[], Index], *, jobs: int
+    store: Store, records: Iterable[Wheel], where: str, index: Callable[[], Index], *, jobs: int
 ) -> dict[str, Path]:
     """Fetch wheels."""
-    wanted = _of_index(store, [(wheel, f"{where} at packages `{wheel.name}`") for wheel in found], index)
+    wanted = _of_index(store, [(wheel, f"{where} at packages `{wheel.name}`") for wheel in records], index)
     return fetch_all(wanted, store, jobs=jobs, label="build tools")
 
 

@@ -69,11 +69,11 @@ def prune(
 
 def unknown(store: Store) -> tuple[str, ...]:
     """Return the folders of a store that `prune` has no rule for, e.g. ``cache/rootfs-2`` of a later version."""
-    found = []
+    names = []
     for top in sorted(store.root.iterdir()):
         parts = sorted(top.iterdir()) if top.name in ("cache", "memo") else [top]
-        found += [path.relative_to(store.root).as_posix() for path in parts if path.is_dir()]
-    return tuple(name for name in found if name not in _PRUNED and name not in _KEPT)
+        names += [path.relative_to(store.root).as_posix() for path in parts if path.is_dir()]
+    return tuple(name for name in names if name not in _PRUNED and name not in _KEPT)
 
 
 #: Servers' own folders; results that a few bytes remember and that take minutes or a signature to have again.
@@ -112,8 +112,8 @@ class _Folder:
         """Read a folder; ``deep`` takes the files below it one by one."""
         if not folder.is_dir():
             return cls(())
-        found = (path for path in folder.rglob("*") if not path.is_dir()) if deep else folder.iterdir()
-        return cls(tuple((path, keep(path)) for path in sorted(found)))
+        paths = (path for path in folder.rglob("*") if not path.is_dir()) if deep else folder.iterdir()
+        return cls(tuple((path, keep(path)) for path in sorted(paths)))
 
 
 def _kinds(
@@ -196,12 +196,12 @@ def _channels(checkout: Checkout) -> frozenset[str]:
 def _named(root: Path) -> frozenset[str]:
     """Return every sha256 (hex) that a lock of the checkout names."""
     folders = [root / "environments", root / "images", root / "channel"]
-    found: set[str] = set()
+    digests: set[str] = set()
     for folder in folders:
         for path in folder.rglob("*"):
             if path.is_file() and (path.suffix in (".toml", ".yml", ".json")):
-                found.update(match.decode() for match in _SHA256.findall(path.read_bytes()))
-    return frozenset(found)
+                digests.update(match.decode() for match in _SHA256.findall(path.read_bytes()))
+    return frozenset(digests)
 
 
 def _apt_locks(root: Path) -> Iterator[tuple[str, str]]:

@@ -59,20 +59,10 @@ def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locki
     if not folders and not wish.check and _asks_for_local(checkout, names):
         folders = (channel_dir(checkout, machine),)
         wish = dataclasses.replace(wish, channel_dirs=(*folders, *wish.channel_dirs))
-    own = folders and checkout.channel == LOCAL
-    return locking.lock(
-        checkout.root,
-        machine.store,
-        names,
-        channel=checkout.channel,
-        platform=checkout.platform,
-        update=wish.update,
-        exclude_newer=wish.exclude_newer,
-        check=wish.check,
-        channel_dirs=wish.channel_dirs,
-        build_wheels=wheel_builder(checkout, machine, folders[0]).for_lock if own else None,
-        rebuild=wish.rebuild,
-    )
+    if folders and checkout.channel == LOCAL:
+        builder = wheel_builder(checkout, machine, folders[0])
+        wish = dataclasses.replace(wish, build_wheels=builder.for_lock)
+    return locking.lock(checkout.root, machine.store, names, wish, channel=checkout.channel, platform=checkout.platform)
 
 
 def _asks_for_local(checkout: Checkout, names: Sequence[str]) -> bool:

@@ -53,7 +53,7 @@ class WheelBuilder:
             return ()
         assert self.channel_dir is not None
         subdir = Platform.of(self.platform).subdir
-        found = solve(
+        packages = solve(
             environment.conda,
             channel="local",
             repodata_dirs=(self.channel_dir,),
@@ -61,7 +61,7 @@ class WheelBuilder:
             virtual_packages=locking.virtual_packages(environment, self.platform),
         )
         files = channel.artefact_paths(self.channel_dir)
-        python = [(package, files[package.sha256]) for package in found]
+        python = [(package, files[package.sha256]) for package in packages]
         lock = PyPILock(python="", platform=self.platform, content_hash="", wheels=(), sdists=sdists)
         return self._build(environment, lock, python, tools)
 

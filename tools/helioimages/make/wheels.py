@@ -203,8 +203,8 @@ def unpack_tools(
 ) -> Tools:
     """Return the folder with the locked Python and tools, unpacked if the store lacks it."""
     packages = sorted(python, key=lambda pair: pair[0].name)
-    found = {package.name: package for package, _ in packages}
-    version = ".".join(found["python"].version.split(".")[:2])
+    by_name = {package.name: package for package, _ in packages}
+    version = ".".join(by_name["python"].version.split(".")[:2])
     key = key_of(["buildtools", 1, [package.sha256 for package, _ in packages], sorted(w.sha256 for w in tools.wheels)])
     folder = store.root / "toolchain" / f"build-{key}"
     if not folder.exists():

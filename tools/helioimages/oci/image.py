@@ -45,12 +45,12 @@ class Image:
             HelioError: one is malformed, or the config is not the one that the manifest names.
         """
         manifest = Manifest.parse(manifest_bytes, f"{where} at manifest")
-        if (found := of_bytes(config_bytes)) != manifest.config.digest:
+        if (actual := of_bytes(config_bytes)) != manifest.config.digest:
             raise HelioError(
                 Stage.BUILD,
                 f"`{where}` has another config than its manifest names",
                 where=f"{where} at manifest.config.digest",
-                detail=f"expected {manifest.config.digest} not {found} ({len(config_bytes):,} bytes read)",
+                detail=f"expected {manifest.config.digest} not {actual} ({len(config_bytes):,} bytes read)",
             )
         config = ImageConfig.parse(config_bytes, f"{where} at config")
         return cls(manifest_bytes=manifest_bytes, config_bytes=config_bytes, manifest=manifest, config=config)
@@ -162,8 +162,8 @@ def append(
         layers=(
             # Docker's media types may not stand in an OCI manifest; the bytes are the same.
             *(
-                replace(one, media_type=OCI_NAME.get(one.media_type, one.media_type))
-                for one in (parent.layers if parent else ())
+                replace(layer, media_type=OCI_NAME.get(layer.media_type, layer.media_type))
+                for layer in (parent.layers if parent else ())
             ),
             *(layer.layer.descriptor for layer in layers),
         ),
@@ -214,7 +214,7 @@ def rfc3339(epoch: int) -> str:
 
 def _merge_env(inherited: tuple[str, ...], new: Mapping[str, str]) -> tuple[str, ...]:
     """Replace by name where the name is there, else append: the order Dockerfile's ENV gives."""
-    table = dict(one.partition("=")[::2] for one in inherited)
+    table = dict(setting.partition("=")[::2] for setting in inherited)
     table.update(new)
     return tuple(f"{name}={value}" for name, value in table.items())
 

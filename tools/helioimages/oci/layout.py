@@ -111,11 +111,11 @@ def read_blob(folder: Path, descriptor: Descriptor, where: str) -> bytes:
         raise HelioError(
             Stage.BUILD, f"`{where}` lacks a blob", detail=f"expected {descriptor.digest}: {error.strerror}"
         ) from error
-    if (found := of_bytes(data)) != descriptor.digest:
+    if (actual := of_bytes(data)) != descriptor.digest:
         raise HelioError(
             Stage.BUILD,
             f"digest mismatch in `{where}`",
-            detail=f"expected {descriptor.digest} not {found} ({len(data):,} bytes read)",
+            detail=f"expected {descriptor.digest} not {actual} ({len(data):,} bytes read)",
             hint="the layout is damaged; write it again",
         )
     return data
@@ -134,12 +134,12 @@ def _config_of(folder: Path, manifest_bytes: bytes, where: str) -> bytes:
 
 
 def _link(source: Path, target: Path, size: int) -> None:
-    found = source.stat().st_size
-    if found != size:
+    actual = source.stat().st_size
+    if actual != size:
         raise HelioError(
             Stage.BUILD,
             f"the layer `{source}` is damaged",
-            detail=f"expected {size:,} bytes not {found:,}",
+            detail=f"expected {size:,} bytes not {actual:,}",
             hint="remove the file and build again",
         )
     if target.exists():

@@ -35,8 +35,8 @@ _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 _PIECE = 1 << 16
 #: How registries say that they do not know the referrers API; not all of them say 404.
 _NO_REFERRERS = (400, 404, 405, 406)
-#: How often a manifest is put whose blobs the registry says not to know.
-_WRITERS = 4
+#: How often a manifest is put whose blobs the registry says not to know: for about six seconds.
+_WRITERS = 7
 #: Pages of one list; each has up to a thousand names.
 _MOST_PAGES = 10_000
 
@@ -104,8 +104,8 @@ class Registry:
         digest = response.headers.get("Docker-Content-Digest", "")
         if not is_digest(digest) or not response.headers.get("Content-Length", "").isdigit():
             # Both headers may be left out of a HEAD; the body says all.
-            found = self.get_manifest(repository, reference)
-            return found and found[0]
+            answer = self.get_manifest(repository, reference)
+            return answer and answer[0]
         media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
         return Descriptor(media_type=media_type, digest=digest, size=int(response.headers["Content-Length"]))
 
@@ -120,11 +120,11 @@ class Registry:
             return None
         data = response.content
         said = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
-        found = of_bytes(data)
-        if said and said != found:
-            raise self._mismatch(f"{repository}:{reference}", said, found, len(data))
+        actual = of_bytes(data)
+        if said and said != actual:
+            raise self._mismatch(f"{repository}:{reference}", said, actual, len(data))
         media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
-        return Descriptor(media_type=media_type, digest=found, size=len(data)), data
+        return Descriptor(media_type=media_type, digest=actual, size=len(data)), data
 
     def put_manifest(self, repository: str, reference: str, data: bytes, media_type: str = MANIFEST) -> bool:
         """Push a manifest's bytes under a tag or its digest.
@@ -145,10 +145,12 @@ class Registry:
                 headers={"Content-Type": media_type},
                 good=(201, 400, 404) if left else (201,),
             )
-            # Some registries lose sight of a blob for the moment in which another publisher writes it again.
+            # Some registries lose sight of a blob or manifest for the moment in which another publisher writes it
+            # again; on a busy disk that moment can be seconds long.
             if response.status_code == 201 or b"BLOB_UNKNOWN" not in response.content:
                 break
-            self._pause(pause_s(_WRITERS - left, first=0.1))
+            if left:
+                self._pause(pause_s(_WRITERS - 1 - left, first=0.1))
         if response.status_code != 201:
             raise refusal(response)
         said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
@@ -163,9 +165,9 @@ class Registry:
             HelioError: no manifest for the platform, or a document is malformed or not what its digest says.
         """
         where = f"{self.host}/{repository}:{reference}"
-        found = self.get_manifest(repository, reference)
-        if found and OCI_NAME.get(found[0].media_type, found[0].media_type) == INDEX:
-            index = Index.parse(found[1], f"{where} at index")
+        answer = self.get_manifest(repository, reference)
+        if answer and OCI_NAME.get(answer[0].media_type, answer[0].media_type) == INDEX:
+            index = Index.parse(answer[1], f"{where} at index")
             digest = next((manifest.digest for manifest in index.manifests if manifest.platform == platform), None)
             if digest is None:
                 raise HelioError(
@@ -174,11 +176,11 @@ class Registry:
                     detail="it has "
                     + (", ".join(sorted(str(manifest.platform) for manifest in index.manifests)) or "none"),
                 )
-            found = self.get_manifest(repository, digest)
-        if found is None:
+            answer = self.get_manifest(repository, digest)
+        if answer is None:
             return None
-        config = Manifest.parse(found[1], f"{where} at manifest").config
-        return Image.of(found[1], self.get_bytes(repository, config), where)
+        config = Manifest.parse(answer[1], f"{where} at manifest").config
+        return Image.of(answer[1], self.get_bytes(repository, config), where)
 
     # -- blobs -------------------------------------------------------------------------------------------------------
 
@@ -242,9 +244,9 @@ class Registry:
                 detail=f"expected {descriptor.size:,} bytes not {have:,} ({self._tries} tries)",
                 hint="try again later",
             )
-        found = "sha256:" + content.hexdigest()
-        if found != descriptor.digest or have != descriptor.size:
-            raise self._mismatch(repository, descriptor.digest, found, have)
+        actual = "sha256:" + content.hexdigest()
+        if actual != descriptor.digest or have != descriptor.size:
+            raise self._mismatch(repository, descriptor.digest, actual, have)
 
     def push_blob(
         self,
@@ -371,15 +373,15 @@ class Registry:
 
         Spec: "Listing Referrers"; "Unavailable Referrers API": the index under the tag ``sha256-<hex>``.
         """
-        found: list[Descriptor] = []
+        referrers: list[Descriptor] = []
         query = f"?artifactType={quote(artifact_type)}" if artifact_type else ""
         for response in self._pages(repository, f"referrers/{digest}{query}", absent=_NO_REFERRERS):
             # What some old ones answer to an address that they do not know is a page for people.
             if "json" not in response.headers.get("Content-Type", "json"):
                 break
-            found += Index.parse(response.content, f"{self.host}/{repository} at referrers").manifests
-        found = found or list(self._referrers_tag(repository, digest))
-        return tuple(one for one in found if artifact_type in ("", one.artifact_type))
+            referrers += Index.parse(response.content, f"{self.host}/{repository} at referrers").manifests
+        referrers = referrers or list(self._referrers_tag(repository, digest))
+        return tuple(referrer for referrer in referrers if artifact_type in ("", referrer.artifact_type))
 
     def attach(self, repository: str, manifest: Manifest) -> str:
         """Push an artifact's manifest so that `referrers` of its subject lists it, and return its digest.
@@ -395,17 +397,17 @@ class Registry:
         digest = of_bytes(data)
         if not self.put_manifest(repository, digest, data):
             subject = manifest.subject.digest
-            one = Descriptor(
+            referrer = Descriptor(
                 media_type=MANIFEST,
                 digest=digest,
                 size=len(data),
                 artifact_type=manifest.artifact_type or manifest.config.media_type,
                 annotations=manifest.annotations,
             )
-            self._list(repository, subject, one)
+            self._list(repository, subject, referrer)
         return digest
 
-    def _list(self, repository: str, subject: str, one: Descriptor) -> None:
+    def _list(self, repository: str, subject: str, referrer: Descriptor) -> None:
         """Put an artifact into the index under its subject's tag, and look whether it is there.
 
         Two publishers at once overwrite each other's index.
@@ -416,13 +418,14 @@ class Registry:
         tag = subject.replace(":", "-")
         for _ in range(self._tries):
             known = self._referrers_tag(repository, subject)
-            if one.digest in {other.digest for other in known}:
+            if referrer.digest in {other.digest for other in known}:
                 return
             try:
-                self.put_manifest(repository, tag, Index(manifests=(*known, one)).dump(), INDEX)
+                self.put_manifest(repository, tag, Index(manifests=(*known, referrer)).dump(), INDEX)
             except Refusal as error:
                 # The document itself was taken a moment ago, so it is not that we may not push.
-                if not known:
+                # Nor is it the tag when the registry has lost sight of what the list names.
+                if not known or "BLOB_UNKNOWN" in error.detail:
                     raise
                 raise HelioError(
                     Stage.PUBLISH,
@@ -432,18 +435,18 @@ class Registry:
                     hint="exclude `sha256-*` from the registry's immutable tags (ECR, Harbor and Artifact Registry "
                     "have filters), or publish to a registry with OCI 1.1's referrers API",
                 ) from error
-        if one.digest not in {other.digest for other in self._referrers_tag(repository, subject)}:
+        if referrer.digest not in {other.digest for other in self._referrers_tag(repository, subject)}:
             raise HelioError(
                 Stage.PUBLISH,
                 f"the registry `{self.host}` does not keep a document of an image",
                 where=f"{self.host}/{repository}:{tag}",
-                detail=f"expected {one.digest} in the list of what refers to {subject} ({self._tries} tries)",
+                detail=f"expected {referrer.digest} in the list of what refers to {subject} ({self._tries} tries)",
                 hint="several publishers at once overwrite each other's lists; publish again when they are done",
             )
 
     def _referrers_tag(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
-        found = self.get_manifest(repository, digest.replace(":", "-"))
-        return Index.parse(found[1], f"{self.host}/{repository} at referrers").manifests if found else ()
+        answer = self.get_manifest(repository, digest.replace(":", "-"))
+        return Index.parse(answer[1], f"{self.host}/{repository} at referrers").manifests if answer else ()
 
     # -- below -------------------------------------------------------------------------------------------------------
 
@@ -512,11 +515,11 @@ class Registry:
             raise refusal(response)
         return response
 
-    def _mismatch(self, name: str, expected: str, found: str, size: int) -> HelioError:
+    def _mismatch(self, name: str, expected: str, actual: str, size: int) -> HelioError:
         return HelioError(
             Stage.PUBLISH,
             f"digest mismatch from the registry `{self.host}`",
             where=name,
-            detail=f"expected {expected} not {found} ({size:,} bytes read)",
+            detail=f"expected {expected} not {actual} ({size:,} bytes read)",
             hint="the registry or something before it changes what it stores; do not use this image",
         )

@@ -326,7 +326,7 @@ def explain(response: requests.Response) -> str:
     words = ""
     try:
         document = response.json()
-        words = "; ".join(f"{one.get('code', '')}: {one.get('message', '')}" for one in document["errors"][:3])
+        words = "; ".join(f"{fault.get('code', '')}: {fault.get('message', '')}" for fault in document["errors"][:3])
     except (ValueError, KeyError, TypeError, AttributeError, requests.RequestException):
         pass
     return f"{response.status_code} {response.reason}{f' ({words})' if words else ''}"
@@ -353,7 +353,7 @@ def scope_of(repository: str, actions: str) -> str:
 
 def _repositories(scope: str) -> tuple[str, ...]:
     """Return the repositories that a scope names, in its order."""
-    return tuple(one.split(":")[1] for one in scope.split(" ") if one.startswith("repository:"))
+    return tuple(access.split(":")[1] for access in scope.split(" ") if access.startswith("repository:"))
 
 
 def _read(response: requests.Response, host: str) -> None:

@@ -281,8 +281,8 @@ class ImageConfig:
             ),
             diff_ids=rootfs.strings("diff_ids", shape=DIGEST),
             history=tuple(
-                History.parse(one, f"{where}.history[{index}]")
-                for index, one in enumerate(table.take("history", list, ()))
+                History.parse(row, f"{where}.history[{index}]")
+                for index, row in enumerate(table.take("history", list, ()))
             ),
             created=table.text("created", ""),
             author=table.text("author", ""),
@@ -318,7 +318,7 @@ class ImageConfig:
         document = _platform_document(self.platform)
         document |= _lean({"created": self.created, "author": self.author, "config": run})
         document["rootfs"] = {"type": "layers", "diff_ids": list(self.diff_ids)}
-        document["history"] = [one.document() for one in self.history]
+        document["history"] = [step.document() for step in self.history]
         return canonical_json(document)
 
 

@@ -142,12 +142,12 @@ class Dropped(Exception):
 
 def _check(descriptor: Descriptor, file: IO[bytes]) -> None:
     file.seek(0)
-    found = "sha256:" + hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
-    if found != descriptor.digest:
+    actual = "sha256:" + hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
+    if actual != descriptor.digest:
         raise HelioError(
             Stage.PUBLISH,
             "a blob of the store is damaged",
-            detail=f"expected {descriptor.digest} not {found}",
+            detail=f"expected {descriptor.digest} not {actual}",
             hint="remove the file and run `buildimages build` again",
         )
 

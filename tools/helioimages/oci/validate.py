@@ -27,23 +27,25 @@ def faults(image: Image, blob: Callable[[str], Path], *, jobs: int = 1) -> tuple
         blob: where the bytes of a layer are, by digest.
         jobs: layers read at a time.
     """
-    found: list[str] = []
+    problems: list[str] = []
     config, layers = image.config, image.layers
     digest, size = of_bytes(image.config_bytes), len(image.config_bytes)
     if (digest, size) != (image.manifest.config.digest, image.manifest.config.size):
         expected = image.manifest.config
-        found.append(f"config: expected {expected.digest} of {expected.size:,} bytes not {digest} of {size:,} bytes")
+        problems.append(f"config: expected {expected.digest} of {expected.size:,} bytes not {digest} of {size:,} bytes")
     if len(config.diff_ids) != len(layers):
-        found.append(f"config.rootfs.diff_ids: expected {len(layers)}, one for each layer, not {len(config.diff_ids)}")
-    filled = sum(not one.empty_layer for one in config.history)
+        problems.append(
+            f"config.rootfs.diff_ids: expected {len(layers)}, one for each layer, not {len(config.diff_ids)}"
+        )
+    filled = sum(not step.empty_layer for step in config.history)
     if config.history and filled != len(layers):
-        found.append(f"config.history: expected {len(layers)} entries with a layer not {filled}")
+        problems.append(f"config.history: expected {len(layers)} entries with a layer not {filled}")
     diff_ids = (*config.diff_ids, *[""] * len(layers))[: len(layers)]
     numbers = range(len(layers))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         for lines in pool.map(partial(_layer_faults, blob), numbers, layers, diff_ids):
-            found += lines
-    return tuple(found)
+            problems += lines
+    return tuple(problems)
 
 
 def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, diff_id: str) -> list[str]:
@@ -52,14 +54,14 @@ def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, d
     if kind not in (LAYER_GZIP, LAYER_TAR):
         return [f"{name}.mediaType: expected {LAYER_GZIP} not {layer.media_type}"]
     path = blob(layer.digest)
-    found = []
+    problems = []
     try:
         with open(path, "rb") as file:
             digest, size = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
             if size != layer.size:
-                found.append(f"{name}.size: expected {layer.size:,} bytes not {size:,}")
+                problems.append(f"{name}.size: expected {layer.size:,} bytes not {size:,}")
             if digest != layer.digest:
-                found.append(f"{name}.digest: expected {layer.digest} not {digest}")
+                problems.append(f"{name}.digest: expected {layer.digest} not {digest}")
             file.seek(0)
             stream = gzip.GzipFile(fileobj=file) if kind == LAYER_GZIP else file
             tar_hash = hashlib.sha256()
@@ -68,8 +70,8 @@ def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, d
     except FileNotFoundError:
         return [f"{name}: {layer.digest} is missing"]
     except (OSError, EOFError, zlib.error) as error:
-        return [*found, f"{name}: cannot be read: {error}"]
+        return [*problems, f"{name}: cannot be read: {error}"]
     actual = "sha256:" + tar_hash.hexdigest()
     if diff_id and actual != diff_id:
-        found.append(f"config.rootfs.diff_ids[{number}]: expected {diff_id} not {actual}")
-    return found
+        problems.append(f"config.rootfs.diff_ids[{number}]: expected {diff_id} not {actual}")
+    return problems

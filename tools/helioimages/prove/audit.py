@@ -122,7 +122,7 @@ class AuditReport:
         return [*(line.rstrip() for line in (table if rows else [])), *notes, last]
 
 
-def packages(found: Mapping[str, Locks], platform: str) -> tuple[Asked, ...]:
+def packages(locks_by_image: Mapping[str, Locks], platform: str) -> tuple[Asked, ...]:
     """Return the packages of images, each once, with all the images that have it.
 
     Args:
@@ -130,14 +130,14 @@ def packages(found: Mapping[str, Locks], platform: str) -> tuple[Asked, ...]:
         platform: conda's word, e.g. ``linux-64``; a conda lock may be for several.
     """
     held: dict[tuple[str, str, str], tuple[Package, str, list[str]]] = {}
-    for image, lock in found.items():
-        here = {one.file_name for one in lock.conda.for_platform(platform)}
-        for one in lock.packages:
-            if one.kind == "conda" and one.file_name not in here:
+    for image, lock in locks_by_image.items():
+        here = {package.file_name for package in lock.conda.for_platform(platform)}
+        for package in lock.packages:
+            if package.kind == "conda" and package.file_name not in here:
                 continue
-            file = lock.files[ecosystems.of(one.kind).part]
-            held.setdefault((one.kind, one.name, one.version), (one, file, []))[2].append(image)
-    return tuple(Asked(package=one, file=file, images=tuple(images)) for one, file, images in held.values())
+            file = lock.files[ecosystems.of(package.kind).part]
+            held.setdefault((package.kind, package.name, package.version), (package, file, []))[2].append(image)
+    return tuple(Asked(package=package, file=file, images=tuple(images)) for package, file, images in held.values())
 
 
 def audit(asked: Sequence[Asked], advisories: Iterable[Advisory], *, ignore: Sequence[str] = ()) -> AuditReport:
@@ -147,9 +147,9 @@ def audit(asked: Sequence[Asked], advisories: Iterable[Advisory], *, ignore: Seq
         ignore: identifiers of faults that somebody accepted; shown, not counted.
     """
     by_name: dict[str, list[tuple[Asked, Advised]]] = {}
-    for one in asked:
-        known = one.advised
-        by_name.setdefault(_plain(known.name), []).append((one, known))
+    for question in asked:
+        known = question.advised
+        by_name.setdefault(_plain(known.name), []).append((question, known))
     hits: dict[Asked, list[tuple[Advisory, osv.Affected]]] = {}
     unread: dict[str, None] = {}
     count, newest = 0, ""
@@ -158,16 +158,24 @@ def audit(asked: Sequence[Asked], advisories: Iterable[Advisory], *, ignore: Seq
         if advisory.withdrawn:
             continue
         for affected in advisory.affected:
-            for one, known in by_name.get(_plain(affected.name), ()):
+            for question, known in by_name.get(_plain(affected.name), ()):
                 try:
                     if osv.affects(affected, known):
-                        hits.setdefault(one, []).append((advisory, affected))
+                        hits.setdefault(question, []).append((advisory, affected))
                 except ValueError as error:
-                    unread[f"{advisory.id} for {one.package.name} {one.package.version}: {error}"] = None
-    found = [finding for one, rows in hits.items() for finding in _findings(one, rows, set(ignore))]
-    found.sort(key=lambda one: (-osv.LEVELS.index(one.counts_as), -(one.score or 0), one.name, one.kind, one.ids))
+                    unread[f"{advisory.id} for {question.package.name} {question.package.version}: {error}"] = None
+    findings = [finding for question, rows in hits.items() for finding in _findings(question, rows, set(ignore))]
+    findings.sort(
+        key=lambda finding: (
+            -osv.LEVELS.index(finding.counts_as),
+            -(finding.score or 0),
+            finding.name,
+            finding.kind,
+            finding.ids,
+        )
+    )
     return AuditReport(
-        packages=len(asked), advisories=count, newest=newest, findings=tuple(found), unread=tuple(unread)
+        packages=len(asked), advisories=count, newest=newest, findings=tuple(findings), unread=tuple(unread)
     )
 
 
@@ -197,7 +205,7 @@ def _findings(asked: Asked, rows: Sequence[tuple[Advisory, osv.Affected]], ignor
             ids=(first.id, *sorted(names - {first.id})),
             severity=level,
             score=score,
-            summary=" ".join(next((one.summary for one, _ in members if one.summary), "").split()),
+            summary=" ".join(next((advisory.summary for advisory, _ in members if advisory.summary), "").split()),
             fixed=tuple(dict.fromkeys(version for _, affected in members for version in osv.fixes(affected))),
             ignored=bool(names & ignore),
         )
@@ -224,9 +232,9 @@ def load(path: Path) -> Iterator[Advisory]:
             count += 1
             yield osv.parse(_bounded(file.stat().st_size, file.read_bytes, file.name), file.name)
         elif file.suffix == ".zip" or file == path:
-            for one in _zipped(file):
+            for document in _zipped(file):
                 count += 1
-                yield one
+                yield document
     if not count:
         raise HelioError(
             Stage.USAGE, f"there are no advisories at `{path}`", detail="expected files *.json or *.zip, found none"

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..locks import file_names
-from ..locks.file_names import CONDA_LOCK, FIRST
+from ..locks.checkout import Checkout
+from ..locks.file_names import CONDA_LOCK
 from ..spec.image import ImageSpec
-from ..spec.lineage import lineage
 
 #: The rooms whose code decides an image's bytes, or those of a package that is built here.
 BYTES = ("core", "conda", "pypi", "debian", "oci", "spec", "machine", "locks", "make")
@@ -103,14 +103,7 @@ def at(root: Path, commit: str) -> Callable[[str], str | None]:
 
 
 def changed(
-    root: Path,
-    images: Mapping[str, ImageSpec],
-    names: Sequence[str],
-    different: Iterable[str],
-    before: Callable[[str], str | None],
-    *,
-    channel: str = "local",
-    platform: str = FIRST,
+    checkout: Checkout, names: Sequence[str], different: Iterable[str], before: Callable[[str], str | None]
 ) -> tuple[ImageChange, ...]:
     """Return the images that have a reason, in the order of ``names``.
 
@@ -118,18 +111,16 @@ def changed(
         names: the images asked for.
         different: changed files, relative to the checkout.
         before: gives a file's earlier text.
-        channel: which conda lock is built.
-        platform: whose locks count; others lie beside them.
     """
     found = []
-    relevant = sorted(path for path in different if not _only_for_hubs(root, path, before))
+    relevant = sorted(path for path in different if not _only_for_hubs(checkout.root, path, before))
     for name in names:
-        line = lineage(images, name)
+        line = checkout.lineage(name)
         reasons = []
         for path in relevant:
-            what = _shared(path, channel, platform)
+            what = _shared(path, checkout.channel, checkout.platform)
             for image in line:
-                own = what or _own(path, image, channel, platform)
+                own = what or _own(path, image, checkout.channel, checkout.platform)
                 if own:
                     whose = "" if what or image.name == name else f", of its ancestor `{image.name}`"
                     reasons.append(Reason(path=path, what=own + whose))

@@ -63,7 +63,7 @@ _KINDS = {
 }
 
 
-def compare(expected: Path, found: Path, owners: Mapping[str, str]) -> tuple[Difference, ...]:
+def compare(expected: Path, actual: Path, owners: Mapping[str, str]) -> tuple[Difference, ...]:
     """Return every path that differs between two layers (gzip or plain tar), in order of paths.
 
     Args:
@@ -74,13 +74,13 @@ def compare(expected: Path, found: Path, owners: Mapping[str, str]) -> tuple[Dif
     Raises:
         HelioError: one is not a tar.
     """
-    ours, theirs = _members(expected), _members(found)
+    ours, theirs = _members(expected), _members(actual)
     differing = {
         path: _block_of(mine, other)
         for path, mine in ours.items()
         if (other := theirs.get(path)) and mine.kind == other.kind and mine.sha256 != other.sha256
     }
-    here, there = (_blocks(layer, differing) if differing else {} for layer in (expected, found))
+    here, there = (_blocks(layer, differing) if differing else {} for layer in (expected, actual))
     rows = []
     for path in sorted({*ours, *theirs}):
         faults = _header_faults(ours.get(path), theirs.get(path))
@@ -99,14 +99,14 @@ def _header_faults(ours: _Member | None, theirs: _Member | None) -> list[str]:
         return ["expected, and missing" if theirs is None else "not expected"]
     if ours.kind != theirs.kind:
         return [f"expected a {ours.kind} not a {theirs.kind}"]
-    found = []
+    lines = []
     if ours.mode != theirs.mode:
-        found.append(f"mode: expected {ours.mode:04o} not {theirs.mode:04o}")
+        lines.append(f"mode: expected {ours.mode:04o} not {theirs.mode:04o}")
     for name in ("uid", "gid", "uname", "gname", "mtime", "target", "headers", "size"):
         mine, other = getattr(ours, name), getattr(theirs, name)
         if mine != other:
-            found.append(f"{name}: expected {mine or 'none'} not {other or 'none'}")
-    return found
+            lines.append(f"{name}: expected {mine or 'none'} not {other or 'none'}")
+    return lines
 
 
 def _first(ours: bytes, theirs: bytes) -> tuple[int, str, str]:
@@ -128,37 +128,37 @@ def _words(blocks: bytes) -> Iterator[bytes]:
 
 
 def _members(layer: Path) -> dict[str, _Member]:
-    found: dict[str, _Member] = {}
-    for path, one, stream in _walk(layer):
+    members: dict[str, _Member] = {}
+    for path, member, stream in _walk(layer):
         content, blocks = hashlib.sha256(), bytearray()
         while stream and (block := stream.read(_BLOCK)):
             content.update(block)
             blocks += hashlib.blake2b(block, digest_size=_SHORT).digest()
-        found[path] = _Member(
-            kind=_KINDS.get(one.type, f"entry of type {one.type!r}"),
-            mode=one.mode,
-            uid=one.uid,
-            gid=one.gid,
-            uname=one.uname,
-            gname=one.gname,
-            mtime=one.mtime,
-            size=one.size,
-            target=one.linkname,
-            headers=" ".join(f"{k}={v}" for k, v in sorted(one.pax_headers.items()) if k != "path"),
+        members[path] = _Member(
+            kind=_KINDS.get(member.type, f"entry of type {member.type!r}"),
+            mode=member.mode,
+            uid=member.uid,
+            gid=member.gid,
+            uname=member.uname,
+            gname=member.gname,
+            mtime=member.mtime,
+            size=member.size,
+            target=member.linkname,
+            headers=" ".join(f"{k}={v}" for k, v in sorted(member.pax_headers.items()) if k != "path"),
             sha256=content.hexdigest() if stream else "",
             blocks=bytes(blocks),
         )
-    return found
+    return members
 
 
 def _blocks(layer: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
     """Return one block of each of these files by its number, and what follows it: eight bytes may go over its end."""
-    found = {}
+    blocks = {}
     for path, _, stream in _walk(layer):
         if stream and path in wanted:
             stream.seek(wanted[path] * _BLOCK)
-            found[path] = stream.read(_BLOCK + 8)
-    return found
+            blocks[path] = stream.read(_BLOCK + 8)
+    return blocks
 
 
 def _walk(layer: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
@@ -166,12 +166,12 @@ def _walk(layer: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]
     seen: set[str] = set()
     try:
         with tarfile.open(layer, "r:*") as tar:
-            for one in tar:
-                path = one.name.rstrip("/")
+            for member in tar:
+                path = member.name.rstrip("/")
                 # What comes twice is told apart, since the last of two wins in an engine.
                 while path in seen:
                     path += " (again)"
                 seen.add(path)
-                yield path, one, tar.extractfile(one) if one.isfile() else None
+                yield path, member, tar.extractfile(member) if member.isfile() else None
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise HelioError(Stage.CHECK, f"cannot read the layer {layer.name}", detail=str(error)) from error

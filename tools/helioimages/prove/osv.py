@@ -85,7 +85,7 @@ def parse(data: bytes | str, where: str) -> Advisory:
         HelioError: not JSON, or a key is not what the format says.
     """
     top = load_json(data, where, _FORM)
-    affected = tuple(one for table in top.tables("affected") if (one := _affected(table)) is not None)
+    affected = tuple(package for table in top.tables("affected") if (package := _affected(table)) is not None)
     return Advisory(
         id=top.text("id"),
         aliases=(*top.strings("aliases"), *top.strings("upstream")),
@@ -128,45 +128,51 @@ def _affected(table: Table) -> Affected | None:
 
 
 def _severities(table: Table) -> tuple[str, ...]:
-    found = [row.text("score") for row in table.tables("severity")]
+    scores = [row.text("score") for row in table.tables("severity")]
     # GitHub and Debian tell it in words, each in a key of its own; their shape is not OSV's to say.
     for name, key in (("database_specific", "severity"), ("ecosystem_specific", "urgency")):
         extra: Any = table.take(name, dict, {}).get(key)
         if isinstance(extra, str):
-            found.append(extra)
-    return tuple(found)
+            scores.append(extra)
+    return tuple(scores)
 
 
-def affects(one: Affected, asked: Advised) -> bool:
+def affects(affected: Affected, asked: Advised) -> bool:
     """Say whether a package at a version is among those that a record is about.
 
     Raises:
         ValueError: a version cannot be ordered by its ecosystem's rules.
     """
-    ecosystem = ecosystems.of_advisories(one.ecosystem)
-    if ecosystem is None or one.ecosystem not in asked.ecosystems or (one.release and one.release != asked.release):
+    ecosystem = ecosystems.of_advisories(affected.ecosystem)
+    if (
+        ecosystem is None
+        or affected.ecosystem not in asked.ecosystems
+        or (affected.release and affected.release != asked.release)
+    ):
         return False
-    if ecosystem.normal(one.name) != ecosystem.normal(asked.name):
+    if ecosystem.normal(affected.name) != ecosystem.normal(asked.name):
         return False
     key: Callable[[str], Any] = ecosystem.key
     version = key(asked.version)
-    if asked.version in one.versions or any(_equal(text, version, key) for text in one.versions):
+    if asked.version in affected.versions or any(_equal(text, version, key) for text in affected.versions):
         return True
-    return any(_in_range(each, version, key) for each in one.ranges)
+    return any(_in_range(each, version, key) for each in affected.ranges)
 
 
-def fixes(one: Affected) -> tuple[str, ...]:
+def fixes(affected: Affected) -> tuple[str, ...]:
     """Return the versions that mend a package, as the record tells them."""
-    return tuple(dict.fromkeys(version for each in one.ranges for event, version in each.events if event == "fixed"))
+    return tuple(
+        dict.fromkeys(version for each in affected.ranges for event, version in each.events if event == "fixed")
+    )
 
 
-def _in_range(one: Range, version: Any, key: Callable[[str], Any]) -> bool:
+def _in_range(span: Range, version: Any, key: Callable[[str], Any]) -> bool:
     # Spec: "Evaluation": limits first, then the events in the order of their versions.
-    limits = [text for event, text in one.events if event == "limit"]
+    limits = [text for event, text in span.events if event == "limit"]
     if limits and not any(text == "*" or version < key(text) for text in limits):
         return False
-    vulnerable: bool = any(event == "introduced" and text == "0" for event, text in one.events)
-    rest = [(key(text), event) for event, text in one.events if event != "limit" and (event, text) != _ALWAYS]
+    vulnerable: bool = any(event == "introduced" and text == "0" for event, text in span.events)
+    rest = [(key(text), event) for event, text in span.events if event != "limit" and (event, text) != _ALWAYS]
     rest.sort(key=lambda pair: pair[0])
     for at, event in rest:
         if event == "introduced":
@@ -195,8 +201,8 @@ def rate_of(advisory: Advisory, affected: Affected) -> tuple[str, float | None]:
     """
     if any(_word(text) in _HARMLESS for text in affected.severities):
         return LEVELS[0], None
-    found = rate(affected.severities)
-    return rate(advisory.severities) if found[0] == "unknown" else found
+    rated = rate(affected.severities)
+    return rate(advisory.severities) if rated[0] == "unknown" else rated
 
 
 def rate(severities: Iterable[str]) -> tuple[str, float | None]:
@@ -212,9 +218,9 @@ def rate(severities: Iterable[str]) -> tuple[str, float | None]:
     )
 
 
-def severest(found: Iterable[tuple[str, float | None]]) -> tuple[str, float | None]:
+def severest(severities: Iterable[tuple[str, float | None]]) -> tuple[str, float | None]:
     """Return the severest of levels, and the highest of their scores."""
-    rows = list(found)
+    rows = list(severities)
     level = max((level for level, _ in rows), key=_RANKS.index, default="unknown")
     return level, max((score for _, score in rows if score is not None), default=None)
 

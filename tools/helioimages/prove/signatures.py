@@ -35,24 +35,28 @@ class _Found:
     faults: list[str] = field(default_factory=list)
 
 
-def faults(
-    client: Registry,
-    repository: str,
-    image: Image,
-    path: Path,
-    *,
-    identity: str,
-    documents: Mapping[str, str],
-    bundles: Mapping[str, bytes],
-) -> Iterator[str]:
-    """Yield what this key did not sign.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a key is said to have signed of an image.
 
-    Args:
-        path: of the public key.
+    Attributes:
         identity: the ``host/repository`` that a signature must name; `ANY` for any.
         documents: digest -> artifact type of what is attached to the image and has to be signed.
         bundles: digest -> bytes of the Sigstore bundles among them.
     """
+
+    identity: str
+    documents: Mapping[str, str]
+    bundles: Mapping[str, bytes]
+
+
+def faults(client: Registry, repository: str, image: Image, path: Path, claim: Claim) -> Iterator[str]:
+    """Yield what this key did not sign.
+
+    Args:
+        path: of the public key.
+    """
+    identity = claim.identity
     key = signing.load_public(path)
     found = _Found()
     tag = image.digest.replace(":", "-")
@@ -66,7 +70,7 @@ def faults(
             _take(found, signing.open_envelope(key, client.get_bytes(repository, layer)), image.digest)
     except HelioError as error:
         yield f"signature: {' '.join(f'{error.message} {error.detail}'.split())}"
-    for digest, data in bundles.items():
+    for digest, data in claim.bundles.items():
         claimed, text = signing.open_bundle(key, data)
         found.seen += 1
         if claimed and text is None:
@@ -78,7 +82,7 @@ def faults(
     elif identity != ANY and not any(_same(name, identity) for name in found.names):
         told = ", ".join(sorted(name or "no repository" for name in found.names))
         yield f"signature: expected one made for {identity} not for {told}"
-    for digest, kind in documents.items():
+    for digest, kind in claim.documents.items():
         if digest not in found.documents:
             yield f"{kind}: this key did not sign {digest}"
 

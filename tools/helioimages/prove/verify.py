@@ -72,8 +72,8 @@ def fetch(client: Registry, reference: Reference, platform: Platform) -> Image:
     Raises:
         HelioError: there is none, a document is not what its digest says, or the tag was moved.
     """
-    found = client.get_image(reference.repository, reference.digest or reference.tag or "latest", platform)
-    if found is None:
+    image = client.get_image(reference.repository, reference.digest or reference.tag or "latest", platform)
+    if image is None:
         raise HelioError(Stage.CHECK, f"`{reference}` is not in the registry")
     if reference.digest and tags.is_immutable(reference.tag):
         named = client.head_manifest(reference.repository, reference.tag)
@@ -85,7 +85,7 @@ def fetch(client: Registry, reference: Reference, platform: Platform) -> Image:
                 detail=f"expected {reference.digest} not {named.digest if named else 'nothing'}",
                 hint="such tags never move: somebody moved it, or the digest is another image's",
             )
-    return found
+    return image
 
 
 def published(
@@ -108,11 +108,11 @@ def published(
     faults: list[str] = []
     checked: list[str] = []
     faults += _tag_faults(reference, image)
-    for number, one in enumerate(image.layers):
-        place = _place(folder, one.digest)
+    for number, layer in enumerate(image.layers):
+        place = _place(folder, layer.digest)
         try:
             with open(place, "wb") as file:
-                client.pull_blob(repository, one, file)
+                client.pull_blob(repository, layer, file)
         except HelioError as error:
             place.unlink()
             faults.append(f"layers[{number}]: {_line(error)}")
@@ -153,7 +153,8 @@ def published(
         from . import signatures
 
         name = identity or f"{reference.host}/{repository}"
-        faults += signatures.faults(client, repository, image, key, identity=name, documents=documents, bundles=bundles)
+        claim = signatures.Claim(identity=name, documents=documents, bundles=bundles)
+        faults += signatures.faults(client, repository, image, key, claim)
         checked.append(f"the signature for {name}" if name != signatures.ANY else "the signature")
     return tuple(checked), tuple(faults)
 
@@ -166,31 +167,31 @@ def rebuilt(built: Built, image: Image, folder: Path, store: Store) -> tuple[str
     """
     if built.image.digest == image.digest:
         return ()
-    found = []
-    layers = {one.layer.diff_id: one for at in built.line for one in at.layers}
+    differences = []
+    layers = {made.layer.diff_id: made for at in built.line for made in at.layers}
     names = layer_names(built.image.config)
     ours, theirs = built.image.config.diff_ids, image.config.diff_ids
     if len(ours) != len(theirs):
-        found.append(f"expected {len(ours)} layers not {len(theirs)}")
+        differences.append(f"expected {len(ours)} layers not {len(theirs)}")
     for number, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
         if mine == other:
             continue
         layer, path = layers[mine], _place(folder, image.layers[number].digest)
         name = f"layers[{number}] ({names[number]})"
         if not path.exists():
-            found.append(f"{name}: expected {mine} not {other}")
+            differences.append(f"{name}: expected {mine} not {other}")
             continue
-        owners = {one: origin for one, (origin, _) in linking.files_of(store, layer.key).items()}
+        owners = {member: origin for member, (origin, _) in linking.files_of(store, layer.key).items()}
         try:
             rows = layerdiff.compare(store.blob(layer.layer.digest), path, owners)
-            found += [f"{name}: {row}" for row in rows] or [f"{name}: the tar streams differ, no entry does"]
+            differences += [f"{name}: {row}" for row in rows] or [f"{name}: the tar streams differ, no entry does"]
         except HelioError as error:
-            found.append(f"{name}: {_line(error)}")
+            differences.append(f"{name}: {_line(error)}")
     mine, other = json.loads(built.image.config_bytes), json.loads(image.config_bytes)
-    found += [f"config{row}" for row in _json_faults(mine, other) if not row.startswith((".rootfs", ".history"))]
-    if not found:
-        found.append(f"expected manifest {built.image.digest} not {image.digest}: another compressor or history")
-    return tuple(found)
+    differences += [f"config{row}" for row in _json_faults(mine, other) if not row.startswith((".rootfs", ".history"))]
+    if not differences:
+        differences.append(f"expected manifest {built.image.digest} not {image.digest}: another compressor or history")
+    return tuple(differences)
 
 
 def folder(store: Store) -> tempfile.TemporaryDirectory[str]:
@@ -205,19 +206,19 @@ def _tag_faults(reference: Reference, image: Image) -> Iterator[str]:
         yield f"tag: expected an image of {reference.tag} not of lock-{said or '?'}"
 
 
-def _document(client: Registry, repository: str, image: Image, one: Descriptor) -> tuple[str, str, list[bytes]]:
+def _document(client: Registry, repository: str, image: Image, descriptor: Descriptor) -> tuple[str, str, list[bytes]]:
     """Return a referrer's artifact type, or the media type that tells more, its time, and its documents, hashed."""
-    got = client.get_manifest(repository, one.digest)
+    got = client.get_manifest(repository, descriptor.digest)
     if got is None:
         raise HelioError(Stage.CHECK, "it is listed, and missing")
-    manifest = Manifest.parse(got[1], one.digest)
+    manifest = Manifest.parse(got[1], descriptor.digest)
     subject = manifest.subject.digest if manifest.subject else "none"
     if subject != image.digest:
         raise HelioError(Stage.CHECK, "it speaks of another image", detail=f"expected {image.digest} not {subject}")
     blobs = [_blob(client, repository, blob) for blob in manifest.layers]
     if not blobs:
         raise HelioError(Stage.CHECK, "it is empty")
-    kind = manifest.artifact_type or one.artifact_type or manifest.config.media_type
+    kind = manifest.artifact_type or descriptor.artifact_type or manifest.config.media_type
     # What the catalogue takes for an SBOM or a report is one here too.
     if referrers.kind_of(kind) == "other":
         words = [(blob.media_type, referrers.kind_of(blob.media_type)) for blob in manifest.layers]
@@ -225,12 +226,12 @@ def _document(client: Registry, repository: str, image: Image, one: Descriptor) 
     return kind, manifest.annotations.get(referrers.CREATED, ""), blobs
 
 
-def _blob(client: Registry, repository: str, one: Descriptor) -> bytes:
+def _blob(client: Registry, repository: str, descriptor: Descriptor) -> bytes:
     """Return a document's bytes, verified; SBOMs are larger than what a registry may answer at once."""
-    if one.size > _MOST_BYTES:
-        raise HelioError(Stage.CHECK, f"{one.digest} is too large", detail=f"{one.size:,} bytes")
+    if descriptor.size > _MOST_BYTES:
+        raise HelioError(Stage.CHECK, f"{descriptor.digest} is too large", detail=f"{descriptor.size:,} bytes")
     stream = io.BytesIO()
-    client.pull_blob(repository, one, stream)
+    client.pull_blob(repository, descriptor, stream)
     return stream.getvalue()
 
 

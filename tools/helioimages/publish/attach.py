@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
 from ..core.digest import canonical_json, key_of, of_bytes
 from ..machine.store import Store
 from ..make.building import Built
-from ..oci.image import Image
 from ..oci.registry import Registry
 from ..oci.types import CONFIG, Descriptor, Manifest
 from . import documents, provenance, referrers, sbom
@@ -43,35 +43,53 @@ def check_key(path: Path) -> None:
     signing.load_private(path)
 
 
-def attach(
-    client: Registry,
-    repository: str,
-    built: Built,
-    root: Path,
-    store: Store,
-    *,
-    key: Path | None,
-    others: Sequence[Document] = (),
-) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A published image that documents are about.
+
+    Attributes:
+        client, repository: where it is.
+        root: the checkout that it was built from, for its commit.
+        others: what is attached to it beside what is made here; one signed statement names them all.
+    """
+
+    client: Registry
+    repository: str
+    built: Built
+    root: Path
+    store: Store
+    others: tuple[Document, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How signatures call it: ``host/repository``."""
+        return f"{self.client.host}/{self.repository}"
+
+    @property
+    def place(self) -> str:
+        """The address that its blobs are below."""
+        return f"{self.client.ping()}/v2/{self.repository}/blobs"
+
+
+def attach(subject: Subject, *, key: Path | None) -> tuple[str, ...]:
     """Attach SBOMs and provenance, and signatures of them and of the image if there is a key; return their digests.
 
     Args:
-        root: the checkout, for its commit.
         key: of cosign or PKCS 8, in PEM.
-        others: what is attached to the image beside these; one signed statement names them all.
 
     Raises:
         HelioError: a file belongs to no component, the key cannot be used, or the registry refuses.
     """
-    made = _documents(built, root, store)
+    client, repository, built, store = subject.client, subject.repository, subject.built, subject.store
+    made = _documents(built, subject.root, store)
     for _ in range(_PUBLISHERS):
         done = [
-            documents.attach_files(client, repository, built.image, one.media_type, [one], store)
-            for one in made.values()
+            documents.attach_files(client, repository, built.image, document.media_type, [document], store)
+            for document in made.values()
         ]
         tags: list[str] = []
         if key is not None:
-            bundles, tags = _sign(client, repository, built.image, made, others, key, store)
+            bundles, tags = _sign(subject, made, key)
             done += bundles
         # Without the referrers API there is one list, which another publisher may have overwritten meanwhile.
         if {*done} <= {referrer.digest for referrer in client.referrers(repository, built.image.digest)}:
@@ -89,11 +107,11 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
         provenance.PREDICATE: ("provenance.json", provenance.IN_TOTO),
     }
     if known is None or any(store.read_blob(digest) is None for digest in known.values()):
-        found = sbom.components(store, built)
+        components = sbom.components(store, built)
         said = provenance.predicate(built, commit=provenance.commit_of(root), tool_version=__version__)
         texts = (
-            sbom.cyclonedx(built, found, __version__),
-            sbom.spdx(built, found, __version__),
+            sbom.cyclonedx(built, components, __version__),
+            sbom.spdx(built, components, __version__),
             provenance.statement(built.spec.name, built.image.digest, provenance.PREDICATE, said),
         )
         known = {kind: store.put_blob(text) for kind, text in zip(names, texts, strict=True)}
@@ -104,25 +122,17 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
     }
 
 
-def _sign(
-    client: Registry,
-    repository: str,
-    image: Image,
-    made: dict[str, Document],
-    others: Sequence[Document],
-    path: Path,
-    store: Store,
-) -> tuple[list[str], list[str]]:
+def _sign(subject: Subject, made: dict[str, Document], path: Path) -> tuple[list[str], list[str]]:
     """Sign, and return the digests of the bundles and of what is under cosign's tags."""
     # Only those who sign need the libraries of cryptography.
     from . import signing
 
     key = signing.load_private(path)
-    name = f"{client.host}/{repository}"
-    payload = signing.payload(name, image.digest)
+    client, repository, store, image = subject.client, subject.repository, subject.store, subject.built.image
+    payload = signing.payload(subject.name, image.digest)
     signature = _descriptor(store, payload, signing.PAYLOAD, {referrers.SIGNATURE: signing.sign(key, payload)})
     done, sealed = [], []
-    statements = _statements(name, image.digest, made, _place(client, repository), others)
+    statements = _statements(subject.name, image.digest, made, subject.place, subject.others)
     for kind, text in statements.items():
         envelope = signing.envelope(key, provenance.IN_TOTO, text)
         if kind != signing.SIGNED:
@@ -148,17 +158,15 @@ def _sign(
     return done, [_put_tag(client, repository, image.digest, suffix, rows, store) for suffix, rows in tagged.items()]
 
 
-def write_predicates(
-    client: Registry, repository: str, built: Built, root: Path, store: Store, others: Sequence[Document], folder: Path
-) -> None:
+def write_predicates(subject: Subject, folder: Path) -> None:
     """Write what is to be said of an image for who signs it otherwise: a file a type, as cosign names the types.
 
     Raises:
         HelioError: a file belongs to no component.
     """
-    made = _documents(built, root, store)
+    made = _documents(subject.built, subject.root, subject.store)
     folder.mkdir(parents=True, exist_ok=True)
-    for kind, said in _predicates(made, _place(client, repository), others).items():
+    for kind, said in _predicates(made, subject.place, subject.others).items():
         (folder / f"{_COSIGN_TYPES[kind]}.json").write_bytes(canonical_json(said))
 
 
@@ -168,12 +176,12 @@ def _statements(
     """Return what is signed, by predicate type: the image, and what `_predicates` has to say of it."""
     from . import signing
 
-    found = {signing.SIGNED: provenance.statement(name, digest, signing.SIGNED, {})}
+    statements = {signing.SIGNED: provenance.statement(name, digest, signing.SIGNED, {})}
     for kind, said in _predicates(made, place, others).items():
         # The provenance is attached as a statement, and signed as it is.
         attached = made[kind].data if kind == provenance.PREDICATE else b""
-        found[kind] = attached or provenance.statement(name, digest, kind, said)
-    return found
+        statements[kind] = attached or provenance.statement(name, digest, kind, said)
+    return statements
 
 
 def _predicates(made: dict[str, Document], place: str, others: Sequence[Document]) -> dict[str, object]:
@@ -181,16 +189,12 @@ def _predicates(made: dict[str, Document], place: str, others: Sequence[Document
 
     The SBOM with every file is too large to be signed as it is; the one without them names it by digest.
     """
-    found: dict[str, object] = {}
-    for kind, one in made.items():
-        said = sbom.without_files(one.data) if one.media_type == sbom.CYCLONEDX else json.loads(one.data)
-        found[kind] = said["predicate"] if kind == provenance.PREDICATE else said
-    files = [(one.name, one.media_type, of_bytes(one.data)) for one in (*made.values(), *others)]
-    return {**found, provenance.REFERENCE: provenance.reference(files, place)}
-
-
-def _place(client: Registry, repository: str) -> str:
-    return f"{client.ping()}/v2/{repository}/blobs"
+    predicates: dict[str, object] = {}
+    for kind, document in made.items():
+        said = sbom.without_files(document.data) if document.media_type == sbom.CYCLONEDX else json.loads(document.data)
+        predicates[kind] = said["predicate"] if kind == provenance.PREDICATE else said
+    files = [(document.name, document.media_type, of_bytes(document.data)) for document in (*made.values(), *others)]
+    return {**predicates, provenance.REFERENCE: provenance.reference(files, place)}
 
 
 def _descriptor(store: Store, data: bytes, media_type: str, annotations: dict[str, str]) -> Descriptor:
@@ -215,7 +219,7 @@ def _put_tag(
             "os": "",
             "created": "0001-01-01T00:00:00Z",
             "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [one.digest for one in merged]},
+            "rootfs": {"type": "layers", "diff_ids": [descriptor.digest for descriptor in merged]},
         }
     )
     manifest = Manifest(

@@ -57,9 +57,9 @@ def from_sbom(data: bytes, where: str) -> Contents:
     if not isinstance(document, dict):
         raise _fault(where, "expected an object")
     if document.get("bomFormat") == "CycloneDX":
-        rows = [_cyclonedx(one) for one in _objects(document.get("components"))]
+        rows = [_cyclonedx(row) for row in _objects(document.get("components"))]
     elif "spdxVersion" in document:
-        rows = [_spdx(one) for one in _objects(document.get("packages"))]
+        rows = [_spdx(row) for row in _objects(document.get("packages"))]
     else:
         raise _fault(where, "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)")
     return Contents(packages=_unique(row for row in rows if row), source="sbom", complete=True)
@@ -67,8 +67,8 @@ def from_sbom(data: bytes, where: str) -> Contents:
 
 def dump_list(packages: Iterable[Package]) -> bytes:
     """Return a package list, version 1: what `from_list` reads."""
-    found = sorted((package.name, package.version, package.kind) for package in packages)
-    rows = [{"kind": kind, "name": name, "version": version} for name, version, kind in found]
+    packed = sorted((package.name, package.version, package.kind) for package in packages)
+    rows = [{"kind": kind, "name": name, "version": version} for name, version, kind in packed]
     return canonical_json({"version": 1, "packages": rows})
 
 
@@ -83,8 +83,8 @@ def from_list(data: bytes, where: str) -> Contents:
         if document["version"] != 1:
             raise _fault(where, f"expected a package list of version 1 not {document['version']!r}")
         rows = [
-            Package(name=_text(one, "name"), version=_text(one, "version"), kind=_text(one, "kind"))
-            for one in _objects(document["packages"])
+            Package(name=_text(row, "name"), version=_text(row, "version"), kind=_text(row, "kind"))
+            for row in _objects(document["packages"])
         ]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _fault(where, f"not a package list: {error}") from error
@@ -100,7 +100,7 @@ def from_history(config: ImageConfig) -> Contents:
     of `make.plan` does: an image's conda packages come before its wheels, those with a layer of their own by name and
     then the rest in one layer ``conda``.
     """
-    found: list[Package] = []
+    listed: list[Package] = []
     # Named since the last layer that no package is alone in: of conda or of PyPI, as what follows tells.
     alone: list[tuple[str, str]] = []
     wheels_only = False
@@ -110,7 +110,7 @@ def from_history(config: ImageConfig) -> Contents:
         count = len(alone) if bucket == "conda" else 0 if wheels_only else _conda_count(alone)
         wheels_only = bucket == "conda"
         for place, (name, version) in enumerate(alone):
-            found.append(Package(name=name, version=version, kind="conda" if place < count else "wheel"))
+            listed.append(Package(name=name, version=version, kind="conda" if place < count else "wheel"))
         alone.clear()
 
     for line in config.history:
@@ -122,15 +122,15 @@ def from_history(config: ImageConfig) -> Contents:
         items = [(name, version) for name, version in items if re.fullmatch(r"\S+", version)]
         if head.startswith("Debian "):
             settle()
-            found += [Package(name=name, version=version, kind="debian") for name, version in items]
+            listed += [Package(name=name, version=version, kind="debian") for name, version in items]
         elif layer in ("conda", "debian", "files") or layer.startswith("wheels-"):
             settle(layer)
             kind = "conda" if layer == "conda" else "wheel"
-            found += [Package(name=name, version=version, kind=kind) for name, version in items]
+            listed += [Package(name=name, version=version, kind=kind) for name, version in items]
         else:
             alone += items
     settle()
-    return Contents(packages=_unique(found), source="history", complete=False) if found else NOTHING
+    return Contents(packages=_unique(listed), source="history", complete=False) if listed else NOTHING
 
 
 def _conda_count(alone: Sequence[tuple[str, str]]) -> int:
@@ -174,24 +174,24 @@ def _cyclonedx(component: Mapping[str, Any]) -> Package | None:
 
 def _cyclonedx_licenses(component: Mapping[str, Any]) -> str:
     words = []
-    for one in _objects(component.get("licenses")):
-        inner = one.get("license")
+    for licence in _objects(component.get("licenses")):
+        inner = licence.get("license")
         inner = inner if isinstance(inner, dict) else {}
-        words.append(_text(one, "expression") or _text(inner, "id") or _text(inner, "name"))
+        words.append(_text(licence, "expression") or _text(inner, "id") or _text(inner, "name"))
     return " AND ".join(dict.fromkeys(word for word in words if word))
 
 
 def _spdx(package: Mapping[str, Any]) -> Package | None:
     purl = next(
         (
-            _text(one, "referenceLocator")
-            for one in _objects(package.get("externalRefs"))
-            if one.get("referenceType") == "purl"
+            _text(reference, "referenceLocator")
+            for reference in _objects(package.get("externalRefs"))
+            if reference.get("referenceType") == "purl"
         ),
         "",
     )
     said = (_text(package, "licenseConcluded"), _text(package, "licenseDeclared"))
-    licenses = next((one for one in said if one not in _NOT_KNOWN), "")
+    licenses = next((licence for licence in said if licence not in _NOT_KNOWN), "")
     return _package(_text(package, "name"), _text(package, "versionInfo"), purl, licenses)
 
 
@@ -211,14 +211,14 @@ def _package(name: str, version: str, purl: str, licenses: str) -> Package | Non
 
 
 def _unique(packages: Iterable[Package]) -> tuple[Package, ...]:
-    found: dict[tuple[str, str], Package] = {}
+    by_key: dict[tuple[str, str], Package] = {}
     for package in packages:
-        found.setdefault((package.kind, package.name), package)
-    return tuple(found[key] for key in sorted(found))
+        by_key.setdefault((package.kind, package.name), package)
+    return tuple(by_key[key] for key in sorted(by_key))
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:

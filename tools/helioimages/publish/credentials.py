@@ -66,8 +66,8 @@ def from_docker_config(files: tuple[Path, ...] | None = None) -> Callable[[str],
 
     def credential(place: str) -> Credential | None:
         for file in (Path(_VARIABLE), *config_files()) if files is None else files:
-            if found := _from_config(_load(file), file, place):
-                return found
+            if login := _from_config(_load(file), file, place):
+                return login
         return None
 
     return credential
@@ -78,19 +78,19 @@ def _from_config(config: dict[str, Any], file: Path, place: str) -> Credential |
     if file.name == _OLD:
         config = {"auths": config}
     helpers = _table(config, "credHelpers", file)
-    key = next((one for one in _names(host) if helpers.get(one)), "")
+    key = next((name for name in _names(host) if helpers.get(name)), "")
     if helper := helpers.get(key) or config.get("credsStore"):
         if not isinstance(helper, str) or not helper.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise _fault(file, "credHelpers" if key else "credsStore", "expected the name of a helper")
         for name in _names(host):
-            if found := _from_helper(helper, name):
-                return found
+            if login := _from_helper(helper, name):
+                return login
     auths = _table(config, "auths", file)
     for key in _keys(place):
         entry = auths.get(key)
-        found = _from_entry(entry, file, f"auths[{json.dumps(key)}]") if isinstance(entry, dict) else None
-        if found:
-            return found
+        login = _from_entry(entry, file, f"auths[{json.dumps(key)}]") if isinstance(entry, dict) else None
+        if login:
+            return login
     return None
 
 

@@ -47,12 +47,12 @@ def attach(client: Registry, repository: str, built: Built, report: Path, store:
     Raises:
         HelioError: the registry refuses.
     """
-    found = [attach_files(client, repository, built.image, PACKAGES, [_listed(built)], store)]
+    attached = [attach_files(client, repository, built.image, PACKAGES, [_listed(built)], store)]
     if files := smoke_files(report, built.image.digest):
         made = datetime.datetime.fromtimestamp(int((report / "report.json").stat().st_mtime), datetime.UTC)
         created = f"{made:%Y-%m-%dT%H:%M:%SZ}"
-        found.append(attach_files(client, repository, built.image, SMOKE, files, store, created=created))
-    return tuple(found)
+        attached.append(attach_files(client, repository, built.image, SMOKE, files, store, created=created))
+    return tuple(attached)
 
 
 def unsigned(built: Built, report: Path) -> tuple[Document, ...]:
@@ -145,6 +145,6 @@ def attach_files(
     if any(referrer.digest == digest for referrer in client.referrers(repository, subject.digest)):
         return digest
     store.put_blob(b"{}")
-    for one in (*layers, manifest.config):
-        client.push_blob(repository, one, store.blob(one.digest))
+    for blob in (*layers, manifest.config):
+        client.push_blob(repository, blob, store.blob(blob.digest))
     return client.attach(repository, manifest)

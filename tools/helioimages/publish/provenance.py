@@ -48,13 +48,13 @@ def predicate(built: Built, *, commit: str, tool_version: str) -> dict[str, obje
     Args:
         commit: of the checkout, empty if it is none; ``-dirty`` ends one with changes.
     """
-    found: list[dict[str, object]] = [
+    materials: list[dict[str, object]] = [
         {"name": material.name, "uri": material.purl, "digest": {"sha256": material.sha256}}
         for material in sbom.materials(built)
     ]
     if built.parent:
         parent = built.parent
-        found.append(
+        materials.append(
             {
                 "name": parent.spec.name,
                 "uri": sbom.image_purl(parent),
@@ -62,7 +62,7 @@ def predicate(built: Built, *, commit: str, tool_version: str) -> dict[str, obje
             }
         )
     if commit and not commit.endswith("-dirty"):
-        found.append({"name": "checkout", "digest": {"gitCommit": commit}})
+        materials.append({"name": "checkout", "digest": {"gitCommit": commit}})
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
@@ -75,7 +75,7 @@ def predicate(built: Built, *, commit: str, tool_version: str) -> dict[str, obje
                 "sourceDateEpoch": built.locks.epoch,
             },
             "internalParameters": {"commit": commit},
-            "resolvedDependencies": found,
+            "resolvedDependencies": materials,
         },
         "runDetails": {"builder": {"id": BUILDER, "version": {"helioimages": tool_version}}},
     }
@@ -105,7 +105,7 @@ def reference(files: Iterable[tuple[str, str, str]], place: str) -> dict[str, ob
 def referred(predicate: object) -> tuple[str, ...]:
     """Return the digests of the documents that a predicate of `reference` names, nothing if it is none."""
     try:
-        return tuple(f"sha256:{one['digest']['sha256']}" for one in predicate["references"])  # type: ignore[index]
+        return tuple(f"sha256:{row['digest']['sha256']}" for row in predicate["references"])  # type: ignore[index]
     except (KeyError, TypeError):
         return ()
 
@@ -113,8 +113,10 @@ def referred(predicate: object) -> tuple[str, ...]:
 def subjects(data: bytes) -> tuple[tuple[str, str], ...]:
     """Return (name, digest) of what a statement is about, nothing if it is none; a name may be empty."""
     try:
-        found = json.loads(data)["subject"]
-        return tuple((str(one.get("name", "")), f"sha256:{one['digest']['sha256']}") for one in found)
+        subject_rows = json.loads(data)["subject"]
+        return tuple(
+            (str(subject.get("name", "")), f"sha256:{subject['digest']['sha256']}") for subject in subject_rows
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ()
 

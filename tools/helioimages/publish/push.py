@@ -78,7 +78,7 @@ def push_untagged(
     start = time.monotonic()
     client.expect_push(repository)
     reference = f"{client.host}/{repository}@{image.digest}"
-    blobs = {one.digest: one for one in (*image.layers, image.manifest.config)}
+    blobs = {blob.digest: blob for blob in (*image.layers, image.manifest.config)}
     present, outcome = len(blobs), {"sent": 0, "mounted": 0, "present": 0}
     bytes_sent = 0
     if client.head_manifest(repository, image.digest) is None:
@@ -86,33 +86,33 @@ def push_untagged(
             has = dict(zip(blobs, pool.map(lambda digest: client.has_blob(repository, digest), blobs), strict=True))
         # The largest first: no worker is left with it alone at the end.
         missing = sorted(
-            (blobs[digest] for digest in blobs if not has[digest]), key=lambda one: (-one.size, one.digest)
+            (blobs[digest] for digest in blobs if not has[digest]), key=lambda blob: (-blob.size, blob.digest)
         )
         present -= len(missing)
         _check_store(missing, image, store)
 
-        def push(one: Descriptor, advance: Callable[[int], None]) -> tuple[Descriptor, str]:
+        def push(blob: Descriptor, advance: Callable[[int], None]) -> tuple[Descriptor, str]:
             done = client.push_blob(
                 repository,
-                one,
-                store.blob(one.digest),
+                blob,
+                store.blob(blob.digest),
                 mount_from=mount_from,
                 advance=advance,
                 missing=True,
             )
             if done != "sent":
-                advance(one.size)
-            return one, done
+                advance(blob.size)
+            return blob, done
 
         def push_all(advance: Callable[[int], None]) -> None:
             nonlocal bytes_sent
             with ThreadPoolExecutor(max(1, jobs)) as pool:
-                running = [pool.submit(push, one, advance) for one in missing]
+                running = [pool.submit(push, blob, advance) for blob in missing]
                 try:
                     for future in as_completed(running):
-                        one, done = future.result()
+                        blob, done = future.result()
                         outcome[done] += 1
-                        bytes_sent += one.size if done == "sent" else 0
+                        bytes_sent += blob.size if done == "sent" else 0
                 finally:
                     for future in running:
                         future.cancel()
@@ -120,7 +120,7 @@ def push_untagged(
         if progress is not None:
             push_all(progress)
         elif missing:
-            with bar(f"push {repository}", sum(one.size for one in missing), unit="bytes") as advance:
+            with bar(f"push {repository}", sum(blob.size for blob in missing), unit="bytes") as advance:
                 push_all(advance)
         client.put_manifest(repository, image.digest, image.manifest_bytes, image.manifest.media_type)
     return PushReport(
@@ -138,8 +138,10 @@ def existing_tags(client: Registry, repository: str, *, jobs: int = 8) -> dict[s
     """Return the digest of every tag of a repository, without those that only list referrers (``sha256-…``)."""
     names = tuple(tag for tag in client.tags(repository) if not tag.startswith("sha256-"))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        found = tuple(pool.map(lambda tag: client.head_manifest(repository, tag), names))
-    return {tag: one.digest for tag, one in zip(names, found, strict=True) if one is not None}
+        descriptors = tuple(pool.map(lambda tag: client.head_manifest(repository, tag), names))
+    return {
+        tag: descriptor.digest for tag, descriptor in zip(names, descriptors, strict=True) if descriptor is not None
+    }
 
 
 def promote(client: Registry, repository: str, digest: str, tags: Sequence[str]) -> Promotion:
@@ -152,12 +154,12 @@ def promote(client: Registry, repository: str, digest: str, tags: Sequence[str])
     """
     where = f"{client.host}/{repository}"
     client.expect_push(repository)
-    found = client.get_manifest(repository, digest)
-    if found is None:
+    answer = client.get_manifest(repository, digest)
+    if answer is None:
         raise HelioError(
             Stage.PUBLISH, f"`{where}` has no image {digest}", hint="push it before it gets tags: `buildimages publish`"
         )
-    descriptor, data = found
+    descriptor, data = answer
     old = {tag: client.head_manifest(repository, tag) for tag in tags}
     for tag, now in old.items():
         tagging.check_move(tag, old=now.digest if now else None, new=digest, repository=where)
@@ -247,13 +249,13 @@ def approve(command: str, reference: str, predicates: Path) -> None:
 def _check_store(missing: Sequence[Descriptor], image: Image, store: Store) -> None:
     """Fail before the first byte is sent when a blob is not there or was cut; the registry verifies the rest."""
     store.put_blob(image.config_bytes)
-    for one in missing:
-        path = store.blob(one.digest)
+    for blob in missing:
+        path = store.blob(blob.digest)
         size = path.stat().st_size if path.exists() else None
-        if size != one.size:
+        if size != blob.size:
             raise HelioError(
                 Stage.PUBLISH,
-                f"the store lacks a blob of the image: {one.digest}",
-                detail=f"expected {one.size:,} bytes, " + ("found no file" if size is None else f"not {size:,}"),
+                f"the store lacks a blob of the image: {blob.digest}",
+                detail=f"expected {blob.size:,} bytes, " + ("found no file" if size is None else f"not {size:,}"),
                 hint="run `buildimages build`",
             )

@@ -86,7 +86,7 @@ def artifacts(
     Raises:
         HelioError: the registry refuses, or a document is malformed.
     """
-    found = {}
+    by_digest = {}
     for referrer in client.referrers(repository, digest):
         if (manifest := _manifest(client, repository, referrer.digest, store)) is not None:
             # The manifest first: cosign's own lists name the type of the config.
@@ -94,7 +94,7 @@ def artifacts(
             predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType", "")
             kind = kind_of(said, [layer.media_type for layer in manifest.layers], predicate)
             created = manifest.annotations.get(CREATED, "")
-            found[referrer.digest] = Artifact(
+            by_digest[referrer.digest] = Artifact(
                 kind=kind, type=said, digest=referrer.digest, files=manifest.layers, created=created
             )
     for suffix, kind in _COSIGN.items():
@@ -102,11 +102,11 @@ def artifacts(
         if tag in tags and (got := client.get_manifest(repository, tag)) is not None:
             manifest = Manifest.parse(got[1], f"{repository}:{tag}")
             said = manifest.layers[0].media_type if manifest.layers else manifest.config.media_type
-            found[got[0].digest] = Artifact(kind=kind, type=said, digest=got[0].digest, files=manifest.layers)
-    return tuple(sorted(found.values(), key=lambda one: (one.kind, one.created, one.digest)))
+            by_digest[got[0].digest] = Artifact(kind=kind, type=said, digest=got[0].digest, files=manifest.layers)
+    return tuple(sorted(by_digest.values(), key=lambda artifact: (artifact.kind, artifact.created, artifact.digest)))
 
 
-def contents_of(client: Registry, repository: str, found: Iterable[Artifact], store: Store) -> Contents | None:
+def contents_of(client: Registry, repository: str, attached: Iterable[Artifact], store: Store) -> Contents | None:
     """Return the packages of an image's SBOM or package list, whichever knows most; None if it has neither.
 
     Raises:
@@ -114,14 +114,14 @@ def contents_of(client: Registry, repository: str, found: Iterable[Artifact], st
     """
     best: Contents | None = None
     fault: HelioError | None = None
-    for one in found:
-        for file in one.files if one.kind in ("sbom", "packages") else ():
-            where = f"{client.host}/{repository}@{one.digest}"
+    for artifact in attached:
+        for file in artifact.files if artifact.kind in ("sbom", "packages") else ():
+            where = f"{client.host}/{repository}@{artifact.digest}"
             try:
                 if file.size > _MOST_BYTES:
                     raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"{file.size:,} bytes")
                 text = _plain(read_blob(client, repository, file, store, keep=False), where)
-                contents = from_sbom(text, where) if one.kind == "sbom" else from_list(text, where)
+                contents = from_sbom(text, where) if artifact.kind == "sbom" else from_list(text, where)
             except HelioError as error:
                 fault = error
                 continue
@@ -174,11 +174,11 @@ def read_blob(client: Registry, repository: str, file: Descriptor, store: Store,
 def _manifest(client: Registry, repository: str, digest: str, store: Store) -> Manifest | None:
     if (there := store.read_blob(digest)) is not None:
         return Manifest.parse(there, f"{repository}@{digest}")
-    found = client.get_manifest(repository, digest)
-    if found is None:
+    answer = client.get_manifest(repository, digest)
+    if answer is None:
         return None
-    store.put_blob(found[1])
-    return Manifest.parse(found[1], f"{repository}@{digest}")
+    store.put_blob(answer[1])
+    return Manifest.parse(answer[1], f"{repository}@{digest}")
 
 
 def _known(contents: Contents) -> tuple[int, int]:

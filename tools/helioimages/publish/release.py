@@ -112,10 +112,13 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
     _smoke_once(checkout, machine, built, pushed.reference, out, reuse=order.reuse)
     documents.attach(client, repository, built, out, store)
     others = documents.unsigned(built, out) if signed else ()
-    attach.attach(client, repository, built, checkout.root, store, key=order.key, others=others)
+    subject = attach.Subject(
+        client=client, repository=repository, built=built, root=checkout.root, store=store, others=others
+    )
+    attach.attach(subject, key=order.key)
     if order.before_tag:
         predicates = out / "predicates"
-        attach.write_predicates(client, repository, built, checkout.root, store, others, predicates)
+        attach.write_predicates(subject, predicates)
         push.approve(order.before_tag, pushed.reference, predicates)
     plan = tags.plan(
         digest=digest,

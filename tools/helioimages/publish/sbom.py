@@ -69,8 +69,8 @@ def components(store: Store, built: Built) -> tuple[Component, ...]:
     Raises:
         HelioError: a file has no owner, or the store lost an artefact or a layer.
     """
-    found = materials(built)
-    origins: dict[str, Owner] = {one.origin: (one.kind, one.name) for one in found}
+    listed = materials(built)
+    origins: dict[str, Owner] = {material.origin: (material.kind, material.name) for material in listed}
     owned = sbom_files.owners(store, built, origins)
     if owned.unowned:
         raise HelioError(
@@ -79,18 +79,18 @@ def components(store: Store, built: Built) -> tuple[Component, ...]:
             detail="\n".join(owned.unowned[:10]),
             hint="report this as a bug",
         )
-    by_key = {(one.kind, one.name): one for one in found}
+    by_key = {(material.kind, material.name): material for material in listed}
     rows = []
     for key in sorted({*by_key, *owned.files}):
-        one = by_key.get(key) or Package(kind=key[0], name=key[1], version="")
-        package = replace(one, licenses=_licence(store, one, owned.copyrights, built))
+        known = by_key.get(key) or Package(kind=key[0], name=key[1], version="")
+        package = replace(known, licenses=_licence(store, known, owned.copyrights, built))
         rows.append(Component(package=package, files=owned.files.get(key, ())))
     return tuple(rows)
 
 
 def materials(built: Built) -> tuple[Package, ...]:
     """Return the locked packages of an image, its parents' included, by kind and name; without licences."""
-    return tuple(sorted(built.locks.packages, key=lambda one: (one.kind, one.name)))
+    return tuple(sorted(built.locks.packages, key=lambda package: (package.kind, package.name)))
 
 
 def image_purl(built: Built) -> str:
@@ -98,14 +98,14 @@ def image_purl(built: Built) -> str:
     return PackageURL(type="oci", name=built.spec.name, version=built.image.digest).to_string()
 
 
-def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes:
+def cyclonedx(built: Built, parts: tuple[Component, ...], tool_version: str) -> bytes:
     """Return the CycloneDX 1.6 document: the image depends on its components, each with its files and their sha256."""
     rows = []
-    for one in found:
-        package = one.package
+    for component in parts:
+        package = component.package
         row: dict[str, object] = {
             "type": "library" if ecosystems.known(package.kind) else "data",
-            "bom-ref": one.ref,
+            "bom-ref": component.ref,
             "name": package.name,
         }
         if package.version:
@@ -114,17 +114,17 @@ def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> 
             row["purl"] = package.purl
         if package.sha256:
             row["hashes"] = [{"alg": "SHA-256", "content": package.sha256}]
-        if one.expression:
-            row["licenses"] = [{"expression": one.expression}]
+        if component.expression:
+            row["licenses"] = [{"expression": component.expression}]
         elif package.licenses:
             row["licenses"] = [{"license": {"name": package.licenses}}]
         if package.patches:
             row["pedigree"] = _pedigree(package)
-        if one.files:
+        if component.files:
             row["components"] = [
                 {"type": "file", "name": _text(path)}
                 | ({"hashes": [{"alg": "SHA-256", "content": sha256}]} if sha256 else {})
-                for path, sha256 in one.files
+                for path, sha256 in component.files
             ]
         rows.append(row)
     serial = UUID(bytes=hashlib.sha256(built.image.digest.encode()).digest()[:16], version=4)
@@ -146,7 +146,7 @@ def cyclonedx(built: Built, found: tuple[Component, ...], tool_version: str) -> 
                 },
             },
             "components": rows,
-            "dependencies": [{"ref": "image", "dependsOn": [one.ref for one in found]}],
+            "dependencies": [{"ref": "image", "dependsOn": [component.ref for component in parts]}],
         }
     )
 
@@ -195,14 +195,14 @@ def without_files(text: bytes) -> dict[str, object]:
 def whole_of(document: Any) -> str:
     """Return the digest of the document that one of `without_files` names, empty if it names none."""
     try:
-        (link,) = [one for one in document["externalReferences"] if one["type"] == "bom"]
-        digest: str = next(one["content"] for one in link["hashes"] if one["alg"] == "SHA-256")
+        (link,) = [reference for reference in document["externalReferences"] if reference["type"] == "bom"]
+        digest: str = next(checksum["content"] for checksum in link["hashes"] if checksum["alg"] == "SHA-256")
         return "sha256:" + digest
     except (KeyError, TypeError, ValueError, StopIteration):
         return ""
 
 
-def spdx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes:
+def spdx(built: Built, parts: tuple[Component, ...], tool_version: str) -> bytes:
     """Return the SPDX 2.3 document: the image contains its components."""
     image = {
         "SPDXID": "SPDXRef-image",
@@ -215,22 +215,22 @@ def spdx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes
         "externalRefs": [_purl_ref(image_purl(built))],
     }
     rows: list[dict[str, object]] = [image]
-    for one in found:
-        package = one.package
+    for component in parts:
+        package = component.package
         row: dict[str, object] = {
-            "SPDXID": _spdx_id(one),
+            "SPDXID": _spdx_id(component),
             "name": package.name,
             "downloadLocation": "NOASSERTION",
             "filesAnalyzed": False,
             "licenseConcluded": "NOASSERTION",
-            "licenseDeclared": one.expression or "NOASSERTION",
+            "licenseDeclared": component.expression or "NOASSERTION",
             "copyrightText": "NOASSERTION",
         }
         if package.version:
             row["versionInfo"] = package.version
         if package.patches:
             row["sourceInfo"] = _pedigree(package)["notes"]
-        if package.licenses and not one.expression:
+        if package.licenses and not component.expression:
             row["licenseComments"] = f"The package says: {package.licenses}"
         if package.sha256:
             row["checksums"] = [{"algorithm": "SHA256", "checksumValue": package.sha256}]
@@ -253,7 +253,7 @@ def spdx(built: Built, found: tuple[Component, ...], tool_version: str) -> bytes
             "packages": rows,
             "relationships": [
                 described | {"relatedSpdxElement": "SPDXRef-image"},
-                *(contains | {"relatedSpdxElement": _spdx_id(one)} for one in found),
+                *(contains | {"relatedSpdxElement": _spdx_id(component)} for component in parts),
             ],
         }
     )
@@ -279,16 +279,16 @@ def wheel_licence(metadata: str) -> str:
     return " AND ".join(dict.fromkeys(names))
 
 
-def _licence(store: Store, one: Package, copyrights: Mapping[str, tuple[str, ...]], built: Built) -> str:
-    if one.kind == "debian":
-        return " AND ".join(copyrights.get(one.name, ()))
-    if one.kind == "image":
+def _licence(store: Store, package: Package, copyrights: Mapping[str, tuple[str, ...]], built: Built) -> str:
+    if package.kind == "debian":
+        return " AND ".join(copyrights.get(package.name, ()))
+    if package.kind == "image":
         return built.spec.licenses
-    if not one.sha256:
+    if not package.sha256:
         return ""
-    path = store.artefact(one.sha256)
+    path = store.artefact(package.sha256)
     try:
-        if one.kind == "conda":
+        if package.kind == "conda":
             return str(read_index(path).get("license") or "")
         with zipfile.ZipFile(path) as wheel:
             name = next(
@@ -298,16 +298,16 @@ def _licence(store: Store, one: Package, copyrights: Mapping[str, tuple[str, ...
     except (OSError, zipfile.BadZipFile, StopIteration) as error:
         raise HelioError(
             Stage.CHECK,
-            f"cannot read the metadata of `{one.name}`",
+            f"cannot read the metadata of `{package.name}`",
             detail=str(error) or "it has no METADATA",
             hint="run `buildimages build`",
         ) from error
 
 
-def _spdx_id(one: Component) -> str:
-    safe = "".join(char if char.isascii() and (char.isalnum() or char in ".-") else "-" for char in one.ref)
+def _spdx_id(component: Component) -> str:
+    safe = "".join(char if char.isascii() and (char.isalnum() or char in ".-") else "-" for char in component.ref)
     # Two names may become one; the digest of the name keeps them apart.
-    return f"SPDXRef-{safe}-{hashlib.sha256(one.ref.encode()).hexdigest()[:8]}"
+    return f"SPDXRef-{safe}-{hashlib.sha256(component.ref.encode()).hexdigest()[:8]}"
 
 
 def _purl_ref(purl: str) -> dict[str, str]:

@@ -55,9 +55,9 @@ def owners(store: Store, built: Built, origins: Mapping[str, Owner]) -> Ownershi
         for layer in image.layers:
             debian = layer.name == "debian"
             if debian:
-                lists, found = _dpkg(store, layer.layer.digest)
+                lists, texts = _dpkg(store, layer.layer.digest)
                 dpkg |= lists
-                copyrights |= found
+                copyrights |= texts
             for path, (origin, content) in linking.files_of(store, layer.key).items():
                 owner: Owner | None
                 if debian:

@@ -145,10 +145,10 @@ def open_envelope(key: ec.EllipticCurvePublicKey, data: bytes) -> bytes | None:
             return None
         body = base64.b64decode(document["payload"], validate=True)
         signed = _pae(document["payloadType"], body)
-        found = any(good(key, signed, one["sig"]) for one in document["signatures"])
+        valid = any(good(key, signed, signature["sig"]) for signature in document["signatures"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return body if found else None
+    return body if valid else None
 
 
 def bundle(key: ec.EllipticCurvePrivateKey, sealed: bytes) -> bytes:

@@ -56,19 +56,22 @@ class PyPI(Ecosystem[PyPILock]):
         """Return the package's own name and version."""
         return Advised(ecosystems=self.advisories, name=package.name, version=package.version)
 
-    def _package(self, one: Wheel | Sdist, *, built: bool) -> Package:
+    def _package(self, record: Wheel | Sdist, *, built: bool) -> Package:
         return Package(
             kind=self.kind,
-            name=one.name,
-            version=one.version,
-            file_name=one.file_name,
-            sha256=one.sha256,
-            size=one.size,
+            name=record.name,
+            version=record.version,
+            file_name=record.file_name,
+            sha256=record.sha256,
+            size=record.size,
             purl=PackageURL(
-                type=self.purl_type, name=one.name, version=one.version, qualifiers={"file_name": one.file_name}
+                type=self.purl_type,
+                name=record.name,
+                version=record.version,
+                qualifiers={"file_name": record.file_name},
             ).to_string(),
             built=built,
-            patches=one.patches if isinstance(one, Wheel) else (),
+            patches=record.patches if isinstance(record, Wheel) else (),
         )
 
 

@@ -192,13 +192,13 @@ class Index:
         Raises:
             HelioError: an index cannot be asked.
         """
-        found = [file for links in self._links for file in links.files(name, fresh=fresh)]
+        offered = [file for links in self._links for file in links.files(name, fresh=fresh)]
         for index in self._indexes:
             files = index.files(name, fresh=fresh)
-            found += files
+            offered += files
             if files and not self._together:
                 break
-        return tuple(found)
+        return tuple(offered)
 
     def many(self, names: Sequence[str]) -> dict[str, tuple[IndexFile, ...]]:
         """Return the files of many projects, asked for at once."""
@@ -209,8 +209,8 @@ class Index:
         """Return where a file is, in the first place that has it; empty if none has."""
         for fresh in (False, True):
             for place in self._places:
-                if found := tuple(file.url for file in place.files(name, fresh=fresh) if file.name == file_name):
-                    return found
+                if urls := tuple(file.url for file in place.files(name, fresh=fresh) if file.name == file_name):
+                    return urls
         return ()
 
     def sizes(self, wanted: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -316,9 +316,9 @@ def _local(path: Path) -> tuple[IndexFile, ...]:
         if path.is_file():
             return parse_page(path.read_text("utf-8", "replace"), path.absolute().as_uri())
         return tuple(
-            IndexFile(name=one.name, url=one.absolute().as_uri(), size=one.stat().st_size)
-            for one in sorted(path.iterdir())
-            if project_of(one.name)
+            IndexFile(name=file.name, url=file.absolute().as_uri(), size=file.stat().st_size)
+            for file in sorted(path.iterdir())
+            if project_of(file.name)
         )
     except OSError as error:
         raise HelioError(

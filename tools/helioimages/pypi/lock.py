@@ -113,8 +113,8 @@ def settled(old: PyPILock | None, new: PyPILock) -> PyPILock:
 
     A lock file changes only when packages do: another index may tell another upload time, or none.
     """
-    wheels = {(one.file_name, one.sha256, one.built): one for one in (old.wheels if old else ())}
-    sdists = {(one.file_name, one.sha256): one for one in (old.sdists if old else ())}
+    wheels = {(wheel.file_name, wheel.sha256, wheel.built): wheel for wheel in (old.wheels if old else ())}
+    sdists = {(sdist.file_name, sdist.sha256): sdist for sdist in (old.sdists if old else ())}
     return replace(
         new,
         wheels=tuple(wheels.get((wheel.file_name, wheel.sha256, wheel.built), wheel) for wheel in new.wheels),

@@ -50,25 +50,27 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
         HelioError: a configuration file cannot be read.
     """
     pip, own = pip_settings(environ), tuple(_uv_documents(environ))
-    found = dict(environ)
+    settings = dict(environ)
     if not (environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL")):
         from_file = "" if any(_names_default(document) for document in own) else pip.get("index-url", "")
         if url := environ.get("PIP_INDEX_URL") or from_file:
-            found["UV_DEFAULT_INDEX"] = url
+            settings["UV_DEFAULT_INDEX"] = url
     if extra := [*environ.get("UV_EXTRA_INDEX_URL", "").split(), *pip.get("extra-index-url", "").split()]:
-        found["UV_EXTRA_INDEX_URL"] = " ".join(dict.fromkeys(extra))
+        settings["UV_EXTRA_INDEX_URL"] = " ".join(dict.fromkeys(extra))
     if pip.get("extra-index-url"):
         # Whoever names an extra index to pip means all of them together.
-        found.setdefault("UV_INDEX_STRATEGY", _TOGETHER)
+        settings.setdefault("UV_INDEX_STRATEGY", _TOGETHER)
     # uv runs in a folder of its own, where no relative path leads anywhere.
-    links = [_absolute(one) for one in environ.get("UV_FIND_LINKS", "").split(",") if one]
+    links = [_absolute(link) for link in environ.get("UV_FIND_LINKS", "").split(",") if link]
     # A folder that is not there pip passes over, uv does not.
-    links += [one for one in map(_absolute, pip.get("find-links", "").split()) if "://" in one or os.path.exists(one)]
+    links += [
+        link for link in map(_absolute, pip.get("find-links", "").split()) if "://" in link or os.path.exists(link)
+    ]
     if links:
-        found["UV_FIND_LINKS"] = ",".join(dict.fromkeys(links))
+        settings["UV_FIND_LINKS"] = ",".join(dict.fromkeys(links))
     if pip.get("no-index", "").lower() in _TRUE:
-        found.setdefault("UV_NO_INDEX", "1")
-    return found
+        settings.setdefault("UV_NO_INDEX", "1")
+    return settings
 
 
 def read(told: str, environ: Mapping[str, str]) -> Places:
@@ -118,11 +120,11 @@ def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
         for name in _SECTIONS:
             if parser.has_section(name):
                 sections[name] |= {key.lower().replace("_", "-"): value for key, value in parser.items(name)}
-    found = {key: value for name in _SECTIONS for key, value in sections[name].items()}
+    settings = {key: value for name in _SECTIONS for key, value in sections[name].items()}
     for key in ("index-url", "extra-index-url", "find-links", "no-index"):
         if value := environ.get(f"PIP_{key.upper().replace('-', '_')}"):
-            found[key] = value
-    return found
+            settings[key] = value
+    return settings
 
 
 def _pip_files(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -148,7 +150,7 @@ def _uv_documents(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         return
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     paths = [Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv" / "uv.toml"]
-    paths += [Path(one) / "uv" / "uv.toml" for one in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
+    paths += [Path(folder) / "uv" / "uv.toml" for folder in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")]
     paths.append(Path("/etc/uv/uv.toml"))
     for path in [Path(environ["UV_CONFIG_FILE"])] if environ.get("UV_CONFIG_FILE") else paths:
         try:

@@ -54,11 +54,11 @@ def plan(path: Path, platform_tag: str) -> Repacked:
     Raises:
         HelioError: not a wheel.
     """
-    found = [member for member in members(path, path.name) if "__pycache__" not in member.name.split("/")]
-    info = _dist_info(path.name, found)
+    kept = [member for member in members(path, path.name) if "__pycache__" not in member.name.split("/")]
+    info = _dist_info(path.name, kept)
     data = {
         member.name: (member.executable, member.content.read())
-        for member in found
+        for member in kept
         if member.name not in {f"{info}/{name}" for name in _LEFT_OUT}
     }
     if f"{info}/WHEEL" not in data:
@@ -106,8 +106,10 @@ def first_difference(one: Path, other: Path) -> str:
     return ""
 
 
-def _dist_info(file_name: str, found: Iterable[Member]) -> str:
-    names = sorted({member.name.split("/")[0] for member in found if member.name.split("/")[0].endswith(".dist-info")})
+def _dist_info(file_name: str, contained: Iterable[Member]) -> str:
+    names = sorted(
+        {member.name.split("/")[0] for member in contained if member.name.split("/")[0].endswith(".dist-info")}
+    )
     if len(names) != 1:
         raise malformed(file_name, f"expected one .dist-info folder not {len(names)}: {', '.join(names)}")
     return names[0]

@@ -105,8 +105,8 @@ def versions(request: Request) -> dict[str, str] | None:
     answer = _uv(request, [*request.constraints, *_exact(request.provided), *_pins(request.inherited)])
     if answer.fault:
         return None
-    found = {canonicalize_name(row["name"]): row["version"] for row in answer.packages}
-    return {name: version for name, version in found.items() if name not in request.provided}
+    pins = {canonicalize_name(row["name"]): row["version"] for row in answer.packages}
+    return {name: version for name, version in pins.items() if name not in request.provided}
 
 
 def places() -> Places:
@@ -116,15 +116,15 @@ def places() -> Places:
         HelioError: uv does not tell, or a configuration file cannot be read.
     """
     result = _run(["--no-header", "--emit-index-url", "--emit-find-links", "-"], input_text="")
-    found = read(result.stdout, _environment())
-    if result.returncode or not (found.indexes or found.links):
+    indexes = read(result.stdout, _environment())
+    if result.returncode or not (indexes.indexes or indexes.links):
         raise HelioError(
             Stage.HOST,
             "uv does not tell which package index it uses",
             detail=result.stderr.strip()[-400:],
             hint="set UV_DEFAULT_INDEX to the address of a package index",
         )
-    return found
+    return indexes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ def with_compiled(entries: Iterable[Entry], compiled: Iterable[Entry]) -> tuple[
     for entry in entries:
         if compiled and entry.content and entry.path.endswith(".dist-info/RECORD"):
             base = posixpath.dirname(posixpath.dirname(entry.path))
-            rows = [(posixpath.relpath(one.path, base), "", "") for one in compiled]
+            rows = [(posixpath.relpath(pyc.path, base), "", "") for pyc in compiled]
             data = entry.content.read() + _csv(sorted(rows))
             entry = replace(entry, content=Content.of(data))
         result.append(entry)
@@ -141,7 +141,7 @@ def with_contents(entries: Iterable[Entry], contents: Mapping[str, bytes], origi
 class _Source(WheelSource):
     """A wheel's members, checked against its RECORD. Names and hashes are settled before anything is linked."""
 
-    def __init__(self, wheel: Wheel, found: tuple[Member, ...]) -> None:
+    def __init__(self, wheel: Wheel, contained: tuple[Member, ...]) -> None:
         try:
             name, version, _, _ = parse_wheel_filename(wheel.file_name)
         except InvalidWheelFilename as error:
@@ -153,8 +153,8 @@ class _Source(WheelSource):
         distribution, file_version = wheel.file_name.split("-", 2)[:2]
         super().__init__(distribution, file_version)
         self.file_name = wheel.file_name
-        self._members = {member.name: member for member in found}
-        for member in found:
+        self._members = {member.name: member for member in contained}
+        for member in contained:
             # Before any folder is looked for: a name such as /etc/x has no first folder.
             _check_name(member.name, wheel.file_name)
         self._dist_info = self._find(".dist-info")
@@ -200,21 +200,21 @@ class _Source(WheelSource):
     def _find(self, suffix: str) -> str | None:
         """Return the one top folder with this ending whose name is the wheel's."""
         tops = {name.split("/", 1)[0] for name in self._members if "/" in name}
-        found = sorted(top for top in tops if top.lower().endswith(suffix))
-        if len(found) > 1:
-            raise malformed(self.file_name, f"expected one {suffix} folder not {len(found)}: {', '.join(found)}")
-        if not found:
+        folders = sorted(top for top in tops if top.lower().endswith(suffix))
+        if len(folders) > 1:
+            raise malformed(self.file_name, f"expected one {suffix} folder not {len(folders)}: {', '.join(folders)}")
+        if not folders:
             return None
-        name, _, version = found[0][: -len(suffix)].rpartition("-")
+        name, _, version = folders[0][: -len(suffix)].rpartition("-")
         try:
             same = canonicalize_name(name) == canonicalize_name(self.distribution)
-            same = same and Version(version) == Version(self.version) and found[0].endswith(suffix)
+            same = same and Version(version) == Version(self.version) and folders[0].endswith(suffix)
         except InvalidVersion:
             same = False
         if not same:
             expected = f"{self.distribution}-{self.version}{suffix}"
-            raise malformed(self.file_name, f"expected the folder {expected} not {found[0]}")
-        return found[0]
+            raise malformed(self.file_name, f"expected the folder {expected} not {folders[0]}")
+        return folders[0]
 
     def __repr__(self) -> str:
         # installer's errors show it.

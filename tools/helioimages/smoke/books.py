@@ -116,15 +116,15 @@ def read_all(paths: Iterable[Path], root: Path) -> tuple[Book, ...]:
     Raises:
         HelioError: some are no notebooks; every one of them is named.
     """
-    found: list[Book] = []
+    books: list[Book] = []
     faults: list[tuple[str, Malformed]] = []
     for path in paths:
         try:
-            found.append(_book(path, _loaded(path)))
+            books.append(_book(path, _loaded(path)))
         except Malformed as error:
             faults.append((path.relative_to(root).as_posix(), error))
     if not faults:
-        return tuple(found)
+        return tuple(books)
     (name, first), more = faults[0], faults[1:]
     raise HelioError(
         Stage.SMOKE,
@@ -180,7 +180,8 @@ def kernels_of(log: str) -> dict[str, str]:
     try:
         document, _ = json.JSONDecoder().raw_decode(log[log.index("{") :])
         return {
-            name: str(one.get("spec", {}).get("language") or "python") for name, one in document["kernelspecs"].items()
+            name: str(spec.get("spec", {}).get("language") or "python")
+            for name, spec in document["kernelspecs"].items()
         } or {OURS: "python"}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {OURS: "python"}
@@ -220,8 +221,8 @@ def _title(node: NotebookNode, otherwise: str) -> str:
 
 
 def _table(value: object, key: str) -> Mapping[str, Any]:
-    found = value.get(key) if isinstance(value, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    table = value.get(key) if isinstance(value, Mapping) else None
+    return table if isinstance(table, Mapping) else {}
 
 
 def _loaded(path: Path) -> NotebookNode:
@@ -290,14 +291,14 @@ def _text(data: bytes) -> str:
 
 def _document(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         raise Malformed(f"is not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:
         raise Malformed(f"is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise Malformed("is JSON but no notebook: expected an object")
-    return found
+    return document
 
 
 def _check_cells(node: NotebookNode) -> None:

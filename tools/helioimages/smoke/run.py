@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.digest import key_of, of_bytes
@@ -29,6 +29,29 @@ from .report import Result
 _UID = 1000
 #: What notebooks read beside them.
 _READ = (".ipynb", ".py", ".toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How notebooks run.
+
+    Attributes:
+        only: stems of notebooks to run; all if empty.
+        parameters: given to papermill.
+        network: the container may reach the network.
+        gpus: how many NVIDIA GPUs a container gets, a number or ``all``; None gives none.
+        jobs: containers at once.
+    """
+
+    only: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
+    gpus: str | None = None
+    jobs: int = 1
+
+
+#: All notebooks, one after another, without the network.
+USUAL = Options()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +89,7 @@ def key(digest: str, lineage: Sequence[ImageSpec], root: Path) -> str:
 
 
 def smoke(
-    engine: Engine,
-    reference: str,
-    image: ImageSpec,
-    lineage: Sequence[ImageSpec],
-    root: Path,
-    out: Path,
-    *,
-    jobs: int = 1,
-    only: Sequence[str] = (),
-    parameters: Mapping[str, str] | None = None,
-    network: bool = False,
-    gpus: str | None = None,
+    engine: Engine, reference: str, lineage: Sequence[ImageSpec], root: Path, out: Path, options: Options = USUAL
 ) -> SmokeReport:
     """Run the notebooks of an image and write the report.
 
@@ -85,16 +97,12 @@ def smoke(
         reference: the image, by digest, where the engine can pull it.
         lineage: the image's ancestors, oldest first, and itself.
         out: a folder for executed notebooks, ``report.json`` and ``report.html``.
-        jobs: containers at once.
-        only: stems of notebooks to run; all if empty.
-        parameters: given to papermill.
-        network: the container may reach the network.
-        gpus: how many NVIDIA GPUs a container gets, a number or ``all``; None gives none.
 
     Raises:
-        HelioError: ``only`` names a notebook that the image has not, a file of the checkout is no notebook, or the
-            engine fails.
+        HelioError: ``options.only`` names a notebook that the image has not, a file of the checkout is no notebook, or
+            the engine fails.
     """
+    image, only = lineage[-1], options.only
     found = notebooks(lineage, root)
     if missing := [stem for stem in only if stem not in {path.stem for path in found}]:
         raise HelioError(
@@ -106,16 +114,7 @@ def smoke(
     wanted = books.read_all((path for path in found if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
-    runner = _Runner(
-        engine=engine,
-        reference=reference,
-        image=image,
-        root=root,
-        out=out,
-        parameters=parameters or {},
-        network=network,
-        gpus=gpus,
-    )
+    runner = _Runner(engine=engine, reference=reference, image=image, root=root, out=out, options=options)
     # Every image has this one; the image is asked only where a notebook wants another.
     usual = all(book.kernel == books.OURS for book in wanted)
     kernels = {books.OURS: "python"} if usual else runner.kernels()
@@ -129,10 +128,10 @@ def smoke(
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
 
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
         results = tuple(pool.map(one, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
-    report.write(out, image, reference, results, network=network)
+    report.write(out, image, reference, results, network=options.network)
     return done
 
 
@@ -145,9 +144,7 @@ class _Runner:
     image: ImageSpec
     root: Path
     out: Path
-    parameters: Mapping[str, str]
-    network: bool
-    gpus: str | None
+    options: Options
 
     def kernels(self) -> dict[str, str]:
         """Return the image's kernels with their languages, as it says itself."""
@@ -180,9 +177,9 @@ class _Runner:
                 given["/smoke-data/imports.toml"] = (imports, "ro")
             ran = self.engine.run(
                 self.reference,
-                _argv(book, chosen, self.parameters),
+                _argv(book, chosen, self.options.parameters),
                 user=str(_UID),
-                network="bridge" if self.network else "none",
+                network="bridge" if self.options.network else "none",
                 memory=self.image.smoke.memory,
                 cpus=self.image.smoke.cpus,
                 mounts=given,
@@ -190,7 +187,7 @@ class _Runner:
                 env={"HELIOIMAGES_IMPORTS": "/smoke-data/imports.toml", "HELIOIMAGES_IMAGE": self.image.name},
                 workdir="/out",
                 timeout_s=self.image.smoke.timeout,
-                gpus=self.gpus,
+                gpus=self.options.gpus,
             )
             executed = folder / path.name
             # What an earlier run left here is not what this one did.

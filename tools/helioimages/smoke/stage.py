@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
@@ -11,27 +9,13 @@ from ..locks.checkout import Checkout
 from ..make.building import Built
 from ..make.machine import Machine
 from . import run
+from .run import USUAL, Options
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How notebooks run.
-
-    Attributes:
-        only: stems of notebooks to run; all if empty.
-        parameters: given to papermill.
-        network: the container may reach the network.
-        gpus: how many NVIDIA GPUs a container gets, a number or ``all``; None gives none.
-    """
-
-    only: tuple[str, ...] = ()
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    network: bool = False
-    gpus: str | None = None
+__all__ = ["Options", "smoke"]
 
 
 def smoke(
-    checkout: Checkout, machine: Machine, built: Built, reference: str, out: Path, options: Options = Options()
+    checkout: Checkout, machine: Machine, built: Built, reference: str, out: Path, options: Options = USUAL
 ) -> run.SmokeReport:
     """Run an image's notebooks and its ancestors' in the image.
 
@@ -43,18 +27,7 @@ def smoke(
         HelioError: a notebook failed; the report's path is in the hint.
     """
     name = built.spec.name
-    report = run.smoke(
-        machine.engine,
-        reference,
-        built.spec,
-        checkout.lineage(name),
-        checkout.root,
-        out,
-        only=options.only,
-        parameters=options.parameters,
-        network=options.network,
-        gpus=options.gpus,
-    )
+    report = run.smoke(machine.engine, reference, checkout.lineage(name), checkout.root, out, options)
     if not report.passed:
         failed = [result for result in report.results if result.status != "passed"]
         raise HelioError(

@@ -115,10 +115,12 @@ def parse_environment(text: str, path: Path, file: str, read: pip_lines.Read = l
     first = _parse(texts[SUBDIRS[0]], path, file, read)
     if len(set(texts.values())) == 1:
         return first
-    found = {subdir: _parse(one, path, file, read) for subdir, one in texts.items()}
-    if all((one.conda, one.pypi) == (first.conda, first.pypi) for one in found.values()):
+    parsed = {subdir: _parse(source, path, file, read) for subdir, source in texts.items()}
+    if all((environment.conda, environment.pypi) == (first.conda, first.pypi) for environment in parsed.values()):
         return first
-    return replace(first, selected={subdir: (one.conda, one.pypi) for subdir, one in found.items()})
+    return replace(
+        first, selected={subdir: (environment.conda, environment.pypi) for subdir, environment in parsed.items()}
+    )
 
 
 def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> EnvironmentSpec:

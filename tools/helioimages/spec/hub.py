@@ -81,8 +81,8 @@ class HubSpec:
 # shared. Nodes with GPUs carry NVIDIA's own label and taint, whatever the cloud.
 RESOURCES: Mapping[str, Resources] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        resources.name: resources
+        for resources in (
             Resources(
                 name="small",
                 title="Small",
@@ -153,7 +153,7 @@ def parse_hub(table: Table) -> HubSpec:
 def _resources(table: Table, name: str) -> Resources:
     if not shapes.SLUG.fits(name):
         raise table.error("", f"expected {shapes.SLUG.meaning}, not {name!r}")
-    found = Resources(
+    resources = Resources(
         name=name,
         title=table.text("title", shape=shapes.LINE),
         memory_guarantee=table.text("memory-guarantee", shape=_MEMORY),
@@ -164,17 +164,17 @@ def _resources(table: Table, name: str) -> Resources:
         node_selector=table.mapping("node-selector", keys=shapes.NODE_KEY, values=shapes.NODE_VALUE),
         tolerations=table.strings("tolerations", shape=_TOLERATION),
     )
-    if memory_bytes(found.memory_guarantee) > memory_bytes(found.memory_limit):
+    if memory_bytes(resources.memory_guarantee) > memory_bytes(resources.memory_limit):
         raise table.error(
-            "memory-guarantee", f"expected at most the limit {found.memory_limit}, not {found.memory_guarantee}"
+            "memory-guarantee", f"expected at most the limit {resources.memory_limit}, not {resources.memory_guarantee}"
         )
-    if not 0 < found.cpu_guarantee <= found.cpu_limit:
+    if not 0 < resources.cpu_guarantee <= resources.cpu_limit:
         raise table.error(
             "cpu-guarantee",
-            f"expected more than 0 and at most the limit {found.cpu_limit:g}, not {found.cpu_guarantee:g}",
+            f"expected more than 0 and at most the limit {resources.cpu_limit:g}, not {resources.cpu_guarantee:g}",
         )
     table.done()
-    return found
+    return resources
 
 
 def memory_bytes(text: str) -> float:
@@ -196,5 +196,5 @@ def toleration(text: str) -> dict[str, str]:
     if match is None:
         raise ValueError(text)
     key, value, effect = match.groups()
-    found = {"key": key, "operator": "Exists"} if value is None else {"key": key, "operator": "Equal", "value": value}
-    return found | ({"effect": effect} if effect else {})
+    rule = {"key": key, "operator": "Exists"} if value is None else {"key": key, "operator": "Equal", "value": value}
+    return rule | ({"effect": effect} if effect else {})

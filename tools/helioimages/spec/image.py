@@ -135,14 +135,14 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
 
 
 def _dir(table: Table) -> DirSpec:
-    found = DirSpec(
+    folder = DirSpec(
         path=table.text("path", shape=shapes.BELOW).strip("/"),
         mode=int(table.text("mode", "0755", shapes.MODE), 8),
         uid=_id(table, "uid", 0),
         gid=_id(table, "gid", 0),
     )
     table.done()
-    return found
+    return folder
 
 
 def _user(table: Table) -> UserSpec:

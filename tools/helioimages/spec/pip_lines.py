@@ -57,11 +57,11 @@ def lines_of(items: tuple[str, ...], table: Table, read: Read) -> Lines:
     Raises:
         HelioError: an item is not one that can be locked; says why, and what to write instead.
     """
-    found: dict[bool, list[str]] = {False: [], True: []}
+    texts: dict[bool, list[str]] = {False: [], True: []}
     for index, item in enumerate(items):
         for constraint, text in _expand(item, table, f"pip[{index}]", read, 0):
-            found[constraint].append(text)
-    return Lines(requirements=tuple(found[False]), constraints=tuple(found[True]))
+            texts[constraint].append(text)
+    return Lines(requirements=tuple(texts[False]), constraints=tuple(texts[True]))
 
 
 def _expand(item: str, table: Table, key: str, read: Read, depth: int) -> Iterator[tuple[bool, str]]:
@@ -85,8 +85,8 @@ def _expand(item: str, table: Table, key: str, read: Read, depth: int) -> Iterat
     if depth == _DEEPEST:
         raise table.error(key, f"{file!r} is named by itself, or files name each other too deeply")
     for number, line in enumerate(re.sub(r"\s*\\\n\s*", " ", content).splitlines()):
-        for constraint, one in _expand(line, table, f"{key}, {file} line {number + 1}", read, depth + 1):
-            yield constraint or name == "--constraint", one
+        for constraint, requirement in _expand(line, table, f"{key}, {file} line {number + 1}", read, depth + 1):
+            yield constraint or name == "--constraint", requirement
 
 
 def check(text: str, table: Table, key: str) -> None:

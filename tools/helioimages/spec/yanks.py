@@ -71,22 +71,22 @@ def parse(text: str, image: str, file: str) -> tuple[Yank, ...]:
     top.done()
     yanks: list[Yank] = []
     for table in tables:
-        one = _entry(table, image)
+        yank = _entry(table, image)
         for before in yanks:
-            if before.tag == one.tag != "" or before.digest == one.digest != "":
-                raise table.error("", f"`{one.name}` is yanked twice")
-        yanks.append(one)
+            if before.tag == yank.tag != "" or before.digest == yank.digest != "":
+                raise table.error("", f"`{yank.name}` is yanked twice")
+        yanks.append(yank)
     gone = {yank.tag for yank in yanks if yank.level == "yanked" and yank.tag}
-    for index, one in enumerate(yanks):
-        if one.replacement in gone:
+    for index, yank in enumerate(yanks):
+        if yank.replacement in gone:
             raise tables[index].error(
-                "replacement", f"expected a tag that is not yanked itself, not {one.replacement!r}"
+                "replacement", f"expected a tag that is not yanked itself, not {yank.replacement!r}"
             )
     return tuple(yanks)
 
 
 def _entry(table: Table, image: str) -> Yank:
-    one = Yank(
+    yank = Yank(
         image=image,
         tag=table.text("tag", ""),
         digest=table.text("digest", ""),
@@ -96,29 +96,29 @@ def _entry(table: Table, image: str) -> Yank:
         level=table.text("level", "yanked"),
         aliases=table.strings("aliases"),
     )
-    if not one.tag and not one.digest:
+    if not yank.tag and not yank.digest:
         raise table.error("", "expected `tag`, `digest` or both, found neither")
     # `latest` names another image tomorrow: yanking it would hide good images.
-    for key, tag in (("tag", one.tag), ("replacement", one.replacement)):
+    for key, tag in (("tag", yank.tag), ("replacement", yank.replacement)):
         if tag and not is_immutable(tag):
             raise table.error(key, f"expected a dated or lock tag, not {tag!r}")
-    if one.digest and not is_digest(one.digest):
-        raise table.error("digest", f"expected sha256:<64 hex digits>, not {one.digest!r}")
-    if not one.reason:
+    if yank.digest and not is_digest(yank.digest):
+        raise table.error("digest", f"expected sha256:<64 hex digits>, not {yank.digest!r}")
+    if not yank.reason:
         raise table.error("reason", "expected why, found an empty text")
-    if isinstance(one.date, datetime.datetime):
-        raise table.error("date", f"expected a date without a time, not {one.date}")
-    if one.level not in LEVELS:
-        raise table.error("level", f"expected one of {', '.join(LEVELS)}, not {one.level!r}")
+    if isinstance(yank.date, datetime.datetime):
+        raise table.error("date", f"expected a date without a time, not {yank.date}")
+    if yank.level not in LEVELS:
+        raise table.error("level", f"expected one of {', '.join(LEVELS)}, not {yank.level!r}")
     table.done()
-    return one
+    return yank
 
 
 def find(yanks: Iterable[Yank], *, tags: Iterable[str] = (), digest: str = "") -> Yank | None:
     """Return the entry that names an image by one of its tags or its digest, the severest first; None if none does."""
     names = set(tags)
     hits = [yank for yank in yanks if (yank.tag and yank.tag in names) or (yank.digest and yank.digest == digest)]
-    return min(hits, key=lambda one: LEVELS.index(one.level), default=None)
+    return min(hits, key=lambda yank: LEVELS.index(yank.level), default=None)
 
 
 def offered(yanks: Iterable[Yank], digests: Mapping[str, str]) -> dict[str, str]:

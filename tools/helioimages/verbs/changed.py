@@ -23,15 +23,8 @@ def changed(common: Common, since: str, only_names: bool) -> None:
     checkout = common.checkout()
     commit = changes.resolve(checkout.root, since)
     different = changes.paths(checkout.root, commit)
-    concerned = changes.changed(
-        checkout.root,
-        checkout.images,
-        checkout.selected(common.names),
-        different,
-        changes.at(checkout.root, commit),
-        channel=common.channel,
-        platform=common.platform,
-    )
+    before = changes.at(checkout.root, commit)
+    concerned = changes.changed(checkout, checkout.selected(common.names), different, before)
     if common.as_data:
         print(as_json(concerned))
     elif only_names:

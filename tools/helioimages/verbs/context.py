@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from ..core.errors import HelioError, Stage
+from ..core.progress import say
 from ..machine import host
 from ..make import images
 from .command import Common, verb
@@ -22,8 +24,13 @@ def context(common: Common, folder: Path) -> None:
         raise HelioError(
             Stage.USAGE, f"a folder for `{folder}` is not named", hint=f"buildimages context {folder} FOLDER"
         )
+    chosen = checkout.chosen(common.names)
+    folders = {name: folder / name if len(common.names) != 1 else folder for name in chosen}
+    for made in folders.values():
+        images.check_context(made)
     host.ensure()
-    for name in checkout.chosen(common.names):
+    for name, made in folders.items():
         built = images.build(checkout, machine, (name,))[name]
-        images.context(checkout.root, machine.store, built, folder / name if len(common.names) != 1 else folder)
+        images.context(checkout.root, machine.store, built, made)
+        say(f"    docker build --network none --tag {name} {shlex.quote(str(made))}")
     print(as_json({"folder": str(folder)}) if common.as_data else folder)

@@ -138,8 +138,8 @@ def _start(folder: Path, parts: Parts, offered: Offered, engine: str, port: int,
         processes=(),
     )
     try:
-        for one in _spawned(folder, parts, settings, offered.logins):
-            hub = dataclasses.replace(hub, processes=(*hub.processes, one))
+        for process in _spawned(folder, parts, settings, offered.logins):
+            hub = dataclasses.replace(hub, processes=(*hub.processes, process))
             _private(folder / "hub.json", json.dumps(dataclasses.asdict(hub)))
         _wait(hub, folder)
     except BaseException:
@@ -163,7 +163,7 @@ def read(folder: Path) -> Hub | None:
     """Return the hub that was started in a folder and not stopped, if there is one."""
     try:
         known = json.loads((folder / "hub.json").read_text("utf-8"))
-        return Hub(**known | {"processes": tuple(Background(**one) for one in known["processes"])})
+        return Hub(**known | {"processes": tuple(Background(**process) for process in known["processes"])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -200,8 +200,8 @@ def _containers(client: docker.DockerClient, hub: Hub) -> list[Container]:
 def volumes(hub: Hub) -> tuple[str, ...]:
     """Return the names of the volumes that hold this hub's users' homes."""
     with _client(hub.engine) as client:
-        found = [one.name for one in client.volumes.list(filters={"name": f"{hub.name}-"})]
-    return tuple(sorted(one for one in found if one.startswith(f"{hub.name}-")))
+        names = [volume.name for volume in client.volumes.list(filters={"name": f"{hub.name}-"})]
+    return tuple(sorted(name for name in names if name.startswith(f"{hub.name}-")))
 
 
 def log_tail(folder: Path) -> str:
@@ -290,9 +290,9 @@ def _ports(count: int) -> Iterator[tuple[int, ...]]:
     """Yield ports that were free; held together, so that they differ."""
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind((_ADDRESS, 0))
-        yield tuple(one.getsockname()[1] for one in held)
+        for sock in held:
+            sock.bind((_ADDRESS, 0))
+        yield tuple(sock.getsockname()[1] for sock in held)
 
 
 def _private(path: Path, text: str) -> None:

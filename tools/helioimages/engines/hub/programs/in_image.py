@@ -28,14 +28,14 @@ def main(engine: str, labels: str, certificates: str, there: str, image: str, *c
     repository, _, digest = image.partition("@")
     login = json.loads(os.environ.get("HELIOIMAGES_HUB_LOGINS") or "{}").get(repository)
     try:
-        found = client.images.get(image)
+        pulled = client.images.get(image)
     except docker.errors.ImageNotFound:
         for row in client.api.pull(repository, tag=digest or None, stream=True, decode=True, auth_config=login):
             if "error" in row:
                 sys.exit(f"cannot pull {image}: {row['error']}")
-        found = client.images.get(image)
+        pulled = client.images.get(image)
     container = client.containers.create(
-        found.id,
+        pulled.id,
         list(command),
         environment={name: value for name, value in os.environ.items() if name.startswith("DASK_")},
         network_mode="host",
@@ -43,7 +43,7 @@ def main(engine: str, labels: str, certificates: str, there: str, image: str, *c
         security_opt=["no-new-privileges"],
     )
     try:
-        user = found.attrs["Config"]["User"].partition(":")[0]
+        user = pulled.attrs["Config"]["User"].partition(":")[0]
         container.put_archive("/", archive(Path(certificates), there, int(user or 0)))
         container.start()
         for chunk in container.logs(stream=True, follow=True):
@@ -66,9 +66,9 @@ def archive(folder: Path, there: str, uid: int) -> bytes:
         tar.addfile(top)
         for path in sorted(folder.iterdir()):
             data = path.read_bytes()
-            one = tarfile.TarInfo(f"{top.name}/{path.name}")
-            one.size, one.mode, one.uid = len(data), 0o600, uid
-            tar.addfile(one, io.BytesIO(data))
+            member = tarfile.TarInfo(f"{top.name}/{path.name}")
+            member.size, member.mode, member.uid = len(data), 0o600, uid
+            tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
 
 
