@@ -60,7 +60,7 @@ PROGRAMS = (
 # Nothing here can say whether they know an option.
 ELSEWHERE = {"apptainer", "aws", "cosign", "helm", "nvidia-smi", "oras"}
 # Of images, not of this machine.
-OF_IMAGES = {"python", "mpif90", "mpirun"}
+OF_IMAGES = {"python", "helioimages-info", "jupyter", "mpif90", "mpirun", "pandoc"}
 
 ALL = [block for page in (*PAGES, *NOTES) for block in blocks(page)]
 SHELL = [block for block in ALL if block.language == "sh"]

@@ -48,7 +48,7 @@ def test_lock_reads_names_before_it_compiles_the_channel(call, monkeypatch):
     done = call("lock", "hellio")
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: there is no environment or image `hellio`\n  expected one of base, helio, idl-fortran, ml-gpu\n\n"
+        "error: there is no environment or image `hellio`\n  expected one of base, helio, idl-fortran, ml-gpu, ml-tf\n\n"
         "hint: did you mean `helio`?\n",
     )
 
@@ -90,7 +90,7 @@ def test_the_shell_completes_images(tmp_path):
     completing = BashComplete(main, {}, "buildimages", "_BUILDIMAGES_COMPLETE")
     found = completing.get_completions(["build", "--root", str(tmp_path)], "he")
     assert [one.value for one in found] == ["helio", "helio-old"]
-    assert [one.value for one in completing.get_completions(["build"], "ml")] == ["ml-gpu"]
+    assert [one.value for one in completing.get_completions(["build"], "ml-g")] == ["ml-gpu"]
 
 
 def test_json_of_verbs_that_print_a_folder(call, monkeypatch, tmp_path):
@@ -201,7 +201,7 @@ def test_delta_says_what_may_be_compared(call, text):
     done = call("delta", text, "base")
     assert done.exit_code == 2
     assert done.stderr.startswith(
-        f"error: `{text}` names no image\n  expected base, helio, idl-fortran, ml-gpu, one of"
+        f"error: `{text}` names no image\n  expected base, helio, idl-fortran, ml-gpu, ml-tf, one of"
     )
 
 
@@ -293,7 +293,7 @@ def test_a_misspelt_image_is_told_which_was_meant(call):
     done = call("build", "hellio")
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: there is no image `hellio`\n  expected one of: base, helio, idl-fortran, ml-gpu\n\n"
+        "error: there is no image `hellio`\n  expected one of: base, helio, idl-fortran, ml-gpu, ml-tf\n\n"
         "hint: did you mean `helio`?\n",
     )
 
