@@ -141,6 +141,27 @@ def test_a_wheel_that_would_replace_a_conda_package(world):
     assert [(w.name, w.version) for w in world.pylock("base").wheels] == [("app", "1.0"), ("lib", "2.0")]
 
 
+def test_a_channel_says_what_its_packages_are_on_pypi(world):
+    purls = {"purls": ["pkg:pypi/lib"]}
+    world.conda(record("python", "3.13.5"), record("helio-lib", "1.0", "python", subdir="noarch") | purls)
+    world.wheel("lib", "1.0")
+    world.wheel("lib", "2.0")
+    world.wheel("app", "1.0", "lib")
+    world.environment("base", "app", conda=("python=3.13", "helio-lib"))
+    world.lock()
+    assert [wheel.name for wheel in world.pylock("base").wheels] == ["app"]
+    world.lock(check=True)
+    world.environment("base", "app", conda=("python=3.13", "helio-lib"), names={"helio-lib": "none"})
+    with pytest.raises(HelioError, match="a lock is stale"):
+        world.lock(check=True)
+    world.lock()
+    assert [(w.name, w.version) for w in world.pylock("base").wheels] == [("app", "1.0"), ("lib", "2.0")]
+    world.environment("base", "app", conda=("python=3.13", "helio-lib"), names={"heliolib": "none"})
+    with pytest.raises(HelioError) as caught:
+        world.lock()
+    assert caught.value.message == "`heliolib` is not a locked conda package"
+
+
 def test_source_only_packages_are_built_once(world):
     world.index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0"))
     world.environment("base", "old")

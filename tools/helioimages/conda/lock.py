@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import yaml
+from packageurl import PackageURL
 
 from ..core.digest import is_hex
 from ..core.errors import HelioError, Stage
@@ -57,6 +58,7 @@ class CondaPackage:
         sha256, md5: lower-case hexadecimal digits.
         size: bytes; None when the channel does not tell.
         depends: match specs, e.g. ``libzlib >=1.3``.
+        purls: what it is elsewhere, e.g. ``pkg:pypi/torch``, where the channel says it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class CondaPackage:
     md5: str
     size: int | None
     depends: tuple[str, ...]
+    purls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +148,8 @@ def dump(lock: CondaLock) -> str:
         dependencies = _constraints(package.depends)
         if _depends(dependencies) != package.depends:
             custom[f"depends:{where}"] = json.dumps(package.depends)
+        if package.purls:
+            custom[f"purls:{where}"] = " ".join(package.purls)
         records.append(
             {
                 "name": package.name,
@@ -325,9 +330,20 @@ def _package(record: Table, channels: tuple[str, ...], platforms: tuple[str, ...
         md5=md5,
         size=None if size is None else int(size),
         depends=_read_depends(record, custom, f"depends:{key}"),
+        purls=_read_purls(custom, f"purls:{key}"),
     )
     record.done()
     return package
+
+
+def _read_purls(custom: _Custom, key: str) -> tuple[str, ...]:
+    purls = tuple((custom.get(key) or "").split())
+    for text in purls:
+        try:
+            PackageURL.from_string(text)
+        except ValueError:
+            raise custom.error(key, f"expected package URLs, not {text!r}") from None
+    return purls
 
 
 def _read_depends(record: Table, custom: _Custom, key: str) -> tuple[str, ...]:

@@ -192,4 +192,5 @@ def package_of(item: dict[str, Any], channel: str, platform: str) -> CondaPackag
         md5=item["md5"],
         size=item["size"],
         depends=tuple(item["depends"]),
+        purls=tuple(sorted(item["purls"])),
     )

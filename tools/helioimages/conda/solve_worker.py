@@ -167,6 +167,8 @@ def _package(record: rattler.RepoDataRecord) -> dict[str, Any]:
         "md5": record.md5.hex() if record.md5 else None,
         "size": record.size,
         "depends": [str(spec) for spec in record.depends],
+        # No attribute of its own has them.
+        "purls": json.loads(record.to_json()).get("purls") or [],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from ..conda import names
 from ..conda.lock import CondaLock, CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
@@ -23,15 +24,6 @@ from . import cuda, file_names
 from .patches import with_patches
 from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
 from .withdrawn import files_of
-
-#: Conda packages that are named otherwise on PyPI.
-_PYPI_NAMES = {
-    "dask-core": "dask",
-    "matplotlib-base": "matplotlib",
-    "msgpack-python": "msgpack",
-    "pytables": "tables",
-    "pytorch": "torch",
-}
 
 
 def lock_pypi(
@@ -57,7 +49,9 @@ def lock_pypi(
     prefer: dict[str, str] = {
         canonicalize_name(name): side for ancestor in line for name, side in ancestor.prefer.items()
     }
-    provided = provided_by_conda(conda, requirements, prefer, where_of(environment))
+    told = {name: other for ancestor in line for name, other in ancestor.names.items()}
+    _refuse_strange(conda, told, where_of(environment))
+    provided = provided_by_conda(conda, requirements, prefer, where_of(environment), told)
     current = before[1]
     if run.channel != "local":
         # The wheels are the same for both channels; the other channel's part may not bring them as well.
@@ -67,7 +61,7 @@ def lock_pypi(
                 f"`environments/{environment.name}/{file_names.of(file_names.PYLOCK, run.platform)}` is missing",
                 hint=f"run `buildimages lock {environment.name}` first",
             )
-        _refuse_both(conda, current, where_of(environment))
+        refuse_both(conda, current, where_of(environment), told)
         return current
     _refuse_free_threaded(conda, requirements, where_of(environment))
     upgrade = (*run.update, *sorted(going(run, current)))
@@ -93,6 +87,7 @@ def lock_pypi(
         request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
     resolved = resolve(request, index.sizes)
     _check_cuda(environment, conda, resolved)
+    ask_about_names(conda, resolved, where_of(environment), told)
     if parent:
         _refuse_missing(environment, parent.pypi, resolved)
     _say_variants(resolved, index)
@@ -212,9 +207,16 @@ def _built(run: Run, locks: Iterable[PyPILock | None], upgrade: Collection[str])
 
 
 def provided_by_conda(
-    conda: CondaLock, requirements: Iterable[str], prefer: Mapping[str, str], where: str
+    conda: CondaLock,
+    requirements: Iterable[str],
+    prefer: Mapping[str, str],
+    where: str,
+    told: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return distribution -> version of the conda packages that are Python distributions, for uv to take as they are.
+
+    Args:
+        told: ``x-helioimages.names``.
 
     Raises:
         HelioError: the pip list asks for one of them too, and ``prefer`` does not say which one to have.
@@ -222,40 +224,86 @@ def provided_by_conda(
     asked = requested_names(requirements)
     provided: dict[str, str] = {}
     for package in conda.packages:
-        name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
-        if not _is_distribution(package) or prefer.get(name) == "pypi":
-            continue
-        if name in asked and name not in prefer:
-            raise HelioError(
-                Stage.LOCK,
-                f"a wheel would replace the conda package `{package.name}`",
-                where=where,
-                detail=f"conda brings {package.file_name}, and the `pip` list asks for {name}",
-                hint=f"say `{name}: conda` or `{name}: pypi` under x-helioimages.prefer",
-            )
-        provided[name] = package.version
+        for name in _names(package, told):
+            if prefer.get(name) == "pypi":
+                continue
+            if name in asked and name not in prefer:
+                raise HelioError(
+                    Stage.LOCK,
+                    f"a wheel would replace the conda package `{package.name}`",
+                    where=where,
+                    detail=f"conda brings {package.file_name}, and the `pip` list asks for {name}",
+                    hint=f"say `{name}: conda` or `{name}: pypi` under x-helioimages.prefer"
+                    + _two_things(package, name),
+                )
+            provided[name] = package.version
     return provided
 
 
-def _is_distribution(package: CondaPackage) -> bool:
-    """Say whether a conda package is a Python distribution: it needs Python, and is no part of the interpreter."""
+def _names(package: CondaPackage, told: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return the distributions that a conda package is: it needs Python, and is no part of the interpreter."""
     needs_python = any(text.split()[0] == "python" for text in package.depends)
-    return needs_python and package.name not in ("python_abi", "python-gil", "cpython")
+    if package.name in ("python_abi", "python-gil", "cpython"):
+        return ()
+    if needs_python or package.purls or (told and package.name in told):
+        return names.distributions(package.name, package.purls, told)
+    return ()
 
 
-def _refuse_both(conda: CondaLock, pypi: PyPILock, where: str) -> None:
-    """Refuse packages that both parts bring."""
+def _two_things(package: CondaPackage, name: str) -> str:
+    if name == canonicalize_name(package.name):
+        return ""
+    return f"; if they are two things, say `{package.name}: none` under x-helioimages.names"
+
+
+def refuse_both(conda: CondaLock, pypi: PyPILock, where: str, told: Mapping[str, str] | None = None) -> None:
+    """Refuse packages that both parts bring, or may bring."""
     wheels = {wheel.name: wheel for wheel in pypi.wheels}
     for package in conda.packages:
-        name = canonicalize_name(_PYPI_NAMES.get(package.name, package.name))
-        if _is_distribution(package) and name in wheels:
-            raise HelioError(
-                Stage.LOCK,
-                f"a wheel would replace the conda package `{package.name}`",
-                where=where,
-                detail=f"{conda.channel} brings {package.file_name}, pylock.toml has {wheels[name].file_name}",
-                hint="ask for only one of them in environment.yml",
-            )
+        for name in _names(package, told):
+            if name in wheels:
+                raise HelioError(
+                    Stage.LOCK,
+                    f"a wheel would replace the conda package `{package.name}`",
+                    where=where,
+                    detail=f"{conda.channel} brings {package.file_name}, pylock.toml has {wheels[name].file_name}",
+                    hint="ask for only one of them in environment.yml" + _two_things(package, name),
+                )
+    ask_about_names(conda, pypi, where, told)
+
+
+def ask_about_names(conda: CondaLock, pypi: PyPILock, where: str, told: Mapping[str, str] | None = None) -> None:
+    """Refuse conda packages that may be a wheel of the lock by their names, where nobody says whether they are.
+
+    Raises:
+        HelioError: asks about all of them at once.
+    """
+    files = {item.name: item.file_name for item in pypi.files}
+    asked = {}
+    for package in conda.packages:
+        other = names.resembled(package.name, package.purls, told)
+        if other in files and _names(package, told):
+            asked[package.name] = (other, f"{package.file_name} of conda, {files[other]} of PyPI")
+    if asked:
+        name, (other, _) = next(iter(asked.items()))
+        raise HelioError(
+            Stage.LOCK,
+            "conda and PyPI may bring one thing under two names",
+            where=f"{where} at x-helioimages.names",
+            detail="\n".join(text for _, text in asked.values()),
+            hint=f"say `{name}: {other}` if they are the same, else `{name}: {names.NONE}`",
+        )
+
+
+def _refuse_strange(conda: CondaLock, told: Mapping[str, str], where: str) -> None:
+    """Refuse ``x-helioimages.names`` of packages that the conda part does not have: a slip would go unseen."""
+    if strange := sorted(told.keys() - {package.name for package in conda.packages}):
+        raise HelioError(
+            Stage.LOCK,
+            f"`{strange[0]}` is not a locked conda package",
+            where=f"{where} at x-helioimages.names.{strange[0]}",
+            hint="remove the entry, or name the conda package that is meant",
+        )
 
 
 def _refuse_missing(environment: EnvironmentSpec, parent: PyPILock, child: PyPILock) -> None:

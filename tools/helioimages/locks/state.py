@@ -204,6 +204,8 @@ def pypi_hash(
             dict(ancestor.prefer),
             dict(ancestor.virtual_packages),
             {name: [build.requires, dict(build.env), build.after] for name, build in ancestor.build.items()},
+            # Not where nobody says it: locks of before this key stay current.
+            *([dict(ancestor.names)] if ancestor.names else []),
         ]
         for ancestor in line
     ]

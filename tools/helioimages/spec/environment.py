@@ -64,6 +64,7 @@ class EnvironmentSpec:
         parent: the environment whose packages this one contains at the same versions.
         constraints: PEP 508 version limits for PyPI packages that may or may not be needed.
         prefer: distribution name -> ``conda`` or ``pypi``, where both bring the package.
+        names: conda package -> the distribution that it is on PyPI, or ``none``.
         allow_downgrade: distributions that a relock may lower.
         virtual_packages: e.g. ``{"__glibc": "2.41"}``; conda's words for what the machine brings.
         clobber: path in the prefix -> package whose file wins.
@@ -81,6 +82,7 @@ class EnvironmentSpec:
     parent: str | None = None
     constraints: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     allow_downgrade: tuple[str, ...] = ()
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
     clobber: Mapping[str, str] = field(default_factory=dict)
@@ -182,6 +184,7 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         parent=ours.text("parent", "", shapes.NAME) or None,
         constraints=(*constraints, *limits),
         prefer=prefer,
+        names=ours.mapping("names", keys=shapes.PACKAGE, values=shapes.DISTRIBUTION),
         allow_downgrade=ours.strings("allow-downgrade", shape=shapes.PACKAGE),
         virtual_packages=ours.mapping("virtual-packages", keys=shapes.VIRTUAL, values=shapes.VERSION),
         clobber=ours.mapping("clobber", keys=shapes.RELATIVE, values=shapes.CLOBBER),
