@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """buildimages: locked environments to container images. This file is the table of contents, one line a verb.
 
-A verb `x` is the function `x` in helioimages/verbs/x.py, which is imported when it is called.
+A verb `x` is the function `x` in helioimages/verbs/x.py, which is imported when it is called (`import` is import_).
 """
 
 # No newer syntax here and in bootstrap, which looks at the version first: an old Python must get as far as that.
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 VERBS = {
     "Make images": {
+        "import": "Make an environment of another tool's file: conda, pixi, uv, pip.",
         "lock": "Resolve environments and pin every byte.",
         "render": "Write the images' Dockerfiles, or prove them.",
         "build": "Build images from their locks.",

@@ -62,6 +62,7 @@ _LATER = "not mended yet"
 #: Reviewed: function -> why it has more.
 LONG = {
     "verbs/hub.py hub": _CLICK,
+    "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
     "verbs/publish.py publish": _CLICK,
     "oci/layer.py _block": _HEADER,

@@ -35,6 +35,17 @@ def test_what_conda_forge_names_otherwise(conda: str, pypi: str) -> None:
     assert pypi in names.distributions(conda)
 
 
+@pytest.mark.parametrize("name", ["graphviz", "nodejs", "r-base", "libgdal", "openssh", "ray-default"])
+def test_what_is_no_distribution(name: str) -> None:
+    assert names.distributions(name) == ()
+    assert names.resembled(name) is None
+
+
+def test_a_channel_of_its_own_may_name_a_distribution_like_a_library() -> None:
+    assert names.distributions("libheliothing", needs_python=True) == ("libheliothing",)
+    assert names.distributions("libheliothing") == ()
+
+
 def test_python_dateutil_is_no_dateutil() -> None:
     assert names.distributions("python-dateutil") == ("python-dateutil",)
     assert names.resembled("python-dateutil") is None
@@ -71,7 +82,9 @@ def test_the_map_tells_where_it_is_from() -> None:
     assert known.source.startswith("prefix-dev/parselmouth (BSD-3-Clause)")
     assert len(known.commit) == 40
     assert known.date == "2026-08-19"
-    assert len(known.names) > 1500
+    assert len(known.names) > 1400
+    assert len(known.others) > 5000
+    assert not known.names.keys() & known.others
 
 
 def test_what_is_kept_of_a_map() -> None:
@@ -80,6 +93,8 @@ def test_what_is_kept_of_a_map() -> None:
         "pytorch": ["torch"],
         "Some_Thing": ["some-thing"],
         "libz": None,
+        "libhelio": ["libhelio"],
+        "graphviz": None,
         "python-c-part": None,
         "py-opencv": ["opencv_python_headless", "opencv-python"],
         "ray-core": ["ray", "aiohttp"],
@@ -87,13 +102,15 @@ def test_what_is_kept_of_a_map() -> None:
         "python-dateutil": ["python-dateutil"],
     }
     kept = {
+        "libhelio": ["libhelio"],
         "py-opencv": ["opencv-python", "opencv-python-headless"],
-        "python-c-part": [],
         "python-dateutil": ["python-dateutil"],
         "pytorch": ["torch"],
         "ray-core": ["ray"],
         "tools-suite": ["one", "two"],
     }
-    assert names.derive(mapping) == kept
+    others = ["graphviz", "python-c-part"]
+    assert names.derive(mapping) == (kept, others)
     text = names.document(mapping, source="s", commit="c", date="d")
-    assert json.loads(text) == {"source": "s", "commit": "c", "date": "d", "names": kept}
+    found = {"source": "s", "commit": "c", "date": "d", "names": kept, "others": [" ".join(others)]}
+    assert json.loads(text) == found

@@ -12,16 +12,22 @@ from __future__ import annotations
 import functools
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 #: What environment.yml calls the PyPI side of a conda package that has none.
 NONE = "none"
+
+#: Conda packages that are no Python distribution, told by their names.
+_NEVER = re.compile(
+    r"(?:r-|lib|_|perl-|ros-|ros2|rb-|go-|font-|fonts-|xorg-|gst-|gtk|octave-|julia-|bioconductor-).*|.*-with-.*|"
+    r".*_(?:linux|osx|win)-.*|.*-(?:cos[67]|amd64|x86_64|aarch64|ppc64le|s390x|64|32)(?:-.*)?"
+)
 
 #: Ways in which conda packages are named after a distribution.
 _AFFIXES = re.compile(r"(?:python-|py-)?(?P<stem>.+?)(?:-python|-py|-base|-core)?")
@@ -33,36 +39,50 @@ class NameMap:
 
     Attributes:
         source, commit, date: where the map is from.
-        names: conda package -> its distributions, where they are not of its own name; none if it is no distribution.
+        names: conda package -> its distributions, where they are not of its own name.
+        others: conda packages that are no distribution.
     """
 
     source: str
     commit: str
     date: str
     names: Mapping[str, tuple[str, ...]]
+    others: frozenset[str]
 
 
 @functools.cache
 def known() -> NameMap:
     """Return the map that is kept beside this file."""
-    document = json.loads(files(__package__).joinpath("names.json").read_text("utf-8"))
-    names = {name: tuple(found) for name, found in document["names"].items()}
-    return NameMap(source=document["source"], commit=document["commit"], date=document["date"], names=names)
+    kept = json.loads(files(__package__).joinpath("names.json").read_text("utf-8"))
+    return NameMap(
+        source=kept["source"],
+        commit=kept["commit"],
+        date=kept["date"],
+        names={name: tuple(found) for name, found in kept["names"].items()},
+        others=frozenset(name for line in kept["others"] for name in line.split()),
+    )
 
 
-def distributions(name: str, purls: Sequence[str] = (), told: Mapping[str, str] | None = None) -> tuple[str, ...]:
+def distributions(
+    name: str, purls: Sequence[str] = (), told: Mapping[str, str] | None = None, *, needs_python: bool = False
+) -> tuple[str, ...]:
     """Return the PyPI distributions that a conda package is, normalised; none if it is no distribution.
 
     Args:
         purls: of the channel's record.
         told: ``x-helioimages.names``.
+        needs_python: its record says so: then what is named like a C library may be a distribution.
     """
     if told and name in told:
         return () if told[name] == NONE else (canonicalize_name(told[name]),)
     if purls:
         found = [PackageURL.from_string(purl) for purl in purls]
         return tuple(canonicalize_name(one.name) for one in found if one.type == "pypi")
-    return known().names.get(name, (str(canonicalize_name(name)),))
+    if found_names := known().names.get(name):
+        return found_names
+    if name in known().others or (not needs_python and _NEVER.fullmatch(name)):
+        return ()
+    return (str(canonicalize_name(name)),)
 
 
 def resembled(name: str, purls: Sequence[str] = (), told: Mapping[str, str] | None = None) -> str | None:
@@ -71,41 +91,50 @@ def resembled(name: str, purls: Sequence[str] = (), told: Mapping[str, str] | No
     >>> resembled("python-heliothing")
     'heliothing'
     """
-    if purls or name in known().names or (told and name in told):
+    if purls or name in known().names or name in known().others or (told and name in told):
         return None
     match = _AFFIXES.fullmatch(name)
-    assert match is not None
+    if match is None or _NEVER.fullmatch(name):
+        return None
     stem = canonicalize_name(match["stem"])
     return None if stem == canonicalize_name(name) else stem
 
 
-def derive(mapping: Mapping[str, Sequence[str] | None]) -> dict[str, list[str]]:
-    """Return the names to keep of parselmouth's map: conda package -> every distribution found in its files.
+def derive(mapping: Mapping[str, Sequence[str] | None]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return what to keep of parselmouth's map: names (conda package -> its distributions), and those that are none.
 
     What a package holds for itself (ray-core has a copy of aiohttp) is no name of it: of several names, those that are
-    not like its own go, if any is. What looks like another's name and is none is kept, so that nobody is asked.
+    not like its own go, if any is. What looks like another's name and is not is kept, so that nobody is asked.
+
+    Args:
+        mapping: conda package -> every distribution found in its files.
     """
-    normal = {name: sorted({str(canonicalize_name(one)) for one in found or ()}) for name, found in mapping.items()}
     kept: dict[str, list[str]] = {}
-    for name, names in sorted(normal.items()):
+    others = []
+    for name, found in sorted(mapping.items()):
+        distributions = sorted({str(canonicalize_name(one)) for one in found or ()})
         match = _AFFIXES.fullmatch(name)
         stem = str(canonicalize_name(match["stem"])) if match else name
-        if len(names) > 1:
-            names = [one for one in names if stem in one] or names
-        same = names == [canonicalize_name(name)]
-        if (names and not same) or stem != canonicalize_name(name):
-            kept[name] = names
-    return kept
+        if len(distributions) > 1:
+            distributions = [one for one in distributions if stem in one] or distributions
+        if not distributions:
+            others += [] if _NEVER.fullmatch(name) else [name]
+        elif distributions != [canonicalize_name(name)] or stem != canonicalize_name(name) or _NEVER.fullmatch(name):
+            kept[name] = distributions
+    return kept, others
 
 
-def document(mapping: Mapping[str, Any], *, source: str, commit: str, date: str) -> str:
+def document(mapping: Mapping[str, Sequence[str] | None], *, source: str, commit: str, date: str) -> str:
     """Return the text of ``names.json``.
 
     Args:
         mapping: parselmouth's ``files/v0/conda-forge/compressed_mapping.json``.
     """
-    names = derive(mapping)
-    lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(found)}" for name, found in names.items())
+    kept, others = derive(mapping)
+    names = ",\n".join(f"    {json.dumps(name)}: {json.dumps(found)}" for name, found in kept.items())
+    lines = ",\n".join(
+        f"    {json.dumps(line)}" for line in textwrap.wrap(" ".join(others), 110, break_on_hyphens=False)
+    )
     head = {"source": source, "commit": commit, "date": date}
     top = "".join(f"  {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
-    return f'{{\n{top}  "names": {{\n{lines}\n  }}\n}}\n'
+    return f'{{\n{top}  "names": {{\n{names}\n  }},\n  "others": [\n{lines}\n  ]\n}}\n'

@@ -246,7 +246,7 @@ def _names(package: CondaPackage, told: Mapping[str, str] | None) -> tuple[str, 
     if package.name in ("python_abi", "python-gil", "cpython"):
         return ()
     if needs_python or package.purls or (told and package.name in told):
-        return names.distributions(package.name, package.purls, told)
+        return names.distributions(package.name, package.purls, told, needs_python=needs_python)
     return ()
 
 

@@ -9,6 +9,7 @@ import difflib
 import functools
 import glob
 import io
+import keyword
 import os
 import signal
 import sys
@@ -106,7 +107,9 @@ class Verbs(click.Group):
             return self.commands[cmd_name]
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        # `import` is a word of Python's: its module is import_.
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(import_module(f".{name}", __package__), name)
         self.add_command(command, cmd_name)
         return command
 

@@ -1,0 +1,231 @@
+"""An environment of ours from another tool's file: the same packages and versions where they can be had here.
+
+With the local channel, conda brings the interpreter alone, and conda packages that are Python distributions come from
+PyPI under PyPI's name; with another channel, conda packages stay what they are. What cannot be kept is a row of a
+table, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from ..conda import names
+from ..pypi.choose import supported_tags
+from ..pypi.index import IndexFile
+from ..spec.foreign import Foreign, Item, Row
+from .usable import Project, project
+
+#: Names -> the files that the index has of each.
+Ask = Callable[[Sequence[str]], Mapping[str, Sequence[IndexFile]]]
+
+#: Conda packages that are there anyhow: parts of the interpreter, and what makes wheels.
+_PARTS = frozenset({"python_abi", "python-gil", "cpython", "_python_abi3_support"})
+_NO_DISTRIBUTION = (
+    "it is no Python package: wheels bring the C libraries that they need, programs can come from Debian "
+    "(`debian.packages` in image.toml)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the environment is made for.
+
+    Attributes:
+        channel: where conda packages come from; ``local`` has the interpreter alone.
+        python: ``3.13``.
+        platform: ``linux/amd64``.
+        glibc: ``2.41``.
+        parent: an environment of the checkout, or None.
+    """
+
+    name: str
+    channel: str
+    python: str
+    platform: str
+    glibc: str
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What came of a file.
+
+    Attributes:
+        conda: match specs.
+        pypi: requirements.
+        constraints: limits of packages that may or may not be needed.
+        kept: how many packages are asked for just as they were.
+        rows: the others.
+    """
+
+    target: Target
+    form: str
+    conda: tuple[str, ...]
+    pypi: tuple[str, ...]
+    constraints: tuple[str, ...]
+    kept: int
+    rows: tuple[Row, ...]
+
+    def environment(self, source: str) -> str:
+        """Return the text of environment.yml.
+
+        Args:
+            source: the name of the file that it was made of.
+        """
+        dependencies: list[Any] = list(self.conda)
+        if self.pypi:
+            dependencies.append({"pip": list(self.pypi)})
+        ours: dict[str, Any] = {}
+        if self.target.parent:
+            ours["parent"] = self.target.parent
+        else:
+            ours["virtual-packages"] = {"__glibc": self.target.glibc}
+        if self.constraints:
+            ours["constraints"] = list(self.constraints)
+        document = {
+            "name": self.target.name,
+            "channels": [self.target.channel],
+            "dependencies": dependencies,
+            "x-helioimages": ours,
+        }
+        head = f"# Made of {source} ({self.form}) by `buildimages import`. Resolved by `buildimages lock`.\n"
+        return head + yaml.safe_dump(document, sort_keys=False, width=10_000, allow_unicode=True)
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the report for people."""
+        count = len(self.conda) + len(self.pypi) + len(self.constraints)
+        lines = [f"{self.target.name}: {self.form}, {count} packages; {self.kept} as they were, {len(self.rows)} not"]
+        lines += [f"  {row.what} -> {row.became}: {row.why} ({row.where})" for row in self.rows if row.became]
+        gone: dict[str, list[str]] = {}
+        for row in self.rows:
+            if not row.became:
+                gone.setdefault(row.why, []).append(row.what)
+        lines += [f"  left out: {why}:\n    {', '.join(names)}" for why, names in gone.items()]
+        return tuple(lines)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "name": self.target.name,
+            "form": self.form,
+            "conda": list(self.conda),
+            "pypi": list(self.pypi),
+            "constraints": list(self.constraints),
+            "kept": self.kept,
+            "rows": [{"what": row.what, "where": row.where, "became": row.became, "why": row.why} for row in self.rows],
+        }
+
+
+def name_of(foreign: Foreign, file: str) -> str:
+    """Return a name for the environment: the file's own, or its folder's, as names of ours may be."""
+    text = foreign.name or file.rpartition("/")[0].rpartition("/")[2] or "imported"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "imported"
+
+
+def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
+    """Return the environment that asks for the same packages.
+
+    Args:
+        ask: the index, which says what can be had; without it every name and version is believed.
+    """
+    rows = list(foreign.rows)
+    conda: dict[str, str] = {}
+    pypi: dict[str, list[tuple[Item, str]]] = {}
+    kept = 0
+    for item in foreign.items:
+        if item.side == "conda" and item.name == "python":
+            spec, row = _python(item, target)
+            conda["python"] = spec
+            rows += [row] if row else []
+            kept += row is None
+        elif item.side == "conda" and (item.name in _PARTS or item.name.startswith("__")):
+            continue
+        elif item.side == "conda" and target.channel != "local":
+            conda[item.name] = re.sub(r"^[^\s\[]+::", "", item.text)
+            kept += 1
+        elif item.side == "conda":
+            found = names.distributions(item.name)
+            if not found:
+                rows.append(Row(what=item.text, where=item.where, became="", why=_NO_DISTRIBUTION))
+                continue
+            # Of several names for one thing, the one that is most like it.
+            name = min(found, key=lambda one: (one not in item.name and item.name not in one, len(one)))
+            pypi.setdefault(name, []).append((item, name))
+        else:
+            pypi.setdefault(canonicalize_name(item.name), []).append((item, item.name))
+    conda = {"python": conda.pop("python", f"python={target.python}"), **conda}
+    have = ask(tuple(pypi)) if ask else {}
+    tags = supported_tags(target.python, target.platform, _glibc(target.glibc)) if ask else {}
+    asked: list[str] = []
+    limits: list[str] = []
+    for name, items in pypi.items():
+        of_index = project(have[name], tags, target.python) if ask else None
+        text, more = _requirement(name, items, of_index, target)
+        rows += more
+        # Another name for the same version is nothing lost.
+        kept += 0 if more else len(items)
+        if text:
+            (limits if all(item.limit for item, _ in items) else asked).append(text)
+    return Imported(
+        target=target,
+        form=foreign.form,
+        conda=tuple(conda.values()),
+        pypi=tuple(asked),
+        constraints=tuple(limits),
+        kept=kept,
+        rows=tuple(rows),
+    )
+
+
+def _glibc(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
+def _python(item: Item, target: Target) -> tuple[str, Row | None]:
+    """Return the match spec for the interpreter, and what is told of it."""
+    if target.channel != "local":
+        return re.sub(r"^[^\s\[]+::", "", item.text), None
+    spec = f"python={target.python}"
+    # A series is what can be kept: the channel has one version of it.
+    if SpecifierSet(item.bounds).contains(target.python + ".99") and not item.lost:
+        return spec, None
+    why = f"the channel {target.channel} has Python {target.python}; --channel names another one"
+    return spec, Row(what=item.text, where=item.where, became=spec, why=why)
+
+
+def _requirement(
+    name: str, items: Sequence[tuple[Item, str]], have: Project | None, target: Target
+) -> tuple[str, list[Row]]:
+    """Return one requirement for all that asks for a project, and what of it could not be kept."""
+    rows = []
+    bounds = SpecifierSet(",".join(dict.fromkeys(item.bounds for item, _ in items if item.bounds)))
+    extras = sorted({extra for item, _ in items for extra in item.extras})
+    markers = {item.marker for item, _ in items}
+    first, written = items[0]
+    suffix = f"[{','.join(extras)}]" if extras else ""
+    text = f"{written if first.side == 'pypi' else name}{suffix}"
+    if have is not None:
+        why = have.why_not(bounds)
+        if why and not have.versions:
+            return "", [Row(what=item.text, where=item.where, became="", why=why) for item, _ in items]
+        if why:
+            # What is newer than the version that was asked for is nearer to it than what is older.
+            bounds = have.nearest(bounds)
+            rows += [Row(what=item.text, where=item.where, became=f"{text}{bounds}", why=why) for item, _ in items]
+    for item, _ in items:
+        if item.lost:
+            rows.append(Row(what=item.text, where=item.where, became=f"{text}{bounds}", why=item.lost))
+        elif "*" in item.build:
+            why = f"wheels have no build `{item.build}`; pick the variant by its package on PyPI"
+            rows.append(Row(what=item.text, where=item.where, became=f"{text}{bounds}", why=why))
+    marker = f"; {markers.pop()}" if len(markers) == 1 and "" not in markers else ""
+    return str(Requirement(f"{text}{bounds}{marker}")), rows

@@ -1,0 +1,418 @@
+"""What other tools wrote of an environment: environment.yml, their locks, requirements, as one list of packages. Pure.
+
+Spec: CEP 24; conda-lock format 1; pixi.lock 4 to 7; conda's explicit files; pip, "Requirements File Format"; PEP 751;
+uv.lock 1.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from packaging.pylock import Package, Pylock, PylockValidationError
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from ..core.errors import HelioError, Stage
+from . import selectors
+
+#: Returns the text of a file beside the one that is read, None if it is not there.
+Read = Callable[[str], str | None]
+
+_CONDA_FILE = re.compile(r"(?P<name>.+)-(?P<version>[^-]+)-(?P<build>[^-]+)(?:\.conda|\.tar\.bz2)")
+_SPEC = re.compile(r"(?:[^\s\[]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>[^\[]*)(?:\[(?P<keys>.*)\])?")
+_PIECE = re.compile(r"(?P<op>===?|>=|<=|!=|~=|=|<|>)?\s*(?P<version>[^=\s|]+)(?:\s*=\s*(?P<build>[^=\s|]+))?")
+_KEYS = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^,"'\s]+))""")
+_DEEPEST = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One package that is asked for.
+
+    Attributes:
+        side: ``conda`` or ``pypi``: whose name it is.
+        text: as it was written, or as conda would write it.
+        where: in the file, for people.
+        bounds: a PEP 440 specifier, empty for any version.
+        build: conda's build string, where one is asked for.
+        extras, marker: of PEP 508.
+        lost: why ``bounds`` does not say what was written; empty if it does.
+        limit: it is no package to have, only a limit of its version.
+    """
+
+    side: str
+    name: str
+    text: str
+    where: str
+    bounds: str = ""
+    build: str = ""
+    extras: tuple[str, ...] = ()
+    marker: str = ""
+    lost: str = ""
+    limit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What became of something that could not be kept as it was.
+
+    Attributes:
+        became: what stands for it now, empty if nothing does.
+    """
+
+    what: str
+    where: str
+    became: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """One file of another tool.
+
+    Attributes:
+        form: what kind of file it is, for people.
+        name: the environment's, empty if the file has none.
+        channels: of conda.
+        rows: what was lost in reading.
+    """
+
+    form: str
+    name: str = ""
+    channels: tuple[str, ...] = ()
+    items: tuple[Item, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+
+def read_foreign(text: str, file: str, subdir: str, read: Read = lambda name: None) -> Foreign:
+    """Read a file of another tool; its form is told by what is in it, and by its name.
+
+    Args:
+        file: its name, for messages.
+        subdir: conda's platform; what is for others is left out.
+        read: gives files beside it that it names.
+
+    Raises:
+        HelioError: it is none of the known forms, or malformed.
+    """
+    try:
+        if file.endswith(".toml") or file.endswith("uv.lock"):
+            return _toml(tomllib.loads(text), file)
+        if re.search(r"^@EXPLICIT\s*$", text, re.MULTILINE):
+            return _explicit(text, subdir)
+        if file.endswith((".yml", ".yaml")) or re.search(r"^(version|dependencies|packages|environments):", text, re.M):
+            return _yaml(text, file, subdir)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, PylockValidationError, RecursionError) as error:
+        raise _unread(file, str(error)) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise _unread(file, f"{type(error).__name__}: {error}") from error
+    return _requirements(text, file, read)
+
+
+def _unread(file: str, detail: str) -> HelioError:
+    return HelioError(
+        Stage.SPEC,
+        f"cannot read `{file}`",
+        where=file,
+        detail=detail,
+        hint="expected environment.yml, conda-lock.yml, an explicit lock, pixi.lock, requirements.txt, pylock.toml or "
+        "uv.lock",
+    )
+
+
+def _yaml(text: str, file: str, subdir: str) -> Foreign:
+    document = yaml.safe_load(selectors.select(text, subdir, file))
+    if not isinstance(document, dict):
+        raise ValueError("expected a mapping")
+    if "dependencies" in document:
+        return _environment(document)
+    if "environments" in document:
+        return _pixi(document, subdir)
+    if "package" in document and "metadata" in document:
+        return _conda_lock(document, subdir)
+    raise ValueError("it has neither `dependencies`, `environments` nor `package`")
+
+
+def _environment(document: Mapping[str, Any]) -> Foreign:
+    items: list[Item] = []
+    rows: list[Row] = []
+    for index, item in enumerate(document["dependencies"] or ()):
+        where = f"dependencies[{index}]"
+        if isinstance(item, str):
+            items.append(_conda_spec(item, where))
+        else:
+            for at, line in enumerate(item.get("pip") or ()):
+                _line(line, f"{where}.pip[{at}]", items, rows)
+    for key in ("variables", "platforms", "category"):
+        if document.get(key) and key == "variables":
+            rows += [
+                Row(what=f"{name}={value}", where=key, became="", why="write it under `config.env` in image.toml")
+                for name, value in document[key].items()
+            ]
+    return Foreign(
+        form="conda environment",
+        name=str(document.get("name") or ""),
+        channels=tuple(document.get("channels") or ()),
+        items=tuple(items),
+        rows=tuple(rows),
+    )
+
+
+def _conda_spec(text: str, where: str) -> Item:
+    """Return a match spec as an item. Spec: CEP 29."""
+    spec = re.split(r"\s#", text.strip(), maxsplit=1)[0].strip()
+    match = _SPEC.fullmatch(spec)
+    if match is None or "://" in spec:
+        return Item(side="conda", name=spec, text=text, where=where, lost="it is no match spec that names a package")
+    keys = {key: a or b or c for key, a, b, c in _KEYS.findall(match["keys"] or "")}
+    item = Item(side="conda", name=match["name"].lower(), text=text, where=where, build=keys.get("build", ""))
+    written = (match["rest"] or "").strip() or keys.get("version", "")
+    # `numpy 1.26.0 py313_0`: blanks part version and build.
+    written = re.sub(r"(?<=[\w.*])\s+(?=[\w*])", "=", written)
+    if "|" in written:
+        return replace(item, lost=f"`{written}` gives alternatives, which PEP 508 cannot say")
+    bounds = []
+    for piece in filter(None, (part.strip() for part in written.split(","))):
+        found = _PIECE.fullmatch(piece)
+        if found is None:
+            return replace(item, lost=f"`{piece}` has no form in PEP 508")
+        if found["build"]:
+            item = replace(item, build=found["build"])
+        bound = _bound(found["op"] or "", found["version"], exact=bool(found["build"]))
+        if bound is None:
+            return replace(item, lost=f"`{piece}` is no version that PEP 440 knows")
+        bounds.append(bound)
+    return replace(item, bounds=",".join(filter(None, bounds)))
+
+
+def _bound(op: str, version: str, *, exact: bool) -> str | None:
+    """Return one bound of conda as a PEP 440 specifier, None if it has none; empty for any version.
+
+    >>> _bound("=", "1.26", exact=False), _bound("=", "1.26.0", exact=True), _bound("", "3.9*", exact=False)
+    ('==1.26.*', '==1.26.0', '==3.9.*')
+    """
+    if version == "*":
+        return ""
+    stem = version.rstrip("*").rstrip(".")
+    starred = stem != version
+    if op in ("", "=", "==", "===") and (starred or (op == "=" and not exact)):
+        bound = f"=={stem}.*"
+    elif op in ("", "=", "===") or not op:
+        bound = f"=={stem}"
+    else:
+        # conda's `>=1.2.*` is `>=1.2`; PEP 440 takes a star with == and != only.
+        bound = f"{op}{version if op in ('==', '!=') else stem}"
+    try:
+        return str(SpecifierSet(bound))
+    except InvalidSpecifier:
+        return None
+
+
+def _exact(side: str, name: str, version: str, where: str, build: str = "") -> Item:
+    """Return a locked package as an item."""
+    item = Item(side=side, name=name.lower(), text=f"{name}=={version}", where=where, build=build)
+    try:
+        return replace(item, bounds=f"=={Version(version)}")
+    except InvalidVersion:
+        return replace(item, lost=f"`{version}` is no version that PEP 440 knows")
+
+
+def _conda_lock(document: Mapping[str, Any], subdir: str) -> Foreign:
+    items, rows = [], []
+    platforms = document["metadata"].get("platforms") or []
+    if subdir not in platforms:
+        raise ValueError(f"it has no platform {subdir}, only {', '.join(platforms)}")
+    for index, package in enumerate(document["package"]):
+        where, name = f"package[{index}]", package["name"]
+        if package["platform"] != subdir:
+            continue
+        if package.get("category", "main") != "main" or package.get("optional"):
+            why = f"of the category {package.get('category')}: make an environment of its own of it"
+            rows.append(Row(what=name, where=where, became="", why=why))
+        elif package["manager"] == "conda":
+            found = _of_address(package["url"])
+            items.append(_exact("conda", name, str(package["version"]), where, found[2] if found else ""))
+        else:
+            items.append(_exact("pypi", name, str(package["version"]), where))
+    channels = tuple(str(channel["url"]) for channel in document["metadata"].get("channels") or ())
+    return Foreign(form="conda-lock", channels=channels, items=tuple(items), rows=tuple(rows))
+
+
+def _of_address(url: str) -> tuple[str, str, str] | None:
+    match = _CONDA_FILE.fullmatch(unquote(urlsplit(url).path.rpartition("/")[2]))
+    return (match["name"], match["version"], match["build"]) if match else None
+
+
+def _explicit(text: str, subdir: str) -> Foreign:
+    items, rows, channels = [], [], dict[str, None]()
+    if (told := re.search(r"^# platform: (\S+)$", text, re.MULTILINE)) and told[1] != subdir:
+        raise ValueError(f"it is for {told[1]}, not {subdir}")
+    for number, line in enumerate(text.splitlines(), 1):
+        url = line.partition("#")[0].strip()
+        if not url or url == "@EXPLICIT":
+            continue
+        found = _of_address(url)
+        if found is None:
+            rows.append(Row(what=line, where=f"line {number}", became="", why="it is no address of a conda package"))
+            continue
+        items.append(_exact("conda", found[0], found[1], f"line {number}", found[2]))
+        channels[urlsplit(url).path.rpartition("/")[0].rpartition("/")[0].rpartition("/")[2]] = None
+    return Foreign(form="explicit conda lock", channels=tuple(channels), items=tuple(items), rows=tuple(rows))
+
+
+def _pixi(document: Mapping[str, Any], subdir: str) -> Foreign:
+    environments = document["environments"]
+    name = "default" if "default" in environments else min(environments)
+    rows = [
+        Row(
+            what=f"environment {other}",
+            where="environments",
+            became="",
+            why=f"only {name} is read; import it by itself",
+        )
+        for other in environments
+        if other != name
+    ]
+    chosen = environments[name]
+    if subdir not in chosen["packages"]:
+        raise ValueError(f"it has no platform {subdir}, only {', '.join(chosen['packages'])}")
+    records = {}
+    for record in document.get("packages") or ():
+        address = record.get("conda") or record.get("pypi") or record.get("url") or record.get("path")
+        records[address] = record
+    items = []
+    for index, one in enumerate(chosen["packages"][subdir]):
+        where = f"environments.{name}.packages.{subdir}[{index}]"
+        side = "conda" if "conda" in one else "pypi"
+        address = one[side]
+        record = records.get(address, {})
+        found = _of_address(address) if side == "conda" else _of_file(address)
+        what, version = record.get("name") or (found and found[0]), record.get("version") or (found and found[1])
+        if side == "pypi" and (found is None or not version):
+            rows.append(Row(what=what or address, where=where, became="", why="it is not from an index: " + _NOT_INDEX))
+        elif not what or not version:
+            rows.append(Row(what=address, where=where, became="", why="it is no address of a conda package"))
+        else:
+            items.append(_exact(side, what, str(version), where, found[2] if found and side == "conda" else ""))
+    channels = tuple(str(one["url"] if isinstance(one, dict) else one) for one in chosen.get("channels") or ())
+    return Foreign(form="pixi.lock", channels=channels, items=tuple(items), rows=tuple(rows))
+
+
+_NOT_INDEX = "only released versions are locked"
+
+
+def _of_file(url: str) -> tuple[str, str, str] | None:
+    """Return name and version of a wheel's or a source's address; None for a folder or a repository."""
+    if not url.startswith(("https://", "http://")):
+        return None
+    file = unquote(urlsplit(url).path.rpartition("/")[2])
+    try:
+        name, version = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
+    except ValueError:
+        return None
+    return name, str(version), ""
+
+
+def _toml(document: Mapping[str, Any], file: str) -> Foreign:
+    if "lock-version" in document:
+        return _pylock(Pylock.from_dict(document))
+    if "package" in document and "version" in document:
+        return _uv(document)
+    raise ValueError(f"{file} is neither pylock.toml nor uv.lock")
+
+
+def _pylock(lock: Pylock) -> Foreign:
+    lock.validate()
+    items, rows = [], []
+    for index, package in enumerate(lock.packages):
+        where = f"packages[{index}]"
+        if package.version is None or not (package.wheels or package.sdist):
+            rows.append(Row(what=package.name, where=where, became="", why=_kind(package) + ": " + _NOT_INDEX))
+            continue
+        item = _exact("pypi", package.name, str(package.version), where)
+        items.append(replace(item, marker=str(package.marker) if package.marker else ""))
+    return Foreign(form="pylock.toml", items=tuple(items), rows=tuple(rows))
+
+
+def _kind(package: Package) -> str:
+    if package.vcs:
+        return "it is from a repository"
+    return "it is a folder" if package.directory else "it is not from an index"
+
+
+def _uv(document: Mapping[str, Any]) -> Foreign:
+    items: dict[str, Item] = {}
+    rows = []
+    for index, package in enumerate(document["package"]):
+        where, source, name = f"package[{index}]", package.get("source", {}), package["name"]
+        if "virtual" in source or source.get("editable") == ".":
+            rows.append(Row(what=name, where=where, became="", why="the project itself, which is not from an index"))
+        elif "registry" not in source:
+            rows.append(Row(what=name, where=where, became="", why=f"it is from {', '.join(source)}: {_NOT_INDEX}"))
+        elif name in items:
+            why = "the lock has several versions of it, each for other machines or Pythons"
+            items[name] = replace(items[name], bounds="", lost=why)
+        else:
+            items[name] = _exact("pypi", name, str(package["version"]), where)
+    return Foreign(form="uv.lock", items=tuple(items.values()), rows=tuple(rows))
+
+
+def _requirements(text: str, file: str, read: Read) -> Foreign:
+    items: list[Item] = []
+    rows: list[Row] = []
+    for where, line, limit in _lines(text, file, read, 0):
+        _line(line, where, items, rows, limit=limit)
+    if not items and not rows:
+        raise _unread(file, "it names no package")
+    return Foreign(form="requirements", items=tuple(items), rows=tuple(rows))
+
+
+def _lines(text: str, file: str, read: Read, depth: int) -> Iterator[tuple[str, str, bool]]:
+    """Yield place, line and whether it only limits; files that ``-r`` and ``-c`` name are read in place."""
+    for number, line in enumerate(re.sub(r"[ \t]*\\\r?\n[ \t]*", " ", text).splitlines(), 1):
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not line:
+            continue
+        named = re.fullmatch(r"(-r|--requirement|-c|--constraint)[ =]?\s*(\S+)", line)
+        inner = read(named[2].removeprefix("./")) if named and depth < _DEEPEST else None
+        if named is None or inner is None:
+            yield f"{file} line {number}", line, False
+            continue
+        for where, one, limit in _lines(inner, named[2], read, depth + 1):
+            yield where, one, limit or named[1].startswith(("-c", "--c"))
+
+
+def _line(text: str, where: str, items: list[Item], rows: list[Row], *, limit: bool = False) -> None:
+    # Hashes are of files; the lock has its own.
+    line = re.sub(r"\s+--hash[= ]\S+", "", re.sub(r"(^|\s)#.*", "", str(text))).strip()
+    if not line:
+        return
+    try:
+        parsed = Requirement(line)
+    except InvalidRequirement:
+        why = "an option of pip" if line.startswith("-") else _NOT_INDEX
+        rows.append(Row(what=line, where=where, became="", why=why))
+        return
+    if parsed.url:
+        rows.append(Row(what=line, where=where, became="", why=f"it is from an address: {_NOT_INDEX}"))
+        return
+    items.append(
+        Item(
+            side="pypi",
+            name=parsed.name,
+            text=line,
+            where=where,
+            bounds=str(parsed.specifier),
+            extras=tuple(sorted(parsed.extras)),
+            marker=str(parsed.marker) if parsed.marker else "",
+            limit=limit,
+        )
+    )
