@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import tempfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +18,9 @@ from helioimages.conda.pack import write_conda, write_repodata
 from helioimages.core.entries import Content, Entry, Kind
 from helioimages.core.errors import HelioError
 from helioimages.locks import locking
+from helioimages.locks.channels import conda_file
 from helioimages.machine.fetch import fetch_all
-from helioimages.make.provision import conda_file
+from helioimages.machine.store import Store
 
 LOGIN = "Basic " + base64.b64encode(b"me:secret").decode()
 
@@ -76,8 +78,9 @@ class Channels(World):
         return self.conda_lock("e")
 
     def fetch(self, lock):
+        """Fetch as another machine does: `lock` has brought everything into this one's store."""
         wanted = [conda_file(one, f"package[{i}]", read_places()) for i, one in enumerate(lock.packages)]
-        return fetch_all(wanted, self.store)
+        return fetch_all(wanted, Store(Path(tempfile.mkdtemp(dir=self.root))))
 
 
 def found(lock):

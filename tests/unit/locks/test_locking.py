@@ -7,6 +7,7 @@ import hashlib
 from datetime import UTC, datetime
 
 import pytest
+from conda_support import write_package, write_repodata
 from locking_support import record
 from pypi_support import sdist_bytes
 
@@ -139,6 +140,23 @@ def test_a_wheel_that_would_replace_a_conda_package(world):
     world.environment("base", "lib", "app", conda=conda, prefer={"lib": "pypi"})
     world.lock()
     assert [(w.name, w.version) for w in world.pylock("base").wheels] == [("app", "1.0"), ("lib", "2.0")]
+
+
+def test_conda_packages_that_take_a_path_from_each_other_are_told_and_locked(world, capsys):
+    for name, depends in {"python": [], "low": [], "top": ["low"]}.items():
+        version, path = ("3.13.5", "bin/python") if name == "python" else ("1.0", "etc/x")
+        write_package(world.channel, name, {path: (name.encode(), 0o644)}, version=version, index={"depends": depends})
+    write_repodata(world.channel, ["linux-64", "noarch"])
+    conda = ("python=3.13", "top")
+    world.environment("base", conda=conda)
+    world.lock()
+    assert world.conda_lock("base").clobbers == {"linux-64": {"etc/x": "top over low"}}
+    assert "warning: top wins a path over low, as rattler installs: etc/x" in capsys.readouterr().err
+    world.lock(check=True)
+    # A channel without its files says nothing of them: what was seen once is still so.
+    for path in (world.channel / "linux-64").glob("*.conda"):
+        path.unlink()
+    assert world.lock().written == ()
 
 
 def test_a_channel_says_what_its_packages_are_on_pypi(world):

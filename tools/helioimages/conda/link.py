@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,28 +103,61 @@ def with_compiled(
     replaced = {entry.path: entry for entry in entries if entry.path in ours}
     if not replaced:
         return (*entries, *compiled)
+    start = prefix.removeprefix("/") + "/"
+    told = {path.removeprefix(start): ours[path] for path in replaced}
+    record = start + record_path(package)
+    return (*_recorded(_heirs(entries, replaced), record, lambda data: _amended(data, told)), *compiled)
+
+
+def forgetting(
+    entries: tuple[Entry, ...], kept: tuple[Entry, ...], package: CondaPackage, prefix: str = PREFIX
+) -> tuple[Entry, ...]:
+    """Return the entries that a package keeps where others win some of its paths; its record forgets those.
+
+    Args:
+        entries: what `link` gave.
+        kept: those of them that nobody else wins.
+    """
+    lost = {entry.path for entry in entries} - {entry.path for entry in kept}
+    if not lost:
+        return kept
+    start = prefix.removeprefix("/") + "/"
+    gone = {path.removeprefix(start) for path in lost}
+    return tuple(_recorded(_heirs(entries, lost), start + record_path(package), lambda data: _less(data, gone)))
+
+
+def _heirs(entries: tuple[Entry, ...], gone: Collection[str]) -> Iterator[Entry]:
+    """Yield the entries less those of some paths; a second name of one that goes becomes the file."""
     linked = {entry.path: entry for entry in entries}
     heirs: dict[str, str] = {}
-    record = f"{prefix.removeprefix('/')}/{record_path(package)}"
-    result = []
     for entry in entries:
-        if entry.path in replaced:
+        if entry.path in gone:
             continue
-        if entry.kind is Kind.HARDLINK and entry.target in replaced:
-            # A second name of what was replaced: the first of them is the file now.
+        if entry.kind is Kind.HARDLINK and entry.target in gone:
             first = heirs.setdefault(entry.target, entry.path)
             if first == entry.path:
                 entry = replace(entry, kind=Kind.FILE, target="", content=linked[entry.target].content)
             else:
                 entry = replace(entry, target=first)
+        yield entry
+
+
+def _recorded(entries: Iterable[Entry], record: str, change: Callable[[bytes], bytes]) -> Iterator[Entry]:
+    """Yield the entries, the package's record changed."""
+    for entry in entries:
         if entry.path == record:
             assert entry.content is not None
-            data = _amended(
-                entry.content.read(), {path.removeprefix(prefix[1:] + "/"): ours[path] for path in replaced}
-            )
-            entry = replace(entry, content=Content.of(data))
-        result.append(entry)
-    return (*result, *compiled)
+            entry = replace(entry, content=Content.of(change(entry.content.read())))
+        yield entry
+
+
+def _less(record: bytes, gone: Collection[str]) -> bytes:
+    """Return a record that does not tell of some paths."""
+    document = json.loads(record)
+    document["files"] = [path for path in document["files"] if path not in gone]
+    paths = document["paths_data"]["paths"]
+    document["paths_data"]["paths"] = [item for item in paths if item["_path"] not in gone]
+    return _record_bytes(document)
 
 
 def _amended(record: bytes, ours: Mapping[str, Entry]) -> bytes:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,6 +87,7 @@ class CondaLock:
         content_hash: of what was asked for; 64 hexadecimal digits.
         virtual_packages: platform -> virtual package -> version (``x86_64`` and the like for ``__archspec``).
         timestamp: seconds since 1970 (UTC); becomes SOURCE_DATE_EPOCH.
+        clobbers: platform -> path in the prefix -> ``winner over loser, loser``: names of packages.
     """
 
     channels: tuple[str, ...]
@@ -95,6 +96,7 @@ class CondaLock:
     content_hash: str
     virtual_packages: Mapping[str, Mapping[str, str]]
     timestamp: int
+    clobbers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def channel(self) -> str:
@@ -138,6 +140,8 @@ def dump(lock: CondaLock) -> str:
     custom: dict[str, str] = {}
     for platform, packages in lock.virtual_packages.items():
         custom |= {f"virtual:{platform}:{name}": version for name, version in packages.items()}
+    for platform, paths in lock.clobbers.items():
+        custom |= {f"clobber:{platform}:{path}": text for path, text in paths.items()}
     records = []
     for package in sorted(lock.packages, key=_order):
         where = f"{package.subdir}/{package.file_name}"
@@ -245,6 +249,7 @@ def parse(text: str, where: str) -> CondaLock:
         virtual[platform][name] = custom.values[key]
         custom.used.add(key)
     packages = tuple(_package(record, named, platforms, custom) for record in records)
+    clobbers = _clobbers(custom, packages)
     for key in custom.values.keys() - custom.used:
         raise metadata.strange(f"custom_metadata.{key}")
     keys = [_order(package) for package in packages]
@@ -258,6 +263,7 @@ def parse(text: str, where: str) -> CondaLock:
         content_hash=min(texts),
         virtual_packages={platform: versions for platform, versions in virtual.items() if versions},
         timestamp=timestamp,
+        clobbers=clobbers,
     )
 
 
@@ -274,6 +280,25 @@ class _Custom:
 
     def error(self, key: str, detail: str) -> HelioError:
         return self._metadata.error(f"custom_metadata.{key}", detail)
+
+
+def _clobbers(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, dict[str, str]]:
+    """Return who wins which path, where packages bring different files of it."""
+    names: dict[str, set[str]] = {}
+    for package in packages:
+        names.setdefault(package.platform, set()).add(package.name)
+    found: dict[str, dict[str, str]] = {}
+    for key in [key for key in custom.values if key.startswith("clobber:")]:
+        platform, _, path = key.removeprefix("clobber:").partition(":")
+        winner, over, losers = custom.values[key].partition(" over ")
+        sides = (winner, *losers.split(", "))
+        if not path or not over or len(set(sides)) < len(sides) or not names.get(platform, set()).issuperset(sides):
+            raise custom.error(
+                key, f"expected `winner over loser, loser`, all of them packages, not {custom.values[key]!r}"
+            )
+        found.setdefault(platform, {})[path] = custom.values[key]
+        custom.used.add(key)
+    return found
 
 
 def _channels(metadata: Table) -> tuple[str, ...]:

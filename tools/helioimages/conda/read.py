@@ -167,8 +167,34 @@ def site_packages_of(path: Path, python: CondaPackage) -> str | None:
     return check_path(site, python.file_name)
 
 
-def read_paths(path: Path, name: str) -> tuple[str, ...]:
-    """Return what a package file lists, unchecked against what it holds: cheap for a ``.conda``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a package file lists, unchecked against what it holds.
+
+    Attributes:
+        paths: in its order.
+        noarch: ``python``, ``generic`` or None.
+        commands: of its entry points.
+    """
+
+    paths: tuple[str, ...]
+    noarch: str | None
+    commands: tuple[str, ...]
+
+    def targets(self, site_packages: str) -> tuple[str, ...]:
+        """Return where its files and scripts go, relative to the prefix. Spec: CEP 34, "noarch: python"."""
+        if self.noarch != "python":
+            return self.paths
+        places = {"site-packages/": f"{site_packages}/", "python-scripts/": "bin/"}
+        found = []
+        for path in self.paths:
+            head = next((head for head in places if path.startswith(head)), "")
+            found.append(places[head] + path.removeprefix(head) if head else path)
+        return (*found, *(f"bin/{command}" for command in self.commands))
+
+
+def read_listing(path: Path, name: str) -> Listing:
+    """Return what a package file lists: cheap for a ``.conda``, of which only the ``info`` half is unpacked.
 
     Raises:
         HelioError: not a conda package, or its list cannot be understood.
@@ -180,7 +206,12 @@ def read_paths(path: Path, name: str) -> tuple[str, ...]:
         else:
             file.seek(0)
             texts = _Tar(bz2.BZ2File(file), name, MAX_UNPACKED).texts()
-        return tuple(item.path for item in metadata.read_listed(texts, name))
+        noarch, entry_points = metadata.read_link(texts, name)
+        return Listing(
+            paths=tuple(item.path for item in metadata.read_listed(texts, name)),
+            noarch=noarch,
+            commands=tuple(line.partition("=")[0].strip() for line in entry_points),
+        )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from .lock import CondaPackage
-from .read import read_paths
+from .read import read_listing
 
 SCRIPT_HINT = "layers are made without running anything; choose another build, or take the package from PyPI"
 
@@ -43,7 +43,7 @@ def refuse_scripts(packages: Iterable[tuple[CondaPackage, Path]], stage: Stage) 
     """
     scripts = []
     for package, path in packages:
-        for listed in read_paths(path, package.file_name):
+        for listed in read_listing(path, package.file_name).paths:
             target = listed.replace("python-scripts/", "bin/", 1) if listed.startswith("python-scripts/") else listed
             if kind := script_kind(package.name, target):
                 scripts.append(f"{package.file_name}: {kind} ({listed})")

@@ -104,6 +104,18 @@ def kept(packages: Sequence[CondaPackage], pinned: Sequence[CondaPackage], chann
             )
 
 
+def order(packages: Sequence[CondaPackage]) -> tuple[str, ...]:
+    """Return the packages' names in the order in which rattler installs them: what others need first.
+
+    Raises:
+        HelioError: rattler failed.
+    """
+    rows = [
+        [package.name, package.version, package.build, package.subdir, list(package.depends)] for package in packages
+    ]
+    return tuple(ask({"order": rows}, packages[0].channel if packages else "")["order"])
+
+
 def _understood(specs: Sequence[str], channel: str, where: str) -> list[str]:
     understood, refused = [], []
     for spec in specs:

@@ -20,7 +20,12 @@ from rattler.exceptions import SolverError
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
-    """Return ``{"packages": [...]}``, or ``{"unsatisfiable": why}``, or ``{"unusable": [[spec, why], ...]}``."""
+    """Return ``{"packages": [...]}``, or ``{"unsatisfiable": why}``, or ``{"unusable": [[spec, why], ...]}``.
+
+    Asked for the ``order`` of packages instead, it returns ``{"order": [name, ...]}``.
+    """
+    if "order" in request:
+        return {"order": _order(request["order"])}
     virtual = [_virtual(name, version) for name, version in request["virtual_packages"].items()]
     specs, unusable = [], []
     for spec in request["specs"]:
@@ -129,6 +134,14 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
 def _clean(url: str) -> str:
     """Return an address without its login: rattler leaves some of it out of some of its values."""
     return re.sub(r"(://.*?)/t/[^/]+", r"\1", re.sub(r"(?<=://)[^/@]*@", "", url)).rstrip("/")
+
+
+def _order(rows: list[list[Any]]) -> list[str]:
+    records = [
+        rattler.PackageRecord(name, version, rattler.BuildString(build), 0, subdir, depends=depends)
+        for name, version, build, subdir, depends in rows
+    ]
+    return [record.name.source for record in rattler.PackageRecord.sort_topologically(records)]
 
 
 def _virtual(name: str, version: str) -> rattler.GenericVirtualPackage:

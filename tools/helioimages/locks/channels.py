@@ -1,4 +1,4 @@
-"""Which channels an environment's conda part comes from, as ``channels:`` says."""
+"""Which channels an environment's conda part comes from, as ``channels:`` says, and what to fetch of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..conda.channels import Places
+from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
+from ..machine.fetch import Wanted
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 
@@ -63,3 +65,19 @@ def folders_of(given: Sequence[Path], channel: str) -> tuple[tuple[Path, ...], d
         else:
             named[name] = Path(folder)
     return tuple(mine), named
+
+
+def conda_file(package: CondaPackage, where: str, places: Places) -> Wanted:
+    """Return what to fetch of a channel: each of its addresses is tried, as `lock` asks them."""
+    own = tuple(f"{base}/{package.subdir}/{package.file_name}" for base in places.addresses(package.channel))
+    # An index may say that packages lie elsewhere (`base_url`); a mirror that is configured goes before it.
+    genuine = (package.url,) if "://" in package.url else ()
+    return Wanted(
+        name=package.file_name,
+        sha256=package.sha256,
+        size=package.size,
+        where=where,
+        urls=lambda: tuple(dict.fromkeys((*own, *genuine))),
+        hint=f"run `buildimages lock --update {package.name}`",
+        login=places.login,
+    )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..conda.channels import read_places
+from ..conda.clobber import clobbers
 from ..conda.lock import CondaLock, CondaPackage, settled
 from ..conda.scripts import refuse_scripts
 from ..conda.solve import solve
 from ..conda.solve_channels import Question, solve_channels
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.progress import say
+from ..machine.fetch import fetch_all
 from ..pypi.lock import PyPILock
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
-from .channels import LOCAL, channels_of
+from .channels import LOCAL, channels_of, conda_file
 from .state import Run, Solved, conda_hash, forgotten, where_of
 
 
@@ -74,7 +78,9 @@ def lock_conda(
             where=where_of(environment),
         )
         packages, newest = solve_channels(question)
-    refuse_scripts(_at_hand(packages, (*run.channel_dirs, *run.channel_folders.values())), Stage.LOCK)
+        _fetch(run, packages, question)
+    files = tuple(_at_hand(run, packages))
+    refuse_scripts(files, Stage.LOCK)
     chosen = {package.name: package for package in packages}
     for package in inherited:
         mine = chosen.get(package.name)
@@ -94,19 +100,58 @@ def lock_conda(
         content_hash=conda_hash(environments, environment, parent.conda if parent else None),
         virtual_packages={subdir: virtual},
         timestamp=newest,
+        clobbers=_clobbers(files, [pattern for ancestor in line for pattern in ancestor.clobber], parent, subdir),
     )
+    if len(files) < len(packages) and before[0] is not None and before[0].packages == packages:
+        # What was seen in the files once is still so.
+        lock = dataclasses.replace(lock, clobbers=before[0].clobbers)
     return settled(before[0], lock)
 
 
-def _at_hand(packages: Iterable[CondaPackage], folders: Iterable[Path]) -> Iterator[tuple[CondaPackage, Path]]:
-    """Yield the packages whose files the channel's folders hold; of a channel's mirror of its index there are none."""
-    folders = tuple(folders)
+def _clobbers(
+    files: Sequence[tuple[CondaPackage, Path]], named: Sequence[str], parent: Solved | None, subdir: str
+) -> dict[str, dict[str, str]]:
+    """Return who wins the paths that several packages bring, and tell it."""
+    above = parent.conda.clobbers.get(subdir, {}) if parent else {}
+    inherited = {package.name for package in parent.conda.packages} if parent else set()
+    settled_paths = clobbers(
+        files,
+        platform=subdir,
+        named=named,
+        before={path: text.partition(" over ")[0] for path, text in above.items()},
+        inherited=inherited,
+    )
+    told: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for clobber in settled_paths:
+        told.setdefault((clobber.winner, clobber.losers), []).append(clobber.path)
+    for (winner, losers), paths in told.items():
+        what = "a path" if len(paths) == 1 else f"{len(paths)} paths"
+        say(f"warning: {winner} wins {what} over {', '.join(losers)}, as rattler installs: {', '.join(paths[:3])}")
+    texts = {clobber.path: f"{clobber.winner} over {', '.join(clobber.losers)}" for clobber in settled_paths}
+    return {subdir: texts} if texts else {}
+
+
+def _fetch(run: Run, packages: Sequence[CondaPackage], question: Question) -> None:
+    """Bring the packages of channels that have an address into the store: no index says all that a lock must know.
+
+    Which packages have a script to run, and which take a path from each other, is only in the packages themselves.
+    """
+    wanted = [
+        conda_file(package, f"{question.where} at channels", question.places)
+        for package in packages
+        if package.channel not in question.folders
+    ]
+    fetch_all(wanted, run.store, label="conda packages")
+
+
+def _at_hand(run: Run, packages: Iterable[CondaPackage]) -> Iterator[tuple[CondaPackage, Path]]:
+    """Yield the packages whose files are here: in the channels' folders, or in the store from an earlier run."""
+    folders = (*run.channel_dirs, *run.channel_folders.values())
     for package in packages:
-        for folder in folders:
-            path = folder / package.subdir / package.file_name
-            if path.is_file():
-                yield package, path
-                break
+        places = [folder / package.subdir / package.file_name for folder in folders]
+        path = next((path for path in places if path.is_file()), run.store.artefact(package.sha256))
+        if path.is_file():
+            yield package, path
 
 
 def virtual_packages(environment: EnvironmentSpec, platform: str) -> dict[str, str]:

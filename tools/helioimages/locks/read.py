@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from ..core.digest import key_of, of_bytes
 from ..core.entries import LINKER_VERSION
 from ..core.errors import HelioError, Stage
 from ..core.package import Ecosystem, Package
+from ..core.platform import Platform
 from ..debian.lock import AptLock
 from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock
@@ -135,8 +138,17 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
                 )
         for loser in rest.split(", "):
             losers.setdefault(loser, []).append(path)
+    # What conda packages take from each other is no business of a wheel of the same name.
+    lost: dict[str, list[str]] = {}
+    for path, text in locks.conda.clobbers.get(Platform.of(locks.pypi.platform).subdir, {}).items():
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in environment.clobber):
+            continue  # people have said it since
+        for loser in text.partition(" over ")[2].split(", "):
+            lost.setdefault(loser, []).append(glob.escape(path))
     return tuple(
-        replace(package, dropped=tuple(losers.get(package.name, ())))
+        replace(
+            package, dropped=(*losers.get(package.name, ()), *(lost.get(package.name, ()) if kind is CONDA else ()))
+        )
         for kind in (CONDA, PYPI)
         for package in kind.packages(locks.parts[kind.kind])
     )

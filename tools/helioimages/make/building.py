@@ -25,7 +25,7 @@ from ..pypi.lock import Wheel
 from ..pypi.pyc import Interpreter
 from ..spec.image import ImageSpec
 from . import budget, debian_layers, linking, own_files
-from .plan import ImagePlan, LayerKind, LayerPlan
+from .plan import PREFIX, ImagePlan, LayerKind, LayerPlan
 
 #: What a history line says of a layer at most; longer ones are in the package list and in the SBOM.
 _COMMENT = 200
@@ -107,7 +107,7 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
         return done[plan.name]
     parent = build(shop, plan.parent, done) if plan.parent else None
     layers, fresh = _layers(shop, plan, _lower(parent))
-    _check_clashes(shop.store, parent.line if parent else (), layers)
+    _check_clashes(shop.store, parent.line if parent else (), layers, _won(plan))
     image = append(
         parent.image if parent else None,
         [
@@ -213,7 +213,23 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
     return made
 
 
-def _check_clashes(store: Store, below: Sequence[Built], layers: Sequence[BuiltLayer]) -> None:
+def _won(plan: ImagePlan) -> dict[str, frozenset[tuple[str, str]]]:
+    """Return path -> (winner, loser) as `linking` calls packages, of what conda packages take from their parents'."""
+    packages = {package.name: f"{package.name}-{package.version}" for package in plan.locks.conda.packages}
+    won = {}
+    for path, text in plan.locks.conda.clobbers.get(plan.platform.subdir, {}).items():
+        winner, _, losers = text.partition(" over ")
+        pairs = frozenset((packages[winner], packages[loser]) for loser in losers.split(", "))
+        won[f"{PREFIX[1:]}/{path}"] = pairs
+    return won
+
+
+def _check_clashes(
+    store: Store,
+    below: Sequence[Built],
+    layers: Sequence[BuiltLayer],
+    won: Mapping[str, frozenset[tuple[str, str]]],
+) -> None:
     """Refuse two packages that bring one path in different layers: which one wins would be the order's chance.
 
     Within a layer `entries.merge` has seen to it. Debian's layers may replace Debian's files (the dpkg database).
@@ -233,7 +249,7 @@ def _check_clashes(store: Store, below: Sequence[Built], layers: Sequence[BuiltL
             continue
         for path, (origin, held) in linking.files_of(store, layer.key).items():
             other, other_held = seen.setdefault(path, (origin, held))
-            if other_held != held:
+            if other_held != held and (origin, other) not in won.get(path, ()):
                 faults.setdefault(_sides(other, origin), []).append(path)
     # A file of one where another has a folder: the upper layer's would take the other away.
     folders: dict[str, str] = {}

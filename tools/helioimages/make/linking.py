@@ -92,7 +92,7 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
             site_packages=task.site_packages,
             platform=task.platform,
         )
-        kept = without(linked, package)
+        kept = conda_link.forgetting(linked, without(linked, package), source.record, PREFIX)
         return conda_link.with_compiled(kept, _compiled(store, kept, package, task), source.record, PREFIX)
     linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
     for patch, path in zip(package.patches, source.patches, strict=True):

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ..conda.channels import Places, read_places
-from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.progress import stage
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
 from ..locks import mirror
+from ..locks.channels import conda_file
 from ..locks.file_names import FIRST, builder_lock
 from ..locks.read import Locks
 from ..locks.withdrawn import withdrawn
@@ -181,22 +181,6 @@ def _local_channel(
 
 def _debs(lock: AptLock, where: str) -> list[Wanted]:
     return [mirror.wanted(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
-
-
-def conda_file(package: CondaPackage, where: str, places: Places) -> Wanted:
-    """Return what to fetch of a channel: each of its addresses is tried, as `lock` asks them."""
-    own = tuple(f"{base}/{package.subdir}/{package.file_name}" for base in places.addresses(package.channel))
-    # An index may say that packages lie elsewhere (`base_url`); a mirror that is configured goes before it.
-    genuine = (package.url,) if "://" in package.url else ()
-    return Wanted(
-        name=package.file_name,
-        sha256=package.sha256,
-        size=package.size,
-        where=where,
-        urls=lambda: tuple(dict.fromkeys((*own, *genuine))),
-        hint=f"run `buildimages lock --update {package.name}`",
-        login=places.login,
-    )
 
 
 def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], Index]) -> list[Wanted]:
