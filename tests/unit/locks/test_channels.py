@@ -43,9 +43,10 @@ class Served(SimpleHTTPRequestHandler):
         pass
 
 
-def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "linux-64") -> Path:
-    """Put a package into a channel and index it."""
+def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "linux-64", file: str = "") -> Path:
+    """Put a package with one file into a channel and index it."""
     path = channel / subdir / f"{name}-{version}-h0_0.conda"
+    content = Content.of(f"{channel.name} {name}".encode())
     write_conda(
         path,
         index={
@@ -58,7 +59,9 @@ def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "li
             "timestamp": 1_700_000_000_000,
             **({"noarch": "generic"} if subdir == "noarch" else {}),
         },
-        entries=[Entry(path=f"share/{name}", kind=Kind.FILE, content=Content.of(channel.name.encode()))],
+        entries=[
+            Entry(path=file or f"share/{name}", kind=Kind.FILE, content=Content.of(f"{channel.name} {name}".encode()))
+        ],
         noarch="generic" if subdir == "noarch" else None,
     )
     write_repodata(channel, ("linux-64",))
@@ -297,3 +300,26 @@ def test_a_mirror_with_another_file_is_passed_over(made, tmp_path):
     with (tmp_path / "home/.condarc").open("a") as file:
         file.write(f"mirrored_channels: {{main: ['{url}/stale', '{url}/main']}}\n")
     assert len(world.fetch(lock)) == len(lock.packages)
+
+
+def test_packages_that_need_a_script_are_refused_while_locking(made):
+    """The index does not say which ones do: their own lists are read."""
+    world, folder, _ = made
+    add(folder / "main", "tool", "1.0", file="bin/.tool-post-link.sh")
+    add(folder / "extra", "gdal", "3.9", file="bin/.gdal-pre-link.sh")
+    world.asks("main", "extra", conda=("tool", "gdal"))
+    with pytest.raises(HelioError) as caught:
+        world.lock_it()
+    assert caught.value.detail == (
+        "gdal-3.9-h0_0.conda: pre-link (bin/.gdal-pre-link.sh)\ntool-1.0-h0_0.conda: post-link (bin/.tool-post-link.sh)"
+    )
+    assert not (world.root / "environments/e/conda-lock.yml").exists()
+
+
+def test_packages_that_take_a_path_from_each_other_are_locked_with_who_wins(made, capsys):
+    world, folder, _ = made
+    add(folder / "main", "a", "1.0", file="etc/x")
+    add(folder / "extra", "b", "1.0", "a", file="etc/x")
+    world.asks("main", "extra", conda=("a", "b"))
+    assert world.lock_it().clobbers == {"linux-64": {"etc/x": "b over a"}}
+    assert "warning: b wins a path over a, as rattler installs: etc/x" in capsys.readouterr().err
