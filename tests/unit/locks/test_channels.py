@@ -59,9 +59,7 @@ def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "li
             "timestamp": 1_700_000_000_000,
             **({"noarch": "generic"} if subdir == "noarch" else {}),
         },
-        entries=[
-            Entry(path=file or f"share/{name}", kind=Kind.FILE, content=Content.of(f"{channel.name} {name}".encode()))
-        ],
+        entries=[Entry(path=file or f"share/{name}", kind=Kind.FILE, content=content)],
         noarch="generic" if subdir == "noarch" else None,
     )
     write_repodata(channel, ("linux-64",))

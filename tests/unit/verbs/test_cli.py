@@ -48,7 +48,8 @@ def test_lock_reads_names_before_it_compiles_the_channel(call, monkeypatch):
     done = call("lock", "hellio")
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: there is no environment or image `hellio`\n  expected one of base, helio, idl-fortran, ml-gpu, ml-tf\n\n"
+        "error: there is no environment or image `hellio`\n"
+        "  expected one of base, helio, idl-fortran, ml-gpu, ml-tf\n\n"
         "hint: did you mean `helio`?\n",
     )
 
