@@ -64,7 +64,6 @@ LONG = {
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
-    "verbs/publish.py publish": _CLICK,
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
     "conda/link.py link": _LATER,

@@ -17,6 +17,7 @@ from helioimages.publish import attach as trust
 from helioimages.publish import documents, release
 from helioimages.publish import push as publish
 from helioimages.publish.release import Order
+from helioimages.smoke import stage as smoking
 
 REFERENCE = "registry.example.org/base@sha256:" + "0" * 64
 IMAGE = 'name = "base"\ntitle = "T"\ndescription = "D"\nenvironment = "e"\n'
@@ -116,8 +117,11 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "connect", lambda *_: contextlib.nullcontext())
     pushed = SimpleNamespace(reference=REFERENCE, bytes_sent=0, seconds=0.0)
     monkeypatch.setattr(release, "push_built", lambda *_: steps.append("push") or pushed)
-    monkeypatch.setattr(release, "_smoke_once", lambda *_, **__: steps.append("smoke"))
-    monkeypatch.setattr(documents, "attach", lambda *_: steps.append("documents"))
+    monkeypatch.setattr(smoking, "smoke", lambda *_: steps.append("smoke"))
+    monkeypatch.setattr(documents, "remember_passed", lambda *_: None)
+    monkeypatch.setattr(documents, "attach", lambda *_, **__: steps.append("documents"))
+    monkeypatch.setattr(trust, "has_documents", lambda *_: True)
+    monkeypatch.setattr(release, "_keep", lambda *_: steps.append("keep"))
     monkeypatch.setattr(trust, "attach", lambda *_, **__: steps.append("sign"))
     monkeypatch.setattr(documents, "unsigned", lambda *_: ())
     monkeypatch.setattr(trust, "write_predicates", lambda *_: steps.append("predicates"))
@@ -134,4 +138,4 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     release.publish(
         checkout, machine, ("base",), Order(host="registry.example.org", prefix="", out=Path("x"), before_tag="true")
     )
-    assert steps[5:] == ["push", "smoke", "documents", "sign", "predicates", "tag"]
+    assert steps[5:] == ["push", "smoke", "documents", "sign", "predicates", "tag", "keep"]

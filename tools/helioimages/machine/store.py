@@ -35,10 +35,14 @@ def default_root() -> Path:
 
 
 class Store:
-    """Artefacts, blobs, memos and caches under one folder; see docs/architecture.md for the layout."""
+    """Artefacts, blobs, memos and caches under one folder; see docs/architecture.md for the layout.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        travelled: layers that came from a registry's cache count as made; else only what this machine made.
+    """
+
+    def __init__(self, root: Path, *, travelled: bool = False) -> None:
+        self.root, self.travelled = root, travelled
         try:
             for name in ("artefacts/sha256", "blobs/sha256", "memo", "cache", "tmp", "run", "toolchain"):
                 (root / name).mkdir(parents=True, exist_ok=True)

@@ -83,13 +83,13 @@ class Workshop:
 
     Attributes:
         paths: sha256 (hex) -> file in the store, of every artefact that the locks name.
-        interpreter: compiles .pyc; the locked one.
+        interpreter: compiles .pyc; the locked one. None where no layer of packages is to be made.
         jobs: processes at once.
     """
 
     store: Store
     paths: Mapping[str, Path]
-    interpreter: Interpreter
+    interpreter: Interpreter | None
     jobs: int
 
 
@@ -172,6 +172,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
     """Make layers of packages by as many processes as there are jobs; returns them by key."""
     if not missing:
         return {}
+    assert shop.interpreter is not None
     lock = plan.locks
     packages: tuple[CondaPackage | Wheel, ...] = (*lock.conda.packages, *lock.pypi.wheels)
     records = {record.sha256: record for record in packages}

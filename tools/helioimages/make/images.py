@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
+from ..cache import access
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say, stage
 from ..locks.checkout import Checkout
-from ..machine.store import Store
+from ..locks.read import Locks
+from ..machine.store import Store, has
 from ..oci.layout import write_layout
-from . import building, inputs, provision, toolchain
+from . import building, inputs, provision, toolchain, travel
 from . import render as rendering
 from .building import Built
 from .machine import Machine
+from .plan import LayerKind
 from .relocking import heal, wheel_builder
 
 TEMPLATE = "images/Dockerfile.j2"
@@ -33,27 +36,21 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
     Raises:
         HelioError: a lock is missing or stale, a package cannot be had or made, or files of packages clash.
     """
-    heal(checkout, machine, names, strict=strict)
     locks = checkout.locks_of(checkout.selected(names))
-    with stage("artefacts"):
-        paths = provision.packages(
-            checkout.root,
-            machine.store,
-            tuple(locks.values()),
-            lambda: machine.index,
-            lambda: machine.builder(checkout),
-            platform=checkout.platform,
-            jobs=max(_DOWNLOADS, machine.jobs),
-        )
-        wheels = wheel_builder(checkout, machine)
-        for name, lock in locks.items():
-            paths |= wheels.for_build(checkout.environments[checkout.images[name].environment], lock, paths)
+    travel.bring(machine.store, machine.caches, inputs.plans(checkout, locks).values(), jobs=machine.jobs)
+    wanted = _wanted(checkout, machine, locks)
+    if not all(has(machine.store.artefact(sha256), size) for sha256, size in wanted.items()):
+        heal(checkout, machine, names, strict=strict)
+        locks = checkout.locks_of(checkout.selected(names))
+        wanted = _wanted(checkout, machine, locks)
+    paths = _artefacts(checkout, machine, locks, wanted)
+    oldest, subdir = next(iter(locks.values())), Platform.of(checkout.platform).subdir
     plans = inputs.plans(checkout, locks)
-    oldest = next(iter(locks.values()))
+    links = any(layer.kind is LayerKind.PACKAGES for _, layer in travel.missing(machine.store, plans.values()))
     shop = building.Workshop(
         store=machine.store,
         paths=paths,
-        interpreter=toolchain.unpack_toolchain(machine.store, oldest, paths, Platform.of(checkout.platform).subdir),
+        interpreter=toolchain.unpack_toolchain(machine.store, oldest, paths, subdir) if links else None,
         jobs=machine.jobs,
     )
     done: dict[str, Built] = {}
@@ -63,6 +60,49 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
             size, count = built.image.size / 1e6, len(built.image.layers)
             say(f"    {name}: {built.image.digest} {count} layers ({built.fresh} new), {size:,.0f} MB")
     return done
+
+
+def artefacts(checkout: Checkout, machine: Machine, names: Sequence[str]) -> None:
+    """Bring every package that images are made of into the store, for what reads their metadata.
+
+    Raises:
+        HelioError: one cannot be had or made.
+    """
+    locks = checkout.locks_of(checkout.selected(names))
+    every = {package.sha256: package.size for lock in locks.values() for package in lock.conda.packages}
+    every |= {wheel.sha256: wheel.size for lock in locks.values() for wheel in lock.pypi.wheels}
+    access.fetch_artefacts(machine.caches, every, machine.store)
+    _artefacts(checkout, machine, locks, every)
+
+
+def _wanted(checkout: Checkout, machine: Machine, locks: Mapping[str, Locks]) -> dict[str, int | None]:
+    """Return what layers are made from that the store lacks; what a cache has of it is there afterwards."""
+    plans = inputs.plans(checkout, locks)
+    lacking = travel.missing(machine.store, plans.values())
+    wanted = travel.needed(lacking, next(iter(locks.values())))
+    access.fetch_artefacts(machine.caches, wanted, machine.store)
+    return wanted
+
+
+def _artefacts(
+    checkout: Checkout, machine: Machine, locks: Mapping[str, Locks], wanted: Container[str]
+) -> dict[str, Path]:
+    with stage("artefacts"):
+        paths = provision.packages(
+            checkout.root,
+            machine.store,
+            tuple(locks.values()),
+            lambda: machine.index,
+            lambda: machine.builder(checkout),
+            platform=checkout.platform,
+            jobs=max(_DOWNLOADS, machine.jobs),
+            needed=wanted,
+        )
+        wheels = wheel_builder(checkout, machine)
+        for name, lock in locks.items():
+            environment = checkout.environments[checkout.images[name].environment]
+            paths |= wheels.for_build(environment, lock, paths, wanted)
+    return paths
 
 
 def render(root: Path, built: Mapping[str, Built], *, check: bool) -> None:

@@ -168,6 +168,34 @@ def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) ->
     return layer
 
 
+def adopt(store: Store, key: str, layer: Layer, rows: bytes, origin: str) -> None:
+    """Remember a layer that another machine made; only a store that is opened as ``travelled`` counts it.
+
+    Args:
+        layer: its blob is in the store.
+        rows: the list of its files, as `write` makes it.
+        origin: the address that it came from.
+    """
+    with store.writing(store.cached(LISTS, key)) as file:
+        file.write(rows)
+    store.remember(LAYERS, key, {**dataclasses.asdict(layer), "listed": len(rows), "from": origin})
+
+
+def list_of(store: Store, key: str) -> bytes | None:
+    """Return the list of a layer's files as `write` keeps it; None where this machine did not make the layer."""
+    known = _remembered(store, key)
+    if known is None or (store.recall(LAYERS, key) or {}).get("from") is not None:
+        return None
+    rows = (f"{origin}\0{held}\0{path}\0" for path, (origin, held) in known[1]().items())
+    return "".join(rows).encode("utf-8", "surrogateescape")
+
+
+def rows_of(data: bytes) -> dict[str, tuple[str, str]]:
+    """Return path -> (origin, sha256 of the content or target of the link) of a list of files."""
+    words = iter(data.decode("utf-8", "surrogateescape").split("\0"))
+    return {name: (origin, held) for origin, held, name in zip(words, words, words, strict=False)}
+
+
 def files_of(store: Store, key: str) -> dict[str, tuple[str, str]]:
     """Return path -> (origin, sha256 of the content or target of the link) of a layer, without directories.
 
@@ -208,7 +236,7 @@ def _remembered(store: Store, key: str) -> tuple[Layer, Callable[[], dict[str, t
     """Return a layer made before and what reads the list of its files, if all of it is there, and whole."""
     for kind, lists, parse in ((LAYERS, LISTS, _rows), (OLD_LAYERS, OLD_LISTS, _old_rows)):
         known = store.recall(kind, key)
-        if known is None:
+        if known is None or (known.pop("from", None) is not None and not store.travelled):
             continue
         # The oldest stores do not say how long the list is.
         listed, path = known.pop("listed", None), store.cached(lists, key)
@@ -221,8 +249,7 @@ def _remembered(store: Store, key: str) -> tuple[Layer, Callable[[], dict[str, t
 
 
 def _rows(path: Path) -> dict[str, tuple[str, str]]:
-    words = iter(_text(path).split("\0"))
-    return {name: (origin, held) for origin, held, name in zip(words, words, words, strict=False)}
+    return rows_of(path.read_bytes())
 
 
 def _old_rows(path: Path) -> dict[str, tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..cache.access import Cache
 from ..engines import engine
 from ..engines.logins import Logins
 from ..locks.checkout import Checkout
@@ -24,11 +25,13 @@ class Machine:
     Attributes:
         store: where everything that was fetched or made is kept.
         jobs: processes and downloads at once.
+        caches: where layers and packages are looked for before they are made or fetched, in this order.
         credentials: logins of registries that the engine pulls from, by ``host/repository``.
     """
 
     store: Store
     jobs: int
+    caches: tuple[Cache, ...] = ()
     credentials: Logins = anonymous
 
     @cached_property

@@ -7,10 +7,11 @@ no index has is made: the local channel is compiled, source-only packages are bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..conda.channels import Places, read_places
+from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.progress import stage
@@ -57,10 +58,12 @@ def packages(
     *,
     platform: str,
     jobs: int,
+    needed: Container[str] | None = None,
 ) -> dict[str, Path]:
     """Bring the artefacts of several images into the store.
 
     Args:
+        needed: the sha256 of what is wanted of them; None is all.
         index: gives the package index when a file must be fetched.
         make_builder: gives the builder when something must be made.
         platform: e.g. ``linux/amd64``.
@@ -75,24 +78,32 @@ def packages(
     places = read_places() if any(one.channel != "local" for lock in locks for one in lock.conda.packages) else Places()
     for lock in locks:
         wanted += [
-            mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]") for i, deb in enumerate(lock.apt.packages)
+            mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]")
+            for i, deb in enumerate(lock.apt.packages)
+            if needed is None or deb.sha256 in needed
         ]
         wanted += [
             conda_file(package, f"{lock.files['conda']} at package[{i}]", places)
             for i, package in enumerate(lock.conda.packages)
-            if package.channel != "local"
+            if package.channel != "local" and (needed is None or package.sha256 in needed)
         ]
     items = [
         (wheel, f"{lock.files['pypi']} at packages[{i}]")
         for lock in locks
         for i, wheel in enumerate(lock.pypi.wheels)
-        if not wheel.built
+        if not wheel.built and (needed is None or wheel.sha256 in needed)
     ]
     wanted += _of_index(store, items, index)
     # First, since they are here or nowhere.
     changes = patches(root, store, locks)
     paths = fetch_all(wanted, store, jobs=jobs, label="packages") | changes
-    paths |= _local_channel(root, store, locks, make_builder, platform=platform, jobs=jobs)
+    local = {
+        package.sha256: (package, f"{lock.files['conda']} at package[{i}]")
+        for lock in locks
+        for i, package in enumerate(lock.conda.packages)
+        if package.channel == "local" and (needed is None or package.sha256 in needed)
+    }
+    paths |= _local_channel(root, store, local, make_builder, platform=platform, jobs=jobs)
     return paths
 
 
@@ -144,19 +155,13 @@ def wheels(
 def _local_channel(
     root: Path,
     store: Store,
-    locks: Sequence[Locks],
+    needed: Mapping[str, tuple[CondaPackage, str]],
     make_builder: Callable[[], Builder],
     *,
     platform: str,
     jobs: int,
 ) -> dict[str, Path]:
     """Return the locked packages of the local channel, compiling it if the store lacks one of them."""
-    needed = {
-        package.sha256: (package, f"{lock.files['conda']} at package[{i}]")
-        for lock in locks
-        for i, package in enumerate(lock.conda.packages)
-        if package.channel == "local"
-    }
     paths = {sha256: store.artefact(sha256) for sha256 in needed}
     if all(has(paths[sha256], package.size) for sha256, (package, _) in needed.items()):
         return paths

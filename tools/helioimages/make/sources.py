@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +65,17 @@ class WheelBuilder:
         lock = PyPILock(python="", platform=self.platform, content_hash="", wheels=(), sdists=sdists)
         return self._build(environment, lock, python, tools)
 
-    def for_build(self, environment: EnvironmentSpec, locks: Locks, paths: Mapping[str, Path]) -> dict[str, Path]:
+    def for_build(
+        self,
+        environment: EnvironmentSpec,
+        locks: Locks,
+        paths: Mapping[str, Path],
+        needed: Container[str] | None = None,
+    ) -> dict[str, Path]:
         """Return sha256 (hex) -> file of the lock's built wheels, built if the store lacks one.
+
+        Args:
+            needed: the sha256 of what is wanted of them; None is all.
 
         Raises:
             HelioError: a wheel came out with other bytes than the lock says, or is not recorded in the lock.
@@ -79,7 +88,7 @@ class WheelBuilder:
                 where=locks.files["pypi"],
                 hint=f"run `buildimages lock {environment.name}`",
             )
-        wanted = [wheel for wheel in locks.pypi.wheels if wheel.built]
+        wanted = [wheel for wheel in locks.pypi.wheels if wheel.built and (needed is None or wheel.sha256 in needed)]
         built = {wheel.sha256: self.store.artefact(wheel.sha256) for wheel in wanted}
         if not all(has(built[wheel.sha256], wheel.size) for wheel in wanted):
             python = [(package, paths[package.sha256]) for package in locks.conda.packages]

@@ -17,7 +17,7 @@ from ..conda.read import site_packages_of
 from ..core.digest import key_of
 from ..core.entries import Entry, Kind, merge
 from ..core.errors import HelioError, Stage
-from ..debian.lock import AptLock
+from ..debian.lock import AptLock, Deb
 from ..locks.read import Locks
 from ..machine.store import Store, settle
 from ..pypi.pyc import Interpreter
@@ -117,8 +117,13 @@ def _extract(deb: Path, folder: Path) -> None:
         )
 
 
+def libraries(apt: AptLock) -> tuple[Deb, ...]:
+    """Return the Debian packages that the interpreter needs to run here."""
+    return tuple(deb for deb in apt.packages if deb.name in _LIBRARIES)
+
+
 def _system(apt: AptLock) -> tuple[str, ...]:
-    return tuple(deb.sha256 for deb in apt.packages if deb.name in _LIBRARIES)
+    return tuple(deb.sha256 for deb in libraries(apt))
 
 
 def write_tree(folder: Path, entries: tuple[Entry, ...]) -> None:

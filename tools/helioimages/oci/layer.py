@@ -13,8 +13,9 @@ import gzip
 import hashlib
 import importlib.metadata
 import tarfile
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -181,6 +182,56 @@ def read_layer(path: Path) -> Iterator[Entry]:
                         yield entry
         except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
             raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What a layer file really holds.
+
+    Attributes:
+        diff_id, uncompressed_size: of its tar stream, to the stream's end.
+        held: path -> sha256 (hex) of the content, or target of the link; without directories.
+    """
+
+    diff_id: str
+    uncompressed_size: int
+    held: Mapping[str, str]
+
+
+def examine(path: Path) -> Examined:
+    """Read a layer file once, and return what is in it.
+
+    Raises:
+        HelioError: as `read_layer` says.
+    """
+    stream = _Hashing(path)
+    held: dict[str, str] = {}
+    try:
+        with stream, tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
+            for member in tar:
+                entry = _entry(member, tar, path)
+                if entry is not None and entry.kind is not Kind.DIR:
+                    content = entry.content
+                    held[entry.path] = hashlib.sha256(content.read()).hexdigest() if content else entry.target
+            while stream.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
+    return Examined(diff_id="sha256:" + stream.content.hexdigest(), uncompressed_size=stream.size, held=held)
+
+
+class _Hashing(gzip.GzipFile):
+    """A gzip file that knows the hash of what was read of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self.content, self.size = hashlib.sha256(), 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.content.update(data)
+        self.size += len(data)
+        return data
 
 
 def _entry(member: tarfile.TarInfo, tar: tarfile.TarFile, path: Path) -> Entry | None:

@@ -188,6 +188,12 @@ class Registry:
         """Say whether a repository has a blob."""
         return self._call("HEAD", repository, f"blobs/{digest}", good=(200, 404)).status_code == 200
 
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Return a blob's size in bytes; None if the repository does not have it."""
+        response = self._call("HEAD", repository, f"blobs/{digest}", good=(200, 404))
+        length = response.headers.get("Content-Length", "")
+        return int(length) if response.status_code == 200 and length.isdigit() else None
+
     def get_bytes(self, repository: str, descriptor: Descriptor) -> bytes:
         """Return a small blob, verified.
 
@@ -293,6 +299,25 @@ class Registry:
         with open(source, "rb") as file:
             self._send(repository, descriptor, file, upload, advance)
         return "sent"
+
+    def push_bytes(self, repository: str, descriptor: Descriptor, data: bytes) -> None:
+        """Push a small blob, unless it is there.
+
+        Raises:
+            HelioError: the registry refuses it.
+        """
+        if not self.has_blob(repository, descriptor.digest):
+            self._send(repository, descriptor, io.BytesIO(data), None, lambda _bytes: None)
+
+    def mount_blob(self, repository: str, digest: str, other: str) -> bool:
+        """Bring a blob into a repository from another one of this registry; says whether it is there now.
+
+        Spec: "Mounting a blob from another repository".
+        """
+        if self.has_blob(repository, digest):
+            return True
+        response = self._mount(repository, digest, other)
+        return response is not None and response.status_code == 201
 
     def _mount(self, repository: str, digest: str, other: str) -> requests.Response | None:
         """Return the answer to a mount, 201 or 202; None where it is refused, for whatever reason: bytes are sent then.

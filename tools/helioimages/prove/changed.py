@@ -20,7 +20,7 @@ from ..locks.file_names import CONDA_LOCK
 from ..spec.image import ImageSpec
 
 #: The rooms whose code decides an image's bytes, or those of a package that is built here.
-BYTES = ("core", "conda", "pypi", "debian", "oci", "spec", "machine", "locks", "make")
+BYTES = ("core", "conda", "pypi", "debian", "oci", "spec", "machine", "cache", "locks", "make")
 #: The rooms that decide how its notebooks are run.
 TESTS = ("engines", "smoke")
 #: Sections of image.toml that neither an image nor its test depends on.

@@ -97,16 +97,26 @@ def attach(subject: Subject, *, key: Path | None) -> tuple[str, ...]:
     return (*done, *tags)
 
 
+def has_documents(built: Built, store: Store) -> bool:
+    """Say whether an image's documents were made before, so that no package's metadata must be read."""
+    known = store.recall("trust", _memo(built))
+    return known is not None and all(store.read_blob(digest) is not None for digest in known.values())
+
+
+def _memo(built: Built) -> str:
+    return key_of([_FORMAT, __version__, built.image.digest])
+
+
 def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
     """Return the documents by predicate type, made once for an image: a later commit does not change its provenance."""
-    memo = key_of([_FORMAT, __version__, built.image.digest])
+    memo = _memo(built)
     known = store.recall("trust", memo)
     names = {
         "https://cyclonedx.org/bom": ("sbom.cdx.json", sbom.CYCLONEDX),
         "https://spdx.dev/Document": ("sbom.spdx.json", sbom.SPDX),
         provenance.PREDICATE: ("provenance.json", provenance.IN_TOTO),
     }
-    if known is None or any(store.read_blob(digest) is None for digest in known.values()):
+    if known is None or not has_documents(built, store):
         components = sbom.components(store, built)
         said = provenance.predicate(built, commit=provenance.commit_of(root), tool_version=__version__)
         texts = (

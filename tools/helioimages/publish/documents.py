@@ -11,20 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core import files as core_files
 from ..core.digest import of_bytes
 from ..core.package import Package
 from ..locks import state
 from ..locks.read import Locks
 from ..machine.store import Store
 from ..make.building import Built
+from ..oci.document import load
 from ..oci.image import Image, artifact
 from ..oci.registry import Registry
-from ..oci.types import Descriptor
+from ..oci.types import Descriptor, Manifest
 from .contents import Contents, dump_list
 from .referrers import CREATED, TITLE
 
 PACKAGES = "application/vnd.helioimages.packages.v1+json"
 SMOKE = "application/vnd.helioimages.smoke.v1"
+#: Of a smoke report's artifact: the key of the run, see `smoke.run.key`.
+SMOKE_KEY = "io.helioimages.smoke.key"
 _NONE: Mapping[str, str] = {}
 _MEDIA_TYPES = {".json": "application/json", ".html": "text/html", ".ipynb": "application/x-ipynb+json"}
 
@@ -38,11 +42,14 @@ class Document:
     data: bytes
 
 
-def attach(client: Registry, repository: str, built: Built, report: Path, store: Store) -> tuple[str, ...]:
+def attach(
+    client: Registry, repository: str, built: Built, report: Path, store: Store, *, smoke_key: str = ""
+) -> tuple[str, ...]:
     """Attach an image's package list and its smoke report, and return the digests of the two artifacts.
 
     Args:
         report: the folder that `smoke.smoke` wrote.
+        smoke_key: names the image and its notebooks, for whoever asks whether they passed; see `smoke.run.key`.
 
     Raises:
         HelioError: the registry refuses.
@@ -51,7 +58,10 @@ def attach(client: Registry, repository: str, built: Built, report: Path, store:
     if files := smoke_files(report, built.image.digest):
         made = datetime.datetime.fromtimestamp(int((report / "report.json").stat().st_mtime), datetime.UTC)
         created = f"{made:%Y-%m-%dT%H:%M:%SZ}"
-        attached.append(attach_files(client, repository, built.image, SMOKE, files, store, created=created))
+        said = {SMOKE_KEY: smoke_key} if smoke_key else {}
+        attached.append(
+            attach_files(client, repository, built.image, SMOKE, files, store, created=created, annotations=said)
+        )
     return tuple(attached)
 
 
@@ -108,6 +118,40 @@ def remember_passed(store: Store, key: str, report: Path, digest: str) -> None:
     """Remember that an image's notebooks passed, and by which report."""
     written = of_bytes((report / "report.json").read_bytes())
     store.remember("smoke", key, {"image": digest, "passed": True, "report": written})
+
+
+def fetch_passed(client: Registry, repository: str, key: str, digest: str, report: Path) -> bool:
+    """Bring the report of a run that passed on another machine: this very image with these very notebooks.
+
+    Args:
+        key: see `smoke.run.key`.
+        report: the folder that the report's files are written to.
+
+    Returns:
+        Whether there is one.
+
+    Raises:
+        HelioError: the registry refuses, or a document is not what its digest says.
+    """
+    for referrer in client.referrers(repository, digest, SMOKE):
+        answer = client.get_manifest(repository, referrer.digest)
+        where = f"{client.host}/{repository}@{referrer.digest}"
+        manifest = Manifest.parse(answer[1], where) if answer else None
+        if manifest is None or manifest.annotations.get(SMOKE_KEY) != key:
+            continue
+        files = {layer.annotations.get(TITLE, ""): layer for layer in manifest.layers}
+        if "report.json" not in files or any(not name or "/" in name or name.startswith(".") for name in files):
+            continue
+        told = load(client.get_bytes(repository, files["report.json"]), where)
+        if not isinstance(told, dict) or told.get("passed") is not True:
+            continue
+        if not str(told.get("reference")).endswith(f"@{digest}"):
+            continue
+        report.mkdir(parents=True, exist_ok=True)
+        for name, layer in files.items():
+            core_files.write(report / name, client.get_bytes(repository, layer))
+        return True
+    return False
 
 
 def attach_files(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from ..cache.access import Cache
+from ..cache.entry import place_of
+from ..core.errors import HelioError
 from ..core.progress import say, stage
 from ..engines import registry_server
 from ..locks.checkout import Checkout
 from ..machine.store import Store
-from ..make import images
+from ..make import images, travel
 from ..make.building import Built
 from ..make.machine import Machine
 from ..oci.reference import is_loopback
@@ -19,7 +23,7 @@ from ..oci.registry import Registry
 from ..smoke import run
 from ..smoke import stage as smoking
 from ..spec import tags
-from . import attach, documents, push
+from . import attach, documents, push, signing
 from .credentials import from_docker_config
 
 
@@ -109,9 +113,14 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
     repository, out = order.prefix + built.spec.name, order.out / built.spec.name
     signed = order.key is not None or bool(order.before_tag)
     pushed = push_built(client, machine, built, order.prefix)
-    _smoke_once(checkout, machine, built, pushed.reference, out, reuse=order.reuse)
-    documents.attach(client, repository, built, out, store)
+    run_key = run.key(digest, checkout.lineage(built.spec.name), checkout.root)
+    if not (order.reuse and _passed(client, machine, built, order, run_key)):
+        smoking.smoke(checkout, machine, built, pushed.reference, out)
+        documents.remember_passed(store, run_key, out, digest)
+    documents.attach(client, repository, built, out, store, smoke_key=run_key)
     others = documents.unsigned(built, out) if signed else ()
+    if not attach.has_documents(built, store):
+        images.artefacts(checkout, machine, (built.spec.name,))
     subject = attach.Subject(
         client=client, repository=repository, built=built, root=checkout.root, store=store, others=others
     )
@@ -127,6 +136,8 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
         existing=push.existing_tags(client, repository),
     )
     push.promote(client, repository, digest, plan.missing)
+    if order.host is not None:
+        _keep(client, machine, built, order)
     return Published(
         image=built.spec.name,
         reference=pushed.reference,
@@ -137,11 +148,33 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
     )
 
 
-def _smoke_once(checkout: Checkout, machine: Machine, built: Built, reference: str, out: Path, *, reuse: bool) -> None:
-    name, digest = built.spec.name, built.image.digest
-    key = run.key(digest, checkout.lineage(name), checkout.root)
-    if reuse and documents.passed(machine.store, key, out, digest):
+def _keep(client: Registry, machine: Machine, built: Built, order: Order) -> None:
+    """Put what was made into the cache beside the images, for machines that come after; a registry may refuse it."""
+    cache = Cache(client=client, place=place_of(client.host, order.prefix))
+    key = signing.load_private(order.key) if order.key else None
+    sign = partial(signing.sign, key) if key else None
+    try:
+        client.expect_push(cache.place.repository)
+        travel.keep(cache, built, machine.store, mount=order.prefix + built.spec.name, sign=sign)
+        travel.keep_artefacts(cache, built, machine.store)
+    except HelioError as error:
+        # The image is published and tagged; a cache only saves the next one time.
+        say(f"warning: {cache.place} does not keep what was made: {error.message}")
+
+
+def _passed(client: Registry, machine: Machine, built: Built, order: Order, run_key: str) -> bool:
+    """Say whether an image's notebooks passed before, here or where it is published, with the report at hand.
+
+    Whoever signs vouches for what was run, so it is run here.
+    """
+    name, digest, out = built.spec.name, built.image.digest, order.out / built.spec.name
+    if documents.passed(machine.store, run_key, out, digest):
         say(f"    notebooks of {name} passed before in this very image; not run again")
-        return
-    smoking.smoke(checkout, machine, built, reference, out)
-    documents.remember_passed(machine.store, key, out, digest)
+        return True
+    if order.host is None or order.key is not None or order.before_tag:
+        return False
+    if not documents.fetch_passed(client, order.prefix + name, run_key, digest, out):
+        return False
+    documents.remember_passed(machine.store, run_key, out, digest)
+    say(f"    notebooks of {name} passed in this very image, as {client.host} has it; not run again")
+    return True

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from ..machine import host
 from ..make import images
+from . import caching, options
 from .command import Common, verb
 from .output import as_json
 
 
 @verb
 @click.option("--output", type=click.Path(path_type=Path), help="Also write an OCI layout into this folder.")
-def build(common: Common, output: Path | None) -> None:
+@options.cache
+def build(common: Common, output: Path | None, caches: Sequence[str], cache_key: Path | None) -> None:
     """Build images from their locks."""
     host.ensure()
-    checkout, machine = common.checkout(), common.machine()
+    checkout, machine = common.checkout(), caching.machine(common, caches, cache_key)
     built = images.build(checkout, machine, checkout.chosen(common.names))
     if output:
         images.layout(machine.store, built, output)

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 
 from ..machine import host
+from ..make.machine import Machine
 from ..publish import release
-from . import options
+from . import caching, options
 from .command import Common, verb
 from .output import as_json
 
 
 @verb
-@options.registry
-@options.prefix
-@options.report
-@options.again
-@options.sign
+@options.publishing
 @click.option(
     "--before-tag",
     default="",
     metavar="COMMAND",
     help="Must succeed before tags move, e.g. 'cosign sign --yes'; the reference is its last argument.",
 )
-def publish(
-    common: Common, registry: str | None, prefix: str, output: Path, again: bool, key: Path | None, before_tag: str
-) -> None:
+def publish(common: Common, where: options.Publishing, before_tag: str) -> None:
     """Push by digest, run the notebooks in that digest, then tag."""
+    show(common, run(common, where, before_tag)[1])
+
+
+def run(
+    common: Common, where: options.Publishing, before_tag: str = ""
+) -> tuple[Machine, tuple[release.Published, ...]]:
+    """Publish what the command line names; returns the machine that did it, too."""
     host.ensure()
-    checkout, machine = common.checkout(), common.machine()
+    checkout = common.checkout()
+    machine = caching.machine(common, where.caches, where.cache_key, registry=where.registry, prefix=where.prefix)
     order = release.Order(
-        host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key, before_tag=before_tag
+        host=where.registry,
+        prefix=where.prefix,
+        out=where.output.resolve(),
+        reuse=not where.again,
+        key=where.key,
+        before_tag=before_tag,
     )
-    show(common, release.publish(checkout, machine, checkout.chosen(common.names), order))
+    return machine, release.publish(checkout, machine, checkout.chosen(common.names), order)
 
 
 def show(common: Common, done: Sequence[release.Published]) -> None:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..core.progress import say
 from ..machine import host
-from ..publish import release
 from . import options
 from .command import Common, verb
-from .publish import show
+from .publish import run, show
 
 
 @verb
-@options.registry
-@options.prefix
-@options.report
-@options.again
-@options.sign
-def up(common: Common, registry: str | None, prefix: str, output: Path, again: bool, key: Path | None) -> None:
+@options.publishing
+def up(common: Common, where: options.Publishing) -> None:
     """The whole main job: set up this machine, build, test and publish every image."""
-    host.ensure()
-    checkout, machine = common.checkout(), common.machine()
-    order = release.Order(host=registry, prefix=prefix, out=output.resolve(), reuse=not again, key=key)
-    done = release.publish(checkout, machine, checkout.chosen(common.names), order)
+    machine, done = run(common, where)
     show(common, done)
     if not common.as_data:
-        default = [image for image in done if checkout.images[image.image].hub.default]
+        images = common.checkout().images
+        default = [image for image in done if images[image.image].hub.default]
         say(f"\nStart one:\n  {starting((default or done)[-1].reference, machine.engine.address)}")
         say("Stop what this started: buildimages down")
 

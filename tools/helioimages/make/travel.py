@@ -1,0 +1,191 @@
+"""Layers and artefacts that another machine made: brought from a cache before a build, kept in one after it.
+
+A layer that comes in is read whole: its digest, its diff_id and each entry of the list of its files are compared with
+the bytes, and its files belong to packages that the plan names. So a cache can withhold, and nothing else. What is bad
+or gone is told, and made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ..cache import access
+from ..cache import entry as entries
+from ..cache.access import Cache, Cached
+from ..cache.entry import LayerEntry, poisoned
+from ..core.digest import key_of, of_bytes
+from ..core.errors import HelioError
+from ..core.progress import bar, say
+from ..locks.read import Locks
+from ..machine import workers
+from ..machine.store import Store, has
+from ..oci.layer import examine
+from ..oci.types import Descriptor
+from . import linking, toolchain
+from .building import Built
+from .plan import ImagePlan, LayerKind, LayerPlan
+
+#: Downloads at once.
+_DOWNLOADS = 4
+
+
+def missing(store: Store, plans: Iterable[ImagePlan]) -> tuple[tuple[ImagePlan, LayerPlan], ...]:
+    """Return the layers that must be made, or brought: all that the store lacks but images' own files, made at once."""
+    return tuple(
+        (plan, layer)
+        for plan in plans
+        for layer in plan.layers
+        if layer.kind is not LayerKind.FILES and linking.recall(store, layer.key) is None
+    )
+
+
+def needed(plans: Sequence[tuple[ImagePlan, LayerPlan]], oldest: Locks) -> dict[str, int | None]:
+    """Return sha256 (hex) -> size of the artefacts that layers are made from, and the interpreter that compiles.
+
+    Args:
+        plans: the layers, each with its image.
+        oldest: the locks whose interpreter is unpacked.
+    """
+    found: dict[str, int | None] = {}
+    for plan, layer in plans:
+        if layer.kind is LayerKind.DEBIAN:
+            for apt in (plan.locks.apt, *([plan.parent.locks.apt] if plan.parent else [])):
+                found |= {deb.sha256: deb.size for deb in apt.packages}
+        else:
+            found |= {package.sha256: package.size for package in layer.packages}
+            for locks in (plan.locks, oldest):
+                found |= {package.sha256: package.size for package in locks.conda.packages}
+            found |= {deb.sha256: deb.size for deb in toolchain.libraries(oldest.apt)}
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrival:
+    """A layer that came in, to be read whole."""
+
+    key: str
+    path: Path
+    diff_id: str
+    uncompressed_size: int
+    rows: bytes
+    where: str
+    origins: frozenset[str] | None
+
+
+def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, jobs: int) -> int:
+    """Bring layers from caches that the store lacks, and return their number."""
+    wanted = {layer.key: layer for _, layer in missing(store, plans)}
+    if not wanted or not caches:
+        return 0
+    found = access.look_up(caches, wanted)
+    arrivals = []
+    with (
+        bar("layers of the cache", sum(one.entry.layer.size for one in found.values()), unit="bytes") as advance,
+        ThreadPoolExecutor(_DOWNLOADS) as pool,
+    ):
+        for cached, rows in pool.map(partial(_fetch, store=store), found.values()):
+            advance(cached.entry.layer.size)
+            if rows is not None:
+                arrivals.append(_arrival(store, cached, rows, wanted[cached.entry.key]))
+    came = 0
+    for arrival, fault in workers.run(_fault, arrivals, jobs=jobs, what="layers of the cache"):
+        if fault:
+            say(f"warning: {poisoned(arrival.where, fault, '').message} ({arrival.where}); it is made here")
+            continue
+        entry = found[arrival.key].entry
+        linking.adopt(store, arrival.key, entry.layer, arrival.rows, arrival.where)
+        came += 1
+    return came
+
+
+def _fetch(cached: Cached, store: Store) -> tuple[Cached, bytes | None]:
+    try:
+        return cached, access.fetch_layer(cached, store)
+    except HelioError as error:
+        say(f"warning: {error.message} ({error.where or cached.where}); it is made here")
+        return cached, None
+
+
+def _arrival(store: Store, cached: Cached, rows: bytes, plan: LayerPlan) -> _Arrival:
+    layer = cached.entry.layer
+    named = frozenset(package.origin for package in plan.packages)
+    return _Arrival(
+        key=cached.entry.key,
+        path=store.blob(layer.digest),
+        diff_id=layer.diff_id,
+        uncompressed_size=layer.uncompressed_size,
+        rows=rows,
+        where=cached.where,
+        origins=named if plan.kind is LayerKind.PACKAGES else None,
+    )
+
+
+def _fault(arrival: _Arrival) -> str:
+    """Say what is wrong with a layer that came in; empty if nothing is."""
+    try:
+        real = examine(arrival.path)
+    except HelioError as error:
+        return error.message
+    if (real.diff_id, real.uncompressed_size) != (arrival.diff_id, arrival.uncompressed_size):
+        return f"its layer holds other bytes: expected {arrival.diff_id} not {real.diff_id}"
+    listed = linking.rows_of(arrival.rows)
+    if {path: held for path, (_, held) in listed.items()} != real.held:
+        return "its list of files is not what the layer holds"
+    if arrival.origins is not None and (others := {origin for origin, _ in listed.values()} - arrival.origins):
+        return f"its list names packages that the lock has not for this layer: {', '.join(sorted(others)[:3])}"
+    return ""
+
+
+def keep(cache: Cache, built: Built, store: Store, *, mount: str, sign: Callable[[bytes], str] | None) -> None:
+    """Put an image's own layers into a cache, those that this machine made.
+
+    Args:
+        mount: the repository of the same registry that the image was pushed to.
+        sign: gives a signature in base64 over what it is given; None signs nothing.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+
+    def put(key: str, index: int) -> None:
+        rows = linking.list_of(store, key)
+        if rows is None:
+            return
+        packed, layer = entries.pack(rows), built.layers[index].layer
+        entry = LayerEntry(
+            key=key,
+            layer=layer,
+            files=of_bytes(rows).removeprefix("sha256:"),
+            packed=Descriptor(media_type=entries.FILES, digest=of_bytes(packed), size=len(packed)),
+        )
+        signature = sign(entry.config) if sign else ""
+        access.keep_layer(cache, entry, (store.blob(layer.digest), packed), mount=mount, signature=signature)
+
+    kept = [(layer.key, index) for index, layer in enumerate(built.plan.layers) if layer.kind is not LayerKind.FILES]
+    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+        for future in [pool.submit(put, key, index) for key, index in kept]:
+            future.result()
+
+
+def keep_artefacts(cache: Cache, built: Built, store: Store) -> int:
+    """Put the packages of an image's locks into a cache, as far as the store has them; returns the bytes sent.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+    locks = built.locks
+    rows: Mapping[str, tuple[str, int | None]] = {
+        **{package.sha256: (package.file_name, package.size) for package in locks.conda.packages},
+        **{wheel.sha256: (wheel.file_name, wheel.size) for wheel in locks.pypi.wheels},
+        **{deb.sha256: (deb.file_name, deb.size) for deb in locks.apt.packages},
+    }
+    files = {
+        sha256: (name, store.artefact(sha256))
+        for sha256, (name, size) in rows.items()
+        if has(store.artefact(sha256), size)
+    }
+    return access.keep_artefacts(cache, key_of(["artefacts", *sorted(files)]), files)
