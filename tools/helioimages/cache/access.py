@@ -4,7 +4,8 @@ What comes from a cache is believed as far as its bytes can be checked: a blob b
 artefact by the sha256 of a lock, an entry by the key that it was asked for and, where the user names a key, by a
 signature. A bad entry raises; callers make the layer themselves then.
 
-Reading order: `look_up` -> `fetch_layer`, `fetch_artefacts` -> `keep_layer`, `keep_artefacts`.
+Reading order: `look_up` -> `fetch_layer`, `fetch_artefacts` -> `look_up_image` -> `keep_layer`, `keep_artefacts`,
+`keep_image`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from ..machine.store import Store, has
 from ..oci.registry import Registry
 from ..oci.types import Descriptor, Manifest
 from . import entry as entries
+from . import image_entry
 from .entry import LayerEntry, Place, poisoned
+from .image_entry import ImageEntry
 
 #: Requests at once: they wait for others, not for a processor.
 _JOBS = 16
@@ -102,6 +105,43 @@ def _look_up(cache: Cache, key: str) -> Cached | None:
         say(f"warning: {error.message} ({error.where or where}); it is made here")
         return None
     return Cached(entry=entry, cache=cache)
+
+
+def look_up_image(caches: Sequence[Cache], key: str) -> tuple[ImageEntry, str] | None:
+    """Return what the first cache that knows an image says of it, and the entry's address, for people.
+
+    A cache that does not answer, and an entry that is not what it should be, are told and passed over.
+    """
+    for cache in caches:
+        tag = image_entry.image_tag(key)
+        where = f"{cache.place}:{tag}"
+        try:
+            answer = cache.client.get_manifest(cache.place.repository, tag)
+            if answer is None:
+                continue
+            entry, signed, signature = image_entry.parse_image(answer[1], key, where)
+            cache.believe(signed, signature, where)
+        except HelioError as error:
+            say(f"warning: {error.message} ({error.where or where}); it is passed over")
+            continue
+        return entry, where
+    return None
+
+
+def keep_image(cache: Cache, entry: ImageEntry, *, signature: str) -> None:
+    """Put what became of an image's plan into a cache, unless it is there.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+    manifest = image_entry.image_manifest(entry, signature)
+    repository, tag, data = cache.place.repository, image_entry.image_tag(entry.key), manifest.dump()
+    there = cache.client.head_manifest(repository, tag)
+    if there is not None and there.digest == of_bytes(data):
+        return
+    _put(cache, entries.empty(), b"{}")
+    _put(cache, manifest.config, entry.config)
+    cache.client.put_manifest(repository, tag, data)
 
 
 def fetch_layer(cached: Cached, store: Store) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..core.digest import HEX, canonical_json, of_bytes
 from ..core.errors import HelioError, Stage
-from ..core.reading import Shape
+from ..core.reading import Shape, Table
 from ..oci.document import DIGEST, load, node
 from ..oci.layer import Layer
 from ..oci.reference import is_host, is_repository
@@ -29,7 +29,7 @@ ARTEFACTS = "application/vnd.helioimages.artefacts.v1"
 ARTEFACT = "application/octet-stream"
 #: Of an entry's manifest: an ECDSA P-256 signature over the config's bytes, in base64.
 SIGNATURE = "io.helioimages.signature"
-_HEX = Shape.of(HEX.pattern, "64 hex digits")
+KEY = Shape.of(HEX.pattern, "64 hex digits")
 #: A list of more bytes than this is none of ours.
 MOST_LISTED = 256 << 20
 
@@ -94,17 +94,38 @@ class LayerEntry:
         return canonical_json(
             {
                 "key": self.key,
-                "layer": {
-                    "mediaType": self.layer.media_type,
-                    "digest": self.layer.digest,
-                    "size": self.layer.size,
-                    "diffId": self.layer.diff_id,
-                    "uncompressedSize": self.layer.uncompressed_size,
-                    "compressor": self.layer.compressor,
-                },
+                "layer": layer_table(self.layer),
                 "files": {"sha256": self.files, "digest": self.packed.digest, "size": self.packed.size},
             }
         )
+
+
+def layer_table(layer: Layer) -> dict[str, str | int]:
+    """Return what configs say of a layer."""
+    return {
+        "mediaType": layer.media_type,
+        "digest": layer.digest,
+        "size": layer.size,
+        "diffId": layer.diff_id,
+        "uncompressedSize": layer.uncompressed_size,
+        "compressor": layer.compressor,
+    }
+
+
+def layer_of(table: Table) -> Layer:
+    """Read what `layer_table` wrote.
+
+    Raises:
+        HelioError: a key is missing or malformed.
+    """
+    return Layer(
+        digest=table.text("digest", shape=DIGEST),
+        size=table.whole("size"),
+        diff_id=table.text("diffId", shape=DIGEST),
+        uncompressed_size=table.whole("uncompressedSize"),
+        media_type=table.text("mediaType"),
+        compressor=table.text("compressor", ""),
+    )
 
 
 def layer_tag(key: str) -> str:
@@ -142,7 +163,7 @@ def unpack(data: bytes, entry: LayerEntry, where: str) -> bytes:
 def layer_manifest(entry: LayerEntry, signature: str = "") -> Manifest:
     """Return the manifest of a layer's entry."""
     return Manifest(
-        config=_config(entry.config, LAYER_CONFIG),
+        config=config_descriptor(entry.config, LAYER_CONFIG),
         layers=(entry.layer.descriptor, entry.packed),
         artifact_type=LAYER,
         annotations={SIGNATURE: signature} if signature else {},
@@ -162,20 +183,13 @@ def parse_layer(data: bytes, key: str, where: str) -> tuple[LayerEntry, bytes, s
     Raises:
         HelioError: it is malformed, of another key, or its parts contradict each other.
     """
-    manifest, config = _artifact(data, LAYER, LAYER_CONFIG, where)
+    manifest, config = artifact_config(data, LAYER, LAYER_CONFIG, where)
     document = node(load(config, f"{where} at config"), f"{where} at config")
     table, files = document.table("layer", required=True), document.table("files", required=True)
     entry = LayerEntry(
-        key=document.text("key", shape=_HEX),
-        layer=Layer(
-            digest=table.text("digest", shape=DIGEST),
-            size=table.whole("size"),
-            diff_id=table.text("diffId", shape=DIGEST),
-            uncompressed_size=table.whole("uncompressedSize"),
-            media_type=table.text("mediaType"),
-            compressor=table.text("compressor", ""),
-        ),
-        files=files.text("sha256", shape=_HEX),
+        key=document.text("key", shape=KEY),
+        layer=layer_of(table),
+        files=files.text("sha256", shape=KEY),
         packed=Descriptor(media_type=FILES, digest=files.text("digest", shape=DIGEST), size=files.whole("size")),
     )
     if entry.key != key:
@@ -201,11 +215,20 @@ def poisoned(where: str, what: str, detail: str) -> HelioError:
     )
 
 
-def _config(data: bytes, media_type: str) -> Descriptor:
+def config_descriptor(data: bytes, media_type: str) -> Descriptor:
+    """Return the descriptor of a config that carries it."""
     return Descriptor(media_type=media_type, digest=of_bytes(data), size=len(data), data=data)
 
 
-def _artifact(data: bytes, kind: str, config: str, where: str) -> tuple[Manifest, bytes]:
+def artifact_config(data: bytes, kind: str, config: str, where: str) -> tuple[Manifest, bytes]:
+    """Read an entry's manifest and the config that it carries.
+
+    Args:
+        kind, config: the artifact's type, and its config's.
+
+    Raises:
+        HelioError: it is malformed, or of another type.
+    """
     manifest = Manifest.parse(data, f"{where} at manifest")
     carried = manifest.config.data
     if manifest.artifact_type != kind or manifest.config.media_type != config or carried is None:

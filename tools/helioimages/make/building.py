@@ -108,6 +108,16 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
     parent = build(shop, plan.parent, done) if plan.parent else None
     layers, fresh = _layers(shop, plan, _lower(parent))
     _check_clashes(shop.store, parent.line if parent else (), layers, _won(plan))
+    built = assembled(plan, parent, layers, fresh)
+    shop.store.put_blob(built.image.config_bytes)
+    shop.store.put_blob(built.image.manifest_bytes)
+    budget.check(plan, built.image)
+    done[plan.name] = built
+    return built
+
+
+def assembled(plan: ImagePlan, parent: Built | None, layers: tuple[BuiltLayer, ...], fresh: int) -> Built:
+    """Return an image of a plan and the layers that came of it; their bytes need not be here."""
     image = append(
         parent.image if parent else None,
         [
@@ -122,11 +132,7 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
         platform=plan.platform,
         created_epoch=plan.locks.epoch,
     )
-    shop.store.put_blob(image.config_bytes)
-    shop.store.put_blob(image.manifest_bytes)
-    budget.check(plan, image)
-    done[plan.name] = Built(plan=plan, parent=parent, image=image, layers=layers, fresh=fresh)
-    return done[plan.name]
+    return Built(plan=plan, parent=parent, image=image, layers=layers, fresh=fresh)
 
 
 def _lower(image: Built | None) -> tuple[own_files.Lower, ...]:

@@ -7,6 +7,7 @@ or gone is told, and made here.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..cache import access
 from ..cache import entry as entries
 from ..cache.access import Cache, Cached
 from ..cache.entry import LayerEntry, poisoned
+from ..cache.image_entry import ImageEntry
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError
 from ..core.progress import bar, say
@@ -26,7 +28,7 @@ from ..machine.store import Store, has
 from ..oci.layer import examine
 from ..oci.types import Descriptor
 from . import linking, toolchain
-from .building import Built
+from .building import Built, BuiltLayer, assembled
 from .plan import ImagePlan, LayerKind, LayerPlan
 
 #: Downloads at once.
@@ -138,6 +140,68 @@ def _fault(arrival: _Arrival) -> str:
     if arrival.origins is not None and (others := {origin for origin, _ in listed.values()} - arrival.origins):
         return f"its list names packages that the lock has not for this layer: {', '.join(sorted(others)[:3])}"
     return ""
+
+
+def image_key(plan: ImagePlan) -> str:
+    """Return what an image is remembered by in caches: equal keys mean equal images, ancestors included."""
+    line = [
+        [
+            image.name,
+            str(image.platform),
+            image.locks.epoch,
+            dataclasses.asdict(image.settings(None)),
+            [[layer.name, layer.key, layer.comment] for layer in image.layers],
+        ]
+        for image in plan.line
+    ]
+    return key_of(["image", 1, line])
+
+
+def recall_images(caches: Sequence[Cache], plans: Mapping[str, ImagePlan]) -> dict[str, Built]:
+    """Return images by name as caches know them, put together from descriptors: no layer is fetched, none is looked at.
+
+    So what comes of it may be compared, and named where a registry has it; who wants its bytes calls `bring`.
+
+    Args:
+        plans: ancestors first. An image whose parent is not known is not known either.
+    """
+    known: dict[str, Built] = {}
+    for name, plan in plans.items():
+        parent = known.get(plan.parent.name) if plan.parent else None
+        if plan.parent and parent is None:
+            continue
+        found = access.look_up_image(caches, image_key(plan))
+        if found is None:
+            continue
+        entry, where = found
+        keys = [key for key, _ in entry.layers]
+        if len(keys) != len(plan.layers) or any(
+            key != layer.key for key, layer in zip(keys, plan.layers, strict=True) if layer.kind is not LayerKind.FILES
+        ):
+            say(f"warning: {poisoned(where, 'it has other layers than the locks say', '').message} ({where})")
+            continue
+        layers = tuple(
+            BuiltLayer(name=planned.name, comment=planned.comment, key=key, layer=layer)
+            for planned, (key, layer) in zip(plan.layers, entry.layers, strict=True)
+        )
+        built = assembled(plan, parent, layers, 0)
+        if built.image.digest != entry.digest:
+            said = f"another image comes of its layers: expected {entry.digest} not {built.image.digest}"
+            say(f"warning: {poisoned(where, said, '').message} ({where})")
+            continue
+        known[name] = built
+    return known
+
+
+def keep_image(cache: Cache, built: Built, *, sign: Callable[[bytes], str] | None) -> None:
+    """Put into a cache which layers an image has; the registry has them already.
+
+    Raises:
+        HelioError: the registry refuses.
+    """
+    layers = tuple((layer.key, layer.layer) for layer in built.layers)
+    entry = ImageEntry(key=image_key(built.plan), digest=built.image.digest, layers=layers)
+    access.keep_image(cache, entry, signature=sign(entry.config) if sign else "")
 
 
 def keep(cache: Cache, built: Built, store: Store, *, mount: str, sign: Callable[[bytes], str] | None) -> None:

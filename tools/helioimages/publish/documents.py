@@ -120,15 +120,16 @@ def remember_passed(store: Store, key: str, report: Path, digest: str) -> None:
     store.remember("smoke", key, {"image": digest, "passed": True, "report": written})
 
 
-def fetch_passed(client: Registry, repository: str, key: str, digest: str, report: Path) -> bool:
-    """Bring the report of a run that passed on another machine: this very image with these very notebooks.
+def passed_elsewhere(
+    client: Registry, repository: str, key: str, digest: str
+) -> tuple[str, Mapping[str, Descriptor]] | None:
+    """Return the report of a run that passed on another machine: this very image with these very notebooks.
 
     Args:
         key: see `smoke.run.key`.
-        report: the folder that the report's files are written to.
 
     Returns:
-        Whether there is one.
+        The digest of the artifact, and its files by name; None if there is no such run.
 
     Raises:
         HelioError: the registry refuses, or a document is not what its digest says.
@@ -145,13 +146,27 @@ def fetch_passed(client: Registry, repository: str, key: str, digest: str, repor
         told = load(client.get_bytes(repository, files["report.json"]), where)
         if not isinstance(told, dict) or told.get("passed") is not True:
             continue
-        if not str(told.get("reference")).endswith(f"@{digest}"):
-            continue
-        report.mkdir(parents=True, exist_ok=True)
-        for name, layer in files.items():
-            core_files.write(report / name, client.get_bytes(repository, layer))
-        return True
-    return False
+        if str(told.get("reference")).endswith(f"@{digest}"):
+            return referrer.digest, files
+    return None
+
+
+def fetch_passed(client: Registry, repository: str, key: str, digest: str, report: Path) -> bool:
+    """Bring the report of `passed_elsewhere`, and say whether there is one.
+
+    Args:
+        report: the folder that the report's files are written to.
+
+    Raises:
+        HelioError: the registry refuses, or a document is not what its digest says.
+    """
+    passed = passed_elsewhere(client, repository, key, digest)
+    if passed is None:
+        return False
+    report.mkdir(parents=True, exist_ok=True)
+    for name, layer in passed[1].items():
+        core_files.write(report / name, client.get_bytes(repository, layer))
+    return True
 
 
 def attach_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from ..oci.registry import Registry
 from ..smoke import run
 from ..smoke import stage as smoking
 from ..spec import tags
-from . import attach, documents, push, signing
+from . import attach, documents, push, signing, unchanged
 from .credentials import from_docker_config
 
 
@@ -98,14 +99,54 @@ def publish(checkout: Checkout, machine: Machine, names: Sequence[str], order: O
         attach.check_key(order.key)
     # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
     strict = order.host is not None and not is_loopback(order.host)
-    built = images.build(checkout, machine, names, strict=strict)
+    known = _known(checkout, machine, wanted, order)
+    rest = tuple(name for name in wanted if name not in known)
+    built = images.build(checkout, machine, rest, strict=strict) if rest else {}
     published = []
     with connect(machine.store, order.host) as client:
-        for name, image in built.items():
-            if name in wanted:
-                with stage(f"publish {name}"):
-                    published.append(_publish(checkout, machine, client, image, order))
+        for name in wanted:
+            with stage(f"publish {name}"):
+                if name in known:
+                    published.append(_tag_known(client, known[name], order))
+                else:
+                    published.append(_publish(checkout, machine, client, built[name], order))
     return tuple(published)
+
+
+def _known(checkout: Checkout, machine: Machine, names: Sequence[str], order: Order) -> dict[str, unchanged.Known]:
+    """Return what is published already; what is signed, or run again, is made."""
+    if order.host is None or not order.reuse or order.key is not None or order.before_tag:
+        return {}
+    with stage("published already"), connect(machine.store, order.host) as client:
+        return unchanged.look(checkout, machine, client, names, order.prefix)
+
+
+def _tag_known(client: Registry, known: unchanged.Known, order: Order) -> Published:
+    """Give an image that is in the registry the tags that it lacks."""
+    built, start = known.built, time.monotonic()
+    repository, digest = order.prefix + built.spec.name, built.image.digest
+    wanted = _promote(client, repository, built)
+    say(f"    {built.spec.name}: {digest} is published, with the report of these notebooks; nothing is made")
+    return Published(
+        image=built.spec.name,
+        reference=f"{client.host}/{repository}@{digest}",
+        tags=wanted,
+        bytes_sent=0,
+        seconds=round(time.monotonic() - start, 3),
+        report=known.report,
+    )
+
+
+def _promote(client: Registry, repository: str, built: Built) -> tuple[str, ...]:
+    """Give a pushed and tested image its tags, and return all that it has."""
+    plan = tags.plan(
+        digest=built.image.digest,
+        day=datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date(),
+        lock=built.locks.digest,
+        existing=push.existing_tags(client, repository),
+    )
+    push.promote(client, repository, built.image.digest, plan.missing)
+    return plan.wanted
 
 
 def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Built, order: Order) -> Published:
@@ -129,19 +170,13 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
         predicates = out / "predicates"
         attach.write_predicates(subject, predicates)
         push.approve(order.before_tag, pushed.reference, predicates)
-    plan = tags.plan(
-        digest=digest,
-        day=datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date(),
-        lock=built.locks.digest,
-        existing=push.existing_tags(client, repository),
-    )
-    push.promote(client, repository, digest, plan.missing)
+    wanted = _promote(client, repository, built)
     if order.host is not None:
         _keep(client, machine, built, order)
     return Published(
         image=built.spec.name,
         reference=pushed.reference,
-        tags=plan.wanted,
+        tags=wanted,
         bytes_sent=pushed.bytes_sent,
         seconds=pushed.seconds,
         report=str(out / "report.html"),
@@ -157,6 +192,8 @@ def _keep(client: Registry, machine: Machine, built: Built, order: Order) -> Non
         client.expect_push(cache.place.repository)
         travel.keep(cache, built, machine.store, mount=order.prefix + built.spec.name, sign=sign)
         travel.keep_artefacts(cache, built, machine.store)
+        # The last: who finds it finds the rest.
+        travel.keep_image(cache, built, sign=sign)
     except HelioError as error:
         # The image is published and tagged; a cache only saves the next one time.
         say(f"warning: {cache.place} does not keep what was made: {error.message}")
