@@ -71,6 +71,7 @@ def solve(
         "locked": [[package.name, package.sha256] for package in locked],
         "pinned": [[package.name, package.sha256] for package in pinned],
         "exclude_newer": exclude_newer.timestamp() if exclude_newer else None,
+        "strict": True,
     }
     answer = ask(request, channel)
     if "unsatisfiable" in answer:
@@ -78,13 +79,31 @@ def solve(
             Stage.LOCK,
             f"no set of packages of the conda channel `{channel}` answers {', '.join(f'`{spec}`' for spec in specs)}",
             detail=answer["unsatisfiable"].strip(),
-            hint="loosen the conda section of environment.yml, or move the package to its pip section",
+            hint=absent_hint(answer["absent"])
+            or "loosen the conda section of environment.yml, or move the package to its pip section",
         )
     if "unusable" in answer:
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
     packages = tuple(sorted((package_of(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
     kept(packages, pinned, channel)
     return packages
+
+
+def absent_hint(absent: Sequence[Sequence[str]]) -> str:
+    """Return what to do about packages that no channel has; empty without one.
+
+    Args:
+        absent: name, and the name that is most like it in a channel, if one is.
+
+    >>> absent_hint([["pyhton", "python"]])
+    'no channel has `pyhton` (did you mean `python`?): check the name, add its channel, or move it to the pip list'
+    """
+    texts = [f"`{name}`" + "".join(f" (did you mean `{text}`?)" for text in near) for name, *near in absent]
+    if not texts:
+        return ""
+    which = "its channel, or move it" if len(texts) == 1 else "their channels, or move them"
+    names = "name" if len(texts) == 1 else "names"
+    return f"no channel has {', '.join(texts)}: check the {names}, add {which} to the pip list"
 
 
 def kept(packages: Sequence[CondaPackage], pinned: Sequence[CondaPackage], channel: str) -> None:

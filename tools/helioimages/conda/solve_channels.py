@@ -16,7 +16,7 @@ from ..core.errors import HelioError, Stage
 from ..core.http import without_login
 from .channels import Places
 from .lock import CondaPackage, package_url
-from .solve import ask, kept, package_of, unusable
+from .solve import absent_hint, ask, kept, package_of, unusable
 from .spec import Refused, advice, among
 
 #: What rattler says -> what it means and the way out.
@@ -35,6 +35,7 @@ class Question:
     Attributes:
         specs: conda match specs as in environment.yml, also ``channel::package``.
         channels: names as locks have them, the first has priority.
+        strict: a package comes from the first channel that has its name, else the best of all channels is taken.
         folders: a channel's name -> a folder that stands for it, instead of its addresses.
         places: where the other channels are.
         platform: e.g. ``linux-64``.
@@ -48,6 +49,7 @@ class Question:
 
     specs: Sequence[str]
     channels: Sequence[str]
+    strict: bool
     folders: dict[str, Path]
     places: Places
     platform: str
@@ -81,6 +83,7 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
             "specs": [spec for spec, _ in understood],
             "of": [name for _, name in understood],
             "channels": [[name, list(_addresses(question, name))] for name in question.channels],
+            "strict": question.strict,
             "platform": question.platform,
             "virtual_packages": question.virtual_packages,
             "locked": [[package.name, package.sha256] for package in question.locked],
@@ -100,8 +103,7 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
             f"no set of packages of the conda channels {names} answers {', '.join(f'`{s}`' for s in question.specs)}",
             where=question.where,
             detail=without_login(answer["unsatisfiable"].strip()),
-            hint="a package comes from the first channel that has its name: change the order of channels, write "
-            "`channel::package`, or loosen the conda section of environment.yml",
+            hint=_hint(answer["absent"], question),
         )
     if "unusable" in answer:
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], question.where)
@@ -117,6 +119,23 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
     kept(packages, question.pinned, ", ".join(question.channels))
     return tuple(sorted(packages, key=lambda package: package.name)), max(
         (item["timestamp"] for item in answer["packages"]), default=0
+    )
+
+
+def _hint(absent: Sequence[Sequence[str]], question: Question) -> str:
+    """Return the way out where nothing answers.
+
+    Args:
+        absent: as `solve.absent_hint` takes it.
+    """
+    if absent:
+        return absent_hint(absent)
+    hint = "loosen the conda section of environment.yml"
+    if not question.strict or len(question.channels) == 1:
+        return hint
+    return (
+        "a package comes from the first channel that has its name: change the order of channels, write "
+        f"`channel::package` or `channel-priority: disabled` under x-helioimages, or {hint}"
     )
 
 

@@ -67,6 +67,7 @@ def lock_conda(
         question = Question(
             specs=specs,
             channels=channels,
+            strict=all(ancestor.channel_priority == "strict" for ancestor in line),
             folders=folders | dict(run.channel_folders),
             places=places,
             platform=subdir,
