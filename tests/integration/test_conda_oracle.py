@@ -26,7 +26,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from helioimages.conda.archive import read_index
-from helioimages.conda.link import link
+from helioimages.conda.link import Prefix, link
 from helioimages.conda.solve import solve
 from helioimages.core.entries import Kind
 from helioimages.machine.store import default_root
@@ -168,8 +168,7 @@ def test_rattler_reads_our_records(tmp_path: Path) -> None:
     entries = link(
         path,
         locked_package(path, "linux-64"),
-        python_version=None,
-        platform="linux-64",
+        Prefix(python_version=None, platform="linux-64"),
         requested_specs=("reads >=1",),
     )
     [record] = [entry for entry in entries if "/conda-meta/" in entry.path]

@@ -66,7 +66,6 @@ LONG = {
     "verbs/profiles.py profiles": _CLICK,
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
-    "conda/link.py link": _LATER,
     "conda/pack.py write_conda": _LATER,
     "conda/solve.py solve": _LATER,
     "engines/engine.py Engine.run": _LATER,
