@@ -67,7 +67,6 @@ LONG = {
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
     "conda/pack.py write_conda": _LATER,
-    "conda/solve.py solve": _LATER,
     "engines/engine.py Engine.run": _LATER,
     "locks/pypi.py lock_pypi": _LATER,
     "make/builder.py Builder.run": _LATER,
