@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helioimages.conda import read
-from helioimages.conda.link import link
+from helioimages.conda.link import Prefix, link
 from helioimages.conda.lock import CondaPackage
 from helioimages.conda.read import read_archive, read_index
 from helioimages.core.errors import HelioError, Stage
@@ -347,7 +347,7 @@ def _facts(path: Path) -> list[tuple[object, ...]]:
         size=None,
         depends=(),
     )
-    found = link(path, package, python_version=None, platform="linux-64")
+    found = link(path, package, Prefix(python_version=None, platform="linux-64"))
     return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in found]
 
 

@@ -26,8 +26,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from helioimages.conda.archive import read_index
-from helioimages.conda.link import link
-from helioimages.conda.solve import solve
+from helioimages.conda.link import Prefix, link
+from helioimages.conda.solve import Question, solve
 from helioimages.core.entries import Kind
 from helioimages.machine.store import default_root
 
@@ -168,8 +168,7 @@ def test_rattler_reads_our_records(tmp_path: Path) -> None:
     entries = link(
         path,
         locked_package(path, "linux-64"),
-        python_version=None,
-        platform="linux-64",
+        Prefix(python_version=None, platform="linux-64"),
         requested_specs=("reads >=1",),
     )
     [record] = [entry for entry in entries if "/conda-meta/" in entry.path]
@@ -203,9 +202,8 @@ def test_the_local_channel(tmp_path: Path) -> None:
 def test_solving_the_local_channel() -> None:
     channel = _local_channel()
     [platform] = {path.parent.name for path in channel.glob("*/*.conda")} - {"noarch"}
-    found = solve(
-        ["python 3.13.*"], channel="local", repodata_dirs=[channel], platform=platform, virtual_packages=VIRTUAL
-    )
+    question = Question(specs=["python 3.13.*"], platform=platform, virtual_packages=VIRTUAL)
+    found = solve(question, channel="local", repodata_dirs=[channel])
     for package in found:
         path = channel / package.subdir / package.file_name
         assert package.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

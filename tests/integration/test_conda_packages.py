@@ -20,7 +20,7 @@ import pytest
 from conda_support import differences, entry_facts, install_each, raw_index, tree_facts, write_package
 
 from helioimages.conda.archive import write_repodata
-from helioimages.conda.link import link
+from helioimages.conda.link import Prefix, link
 from helioimages.conda.lock import CondaPackage
 from helioimages.core.entries import merge
 from helioimages.core.errors import HelioError, Stage
@@ -149,7 +149,9 @@ def test_genuine_packages(tmp_path: Path, record_property: pytest.RecordProperty
         if case.path.parent == folder and case.name in STRICTER:
             expected = None  # a sound package of the same name
         try:
-            entries = merge(link(case.path, case.package, python_version="3.13", platform=case.package.platform))
+            entries = merge(
+                link(case.path, case.package, Prefix(python_version="3.13", platform=case.package.platform))
+            )
         except HelioError as problem:
             assert problem.stage is Stage.LINK
             if expected is None or not re.search(expected, problem.message):

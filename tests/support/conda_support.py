@@ -21,7 +21,7 @@ from typing import Any
 import zstandard
 
 from helioimages.conda.archive import read_index, write_repodata
-from helioimages.conda.link import link
+from helioimages.conda.link import Prefix, link
 from helioimages.conda.lock import CondaPackage
 from helioimages.core.entries import Entry, Kind, merge
 
@@ -188,9 +188,8 @@ Facts = dict[str, tuple[Any, ...]]
 
 def our_entries(files: list[Path], platform: str, **options: Any) -> tuple[Facts, tuple[Entry, ...]]:
     """Return what our linker makes of packages: comparable, and as it is."""
-    entries = merge(
-        entry for path in files for entry in link(path, locked_package(path, platform), platform=platform, **options)
-    )
+    prefix = Prefix(platform=platform, **options)
+    entries = merge(entry for path in files for entry in link(path, locked_package(path, platform), prefix))
     return entry_facts(entries), entries
 
 

@@ -188,7 +188,11 @@ def _link(data: bytes, suffix: str) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        checked(conda_link.link(Path(file.name), package, prefix=PREFIX, python_version="3.13", platform="linux-64"))
+        checked(
+            conda_link.link(
+                Path(file.name), package, conda_link.Prefix(path=PREFIX, python_version="3.13", platform="linux-64")
+            )
+        )
 
 
 def _system(data: bytes) -> None:

@@ -11,7 +11,7 @@ import pytest
 from conda_support import locked_package, package_files, write_package
 
 from helioimages.conda.archive import read_index, write_repodata
-from helioimages.conda.link import link, with_compiled
+from helioimages.conda.link import Prefix, link, with_compiled
 from helioimages.conda.read import site_packages_of
 from helioimages.conda.scripts import refuse_scripts, script_kind
 from helioimages.core import entries
@@ -28,7 +28,7 @@ def _linked(channel: Path, **options: Any) -> dict[str, Entry]:
     write_repodata(channel, ["linux-64"])
     [path] = package_files(channel, "linux-64")
     options = {"python_version": "3.13", "platform": "linux-64"} | options
-    found = link(path, locked_package(path, "linux-64"), **options)
+    found = link(path, locked_package(path, "linux-64"), Prefix(**options))
     return {entry.path.removeprefix(PREFIX + "/"): entry for entry in found}
 
 
@@ -120,7 +120,7 @@ def test_a_record_is_named_by_what_it_is(tmp_path: Path) -> None:
     [path] = tmp_path.rglob("*.conda")
     package = locked_package(path, "linux-64")
     renamed = path.rename(path.with_name("small-1.0-h0_0_copy.conda"))
-    found = link(renamed, package, python_version=None, platform="linux-64")
+    found = link(renamed, package, Prefix(python_version=None, platform="linux-64"))
     assert f"{PREFIX}/conda-meta/small-1.0-h0_0.json" in {entry.path for entry in found}
 
 

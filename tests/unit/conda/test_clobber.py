@@ -9,7 +9,7 @@ from typing import Any
 from conda_support import PREFIX, locked_package, package_files, write_package
 
 from helioimages.conda.clobber import Clobber, clobbers
-from helioimages.conda.link import forgetting, link
+from helioimages.conda.link import Prefix, forgetting, link
 from helioimages.conda.lock import CondaPackage
 from helioimages.core.entries import Kind
 
@@ -85,7 +85,7 @@ def test_a_loser_forgets_what_it_lost(tmp_path: Path) -> None:
     write_package(tmp_path, "x", content | {"d": (b"D", 0o644)})
     path = tmp_path / "linux-64" / "x-1.0-h0_0.conda"
     package = locked_package(path, "linux-64")
-    linked = link(path, package, python_version=None, platform="linux-64")
+    linked = link(path, package, Prefix(python_version=None, platform="linux-64"))
     kept = tuple(entry for entry in linked if not entry.path.endswith("a/x"))
     entries = {entry.path.removeprefix(PREFIX[1:] + "/"): entry for entry in forgetting(linked, kept, package)}
     # The other names of a file that went are the file now.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helioimages.conda.archive import read_archive, write_conda
-from helioimages.conda.link import link
+from helioimages.conda.link import Prefix, link
 from helioimages.conda.lock import CondaPackage
 from helioimages.core import entries
 from helioimages.core.entries import Entry, Kind, merge
@@ -60,7 +60,7 @@ def _make(folder: Path, files: tuple[Entry, ...] = FILES, **changes: object) -> 
 
 def test_entries(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
-    found = link(path, package, python_version=None, platform="linux-64")
+    found = link(path, package, Prefix(python_version=None, platform="linux-64"))
     assert [(e.path.removeprefix(PREFIX + "/"), e.kind, e.mode, e.target) for e in found] == [
         ("bin/other", Kind.HARDLINK, 0o755, f"{PREFIX}/bin/tool"),
         ("bin/tool", Kind.FILE, 0o755, ""),
@@ -77,7 +77,7 @@ def test_entries(tmp_path: Path) -> None:
 
 def test_another_prefix(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
-    found = link(path, package, prefix="/opt/env", python_version=None, platform="linux-64")
+    found = link(path, package, Prefix(path="/opt/env", python_version=None, platform="linux-64"))
     assert found[1].path == "opt/env/bin/tool"
     assert found[1].content.read() == b"#!/opt/env/bin/sh\n"
 
@@ -86,7 +86,7 @@ def test_record(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
     [entry] = [
         entry
-        for entry in link(path, package, python_version=None, platform="linux-64", requested_specs=["tool >=1"])
+        for entry in link(path, package, Prefix(python_version=None, platform="linux-64"), requested_specs=["tool >=1"])
         if "/conda-meta/" in entry.path
     ]
     record = json.loads(entry.content.read())
@@ -127,7 +127,7 @@ def test_the_same_whatever_surrounds_it(tmp_path: Path, monkeypatch: pytest.Monk
     path, package = _make(tmp_path)
 
     def facts() -> list[tuple[object, ...]]:
-        found = link(path, package, python_version=None, platform="linux-64")
+        found = link(path, package, Prefix(python_version=None, platform="linux-64"))
         return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in found]
 
     first = facts()
@@ -144,7 +144,7 @@ def test_contents_are_read_by_threads_and_let_go(tmp_path: Path) -> None:
     path, package = _make(tmp_path, big)
     gc.collect()  # what other tests left
     before = len(os.listdir("/proc/self/fd"))
-    found = [e for e in link(path, package, python_version=None, platform="linux-64") if "/d/" in e.path]
+    found = [e for e in link(path, package, Prefix(python_version=None, platform="linux-64")) if "/d/" in e.path]
     wrong: list[str] = []
 
     def check(entry: Entry) -> None:
@@ -179,7 +179,7 @@ def test_read_archive_needs_no_name(tmp_path: Path) -> None:
 def test_noarch_python_without_python(tmp_path: Path) -> None:
     path, package = _make(tmp_path, (entries.file("site-packages/a.py", b""),), noarch="python")
     with pytest.raises(HelioError) as caught:
-        link(path, package, python_version=None, platform="linux-64")
+        link(path, package, Prefix(python_version=None, platform="linux-64"))
     assert str(caught.value) == (
         "`tool-1.0-h0_0.conda` is a noarch python package, but the environment has no python\n"
         "  in tool-1.0-h0_0.conda\n"
@@ -192,7 +192,7 @@ def test_noarch_python_without_python(tmp_path: Path) -> None:
 def test_scripts_are_refused(tmp_path: Path, kind: str) -> None:
     path, package = _make(tmp_path, (entries.file(f"bin/.tool-{kind}.sh", b"rm -rf /", mode=0o755),))
     with pytest.raises(HelioError) as caught:
-        link(path, package, python_version=None, platform="linux-64")
+        link(path, package, Prefix(python_version=None, platform="linux-64"))
     assert caught.value.stage is Stage.LINK
     assert str(caught.value) == (
         f"`tool-1.0-h0_0.conda` has a {kind} script, which would have to run at installation\n"
@@ -205,7 +205,7 @@ def test_scripts_are_refused(tmp_path: Path, kind: str) -> None:
 def test_a_prefix_longer_than_the_placeholder(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
     with pytest.raises(HelioError) as caught:
-        link(path, package, prefix="/" + "p" * 255, python_version=None, platform="linux-64")
+        link(path, package, Prefix(path="/" + "p" * 255, python_version=None, platform="linux-64"))
     assert str(caught.value) == (
         "the prefix does not fit into `tool-1.0-h0_0.conda`\n"
         "  in tool-1.0-h0_0.conda at lib/libtool.so\n"
@@ -219,7 +219,7 @@ def test_a_prefix_longer_than_the_placeholder(tmp_path: Path) -> None:
 def test_not_a_prefix(tmp_path: Path, prefix: str) -> None:
     path, package = _make(tmp_path)
     with pytest.raises(HelioError) as caught:
-        link(path, package, prefix=prefix, python_version=None, platform="linux-64")
+        link(path, package, Prefix(path=prefix, python_version=None, platform="linux-64"))
     assert str(caught.value) == (
         f"`{prefix}` cannot be a prefix\n"
         "  expected an absolute path without white space\n"
@@ -231,7 +231,7 @@ def test_not_a_prefix(tmp_path: Path, prefix: str) -> None:
 def test_another_package_than_the_locked_one(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
     with pytest.raises(HelioError) as caught:
-        link(path, dataclasses.replace(package, version="1.1"), python_version=None, platform="linux-64")
+        link(path, dataclasses.replace(package, version="1.1"), Prefix(python_version=None, platform="linux-64"))
     assert (caught.value.message, caught.value.detail) == (
         "the conda package `tool-1.0-h0_0.conda` is malformed: its version is not the locked one",
         "expected 1.1 not 1.0",
@@ -241,7 +241,7 @@ def test_another_package_than_the_locked_one(tmp_path: Path) -> None:
 def test_another_platform(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
     with pytest.raises(HelioError) as caught:
-        link(path, package, python_version=None, platform="linux-aarch64")
+        link(path, package, Prefix(python_version=None, platform="linux-aarch64"))
     assert str(caught.value) == (
         "the conda package `tool-1.0-h0_0.conda` is for another platform\n"
         "  expected linux-aarch64 or noarch not linux-64\n"
@@ -254,7 +254,7 @@ def test_two_files_become_one(tmp_path: Path) -> None:
     files = (entries.file("python-scripts/run", b""), entries.file("bin/run", b""))
     path, package = _make(tmp_path, files, noarch="python")
     with pytest.raises(HelioError) as caught:
-        link(path, package, python_version="3.13", platform="linux-64")
+        link(path, package, Prefix(python_version="3.13", platform="linux-64"))
     assert caught.value.message == (
         "the conda package `tool-1.0-h0_0.conda` is malformed: two of its files become srv/conda/envs/notebook/bin/run"
     )
@@ -262,7 +262,7 @@ def test_two_files_become_one(tmp_path: Path) -> None:
 
 def test_packages_that_clash(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
-    ours = link(path, package, python_version=None, platform="linux-64")
+    ours = link(path, package, Prefix(python_version=None, platform="linux-64"))
     other = entries.file(f"{PREFIX}/bin/tool", b"", origin="other-2")
     with pytest.raises(HelioError) as caught:
         merge((*ours, other))
@@ -273,7 +273,7 @@ def test_packages_that_clash(tmp_path: Path) -> None:
 def test_another_name_or_build_than_the_locked_one(tmp_path: Path, key: str, other: str) -> None:
     path, package = _make(tmp_path)
     with pytest.raises(HelioError) as caught:
-        link(path, dataclasses.replace(package, **{key: other}), python_version=None, platform="linux-64")
+        link(path, dataclasses.replace(package, **{key: other}), Prefix(python_version=None, platform="linux-64"))
     assert caught.value.message == (
         f"the conda package `tool-1.0-h0_0.conda` is malformed: its {key} is not the locked one"
     )

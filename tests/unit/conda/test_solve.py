@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helioimages.conda.lock import CondaLock, CondaPackage, dump, parse
-from helioimages.conda.solve import solve
+from helioimages.conda.solve import Question, solve
 from helioimages.core.errors import HelioError, Stage
 
 VIRTUAL = {"__glibc": "2.41", "__linux": "6.1", "__unix": "0", "__archspec": "x86_64_v3"}
@@ -65,7 +65,8 @@ def channel(tmp_path: Path) -> Path:
 
 def _solve(channel: Path, *specs: str, **options: Any) -> tuple[CondaPackage, ...]:
     options = {"virtual_packages": VIRTUAL} | options
-    return solve(specs, channel="local", repodata_dirs=[channel], platform="linux-64", **options)
+    question = Question(specs=specs, platform="linux-64", **options)
+    return solve(question, channel="local", repodata_dirs=[channel])
 
 
 def _names(packages: tuple[CondaPackage, ...]) -> list[str]:
@@ -190,13 +191,9 @@ def test_genuine_conda_forge_records() -> None:
     repodata = {
         subdir: json.loads((folder / subdir / "repodata.json").read_bytes()) for subdir in ("linux-64", "noarch")
     }
-    found = solve(
-        ["python 3.13.*", "git", "git-lfs", "gfortran", "make"],
-        channel="conda-forge",
-        repodata_dirs=[folder],
-        platform="linux-64",
-        virtual_packages=VIRTUAL,
-    )
+    specs = ["python 3.13.*", "git", "git-lfs", "gfortran", "make"]
+    question = Question(specs=specs, platform="linux-64", virtual_packages=VIRTUAL)
+    found = solve(question, channel="conda-forge", repodata_dirs=[folder])
     by_name = {package.name: package for package in found}
     assert {"python", "git", "git-lfs", "gfortran", "make", "openssl", "tzdata"} <= by_name.keys()
     assert by_name["python"].version.startswith("3.13.")

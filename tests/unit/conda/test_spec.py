@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from helioimages.conda.solve import solve
+from helioimages.conda.solve import Question, solve
 from helioimages.conda.spec import Refused, advice, understand
 from helioimages.core.errors import HelioError
 from helioimages.spec.environment import parse_environment
@@ -54,14 +54,8 @@ def _channel(folder: Path) -> Path:
 
 
 def _solve(channel: Path, *specs: str) -> list[str]:
-    found = solve(
-        specs,
-        channel="conda-forge",
-        repodata_dirs=[channel],
-        platform="linux-64",
-        virtual_packages={},
-        where="environments/x/environment.yml",
-    )
+    question = Question(specs=specs, platform="linux-64", virtual_packages={}, where="environments/x/environment.yml")
+    found = solve(question, channel="conda-forge", repodata_dirs=[channel])
     return [f"{one.name} {one.version} {one.build}" for one in found]
 
 

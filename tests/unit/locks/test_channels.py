@@ -69,8 +69,8 @@ def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "li
 class Channels(World):
     """A checkout whose environments are of channels on loopback."""
 
-    def asks(self, *channels: str, conda=()) -> None:
-        self.environment("e", conda=("python=3.13", *conda))
+    def asks(self, *channels: str, conda=(), **ours) -> None:
+        self.environment("e", conda=("python=3.13", *conda), **ours)
         file = self.root / "environments" / "e" / "environment.yml"
         file.write_text(file.read_text().replace("[local]", json.dumps(channels)))
 
@@ -321,3 +321,31 @@ def test_packages_that_take_a_path_from_each_other_are_locked_with_who_wins(made
     world.asks("main", "extra", conda=("a", "b"))
     assert world.lock_it().clobbers == {"linux-64": {"etc/x": "b over a"}}
     assert "warning: b wins a path over a, as rattler installs: etc/x" in capsys.readouterr().err
+
+
+def test_without_priority_the_best_of_all_channels_is_taken(made):
+    world, _, _ = made
+    world.asks("main", "extra", conda=("libz",))
+    assert found(world.lock_it())["libz"] == ("1.3", "main")
+    # Another question: the lock is made anew, and as before what it has is kept where it answers.
+    world.asks("main", "extra", conda=("libz",), channel_priority="disabled")
+    with pytest.raises(HelioError, match="is not of the present environment.yml"):
+        world.lock_it(check=True)
+    assert found(world.lock_it(update=("libz",)))["libz"] == ("2.0", "extra")
+    world.asks("main", "extra", conda=("libz>=2",), channel_priority="disabled")
+    assert found(world.lock_it())["libz"] == ("2.0", "extra")
+
+
+def test_a_name_that_no_channel_has_is_told_with_one_that_is_like_it(made):
+    world, _, _ = made
+    world.asks("main", "extra", conda=("libzz", "nowhere=1"))
+    with pytest.raises(HelioError) as caught:
+        world.lock_it()
+    assert caught.value.hint == (
+        "no channel has `libzz` (did you mean `libz`?), `nowhere`: check the names, add their channels, "
+        "or move them to the pip list"
+    )
+    world.asks("local", conda=("numpy",))
+    with pytest.raises(HelioError) as caught:
+        world.lock_it(world.channel)
+    assert caught.value.hint == "no channel has `numpy`: check the name, add its channel, or move it to the pip list"

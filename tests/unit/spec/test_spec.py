@@ -298,6 +298,12 @@ def test_every_key_of_an_image_has_its_form(old, new, key, detail):
         ),
         ("virtual-packages: {__glibc: ''}", "virtual-packages.__glibc", "expected a version, not ''"),
         ("virtual-packages: {__glibc: 2.41}", "virtual-packages.__glibc", "expected a string, not a number: 2.41"),
+        (
+            "channel-priority: flexible",
+            "channel-priority",
+            "expected `strict` or `disabled`, not 'flexible', which the solver does not know",
+        ),
+        ("channel-priority: none", "channel-priority", "expected `strict` or `disabled`, not 'none'"),
         ("clobber: {/a: x over y}", "clobber./a", f"expected {RELATIVE} as a key, not '/a'"),
         (
             "clobber: {a/../b: x over y}",

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..core.entries import Entry, Kind, same
-from .link import PREFIX, link
+from .link import PREFIX, Prefix, link
 from .lock import CondaPackage
 from .read import read_listing, site_packages_of
 from .solve import order
@@ -74,7 +74,7 @@ def clobbers(
     linked = {}
     for index in sorted({index for who in several.values() for index in who}):
         package, file = files[index]
-        entries = link(file, package, python_version=version, site_packages=site, platform=platform)
+        entries = link(file, package, Prefix(python_version=version, site_packages=site, platform=platform))
         linked[index] = _by_path(entries)
     ranks = {name: rank for rank, name in enumerate(order([package for package, _ in files]))}
     settled = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,35 +41,42 @@ _RECORD_FIELDS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefix:
+    """An environment that packages are linked into.
+
+    Attributes:
+        path: absolute, in the image.
+        python_version: major and minor of the environment's Python, e.g. ``3.13``; None when it has none.
+        site_packages: where Python's packages lie, relative to the prefix: the python package's
+            ``python_site_packages_path``; None for ``lib/python<version>/site-packages``.
+        platform: conda's name of the target, e.g. ``linux-64``.
+    """
+
+    path: str = PREFIX
+    python_version: str | None
+    site_packages: str | None = None
+    platform: str
+
+
 def link(
-    archive_path: Path,
-    package: CondaPackage,
-    *,
-    prefix: str = PREFIX,
-    python_version: str | None,
-    site_packages: str | None = None,
-    platform: str,
-    requested_specs: Sequence[str] = (),
+    archive_path: Path, package: CondaPackage, prefix: Prefix, *, requested_specs: Sequence[str] = ()
 ) -> tuple[Entry, ...]:
     """Return the entries of one package, sorted by path, its record in ``conda-meta/`` included.
 
     Args:
         archive_path: the package file, e.g. in the store; its own name does not matter.
         package: what the lock says of it.
-        prefix: absolute path of the environment in the image.
-        python_version: major and minor of the environment's Python, e.g. ``3.13``; None when it has none.
-        site_packages: where Python's packages lie, relative to the prefix: the python package's
-            ``python_site_packages_path``; None for ``lib/python<version>/site-packages``.
-        platform: conda's name of the target, e.g. ``linux-64``.
+        prefix: the environment that it is linked into.
         requested_specs: what was asked for that this package answers, for the record.
 
     Raises:
         HelioError: not the locked package, malformed, hostile, or with a script to run at installation.
     """
     archive = read_archive(archive_path, package.file_name)
-    _check_identity(archive, package, platform)
-    _check_prefix(prefix)
-    linker = _Linker(archive, package, prefix, python_version, site_packages, platform)
+    _check_identity(archive, package, prefix.platform)
+    _check_prefix(prefix.path)
+    linker = _Linker(archive, package, prefix)
     linked = [linker.entry(member) for member in archive.members]
     linked += [linker.entry_point(line) for line in archive.entry_points if archive.noarch == "python"]
     paths = [entry.path for entry in linked]
@@ -208,23 +215,15 @@ def _check_identity(archive: Archive, package: CondaPackage, platform: str) -> N
 class _Linker:
     """What is the same for all files of one package, and the record that grows with them."""
 
-    def __init__(
-        self,
-        archive: Archive,
-        package: CondaPackage,
-        prefix: str,
-        python_version: str | None,
-        site_packages: str | None,
-        platform: str,
-    ) -> None:
+    def __init__(self, archive: Archive, package: CondaPackage, prefix: Prefix) -> None:
         self.origin = f"{package.name}-{package.version}"
         self._archive, self._package = archive, package
-        self._prefix, self._platform = prefix, platform
-        self._python_version = python_version
-        self._site_packages = site_packages or f"lib/python{python_version}/site-packages"
+        self._prefix, self._platform = prefix.path, prefix.platform
+        self._python_version = prefix.python_version
+        self._site_packages = prefix.site_packages or f"lib/python{prefix.python_version}/site-packages"
         self._listed = {member.listed.path: member for member in archive.members}
         self._paths: list[dict[str, Any]] = []
-        if archive.noarch == "python" and python_version is None:
+        if archive.noarch == "python" and prefix.python_version is None:
             raise HelioError(
                 Stage.LINK,
                 f"`{package.file_name}` is a noarch python package, but the environment has no python",

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,36 +26,57 @@ _WORKER = Path(__file__).with_name("solve_worker.py")
 _TIMEOUT = 300
 
 
-def solve(
-    specs: Sequence[str],
-    *,
-    channel: str,
-    repodata_dirs: Sequence[Path],
-    platform: str,
-    virtual_packages: Mapping[str, str],
-    locked: Sequence[CondaPackage] = (),
-    pinned: Sequence[CondaPackage] = (),
-    exclude_newer: datetime | None = None,
-    where: str = "",
-) -> tuple[CondaPackage, ...]:
-    """Return the packages that answer ``specs``, sorted by name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, whichever channels answer.
 
-    Args:
+    Attributes:
         specs: conda match specs as in environment.yml, e.g. ``python=3.13.*``; see spec.py.
-        channel: the channel's name, for the packages and for messages.
-        repodata_dirs: folders that hold ``<platform>/repodata.json`` and ``noarch/repodata.json``.
         platform: e.g. ``linux-64``.
         virtual_packages: name -> version, e.g. ``{"__glibc": "2.41", "__archspec": "x86_64"}``; no others exist.
         locked: chosen again where that is possible; those that the channel no longer has are forgotten.
         pinned: chosen as they are, or the solve fails.
         exclude_newer: packages made after this moment, or with no time at all, do not exist. Needs a time zone.
         where: the file that has the specs, for messages.
+    """
+
+    specs: Sequence[str]
+    platform: str
+    virtual_packages: Mapping[str, str]
+    locked: Sequence[CondaPackage] = ()
+    pinned: Sequence[CondaPackage] = ()
+    exclude_newer: datetime | None = None
+    where: str = ""
+
+    def request(self) -> dict[str, Any]:
+        """Return what of it the solver is told as it is; the specs depend on the channels.
+
+        Raises:
+            HelioError: the moment has no time zone.
+        """
+        if self.exclude_newer is not None and self.exclude_newer.tzinfo is None:
+            raise HelioError(Stage.LOCK, f"exclude_newer needs a time zone: {self.exclude_newer.isoformat()}")
+        return {
+            "platform": self.platform,
+            "virtual_packages": dict(self.virtual_packages),
+            "locked": [[package.name, package.sha256] for package in self.locked],
+            "pinned": [[package.name, package.sha256] for package in self.pinned],
+            "exclude_newer": self.exclude_newer.timestamp() if self.exclude_newer else None,
+        }
+
+
+def solve(question: Question, *, channel: str, repodata_dirs: Sequence[Path]) -> tuple[CondaPackage, ...]:
+    """Return the packages that answer, sorted by name.
+
+    Args:
+        channel: the channel's name, for the packages and for messages.
+        repodata_dirs: folders that hold ``<platform>/repodata.json`` and ``noarch/repodata.json``.
 
     Raises:
         HelioError: not satisfiable (with the solver's explanation), a bad spec, or a channel that cannot be read.
     """
-    if exclude_newer is not None and exclude_newer.tzinfo is None:
-        raise HelioError(Stage.LOCK, f"exclude_newer needs a time zone: {exclude_newer.isoformat()}")
+    platform, where = question.platform, question.where
+    told = question.request()
     dirs = [folder for folder in repodata_dirs if (folder / platform / "repodata.json").is_file()]
     if not dirs:
         raise HelioError(
@@ -63,28 +85,43 @@ def solve(
             where=", ".join(f"{folder}/{platform}/repodata.json" for folder in repodata_dirs),
             hint="run `buildimages channel`",
         )
-    request = {
-        "specs": _understood(specs, channel, where),
+    request = told | {
+        "specs": _understood(question.specs, channel, where),
         "repodata_dirs": [str(folder.resolve()) for folder in repodata_dirs],
-        "platform": platform,
-        "virtual_packages": dict(virtual_packages),
-        "locked": [[package.name, package.sha256] for package in locked],
-        "pinned": [[package.name, package.sha256] for package in pinned],
-        "exclude_newer": exclude_newer.timestamp() if exclude_newer else None,
+        "strict": True,
     }
     answer = ask(request, channel)
     if "unsatisfiable" in answer:
+        asked = ", ".join(f"`{spec}`" for spec in question.specs)
         raise HelioError(
             Stage.LOCK,
-            f"no set of packages of the conda channel `{channel}` answers {', '.join(f'`{spec}`' for spec in specs)}",
+            f"no set of packages of the conda channel `{channel}` answers {asked}",
             detail=answer["unsatisfiable"].strip(),
-            hint="loosen the conda section of environment.yml, or move the package to its pip section",
+            hint=absent_hint(answer["absent"])
+            or "loosen the conda section of environment.yml, or move the package to its pip section",
         )
     if "unusable" in answer:
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
     packages = tuple(sorted((package_of(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
-    kept(packages, pinned, channel)
+    kept(packages, question.pinned, channel)
     return packages
+
+
+def absent_hint(absent: Sequence[Sequence[str]]) -> str:
+    """Return what to do about packages that no channel has; empty without one.
+
+    Args:
+        absent: name, and the name that is most like it in a channel, if one is.
+
+    >>> absent_hint([["pyhton", "python"]])
+    'no channel has `pyhton` (did you mean `python`?): check the name, add its channel, or move it to the pip list'
+    """
+    texts = [f"`{name}`" + "".join(f" (did you mean `{text}`?)" for text in near) for name, *near in absent]
+    if not texts:
+        return ""
+    which = "its channel, or move it" if len(texts) == 1 else "their channels, or move them"
+    names = "name" if len(texts) == 1 else "names"
+    return f"no channel has {', '.join(texts)}: check the {names}, add {which} to the pip list"
 
 
 def kept(packages: Sequence[CondaPackage], pinned: Sequence[CondaPackage], channel: str) -> None:

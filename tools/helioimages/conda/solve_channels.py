@@ -7,16 +7,15 @@ priority: a package is taken from the first channel that has one of its name, ev
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
 from .channels import Places
 from .lock import CondaPackage, package_url
-from .solve import ask, kept, package_of, unusable
+from .solve import Question, absent_hint, ask, kept, package_of, unusable
 from .spec import Refused, advice, among
 
 #: What rattler says -> what it means and the way out.
@@ -29,38 +28,35 @@ _REASONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is asked of channels.
+class Channels:
+    """Who is asked.
 
     Attributes:
-        specs: conda match specs as in environment.yml, also ``channel::package``.
-        channels: names as locks have them, the first has priority.
+        names: as locks have them, the first has priority.
+        strict: a package comes from the first channel that has its name, else the best of all channels is taken.
         folders: a channel's name -> a folder that stands for it, instead of its addresses.
         places: where the other channels are.
-        platform: e.g. ``linux-64``.
-        virtual_packages: name -> version; no others exist.
-        locked: chosen again where that is possible.
-        pinned: chosen as they are, or the solve fails.
-        exclude_newer: packages made after this moment, or with no time at all, do not exist.
         cache: a folder for the channels' indexes.
-        where: the file that has specs and channels, for messages.
     """
 
-    specs: Sequence[str]
-    channels: Sequence[str]
-    folders: dict[str, Path]
+    names: Sequence[str]
+    strict: bool
+    folders: Mapping[str, Path]
     places: Places
-    platform: str
-    virtual_packages: dict[str, str]
-    locked: Sequence[CondaPackage]
-    pinned: Sequence[CondaPackage]
-    exclude_newer: datetime | None
     cache: Path
-    where: str
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Return the addresses of a channel, best first, logins included: not for locks, logs or messages."""
+        if name in self.folders:
+            return (self.folders[name].resolve().as_uri(),)
+        return self.places.addresses(name)
 
 
-def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
+def solve_channels(question: Question, channels: Channels) -> tuple[tuple[CondaPackage, ...], int]:
     """Return the packages that answer, sorted by name, and the newest one's time in seconds since 1970 UTC.
+
+    Args:
+        question: its specs may be ``channel::package`` too.
 
     Raises:
         HelioError: not satisfiable (with the solver's explanation), a bad spec, or channels that cannot be read: all
@@ -70,38 +66,31 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
     for spec in question.specs:
         try:
             understood.append(
-                among(spec, lambda text: question.places.name(text, question.where), tuple(question.channels))
+                among(spec, lambda text: channels.places.name(text, question.where), tuple(channels.names))
             )
         except Refused as error:
             refused.append((error.spec, error.reason, error.hint))
     if refused:
         raise unusable(refused, question.where)
-    answer = ask(
-        {
-            "specs": [spec for spec, _ in understood],
-            "of": [name for _, name in understood],
-            "channels": [[name, list(_addresses(question, name))] for name in question.channels],
-            "platform": question.platform,
-            "virtual_packages": question.virtual_packages,
-            "locked": [[package.name, package.sha256] for package in question.locked],
-            "pinned": [[package.name, package.sha256] for package in question.pinned],
-            "exclude_newer": question.exclude_newer.timestamp() if question.exclude_newer else None,
-            "cache": str(question.cache),
-            "progress": sys.stderr.isatty(),
-        },
-        ", ".join(question.channels),
-    )
+    request = question.request() | {
+        "specs": [spec for spec, _ in understood],
+        "of": [name for _, name in understood],
+        "channels": [[name, list(channels.addresses(name))] for name in channels.names],
+        "strict": channels.strict,
+        "cache": str(channels.cache),
+        "progress": sys.stderr.isatty(),
+    }
+    answer = ask(request, ", ".join(channels.names))
     if "unreachable" in answer:
         raise _unreachable(answer["unreachable"], question.where)
     if "unsatisfiable" in answer:
-        names = ", ".join(f"`{name}`" for name in question.channels)
+        names = ", ".join(f"`{name}`" for name in channels.names)
         raise HelioError(
             Stage.LOCK,
             f"no set of packages of the conda channels {names} answers {', '.join(f'`{s}`' for s in question.specs)}",
             where=question.where,
             detail=without_login(answer["unsatisfiable"].strip()),
-            hint="a package comes from the first channel that has its name: change the order of channels, write "
-            "`channel::package`, or loosen the conda section of environment.yml",
+            hint=_hint(answer["absent"], channels),
         )
     if "unusable" in answer:
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], question.where)
@@ -114,16 +103,27 @@ def solve_channels(question: Question) -> tuple[tuple[CondaPackage, ...], int]:
             else without_login(item["url"])
         )
         packages.append(package_of(item, item["channel"], question.platform))
-    kept(packages, question.pinned, ", ".join(question.channels))
+    kept(packages, question.pinned, ", ".join(channels.names))
     return tuple(sorted(packages, key=lambda package: package.name)), max(
         (item["timestamp"] for item in answer["packages"]), default=0
     )
 
 
-def _addresses(question: Question, channel: str) -> tuple[str, ...]:
-    if channel in question.folders:
-        return (question.folders[channel].resolve().as_uri(),)
-    return question.places.addresses(channel)
+def _hint(absent: Sequence[Sequence[str]], channels: Channels) -> str:
+    """Return the way out where nothing answers.
+
+    Args:
+        absent: as `solve.absent_hint` takes it.
+    """
+    if absent:
+        return absent_hint(absent)
+    hint = "loosen the conda section of environment.yml"
+    if not channels.strict or len(channels.names) == 1:
+        return hint
+    return (
+        "a package comes from the first channel that has its name: change the order of channels, write "
+        f"`channel::package` or `channel-priority: disabled` under x-helioimages, or {hint}"
+    )
 
 
 def _unreachable(faults: Sequence[tuple[str, Sequence[tuple[str, str]]]], where: str) -> HelioError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import difflib
 import json
 import os
 import re
@@ -37,15 +38,16 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     if unusable:
         return {"unusable": unusable}
     newest = request["exclude_newer"]
+    priority = rattler.ChannelPriority.Strict if request["strict"] else rattler.ChannelPriority.Disabled
     options: dict[str, Any] = {
         "virtual_packages": virtual,
         "exclude_newer": None if newest is None else datetime.datetime.fromtimestamp(newest, datetime.UTC),
-        "channel_priority": rattler.ChannelPriority.Strict,
+        "channel_priority": priority,
     }
+    if "channels" in request:
+        return asyncio.run(_of_channels(request, specs, options))
+    sparse = _sparse(request)
     try:
-        if "channels" in request:
-            return asyncio.run(_of_channels(request, specs, options))
-        sparse = _sparse(request)
         records = asyncio.run(
             rattler.solve_with_sparse_repodata(
                 specs,
@@ -56,8 +58,18 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
             )
         )
     except SolverError as error:
-        return {"unsatisfiable": str(error)}
+        return _unsatisfiable(error, specs, {name for part in sparse for name in part.package_names()})
     return {"packages": [_package(record) for record in records]}
+
+
+def _unsatisfiable(error: SolverError, specs: list[rattler.MatchSpec], known: set[str]) -> dict[str, Any]:
+    """Return why, and the packages that no channel has, each with the name there that is most like it."""
+    absent = sorted({spec.name.normalized for spec in specs} - known)
+    near = [difflib.get_close_matches(name, known, n=1) for name in absent]
+    return {
+        "unsatisfiable": str(error),
+        "absent": [[name, *found] for name, found in zip(absent, near, strict=True)],
+    }
 
 
 def _sparse(request: dict[str, Any]) -> list[rattler.SparseRepoData]:
@@ -104,7 +116,7 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
     for spec, text, name in zip(specs, request["specs"], request["of"], strict=True):
         # The gateway leaves out what a spec does not match, so to rattler a channel with other versions has none.
         wanted = spec.name.normalized
-        first = name or next((name for name, _ in taken if wanted in has[name]), "")
+        first = name or next((name for name, _ in taken if request["strict"] and wanted in has[name]), "")
         asked.append(rattler.MatchSpec(f"{of[first].base_url}::{text}", strict=False) if first else spec)
     kept = []
     for wanted in (request["locked"], request["pinned"]):
@@ -114,9 +126,12 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
         kept.append(
             [record for answer in answers for record in answer if record.sha256 and record.sha256.hex() in hashes]
         )
-    records = await rattler.solve(
-        channels, asked, gateway, platforms, locked_packages=kept[0], pinned_packages=kept[1], **options
-    )
+    try:
+        records = await rattler.solve(
+            channels, asked, gateway, platforms, locked_packages=kept[0], pinned_packages=kept[1], **options
+        )
+    except SolverError as error:
+        return _unsatisfiable(error, specs, set().union(*has.values()))
     packages = []
     for record in records:
         home = _clean(record.channel or "")

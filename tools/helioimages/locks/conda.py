@@ -11,8 +11,8 @@ from ..conda.channels import read_places
 from ..conda.clobber import clobbers
 from ..conda.lock import CondaLock, CondaPackage, settled
 from ..conda.scripts import refuse_scripts
-from ..conda.solve import solve
-from ..conda.solve_channels import Question, solve_channels
+from ..conda.solve import Question, solve
+from ..conda.solve_channels import Channels, solve_channels
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say
@@ -45,40 +45,34 @@ def lock_conda(
     virtual = virtual_packages(environment, run.platform)
     inherited = parent.conda.for_platform(subdir) if parent else ()
     current = before[0].for_platform(subdir) if before[0] and subdir in before[0].platforms else ()
-    kept = [package for package in current if not forgotten(package.name, run.update)]
+    question = Question(
+        specs=specs,
+        platform=subdir,
+        virtual_packages=virtual,
+        locked=[package for package in current if not forgotten(package.name, run.update)],
+        pinned=inherited,
+        exclude_newer=run.exclude_newer,
+        where=where_of(environment),
+    )
     places = read_places()
     channels = channels_of(environments, environment.name, run.channel, places)
     if channels == (run.channel,) and run.channel_dirs:
-        packages = solve(
-            specs,
-            channel=run.channel,
-            repodata_dirs=run.channel_dirs,
-            platform=subdir,
-            virtual_packages=virtual,
-            locked=kept,
-            pinned=inherited,
-            # The local channel is compiled here: when it was made says nothing of how old its sources are.
-            exclude_newer=None if run.channel == LOCAL else run.exclude_newer,
-            where=where_of(environment),
-        )
+        if run.channel == LOCAL:
+            # It is compiled here: when it was made says nothing of how old its sources are.
+            question = dataclasses.replace(question, exclude_newer=None)
+        packages = solve(question, channel=run.channel, repodata_dirs=run.channel_dirs)
         newest = _newest(packages, run.channel_dirs)
     else:
         folders = {run.channel: run.channel_dirs[0]} if run.channel_dirs else {}
-        question = Question(
-            specs=specs,
-            channels=channels,
+        asked = Channels(
+            names=channels,
+            strict=all(ancestor.channel_priority == "strict" for ancestor in line),
             folders=folders | dict(run.channel_folders),
             places=places,
-            platform=subdir,
-            virtual_packages=virtual,
-            locked=kept,
-            pinned=inherited,
-            exclude_newer=run.exclude_newer,
             cache=run.store.root / "cache" / "repodata",
-            where=where_of(environment),
         )
-        packages, newest = solve_channels(question)
-        _fetch(run, packages, question)
+        packages, newest = solve_channels(question, asked)
+        _fetch(run, packages, asked, where_of(environment))
     files = tuple(_at_hand(run, packages))
     refuse_scripts(files, Stage.LOCK)
     chosen = {package.name: package for package in packages}
@@ -131,15 +125,15 @@ def _clobbers(
     return {subdir: texts} if texts else {}
 
 
-def _fetch(run: Run, packages: Sequence[CondaPackage], question: Question) -> None:
+def _fetch(run: Run, packages: Sequence[CondaPackage], channels: Channels, where: str) -> None:
     """Bring the packages of channels that have an address into the store: no index says all that a lock must know.
 
     Which packages have a script to run, and which take a path from each other, is only in the packages themselves.
     """
     wanted = [
-        conda_file(package, f"{question.where} at channels", question.places)
+        conda_file(package, f"{where} at channels", channels.places)
         for package in packages
-        if package.channel not in question.folders
+        if package.channel not in channels.folders
     ]
     fetch_all(wanted, run.store, label="conda packages")
 

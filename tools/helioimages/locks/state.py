@@ -180,7 +180,16 @@ def conda_hash(
     return key_of(
         [
             "conda",
-            [[ancestor.conda, ancestor.channels, dict(ancestor.virtual_packages)] for ancestor in line],
+            [
+                [
+                    ancestor.conda,
+                    ancestor.channels,
+                    dict(ancestor.virtual_packages),
+                    # Not where it is the default: locks of before this key stay current.
+                    *([ancestor.channel_priority] if ancestor.channel_priority != "strict" else []),
+                ]
+                for ancestor in line
+            ],
             sorted(package.sha256 for package in parent.packages) if parent else None,
         ]
     )

@@ -87,10 +87,12 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
         linked = conda_link.link(
             source.path,
             source.record,
-            prefix=PREFIX,
-            python_version=task.python,
-            site_packages=task.site_packages,
-            platform=task.platform,
+            conda_link.Prefix(
+                path=PREFIX,
+                python_version=task.python,
+                site_packages=task.site_packages,
+                platform=task.platform,
+            ),
         )
         kept = conda_link.forgetting(linked, without(linked, package), source.record, PREFIX)
         return conda_link.with_compiled(kept, _compiled(store, kept, package, task), source.record, PREFIX)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..conda.lock import CondaPackage
-from ..conda.solve import solve
+from ..conda.solve import Question, solve
 from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
@@ -53,13 +53,12 @@ class WheelBuilder:
             return ()
         assert self.channel_dir is not None
         subdir = Platform.of(self.platform).subdir
-        packages = solve(
-            environment.conda,
-            channel="local",
-            repodata_dirs=(self.channel_dir,),
+        question = Question(
+            specs=environment.conda,
             platform=subdir,
             virtual_packages=locking.virtual_packages(environment, self.platform),
         )
+        packages = solve(question, channel="local", repodata_dirs=(self.channel_dir,))
         files = channel.artefact_paths(self.channel_dir)
         python = [(package, files[package.sha256]) for package in packages]
         lock = PyPILock(python="", platform=self.platform, content_hash="", wheels=(), sdists=sdists)

@@ -47,18 +47,19 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
         half = store.root / "tmp" / f"toolchain-{secrets.token_hex(8)}"
         try:
             half.mkdir()
-            entries: list[Entry] = []
-            site = site_packages_of(paths[locks.python.sha256], locks.python)
-            for package in locks.conda.packages:
-                entries += conda_link.link(
-                    paths[package.sha256],
-                    package,
-                    prefix=PREFIX,
-                    python_version=version,
-                    site_packages=site,
-                    platform=subdir,
-                )
-            write_tree(half, merge(entries))
+            entries: dict[str, Entry] = {}
+            prefix = conda_link.Prefix(
+                path=PREFIX,
+                python_version=version,
+                site_packages=site_packages_of(paths[locks.python.sha256], locks.python),
+                platform=subdir,
+            )
+            # Of packages that bring one path any may have it here, but for the interpreter's own: only images hold to
+            # who wins (see conda/clobber.py).
+            for package in sorted(locks.conda.packages, key=lambda package: package != locks.python):
+                for entry in conda_link.link(paths[package.sha256], package, prefix):
+                    entries.setdefault(entry.path, entry)
+            write_tree(half, merge(entries.values()))
             for sha256 in _system(locks.apt):
                 _extract(paths[sha256], half)
             half.chmod(0o755)

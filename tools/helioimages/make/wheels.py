@@ -209,10 +209,9 @@ def unpack_tools(
     folder = store.root / "toolchain" / f"build-{key}"
     if not folder.exists():
         entries: list[Entry] = []
+        prefix = conda_link.Prefix(path=PREFIX, python_version=version, platform=Platform.of(platform).subdir)
         for package, path in packages:
-            entries += conda_link.link(
-                path, package, prefix=PREFIX, python_version=version, platform=Platform.of(platform).subdir
-            )
+            entries += conda_link.link(path, package, prefix)
         for wheel in tools.wheels:
             entries += wheel_link.link(wheels[wheel.sha256], wheel, prefix=PREFIX, python_version=version)
         half = Path(tempfile.mkdtemp(prefix="buildtools-", dir=store.root / "tmp"))

@@ -59,8 +59,10 @@ class EnvironmentSpec:
     """One ``environment.yml``.
 
     Attributes:
+        channels: names or URLs, in order of priority.
         conda: match specs of the conda section, in order.
         pypi: PEP 508 requirements of the ``pip`` list, in order.
+        channel_priority: ``strict`` (a package comes from the first channel that has its name) or ``disabled``.
         parent: the environment whose packages this one contains at the same versions.
         constraints: PEP 508 version limits for PyPI packages that may or may not be needed.
         prefer: distribution name -> ``conda`` or ``pypi``, where both bring the package.
@@ -79,6 +81,7 @@ class EnvironmentSpec:
     channels: tuple[str, ...]
     conda: tuple[str, ...]
     pypi: tuple[str, ...]
+    channel_priority: str = "strict"
     parent: str | None = None
     constraints: tuple[str, ...] = ()
     prefer: Mapping[str, str] = field(default_factory=dict)
@@ -181,6 +184,7 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         channels=channels,
         conda=tuple(conda),
         pypi=pypi or (),
+        channel_priority=_priority(ours),
         parent=ours.text("parent", "", shapes.NAME) or None,
         constraints=(*constraints, *limits),
         prefer=prefer,
@@ -194,6 +198,19 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
     )
     ours.done()
     return spec
+
+
+def _priority(ours: Table) -> str:
+    priority = ours.text("channel-priority", "strict", shapes.WORD)
+    if priority not in ("strict", "disabled"):
+        raise ours.error(
+            "channel-priority",
+            f"expected `strict` or `disabled`, not {priority!r}"
+            + (", which the solver does not know" if priority == "flexible" else ""),
+            hint="`disabled` takes the newest version of any channel; `CHANNEL::NAME` among the dependencies takes one "
+            "package from a later channel and leaves the others strict",
+        )
+    return priority
 
 
 def _patch(table: Table) -> PatchSpec:

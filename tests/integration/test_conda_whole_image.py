@@ -1,0 +1,271 @@
+"""An image from three conda channels over HTTP on loopback: our own, one of arch packages, one behind a login.
+
+lock, build, Dockerfile, publish, run, verify, and the same digest from an empty store. Only the root file system is
+taken over into that store: that a lock of Debian packages gives one, `test_debian.py` sees.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conda_support import PLACEHOLDER, write_package
+from debian_support import needs
+from workspace import Workspace
+
+from helioimages.conda import lock as conda_lock
+from helioimages.conda.pack import write_repodata
+from helioimages.core.platform import Platform
+from helioimages.engines import registry_server
+from helioimages.locks import locking
+from helioimages.machine.store import Store
+from helioimages.make import images, relocking, rootfs
+from helioimages.make.building import Built
+from helioimages.oci.reference import Reference
+from helioimages.oci.registry import Registry
+from helioimages.prove import verify
+from helioimages.publish import attach, documents, push
+
+pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+ROOT = Path(__file__).parents[2]
+ACTIVATE = "usr/local/lib/helioimages/activate.sh"
+PREFIX = "/srv/conda/envs/notebook"
+Files = Mapping[str, tuple[bytes | str, int]]
+SITE = "lib/python3.13/site-packages"
+PASSWORD = "only-in-the-file-of-logins"
+ENVIRONMENT = """\
+name: stack
+channels: [{ours}, arch, closed]
+dependencies:
+  - python=3.13
+  - solver
+  - closed::tables
+x-helioimages:
+  virtual-packages: {{__glibc: "2.41"}}
+"""
+IMAGE = """\
+name = "stack"
+title = "T"
+description = "D"
+environment = "stack"
+licenses = "MIT"
+
+[debian]
+packages = []
+
+[config]
+workdir = "/"
+
+[config.env]
+NB_PYTHON_PREFIX = "/srv/conda/envs/notebook"
+CONDA_ENV = "notebook"
+PATH = "/srv/conda/envs/notebook/bin:/usr/bin:/bin"
+"""
+#: What the scripts, the compiled module and the library of the second channel see once they are activated.
+SAYS = """
+import json, os, pathlib, shutil, solver, ssl, sys, sysconfig, tables
+print(json.dumps({
+    "data": os.environ["SOLVER_DATA"],
+    "library": pathlib.Path(sys.prefix, "lib/libsolver.so").read_bytes().split(b"\\0")[1].decode(),
+    "script": pathlib.Path(shutil.which("solve")).read_text().splitlines()[0],
+    "pc": pathlib.Path(sys.prefix, "lib/pkgconfig/solver.pc").read_text(),
+    "winner": pathlib.Path(sys.prefix, "etc/shared").read_text(),
+    "cached": solver.__cached__,
+    "module": (solver.ANSWER, tables.ROWS),
+    "channel": ssl.OPENSSL_VERSION.split()[0],
+}))
+"""
+
+
+class Channels(SimpleHTTPRequestHandler):
+    """Folders are channels; ``closed`` wants the login."""
+
+    def do_GET(self) -> None:
+        login = "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+        if self.path.startswith("/closed/") and self.headers.get("Authorization") != login:
+            self.send_error(401)
+        else:
+            super().do_GET()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+def fill(folder: Path) -> None:
+    """Write the second and the third channel."""
+    at = PLACEHOLDER.encode()
+    solver: Files = {
+        "bin/solve": (b"#!" + at + b"/bin/python\nimport solver\n", 0o755),
+        "lib/libsolver.so": (b"\x7fELF\0" + at + b"/share/solver\0" + b"\0" * 8, 0o755),
+        "lib/pkgconfig/solver.pc": (b"prefix=" + at + b"\n", 0o644),
+        "etc/conda/activate.d/solver.sh": (b'export SOLVER_DATA="' + at + b'/share/solver"\n', 0o644),
+        "etc/conda/deactivate.d/solver.sh": (b"unset SOLVER_DATA\n", 0o644),
+        "etc/shared": (b"solver", 0o644),
+        f"{SITE}/solver.py": (b"ANSWER = 42\n", 0o644),
+        f"{SITE}/__pycache__/solver.cpython-313.pyc": (b"of the machine that made the package", 0o644),
+    }
+    prefixes = {
+        "bin/solve": "text",
+        "lib/libsolver.so": "binary",
+        "lib/pkgconfig/solver.pc": "text",
+        "etc/conda/activate.d/solver.sh": "text",
+    }
+    depends = {"depends": ["python >=3.13,<3.14.0a0", "libsolver >=1"]}
+    write_package(folder / "arch", "solver", solver, index=depends, prefixes=prefixes)
+    # Both have a file of one path: who needs the other wins.
+    write_package(folder / "arch", "libsolver", {"etc/shared": (b"libsolver", 0o644)}, as_bz2=True)
+    # Of a later channel: not taken though it is newer.
+    write_package(folder / "closed", "libsolver", {"etc/shared": (b"newer", 0o644)}, version="2.0")
+    tables: Files = {"site-packages/tables.py": (b"ROWS = 7\n", 0o644)}
+    noarch = {"info/link.json": b'{"noarch": {"type": "python"}, "package_metadata_version": 1}'}
+    write_package(folder / "closed", "tables", tables, noarch="python", index={"depends": ["python"]}, info=noarch)
+    for name in ("arch", "closed"):
+        write_repodata(folder / name, ("linux-64", "noarch"))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of our own channel; the others are where conda's and rattler's own files say."""
+    folder = tmp_path_factory.mktemp("channels")
+    fill(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Channels, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    (folder / "condarc").write_text(f"channel_alias: http://127.0.0.1:{server.server_port}\n")
+    login = {"BasicHTTP": {"username": "me", "password": PASSWORD}}
+    (folder / "logins.json").write_text(json.dumps({"127.0.0.1": login}))
+    command = [sys.executable, "tools/buildimages.py", "channel", "--serve"]
+    ours = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert ours.stdout is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONDA_CHANNEL_ALIAS", raising=False)
+        patch.setenv("CONDARC", str(folder / "condarc"))
+        patch.setenv("RATTLER_AUTH_FILE", str(folder / "logins.json"))
+        try:
+            yield ours.stdout.readline().strip()
+        finally:
+            ours.terminate()
+            ours.wait()
+            ours.stdout.close()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """The image, and where it was made."""
+
+    workspace: Workspace
+    built: Built
+    ours: str
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What was written into the checkout."""
+        files = (path for path in self.workspace.root.rglob("*") if path.is_file() and ".git" not in path.parts)
+        return {path.name: path.read_text() for path in files}
+
+
+def other_machine(root: Path, folder: Path) -> Workspace:
+    return Workspace.of(root, Store(folder), jobs=2)
+
+
+@pytest.fixture(scope="module")
+def made(in_frozen_world: None, served: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    needs("mmdebstrap", "apt-get", "git")
+    folder = tmp_path_factory.mktemp("whole")
+    root = folder / "checkout"
+    for name in ("environments/stack/environment.yml", "images/stack/image.toml"):
+        (root / name).parent.mkdir(parents=True)
+    (root / "environments/stack/environment.yml").write_text(ENVIRONMENT.format(ours=served))
+    (root / "images/stack/image.toml").write_text(IMAGE)
+    for source, target in ((f"images/base/files/{ACTIVATE}", f"images/stack/files/{ACTIVATE}"), (images.TEMPLATE,) * 2):
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, root / target)
+    workspace = other_machine(root, folder / "store")
+    relocking.lock(workspace.checkout, workspace.machine, ("stack",), locking.Wish())
+    return Made(workspace=workspace, built=workspace.build(("stack",))["stack"], ours=served)
+
+
+def test_the_lock_names_channels_and_who_wins(made: Made) -> None:
+    text = made.texts["conda-lock.yml"]
+    lock = conda_lock.parse(text, "conda-lock.yml")
+    assert lock.channels == (made.ours, "arch", "closed")
+    channels = {package.name: package.channel for package in lock.packages}
+    mine = {name: channel for name, channel in channels.items() if channel != made.ours}
+    assert mine == {"libsolver": "arch", "solver": "arch", "tables": "closed"}
+    assert {"python", "openssl", "libzlib"} <= channels.keys()
+    assert lock.clobbers == {"linux-64": {"etc/shared": "solver over libsolver"}}
+    assert PASSWORD not in "".join(made.texts.values())
+
+
+def test_the_dockerfile_names_channel_and_build_of_each_package(made: Made) -> None:
+    images.render(made.workspace.root, {"stack": made.built}, check=False)
+    text = made.texts["Dockerfile"].replace("\n#   ", " ")
+    for package in made.built.locks.conda.packages:
+        assert f"{package.channel}::{package.name} {package.version} {package.build}" in text
+    assert PASSWORD not in text
+    images.render(made.workspace.root, {"stack": made.built}, check=True)
+
+
+def test_an_empty_store_gives_the_same_image(made: Made, tmp_path: Path) -> None:
+    again = other_machine(made.workspace.root, tmp_path / "store")
+    system = rootfs.cached(made.workspace.store, made.built.locks.apt)
+    target = rootfs.cached(again.store, made.built.locks.apt)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.link(system, target)
+    built = again.build(("stack",))["stack"]
+    assert (built.image.digest, built.fresh) == (made.built.image.digest, len(made.built.layers))
+
+
+def test_it_is_published_runs_and_verifies(made: Made, engine, tmp_path: Path) -> None:
+    store, image = made.workspace.store, made.built.image
+    server = registry_server.start(store.root, port=5600)
+    try:
+        with Registry(server.host) as client:
+            pushed = made.workspace.push(client, made.built, "")
+            engine.pull(pushed.reference)
+            ran = engine.run(pushed.reference, ["bash", "-c", f". /{ACTIVATE} && exec python -c '{SAYS}'"])
+            assert ran.exit_code == 0, ran.log
+            assert json.loads(ran.log) == {
+                "data": f"{PREFIX}/share/solver",
+                "library": f"{PREFIX}/share/solver",
+                "script": f"#!{PREFIX}/bin/python",
+                "pc": f"prefix={PREFIX}\n",
+                "winner": "solver",
+                "cached": f"{PREFIX}/{SITE}/__pycache__/solver.cpython-313.pyc",
+                "module": [42, 7],
+                "channel": "OpenSSL",
+            }
+            document = {"version": 1, "reference": pushed.reference, "passed": True, "notebooks": []}
+            (tmp_path / "report.html").write_text("<p>report</p>")
+            (tmp_path / "report.json").write_text(json.dumps(document))
+            documents.attach(client, "stack", made.built, tmp_path, store)
+            subject = attach.Subject(
+                client=client, repository="stack", built=made.built, root=made.workspace.root, store=store
+            )
+            attach.attach(subject, key=None)
+            push.promote(client, "stack", image.digest, ("latest",))
+            reference = Reference.parse(f"{client.host}/stack:latest")
+            published = verify.fetch(client, reference, Platform.of("linux/amd64"))
+            with verify.folder(store) as text:
+                _, faults = verify.published(client, reference, published, Path(text))
+                faults += verify.rebuilt(made.built, published, Path(text), store)
+            assert (published.digest, faults) == (image.digest, ())
+    finally:
+        registry_server.stop(store.root)
