@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from building_support import workshops
-from faulty_registry import FaultyRegistry
+from faulty_registry import Fault, FaultyRegistry
 from trust_support import write_key
 
 from helioimages.cache import access
@@ -232,7 +232,16 @@ def test_a_cache_that_does_not_answer_is_passed_over(cache, site, tmp_path, caps
         dead = Cache(client=client, place=entries.place("127.0.0.1:1/team"))
         store = Store(tmp_path / "other", travelled=True)
         assert travel.bring(store, (dead, cache), plans(site), jobs=1) == len(keys_of(site))
-    assert "the cache 127.0.0.1:1/team/cache is passed over" in capsys.readouterr().err
+        assert access.fetch_artefacts((dead, cache), {"9" * 64: None, "8" * 64: None}, store) == frozenset()
+    assert capsys.readouterr().err.count("the cache 127.0.0.1:1/team/cache is passed over") == 2
+
+
+def test_a_cache_that_may_not_be_read_is_told_once(cache, site, tmp_path, registry, capsys):
+    kept(cache, site)
+    registry.faults.append(Fault(pattern=r"(GET|HEAD) /v2/team/cache/", kind="status", times=1000, status=403))
+    assert arrived(cache, site, tmp_path)[1] == 0
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1 and "is passed over" in said
 
 
 def test_packages_travel_by_their_sha256(cache, site, tmp_path, registry):
