@@ -141,7 +141,10 @@ class World:
         def builder() -> None:
             raise AssertionError("nothing is to be built here")
 
-        provision.packages(self.root, self.store, locks, index, builder, platform="linux/amd64", jobs=4)
+        supplies = provision.Supplies(
+            root=self.root, store=self.store, index=index, builder=builder, platform="linux/amd64", jobs=4
+        )
+        provision.packages(supplies, locks)
         provision.debs(self.store, self.apt_lock("builder"), BUILDER, jobs=4)
 
     def texts(self) -> dict[Path, bytes]:

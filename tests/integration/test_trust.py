@@ -192,7 +192,8 @@ def test_an_sbom_that_nobody_signed_is_found_whatever_it_calls_itself(shop, tmp_
     text["components"] = text["components"][:1]
     forged = json.dumps(text).encode()
     one = documents.Document(name="", media_type=media_type, data=forged)
-    documents.attach_files(shop.client, "base", image, kind, [one], shop.store)
+    attachment = documents.Attachment(artifact_type=kind, files=(one,))
+    documents.attach_files(shop.client, "base", image, attachment, shop.store)
     (fault,) = verdict(shop, tmp_path)[1]
     assert fault.endswith(f"this key did not sign sha256:{hashlib.sha256(forged).hexdigest()}")
 
@@ -202,8 +203,9 @@ def test_a_second_file_in_a_signed_sbom_is_found(shop, tmp_path):
     true = sbom.cyclonedx(shop.built, trust_support.without_files(shop.built), "1")
     text = json.loads(true)
     forged = json.dumps(text | {"components": text["components"][:1]}).encode()
-    files = [documents.Document(name="", media_type=sbom.CYCLONEDX, data=data) for data in (true, forged)]
-    documents.attach_files(shop.client, "base", image, sbom.CYCLONEDX, files, shop.store)
+    files = tuple(documents.Document(name="", media_type=sbom.CYCLONEDX, data=data) for data in (true, forged))
+    attachment = documents.Attachment(artifact_type=sbom.CYCLONEDX, files=files)
+    documents.attach_files(shop.client, "base", image, attachment, shop.store)
     faults = verdict(shop, tmp_path)[1]
     assert f"{sbom.CYCLONEDX}: this key did not sign sha256:{hashlib.sha256(forged).hexdigest()}" in faults
 
@@ -265,7 +267,8 @@ def test_a_bundle_that_is_not_the_keys_is_found(shop, tmp_path):
     for said in (forged, json.loads(signing.bundle(other, sealed))):
         data = json.dumps(said).encode()
         one = documents.Document(name="", media_type=signing.BUNDLE, data=data)
-        digests.append(documents.attach_files(shop.client, "base", image, signing.BUNDLE, [one], shop.store))
+        attachment = documents.Attachment(artifact_type=signing.BUNDLE, files=(one,))
+        digests.append(documents.attach_files(shop.client, "base", image, attachment, shop.store))
     # The second is another's own signature, which is no fault.
     assert verdict(shop, tmp_path)[1] == (f"bundle {digests[0]}: it names this key, which did not sign it",)
 

@@ -64,22 +64,19 @@ LONG = {
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
+    "verbs/smoke.py smoke": _CLICK,
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
     "conda/pack.py write_conda": _LATER,
     "engines/engine.py Engine.run": _LATER,
     "locks/pypi.py lock_pypi": _LATER,
     "make/builder.py Builder.run": _LATER,
-    "make/channel.py _payloads": _LATER,
     "make/channel.py build_channel": _LATER,
-    "make/provision.py packages": _LATER,
     "make/wheels.py _run": _LATER,
     "make/wheels.py build_all": _LATER,
     "make/wheels.py build_wheel": _LATER,
     "oci/registry.py Registry._call": _LATER,
     "oci/transport.py Transport.request": _LATER,
-    "publish/documents.py attach_files": _LATER,
-    "publish/push.py push_untagged": _LATER,
 }
 
 

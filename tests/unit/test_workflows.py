@@ -99,3 +99,21 @@ def test_foreign_code_and_the_right_to_write_contents_are_apart():
     propose = jobs(FOLDER / "workflows" / "relock.yml")["propose"]
     text = "\n".join(step.get("run", "") for step in propose["steps"])
     assert "buildimages" not in text and "tests/run" not in text
+
+
+def test_the_cache_is_read_where_others_commit_and_written_where_images_are_published():
+    """Forks' jobs name it to read; who makes the proof, on the default branch, names none."""
+    proof, others = next(
+        step["run"]
+        for step in jobs(FOLDER / "workflows" / "ci.yml")["image"]["steps"]
+        if "render" in step.get("run", "")
+    ).split("else\n", 1)
+    assert "render --check" in proof and "CACHE" not in proof
+    assert "HELIOIMAGES_CACHE=" in others.split("fi\n")[0] and "--check" not in others
+    writers = [
+        (path.name, name)
+        for path in WORKFLOWS
+        for name, job in jobs(path).items()
+        if any("buildimages.py publish" in step.get("run", "") for step in job["steps"])
+    ]
+    assert writers == [("publish.yml", "publish")]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from building_support import workshops
-from faulty_registry import FaultyRegistry
+from faulty_registry import Fault, FaultyRegistry
 from trust_support import write_key
 
 from helioimages.cache import access
@@ -19,10 +19,10 @@ from helioimages.cache.access import Cache
 from helioimages.core.digest import canonical_json, of_bytes
 from helioimages.machine.store import Store
 from helioimages.make import linking, travel
-from helioimages.make.building import Built
+from helioimages.make.building import Built, Workshop, build
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Descriptor, Manifest
-from helioimages.publish import signing
+from helioimages.publish import sbom, signing
 
 PLACE = "team/cache"
 
@@ -232,7 +232,16 @@ def test_a_cache_that_does_not_answer_is_passed_over(cache, site, tmp_path, caps
         dead = Cache(client=client, place=entries.place("127.0.0.1:1/team"))
         store = Store(tmp_path / "other", travelled=True)
         assert travel.bring(store, (dead, cache), plans(site), jobs=1) == len(keys_of(site))
-    assert "the cache 127.0.0.1:1/team/cache is passed over" in capsys.readouterr().err
+        assert access.fetch_artefacts((dead, cache), {"9" * 64: None, "8" * 64: None}, store) == frozenset()
+    assert capsys.readouterr().err.count("the cache 127.0.0.1:1/team/cache is passed over") == 2
+
+
+def test_a_cache_that_may_not_be_read_is_told_once(cache, site, tmp_path, registry, capsys):
+    kept(cache, site)
+    registry.faults.append(Fault(pattern=r"(GET|HEAD) /v2/team/cache/", kind="status", times=1000, status=403))
+    assert arrived(cache, site, tmp_path)[1] == 0
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1 and "is passed over" in said
 
 
 def test_packages_travel_by_their_sha256(cache, site, tmp_path, registry):
@@ -248,3 +257,28 @@ def test_packages_travel_by_their_sha256(cache, site, tmp_path, registry):
     bad = next(iter(wanted))
     registry.blobs[f"sha256:{bad}"] = b"x" * len(registry.blobs[f"sha256:{bad}"])
     assert access.fetch_artefacts((cache,), {bad: wanted[bad]}, Store(tmp_path / "third")) == frozenset()
+
+
+def test_what_packages_say_of_themselves_comes_with_their_layers(cache, site, tmp_path):
+    """So an SBOM needs no package that nothing else needs."""
+    kept(cache, site)
+    store, _ = arrived(cache, site, tmp_path)
+    store_there, child = site
+    assert not any(store.artefact(wheel.sha256).exists() for wheel in child.locks.pypi.wheels)
+    shop = Workshop(store=store, paths={}, interpreter=None, jobs=1)
+    again = build(shop, child.plan)
+    assert again.image == child.image
+    assert sbom.components(store, again) == sbom.components(store_there, child)
+    for wheel in child.locks.packages:
+        if wheel.kind == "wheel":
+            assert "Name: " + wheel.name in travel.metadata_of(store, wheel)
+            # What came from elsewhere does not count where nothing that travelled does.
+            assert travel.metadata_of(Store(store.root), wheel) is None
+
+
+def test_a_layer_that_lies_leaves_no_metadata(cache, site, tmp_path):
+    kept(cache, site)
+    layer = next(layer for layer in site[1].parent.plan.layers if layer.name == "big")
+    forge(cache, layer.key, partial(another_hash, site, layer.key))
+    store, _ = arrived(cache, site, tmp_path)
+    assert travel.metadata_of(store, layer.packages[0]) is None

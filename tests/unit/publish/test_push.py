@@ -52,7 +52,7 @@ class Place:
 
     def push(self, built: Built | None = None, repository: str = "child", **options) -> publish.PushReport:
         image = (built or self.child).image
-        return publish.push_untagged(self.client, image, repository, self.store, progress=lambda _: None, **options)
+        return publish.push_untagged(self.client, image, repository, self.store, **options)
 
     def attach(self, number: int | None = 7, *, others: Sequence[Document] = ()) -> tuple[str, ...]:
         key = write_key(self.folder / f"key{number}", number) if number else None
@@ -84,7 +84,8 @@ class Place:
         return folder
 
     def forge(self, kind: str, files: Sequence[Document], created: str) -> None:
-        documents.attach_files(self.client, "child", self.image, kind, files, self.store, created=created)
+        attachment = documents.Attachment(artifact_type=kind, files=tuple(files), created=created)
+        documents.attach_files(self.client, "child", self.image, attachment, self.store)
 
     def entry(self, number: int | None) -> Entry:
         """Return what a catalogue says of the image."""
@@ -200,7 +201,7 @@ def test_the_first_push_makes_the_repository(place):
     with Registry(registry.host, credentials=lambda _: login, pause=lambda _: None, tries=2) as client:
         with pytest.raises(HelioError, match="refuses"):
             client.head_manifest("new", image.digest)
-        report = publish.push_untagged(client, image, "new", place.store, progress=lambda _: None)
+        report = publish.push_untagged(client, image, "new", place.store)
         assert report.blobs_sent == len({one.digest for one in (*image.layers, image.manifest.config)})
         assert publish.promote(client, "new", image.digest, ("latest",)).moved == ("latest",)
         assert publish.existing_tags(client, "new") == {"latest": image.digest}
@@ -213,9 +214,7 @@ def test_a_parent_that_we_may_not_read_is_sent(place):
     registry.denied = "base"
     login = Credential(username="ada", secret="s3cret")
     with Registry(registry.host, credentials=lambda _: login, pause=lambda _: None, tries=2) as client:
-        report = publish.push_untagged(
-            client, place.image, "child", place.store, mount_from=("base",), progress=lambda _: None
-        )
+        report = publish.push_untagged(client, place.image, "child", place.store, mount_from=("base",))
     assert report.blobs_mounted == 0 and report.blobs_sent > 0
     assert ("child", place.image.digest) in registry.manifests
 

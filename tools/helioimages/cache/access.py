@@ -75,16 +75,23 @@ def look_up(caches: Sequence[Cache], keys: Iterable[str]) -> dict[str, Cached]:
         absent = [key for key in dict.fromkeys(keys) if key not in found]
         if not absent:
             break
-        try:
-            cache.client.ping()
-        except HelioError as error:
-            say(f"warning: the cache {cache.place} is passed over: {error.message}")
+        if not _answers(cache):
             continue
         with ThreadPoolExecutor(_JOBS) as pool:
             for cached in pool.map(lambda key, cache=cache: _look_up(cache, key), absent):
                 if cached is not None:
                     found[cached.entry.key] = cached
     return found
+
+
+def _answers(cache: Cache) -> bool:
+    """Say whether a cache can be read at all, so that one that can't is told once, and not asked for each layer."""
+    try:
+        cache.client.head_manifest(cache.place.repository, "latest")
+    except HelioError as error:
+        say(f"warning: the cache {cache.place} is passed over: {error.message}")
+        return False
+    return True
 
 
 def _look_up(cache: Cache, key: str) -> Cached | None:
@@ -168,6 +175,8 @@ def fetch_artefacts(caches: Sequence[Cache], wanted: Mapping[str, int | None], s
         absent = [sha256 for sha256, size in wanted.items() if not has(store.artefact(sha256), size)]
         if not absent:
             break
+        if not _answers(cache):
+            continue
         with ThreadPoolExecutor(_JOBS) as pool:
             sizes = dict(zip(absent, pool.map(lambda sha256, cache=cache: _size(cache, sha256), absent), strict=True))
             there = {sha256: size for sha256, size in sizes.items() if size is not None}

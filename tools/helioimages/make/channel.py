@@ -113,7 +113,8 @@ def build_channel(
     sources = _fetch_sources(recipes, store, urls)
     with tempfile.TemporaryDirectory(dir=store.root / "tmp", prefix="channel.") as name:
         work = Path(name)
-        payloads = _payloads(recipes, root, builder, sources, work, jobs, progress)
+        bench = _Bench(folder=root / "channel", work=work, builder=builder, jobs=jobs, progress=progress)
+        payloads = _payloads(bench, recipes, sources)
         started = time.monotonic()
         staged = work / "channel"
         written = [_write(recipes, recipe, payloads, staged, subdir) for recipe in recipes.packages]
@@ -164,17 +165,31 @@ def _fetch_sources(recipes: Recipes, store: Store, urls: Callable[[str, str], Se
     return {source.name: paths[source.sha256] for source in recipes.sources.values()}
 
 
-def _payloads(
-    recipes: Recipes,
-    root: Path,
-    builder: Runner,
-    sources: Mapping[str, Path],
-    work: Path,
-    jobs: int,
-    progress: Callable[[str], None],
-) -> dict[str, Payload]:
-    """Run the builder and return name -> payload."""
-    folder = root / "channel"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """What recipes are made with.
+
+    Attributes:
+        folder: ``channel/`` of the checkout, which has the scripts.
+        work: a folder for what is half made.
+        jobs: compilers at once.
+        progress: is told one line a step.
+    """
+
+    folder: Path
+    work: Path
+    builder: Runner
+    jobs: int
+    progress: Callable[[str], None]
+
+
+def _payloads(bench: _Bench, recipes: Recipes, sources: Mapping[str, Path]) -> dict[str, Payload]:
+    """Run the builder and return name -> payload.
+
+    Args:
+        sources: name -> file, of the archives that are compiled.
+    """
+    folder, work, builder, progress = bench.folder, bench.work, bench.builder, bench.progress
     epoch = {"SOURCE_DATE_EPOCH": str(recipes.timestamp // 1000)}
     started = time.monotonic()
     (work / "packages").write_text("".join(f"{p}\n" for recipe in recipes.packages for p in recipe.debian))
@@ -193,7 +208,7 @@ def _payloads(
             out.mkdir()
             inputs = {"source": sources[recipe.source], "script": folder / recipe.script}
             inputs |= {Path(path).name: folder / path for path in recipe.inputs}
-            env = epoch | {"PREFIX": placeholder(), "JOBS": str(jobs), "VERSION": recipe.version}
+            env = epoch | {"PREFIX": placeholder(), "JOBS": str(bench.jobs), "VERSION": recipe.version}
             log = builder.run(["bash", "-c", 'exec bash "$IN/script"'], inputs=inputs, output=out, env=env)
             payloads[recipe.name] = Payload(
                 version=recipe.version,

@@ -62,15 +62,19 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
     return done
 
 
-def artefacts(checkout: Checkout, machine: Machine, names: Sequence[str]) -> None:
-    """Bring every package that images are made of into the store, for what reads their metadata.
+def metadata(checkout: Checkout, machine: Machine, names: Sequence[str]) -> None:
+    """Bring every package that images are made of into the store, but those whose metadata came with a layer.
 
     Raises:
         HelioError: one cannot be had or made.
     """
     locks = checkout.locks_of(checkout.selected(names))
-    every = {package.sha256: package.size for lock in locks.values() for package in lock.conda.packages}
-    every |= {wheel.sha256: wheel.size for lock in locks.values() for wheel in lock.pypi.wheels}
+    every = {
+        package.sha256: package.size
+        for lock in locks.values()
+        for package in lock.packages
+        if package.kind != "debian" and travel.metadata_of(machine.store, package) is None
+    }
     access.fetch_artefacts(machine.caches, every, machine.store)
     _artefacts(checkout, machine, locks, every)
 
@@ -88,16 +92,15 @@ def _artefacts(
     checkout: Checkout, machine: Machine, locks: Mapping[str, Locks], wanted: Container[str]
 ) -> dict[str, Path]:
     with stage("artefacts"):
-        paths = provision.packages(
-            checkout.root,
-            machine.store,
-            tuple(locks.values()),
-            lambda: machine.index,
-            lambda: machine.builder(checkout),
+        supplies = provision.Supplies(
+            root=checkout.root,
+            store=machine.store,
+            index=lambda: machine.index,
+            builder=lambda: machine.builder(checkout),
             platform=checkout.platform,
             jobs=max(_DOWNLOADS, machine.jobs),
-            needed=wanted,
         )
+        paths = provision.packages(supplies, tuple(locks.values()), wanted)
         wheels = wheel_builder(checkout, machine)
         for name, lock in locks.items():
             environment = checkout.environments[checkout.images[name].environment]

@@ -8,6 +8,7 @@ no index has is made: the local channel is compiled, source-only packages are bu
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..conda.channels import Places, read_places
@@ -49,24 +50,31 @@ def builder(root: Path, store: Store, client: Callable[[], object], *, jobs: int
     return Builder(client(), store, lock, debs(store, lock, file, jobs=jobs), jobs=jobs)
 
 
-def packages(
-    root: Path,
-    store: Store,
-    locks: Sequence[Locks],
-    index: Callable[[], Index],
-    make_builder: Callable[[], Builder],
-    *,
-    platform: str,
-    jobs: int,
-    needed: Container[str] | None = None,
-) -> dict[str, Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplies:
+    """Where artefacts come from.
+
+    Attributes:
+        root: the checkout.
+        index: gives the package index when a file must be fetched.
+        builder: gives the builder when something must be made.
+        platform: e.g. ``linux/amd64``.
+        jobs: downloads, or compilers, at once.
+    """
+
+    root: Path
+    store: Store
+    index: Callable[[], Index]
+    builder: Callable[[], Builder]
+    platform: str
+    jobs: int
+
+
+def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] | None = None) -> dict[str, Path]:
     """Bring the artefacts of several images into the store.
 
     Args:
         needed: the sha256 of what is wanted of them; None is all.
-        index: gives the package index when a file must be fetched.
-        make_builder: gives the builder when something must be made.
-        platform: e.g. ``linux/amd64``.
 
     Returns:
         sha256 (hex) -> file, of every conda package, wheel, .deb and patch.
@@ -93,17 +101,17 @@ def packages(
         for i, wheel in enumerate(lock.pypi.wheels)
         if not wheel.built and (needed is None or wheel.sha256 in needed)
     ]
-    wanted += _of_index(store, items, index)
+    wanted += _of_index(supplies.store, items, supplies.index)
     # First, since they are here or nowhere.
-    changes = patches(root, store, locks)
-    paths = fetch_all(wanted, store, jobs=jobs, label="packages") | changes
+    changes = patches(supplies.root, supplies.store, locks)
+    paths = fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="packages") | changes
     local = {
         package.sha256: (package, f"{lock.files['conda']} at package[{i}]")
         for lock in locks
         for i, package in enumerate(lock.conda.packages)
         if package.channel == "local" and (needed is None or package.sha256 in needed)
     }
-    paths |= _local_channel(root, store, local, make_builder, platform=platform, jobs=jobs)
+    paths |= _local_channel(supplies, local)
     return paths
 
 
@@ -152,21 +160,16 @@ def wheels(
     return fetch_all(wanted, store, jobs=jobs, label="build tools")
 
 
-def _local_channel(
-    root: Path,
-    store: Store,
-    needed: Mapping[str, tuple[CondaPackage, str]],
-    make_builder: Callable[[], Builder],
-    *,
-    platform: str,
-    jobs: int,
-) -> dict[str, Path]:
+def _local_channel(supplies: Supplies, needed: Mapping[str, tuple[CondaPackage, str]]) -> dict[str, Path]:
     """Return the locked packages of the local channel, compiling it if the store lacks one of them."""
+    store = supplies.store
     paths = {sha256: store.artefact(sha256) for sha256 in needed}
     if all(has(paths[sha256], package.size) for sha256, (package, _) in needed.items()):
         return paths
     with stage("local channel from source"):
-        folder = channel.build_channel(store, root, make_builder(), jobs=jobs, platform=platform)
+        folder = channel.build_channel(
+            store, supplies.root, supplies.builder(), jobs=supplies.jobs, platform=supplies.platform
+        )
     made = channel.artefact_paths(folder)
     for sha256, (package, where) in needed.items():
         if sha256 in made:

@@ -21,18 +21,21 @@ from ..cache.entry import LayerEntry, poisoned
 from ..cache.image_entry import ImageEntry
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError
+from ..core.package import Package
 from ..core.progress import bar, say
 from ..locks.read import Locks
 from ..machine import workers
 from ..machine.store import Store, has
-from ..oci.layer import examine
+from ..oci.layer import Examined, examine
 from ..oci.types import Descriptor
 from . import linking, toolchain
 from .building import Built, BuiltLayer, assembled
-from .plan import ImagePlan, LayerKind, LayerPlan
+from .plan import PREFIX, ImagePlan, LayerKind, LayerPlan
 
 #: Downloads at once.
 _DOWNLOADS = 4
+#: Memos: what packages say of themselves, by the sha256 of the package, out of layers that were read whole.
+METADATA = "metadata"
 
 
 def missing(store: Store, plans: Iterable[ImagePlan]) -> tuple[tuple[ImagePlan, LayerPlan], ...]:
@@ -67,7 +70,12 @@ def needed(plans: Sequence[tuple[ImagePlan, LayerPlan]], oldest: Locks) -> dict[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Arrival:
-    """A layer that came in, to be read whole."""
+    """A layer that came in, to be read whole.
+
+    Attributes:
+        origins: what files of it may belong to; None where a list does not say it by packages.
+        metadata: path -> sha256 of the package that it is the metadata of.
+    """
 
     key: str
     path: Path
@@ -76,6 +84,7 @@ class _Arrival:
     rows: bytes
     where: str
     origins: frozenset[str] | None
+    metadata: Mapping[str, str]
 
 
 def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, jobs: int) -> int:
@@ -94,10 +103,12 @@ def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, 
             if rows is not None:
                 arrivals.append(_arrival(store, cached, rows, wanted[cached.entry.key]))
     came = 0
-    for arrival, fault in workers.run(_fault, arrivals, jobs=jobs, what="layers of the cache"):
+    for arrival, (fault, metadata) in workers.run(_examined, arrivals, jobs=jobs, what="layers of the cache"):
         if fault:
             say(f"warning: {poisoned(arrival.where, fault, '').message} ({arrival.where}); it is made here")
             continue
+        for sha256, text in metadata.items():
+            store.remember(METADATA, sha256, text)
         entry = found[arrival.key].entry
         linking.adopt(store, arrival.key, entry.layer, arrival.rows, arrival.where)
         came += 1
@@ -123,15 +134,47 @@ def _arrival(store: Store, cached: Cached, rows: bytes, plan: LayerPlan) -> _Arr
         rows=rows,
         where=cached.where,
         origins=named if plan.kind is LayerKind.PACKAGES else None,
+        metadata=_metadata(plan, rows),
     )
 
 
-def _fault(arrival: _Arrival) -> str:
-    """Say what is wrong with a layer that came in; empty if nothing is."""
+def _metadata(plan: LayerPlan, rows: bytes) -> dict[str, str]:
+    """Return path -> sha256 of the package, of the files that tell a package's licence.
+
+    A patch may have changed them, so whoever wants those of a patched package reads the package.
+    """
+    packages = {package.origin: package for package in plan.packages if not package.patches}
+    paths = {}
+    for path, (origin, _) in linking.rows_of(rows).items():
+        package = packages.get(origin)
+        if package is None:
+            continue
+        folders = path.split("/")
+        wheel = folders[-1] == "METADATA" and folders[-2].endswith(".dist-info") and folders[-3:-2] == ["site-packages"]
+        conda = folders[-1].endswith(".json") and folders[:-1] == [*PREFIX[1:].split("/"), "conda-meta"]
+        if conda if package.kind == "conda" else wheel:
+            paths[path] = package.sha256
+    return paths
+
+
+def metadata_of(store: Store, package: Package) -> str | None:
+    """Return METADATA of a wheel, or the record of a conda package, out of a layer that travelled; None if none did."""
+    known = store.recall(METADATA, package.sha256) if store.travelled else None
+    return known if isinstance(known, str) else None
+
+
+def _examined(arrival: _Arrival) -> tuple[str, dict[str, str]]:
+    """Say what is wrong with a layer that came in, empty if nothing is, and the metadata that it has of packages."""
     try:
-        real = examine(arrival.path)
+        real = examine(arrival.path, arrival.metadata)
     except HelioError as error:
-        return error.message
+        return error.message, {}
+    fault = _fault(arrival, real)
+    texts = {arrival.metadata[path]: data.decode("utf-8", "replace") for path, data in real.kept.items()}
+    return fault, {} if fault else texts
+
+
+def _fault(arrival: _Arrival, real: Examined) -> str:
     if (real.diff_id, real.uncompressed_size) != (arrival.diff_id, arrival.uncompressed_size):
         return f"its layer holds other bytes: expected {arrival.diff_id} not {real.diff_id}"
     listed = linking.rows_of(arrival.rows)

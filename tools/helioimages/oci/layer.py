@@ -15,7 +15,7 @@ import importlib.metadata
 import tarfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -191,33 +191,42 @@ class Examined:
     Attributes:
         diff_id, uncompressed_size: of its tar stream, to the stream's end.
         held: path -> sha256 (hex) of the content, or target of the link; without directories.
+        kept: path -> content, of the files that were asked for.
     """
 
     diff_id: str
     uncompressed_size: int
     held: Mapping[str, str]
+    kept: Mapping[str, bytes]
 
 
-def examine(path: Path) -> Examined:
+def examine(path: Path, keep: Container[str] = ()) -> Examined:
     """Read a layer file once, and return what is in it.
+
+    Args:
+        keep: paths of files whose content is wanted.
 
     Raises:
         HelioError: as `read_layer` says.
     """
     stream = _Hashing(path)
     held: dict[str, str] = {}
+    kept: dict[str, bytes] = {}
     try:
         with stream, tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
             for member in tar:
                 entry = _entry(member, tar, path)
                 if entry is not None and entry.kind is not Kind.DIR:
-                    content = entry.content
-                    held[entry.path] = hashlib.sha256(content.read()).hexdigest() if content else entry.target
+                    data = entry.content.read() if entry.content else None
+                    held[entry.path] = entry.target if data is None else hashlib.sha256(data).hexdigest()
+                    if data is not None and entry.path in keep:
+                        kept[entry.path] = data
             while stream.read(1 << 20):
                 pass
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
-    return Examined(diff_id="sha256:" + stream.content.hexdigest(), uncompressed_size=stream.size, held=held)
+    digest = "sha256:" + stream.content.hexdigest()
+    return Examined(diff_id=digest, uncompressed_size=stream.size, held=held, kept=kept)
 
 
 class _Hashing(gzip.GzipFile):

@@ -18,7 +18,7 @@ from ..make.building import Built
 from ..oci.registry import Registry
 from ..oci.types import CONFIG, Descriptor, Manifest
 from . import documents, provenance, referrers, sbom
-from .documents import Document
+from .documents import Attachment, Document
 
 #: Raised when the same image would get other documents.
 _FORMAT = 2
@@ -84,7 +84,13 @@ def attach(subject: Subject, *, key: Path | None) -> tuple[str, ...]:
     made = _documents(built, subject.root, store)
     for _ in range(_PUBLISHERS):
         done = [
-            documents.attach_files(client, repository, built.image, document.media_type, [document], store)
+            documents.attach_files(
+                client,
+                repository,
+                built.image,
+                Attachment(artifact_type=document.media_type, files=(document,)),
+                store,
+            )
             for document in made.values()
         ]
         tags: list[str] = []
@@ -151,19 +157,11 @@ def _sign(subject: Subject, made: dict[str, Document], path: Path) -> tuple[list
             )
         bundle = Document(name="", media_type=signing.BUNDLE, data=signing.bundle(key, envelope))
         said = {"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": kind}
-        done.append(
-            documents.attach_files(
-                client,
-                repository,
-                image,
-                signing.BUNDLE,
-                [bundle],
-                store,
-                # Not the clock's: the same image gets the same bundle.
-                created=image.config.created,
-                annotations=said,
-            )
+        # Not the clock's time: the same image gets the same bundle.
+        attachment = Attachment(
+            artifact_type=signing.BUNDLE, files=(bundle,), created=image.config.created, annotations=said
         )
+        done.append(documents.attach_files(client, repository, image, attachment, store))
     tagged = {"sig": [signature], "att": sealed}
     return done, [_put_tag(client, repository, image.digest, suffix, rows, store) for suffix, rows in tagged.items()]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import files as core_files
@@ -29,7 +29,6 @@ PACKAGES = "application/vnd.helioimages.packages.v1+json"
 SMOKE = "application/vnd.helioimages.smoke.v1"
 #: Of a smoke report's artifact: the key of the run, see `smoke.run.key`.
 SMOKE_KEY = "io.helioimages.smoke.key"
-_NONE: Mapping[str, str] = {}
 _MEDIA_TYPES = {".json": "application/json", ".html": "text/html", ".ipynb": "application/x-ipynb+json"}
 
 
@@ -54,14 +53,14 @@ def attach(
     Raises:
         HelioError: the registry refuses.
     """
-    attached = [attach_files(client, repository, built.image, PACKAGES, [_listed(built)], store)]
+    listed = Attachment(artifact_type=PACKAGES, files=(_listed(built),))
+    attached = [attach_files(client, repository, built.image, listed, store)]
     if files := smoke_files(report, built.image.digest):
         made = datetime.datetime.fromtimestamp(int((report / "report.json").stat().st_mtime), datetime.UTC)
         created = f"{made:%Y-%m-%dT%H:%M:%SZ}"
         said = {SMOKE_KEY: smoke_key} if smoke_key else {}
-        attached.append(
-            attach_files(client, repository, built.image, SMOKE, files, store, created=created, annotations=said)
-        )
+        ran = Attachment(artifact_type=SMOKE, files=files, created=created, annotations=said)
+        attached.append(attach_files(client, repository, built.image, ran, store))
     return tuple(attached)
 
 
@@ -169,22 +168,23 @@ def fetch_passed(client: Registry, repository: str, key: str, digest: str, repor
     return True
 
 
-def attach_files(
-    client: Registry,
-    repository: str,
-    subject: Image,
-    artifact_type: str,
-    files: Sequence[Document],
-    store: Store,
-    *,
-    created: str = "",
-    annotations: Mapping[str, str] = _NONE,
-) -> str:
-    """Attach files to an image as one artifact, unless it is there, and return its digest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One artifact that refers to an image.
 
-    Args:
-        created: RFC 3339; of several reports of one image the newest counts.
-        annotations: of the artifact, beside its time.
+    Attributes:
+        created: RFC 3339; of several reports of one image the newest counts. Empty for none.
+        annotations: beside its time.
+    """
+
+    artifact_type: str
+    files: tuple[Document, ...]
+    created: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def attach_files(client: Registry, repository: str, subject: Image, attachment: Attachment, store: Store) -> str:
+    """Attach files to an image as one artifact, unless it is there, and return its digest.
 
     Raises:
         HelioError: the registry refuses.
@@ -196,10 +196,11 @@ def attach_files(
             size=len(file.data),
             annotations={TITLE: file.name} if file.name else {},
         )
-        for file in files
+        for file in attachment.files
     ]
-    said = {**annotations, CREATED: created} if created else dict(annotations)
-    manifest = replace(artifact(subject.descriptor, artifact_type, layers[0], said), layers=tuple(layers))
+    said = {**attachment.annotations, **({CREATED: attachment.created} if attachment.created else {})}
+    refers = artifact(subject.descriptor, attachment.artifact_type, layers[0], said)
+    manifest = replace(refers, layers=tuple(layers))
     digest = of_bytes(manifest.dump())
     if any(referrer.digest == digest for referrer in client.referrers(repository, subject.digest)):
         return digest

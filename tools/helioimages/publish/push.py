@@ -62,7 +62,6 @@ def push_untagged(
     *,
     jobs: int = 4,
     mount_from: Sequence[str] = (),
-    progress: Callable[[int], None] | None = None,
 ) -> PushReport:
     """Push an image under its digest only.
 
@@ -70,7 +69,6 @@ def push_untagged(
         store: has the layers' blobs.
         jobs: blobs sent at a time.
         mount_from: repositories of the same registry that have some of the layers, likeliest first: the parent image's.
-        progress: told of bytes sent; by default a bar on stderr.
 
     Raises:
         HelioError: a blob is missing or damaged in the store, or the registry refuses.
@@ -117,9 +115,7 @@ def push_untagged(
                     for future in running:
                         future.cancel()
 
-        if progress is not None:
-            push_all(progress)
-        elif missing:
+        if missing:
             with bar(f"push {repository}", sum(blob.size for blob in missing), unit="bytes") as advance:
                 push_all(advance)
         client.put_manifest(repository, image.digest, image.manifest_bytes, image.manifest.media_type)

@@ -161,7 +161,7 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
     documents.attach(client, repository, built, out, store, smoke_key=run_key)
     others = documents.unsigned(built, out) if signed else ()
     if not attach.has_documents(built, store):
-        images.artefacts(checkout, machine, (built.spec.name,))
+        images.metadata(checkout, machine, (built.spec.name,))
     subject = attach.Subject(
         client=client, repository=repository, built=built, root=checkout.root, store=store, others=others
     )

@@ -26,6 +26,7 @@ from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..locks import ecosystems
 from ..machine.store import Store
+from ..make import travel
 from ..make.building import Built
 from ..oci.image import rfc3339
 from . import sbom_files
@@ -287,7 +288,11 @@ def _licence(store: Store, package: Package, copyrights: Mapping[str, tuple[str,
     if not package.sha256:
         return ""
     path = store.artefact(package.sha256)
+    travelled = None if path.exists() else travel.metadata_of(store, package)
     try:
+        if travelled is not None:
+            conda = package.kind == "conda"
+            return str(json.loads(travelled).get("license") or "") if conda else wheel_licence(travelled)
         if package.kind == "conda":
             return str(read_index(path).get("license") or "")
         with zipfile.ZipFile(path) as wheel:

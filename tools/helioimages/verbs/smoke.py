@@ -14,7 +14,7 @@ from ..machine import host
 from ..make import images
 from ..publish import release
 from ..smoke import stage as smoking
-from . import options
+from . import caching, options
 from .command import Common, verb
 from .output import as_json
 
@@ -25,6 +25,7 @@ from .output import as_json
 @click.option("--network", is_flag=True, help="Let notebooks reach the network.")
 @click.option("-p", "--parameter", "parameters", multiple=True, type=(str, str), help="A papermill parameter.")
 @options.gpus
+@options.cache
 def smoke(
     common: Common,
     output: Path,
@@ -32,11 +33,13 @@ def smoke(
     network: bool,
     parameters: Sequence[tuple[str, str]],
     gpus: str | None,
+    caches: Sequence[str],
+    cache_key: Path | None,
 ) -> None:
     """Run the smoke notebooks inside images."""
     engine.gpu_request(gpus)
     host.ensure()
-    checkout, machine = common.checkout(), common.machine()
+    checkout, machine = common.checkout(), caching.machine(common, caches, cache_key)
     wanted = checkout.chosen(common.names)
     built = images.build(checkout, machine, wanted)
     how = smoking.Options(only=tuple(only), network=network, parameters=dict(parameters), gpus=gpus)
