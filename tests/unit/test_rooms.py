@@ -78,8 +78,6 @@ LONG = {
     "make/wheels.py _run": _LATER,
     "make/wheels.py build_all": _LATER,
     "make/wheels.py build_wheel": _LATER,
-    "oci/registry.py Registry._call": _LATER,
-    "oci/transport.py Transport.request": _LATER,
     "publish/documents.py attach_files": _LATER,
     "publish/push.py push_untagged": _LATER,
 }
