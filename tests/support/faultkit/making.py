@@ -224,15 +224,16 @@ class SourceWheel(InBuilder):
             name="test", path=self.archive, channels=(), conda=(), pypi=(), build={"tiny": BuildSpec()}
         )
         (wheel,) = wheelbuild.build_all(
-            store,
-            self.builder(store),
+            wheelbuild.Workshop(
+                store=store,
+                builder=self.builder(store),
+                tools=wheelbuild.unpack_tools(store, self.tools, self.python, self.wheels, self.platform),
+                platform=self.platform,
+                epoch=LAYER_MTIME,
+            ),
             lock,
-            self.tools,
             environment,
-            self.python,
-            self.wheels,
             jobs=1,
-            epoch=LAYER_MTIME,
         )
         assert of_file(store.artefact(wheel.sha256)) == f"sha256:{wheel.sha256}"
         return wheel.sha256

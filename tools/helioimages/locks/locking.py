@@ -39,7 +39,7 @@ from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
 from .held_back import held
 from .patches import with_patches
-from .pypi import going, lock_pypi
+from .pypi import Question, going, lock_pypi
 from .state import (
     Builder,
     Run,
@@ -227,7 +227,10 @@ def _lock(
                 )
                 files[file] = pypi_lock.dump(tools.now)
                 changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
-            pypi = run.timed(f"{name}: PyPI", lock_pypi, run, environments, environment, parent, before, conda, index)
+            question = Question(
+                environments=environments, environment=environment, parent=parent, conda=conda, current=before[1]
+            )
+            pypi = run.timed(f"{name}: PyPI", lock_pypi, run, question, index)
             solved[name] = Solved(conda=conda, pypi=pypi)
             now = packages(conda, pypi)
             changes[name] = diff(packages(before[0], before[1]), now)

@@ -108,17 +108,14 @@ class WheelBuilder:
         where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, self.platform)}"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
         with stage(f"wheels of {len(lock.sdists)} source-only packages"):
-            return wheelbuild.build_all(
-                self.store,
-                self.builder(),
-                lock,
-                tools,
-                environment,
-                python,
-                wheels,
-                jobs=self.jobs,
+            workshop = wheelbuild.Workshop(
+                store=self.store,
+                builder=self.builder(),
+                tools=wheelbuild.unpack_tools(self.store, tools, python, wheels, lock.platform),
+                platform=lock.platform,
                 epoch=LAYER_MTIME,
             )
+            return wheelbuild.build_all(workshop, lock, environment, jobs=self.jobs)
 
     def _tools(self, environment: EnvironmentSpec, lock: PyPILock, file: str) -> PyPILock:
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
-from ..engines.engine import Engine, RunResult
+from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
 from . import books, report
@@ -151,10 +151,12 @@ class _Runner:
         ran = self.engine.run(
             self.reference,
             ["jupyter", "kernelspec", "list", "--json"],
-            user=str(_UID),
-            memory=self.image.smoke.memory,
-            cpus=self.image.smoke.cpus,
-            timeout_s=self.image.smoke.timeout,
+            RunOptions(
+                user=str(_UID),
+                memory=self.image.smoke.memory,
+                cpus=self.image.smoke.cpus,
+                timeout_s=self.image.smoke.timeout,
+            ),
         )
         return books.kernels_of(ran.log)
 
@@ -175,9 +177,7 @@ class _Runner:
             imports = self.root / "environments" / environment / "imports.toml"
             if imports.exists():
                 given["/smoke-data/imports.toml"] = (imports, "ro")
-            ran = self.engine.run(
-                self.reference,
-                _argv(book, chosen, self.options.parameters),
+            options = RunOptions(
                 user=str(_UID),
                 network="bridge" if self.options.network else "none",
                 memory=self.image.smoke.memory,
@@ -189,6 +189,7 @@ class _Runner:
                 timeout_s=self.image.smoke.timeout,
                 gpus=self.options.gpus,
             )
+            ran = self.engine.run(self.reference, _argv(book, chosen, self.options.parameters), options)
             executed = folder / path.name
             # What an earlier run left here is not what this one did.
             (self.out / path.name).unlink(missing_ok=True)
