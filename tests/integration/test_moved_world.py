@@ -17,6 +17,7 @@ from debian_support import Archive, configured, needs
 from pypi_support import IndexServer, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.words import human_size
 from helioimages.debian.lock import AptLock, dump, parse
 from helioimages.locks import apt, healing, locking, mirror
 from helioimages.locks.checkout import Checkout
@@ -228,7 +229,7 @@ def test_one_command_moves_parent_and_children_and_says_what_nodes_pull(world):
     sizes = {deb.sha256: deb.size for deb in world.apt_lock("child").packages}
     assert report.debian.size == sum(sizes.values())
     assert report.lines()[-2:] == (
-        "Debian: 7 new files, 0.0 MB; security fixes: libtool1",
+        f"Debian: 7 new files, {human_size(report.debian.size)}; security fixes: libtool1",
         "Debian: nodes with base, child, plain pull Debian layers anew; `delta` counts them when built",
     )
     again = world.lock()

@@ -120,7 +120,7 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
             labelled.append((entry, image.config.labels))
         return labelled
 
-    with bar(f"catalogue of {name}", len(by_digest)) as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
+    with bar(f"catalogue of {name}", len(by_digest), unit="build") as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
         for rows in pool.map(one, by_digest):
             advance(1)
             for entry, said in rows:

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes
 from .mirror import mirror_urls, mirrors, missing, snapshot, source_urls
 
@@ -410,7 +411,7 @@ def _check_had(parent: AptLock, gone: Sequence[Deb]) -> None:
     if lost := [deb for deb in gone if deb.name in names]:
         raise HelioError(
             Stage.LOCK,
-            f"the Debian mirror dropped {len(lost)} packages of the parent image",
+            f"the Debian mirror dropped {count(len(lost), 'package')} of the parent image",
             detail="\n".join(f"{deb.name} {deb.version}" for deb in lost[:10]),
             hint="run `buildimages lock`, which moves the parent and all its children together; or name a mirror that "
             "has them in HELIOIMAGES_DEBIAN_SNAPSHOT",

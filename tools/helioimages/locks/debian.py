@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say
+from ..core.words import count, human_size
 from ..debian import lock as debian_lock
 from ..debian.lock import AptLock, Deb, settled
 from ..machine.fetch import fetch_all
@@ -65,7 +66,7 @@ class Moved:
         """Return it for people."""
         fixes = f"; security fixes: {', '.join(self.security)}" if self.security else ""
         return (
-            f"Debian: {len(self.packages)} new files, {self.size / 1e6:,.1f} MB{fixes}",
+            f"Debian: {count(len(self.packages), 'new file')}, {human_size(self.size)}{fixes}",
             f"Debian: nodes with {', '.join(self.images)} pull Debian layers anew; `delta` counts them when built",
         )
 

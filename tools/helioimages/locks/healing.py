@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core import files
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes, dump, parse
 from ..machine.store import Store
 from ..spec.image import ImageSpec
@@ -100,7 +101,7 @@ def _refusal(lost: Mapping[str, Sequence[Deb]]) -> HelioError:
     shown = [*lines][:20] + ([f"and {len(lines) - 20} more"] if len(lines) > 20 else [])
     return HelioError(
         Stage.FETCH,
-        f"the Debian mirror dropped {len(lines)} locked package{'s' if len(lines) != 1 else ''}",
+        f"the Debian mirror dropped {count(len(lines), 'locked package')}",
         where=", ".join(file for file, debs in lost.items() if debs),
         detail="\n".join(shown),
         hint="run `buildimages lock`, test, commit, and publish again",

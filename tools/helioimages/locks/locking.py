@@ -350,7 +350,7 @@ def check_locks(
     if faults:
         raise HelioError(
             Stage.CHECK,
-            f"{len(faults)} locks are stale" if len(faults) > 1 else "a lock is stale",
+            f"{len(faults)} locks are stale" if len(faults) != 1 else "a lock is stale",
             detail="\n".join(faults),
             hint="run `buildimages lock`",
         )

@@ -14,6 +14,7 @@ from ..conda import names
 from ..conda.lock import CondaLock, CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..core.words import count
 from ..pypi import lock as pypi_lock
 from ..pypi.choose import variant_of
 from ..pypi.index import Index
@@ -150,7 +151,7 @@ def _kept(run: Run, parent: Solved | None, environment: EnvironmentSpec) -> dict
     if absent:
         raise HelioError(
             Stage.LOCK,
-            f"the package index no longer has {len(absent)} files of the parent environment",
+            f"the package index no longer has {count(len(absent), 'file')} of the parent environment",
             where=where_of(environment),
             detail="\n".join(item.file_name for item in absent[:20]),
             hint="run `buildimages lock`, which moves the parent and all its children together",

@@ -28,6 +28,7 @@ from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import Platform
 from ..core.progress import say
+from ..core.words import count
 from ..locks.apt import source_urls
 from ..machine.fetch import Wanted, fetch_all
 from ..machine.store import Store, settle
@@ -138,7 +139,7 @@ def build_channel(
             # Another run was first, or one was interrupted here long ago; equal keys hold equal bytes.
             if not (final / "channel.json").exists():
                 raise
-        progress(f"    {len(written)} packages written: {time.monotonic() - started:.1f} s")
+        progress(f"    {count(len(written), 'package')} written: {time.monotonic() - started:.1f} s")
     return final
 
 

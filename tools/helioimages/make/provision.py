@@ -15,6 +15,7 @@ from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.progress import stage
+from ..core.words import count
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
 from ..locks import mirror
@@ -202,7 +203,7 @@ def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: C
     if absent and (deleted := withdrawn(absent, index()).deleted):
         raise HelioError(
             Stage.FETCH,
-            f"the package index no longer has {len(deleted)} locked file{'s' if len(deleted) != 1 else ''}",
+            f"the package index no longer has {count(len(deleted), 'locked file')}",
             where=", ".join(dict.fromkeys(absent[item].partition(" at ")[0] for item in deleted)),
             detail="\n".join(item.file_name for item in deleted),
             hint="run `buildimages lock`, which takes other versions of them; then test and commit",

@@ -27,6 +27,7 @@ from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import Platform
 from ..core.progress import say
+from ..core.words import count
 from ..locks import file_names
 from ..machine.store import Store, has, settle
 from ..pypi import repack
@@ -268,7 +269,7 @@ def _run(workshop: Workshop, sdist: Sdist, order: Order, folder: Path) -> Path:
     if len(made) != 1:
         raise HelioError(
             Stage.BUILD,
-            f"the build of `{sdist.name}` made {len(made)} wheels",
+            f"the build of `{sdist.name}` made {count(len(made), 'wheel')}",
             where=f"its source {sdist.file_name}",
             detail=", ".join(path.name for path in made),
         )
@@ -296,8 +297,8 @@ def _same(store: Store, expected: Wheel, made: Wheel, where: str) -> None:
         Stage.BUILD,
         f"the wheel of `{made.name}` came out with other bytes than the lock says",
         where=f"{where} at `{made.name}`, tool.helioimages.built-wheel",
-        detail=f"expected sha256:{expected.sha256} ({expected.file_name}, {expected.size:,} bytes)\n"
-        f"not sha256:{made.sha256} ({made.file_name}, {made.size:,} bytes)"
+        detail=f"expected sha256:{expected.sha256} ({expected.file_name}, {count(expected.size, 'byte')})\n"
+        f"not sha256:{made.sha256} ({made.file_name}, {count(made.size, 'byte')})"
         + (f"\nfirst difference: {difference}" if difference else ""),
         hint=f"the builder or the build tools changed; run `buildimages lock --update {made.name}`",
     )

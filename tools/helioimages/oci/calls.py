@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from .reference import repository_in
 from .transport import NoToken, Request, Transport, refusal, same_host, scope_of
 
@@ -116,6 +117,6 @@ def mismatch(host: str, name: str, *, expected: str, actual: str, size: int) -> 
         Stage.PUBLISH,
         f"digest mismatch from the registry `{host}`",
         where=name,
-        detail=f"expected {expected} not {actual} ({size:,} bytes read)",
+        detail=f"expected {expected} not {actual} ({count(size, 'byte')} read)",
         hint="the registry or something before it changes what it stores; do not use this image",
     )

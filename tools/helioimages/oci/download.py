@@ -13,6 +13,7 @@ import requests
 
 from ..core.errors import HelioError, Stage
 from ..core.http import pause_s, stored
+from ..core.words import count
 from .calls import Calls, mismatch
 from .transport import Request
 from .types import Descriptor
@@ -68,7 +69,7 @@ def download(
             Stage.PUBLISH,
             f"the registry `{calls.host}` does not send the whole of a blob",
             where=f"{repository}@{descriptor.digest}",
-            detail=f"expected {descriptor.size:,} bytes not {have:,} ({tries} tries)",
+            detail=f"expected {count(descriptor.size, 'byte')} not {have:,} ({count(tries, 'try')})",
             hint="try again later",
         )
     actual = "sha256:" + content.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from .transport import Refusal
 from .types import INDEX, Descriptor, Index
 
@@ -78,6 +79,6 @@ def add(registry: Manifests, repository: str, subject: str, referrer: Descriptor
             Stage.PUBLISH,
             f"the registry `{registry.host}` does not keep a document of an image",
             where=f"{registry.host}/{repository}:{tag}",
-            detail=f"expected {referrer.digest} in the list of what refers to {subject} ({tries} tries)",
+            detail=f"expected {referrer.digest} in the list of what refers to {subject} ({count(tries, 'try')})",
             hint="several publishers at once overwrite each other's lists; publish again when they are done",
         )

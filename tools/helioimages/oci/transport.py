@@ -22,6 +22,7 @@ import requests
 
 from ..core.errors import HelioError, Stage
 from ..core.http import AGAIN, DROPPED, pause_s, retry_after
+from ..core.words import count
 from .reference import address_of, is_loopback, registry_of
 
 _TIMEOUT = (15, 300)
@@ -146,7 +147,7 @@ class Transport:
             Stage.PUBLISH,
             f"the registry `{self.host}` does not answer",
             where=f"{request.method} {_plain(request.path)}",
-            detail=f"{fault} ({tries} tr{'y' if tries == 1 else 'ies'})",
+            detail=f"{fault} ({count(tries, 'try')})",
             hint="try again later; what was sent stays sent",
         )
 

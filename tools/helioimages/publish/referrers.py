@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from ..machine.store import Store
 from ..oci.registry import Registry
 from ..oci.types import Descriptor, Manifest
@@ -119,7 +120,7 @@ def contents_of(client: Registry, repository: str, attached: Iterable[Artifact],
             where = f"{client.host}/{repository}@{artifact.digest}"
             try:
                 if file.size > _MOST_BYTES:
-                    raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"{file.size:,} bytes")
+                    raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=count(file.size, "byte"))
                 text = _plain(read_blob(client, repository, file, store, keep=False), where)
                 contents = from_sbom(text, where) if artifact.kind == "sbom" else from_list(text, where)
             except HelioError as error:

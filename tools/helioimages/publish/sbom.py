@@ -24,6 +24,7 @@ from ..conda.read import read_index
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
+from ..core.words import count
 from ..locks import ecosystems
 from ..machine.store import Store
 from ..make.building import Built
@@ -75,7 +76,7 @@ def components(store: Store, built: Built) -> tuple[Component, ...]:
     if owned.unowned:
         raise HelioError(
             Stage.CHECK,
-            f"{len(owned.unowned)} files of `{built.spec.name}` belong to no component",
+            f"`{built.spec.name}` has {count(len(owned.unowned), 'file')} of no component",
             detail="\n".join(owned.unowned[:10]),
             hint="report this as a bug",
         )

@@ -37,6 +37,7 @@ from packaging.version import InvalidVersion, Version
 from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError
 from ..core.progress import say
+from ..core.words import count
 from .archive import Member, malformed, members
 from .choose import variant_of
 from .lock import Wheel
@@ -274,7 +275,7 @@ class _Source(WheelSource):
                 raise malformed(self.file_name, f"RECORD gives another hash of {name!r}")
             if entry.size is not None and entry.size != len(data):
                 raise malformed(
-                    self.file_name, f"RECORD says that {name!r} has {entry.size:,} bytes, it has {len(data):,}"
+                    self.file_name, f"RECORD says that {name!r} has {count(entry.size, 'byte')}, it has {len(data):,}"
                 )
             verified[name] = RecordEntry(name, told, len(data))
             read = _Handed(data, member.content.read) if name.endswith(".py") else member.content.read

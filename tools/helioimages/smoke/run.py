@@ -19,6 +19,7 @@ from pathlib import Path
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..core.words import human_size
 from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
@@ -123,7 +124,7 @@ def smoke(
         owner = next(spec for spec in lineage if spec.name == book.path.parent.name)
         chosen = books.choose(book, kernels)
         result = _without_kernel(book, chosen.note) if chosen.missing else runner.run(book, chosen, owner.environment)
-        memory = f", {result.peak_memory_bytes / 2**20:,.0f} MiB" if result.peak_memory_bytes else ""
+        memory = f", {human_size(result.peak_memory_bytes)}" if result.peak_memory_bytes else ""
         note = f" ({result.note})" if result.note and not chosen.missing else ""
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
