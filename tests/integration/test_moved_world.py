@@ -17,11 +17,12 @@ from debian_support import Archive, configured, needs
 from pypi_support import IndexServer, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import FIRST
 from helioimages.core.words import human_size
 from helioimages.debian.lock import AptLock, dump, parse
 from helioimages.locks import apt, healing, locking, mirror
 from helioimages.locks.checkout import Checkout
-from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.file_names import builder_lock
 from helioimages.locks.locking import Report
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store

@@ -28,13 +28,14 @@ from typing import Protocol
 
 from helioimages.core.entries import LAYER_MTIME
 from helioimages.core.files import of_file
+from helioimages.core.platform import FIRST
 from helioimages.debian.lock import AptLock
 from helioimages.debian.lock import parse as parse_apt
 from helioimages.engines import engine
 from helioimages.locks import apt
 from helioimages.locks import mirror as debian_mirror
 from helioimages.locks import read as locks
-from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.file_names import builder_lock
 from helioimages.machine import fetch, mounts
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store, default_root

@@ -57,8 +57,6 @@ def test_one_is_not_many():
 OWN = re.compile(
     r"/ ?(1e[369]|2 ?\*\* ?[1-4]0)[:)}]|>> [1-4]0\}|[\"']s?[\"'] if [^\"']* [=!>]=? 1|== 1 else [\"']s[\"']"
 )
-    r"/ ?(1e[369]|2 ?\*\* ?[1-4]0)[:)}]|[\"']s?[\"'] if [^\"']* [=!>]=? 1|== 1 else [\"']s[\"']|>> [1-4]0\}"
-)
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in sorted(PACKAGE.rglob("*.*"))])

@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import FIRST, Platform
 from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes
 from .mirror import mirror_urls, mirrors, missing, snapshot, source_urls
@@ -130,7 +131,7 @@ def resolve(
     requested: Sequence[str],
     *,
     suite: str = SUITE,
-    architecture: str = "amd64",
+    architecture: str = Platform.of(FIRST).debian,
     parent: AptLock | None = None,
     prefer: Sequence[Deb] = (),
     obtain: Obtain = nothing,
@@ -275,7 +276,7 @@ def _control(deb: Deb, path: Path) -> str:
 
 
 def source(
-    package: str, version: str | None = None, *, suite: str = SUITE, architecture: str = "amd64"
+    package: str, version: str | None = None, *, suite: str = SUITE, architecture: str = Platform.of(FIRST).debian
 ) -> tuple[SourceFile, ...]:
     """Return the files of a Debian source package: ``.dsc``, ``.orig.tar.*`` and ``.debian.tar.*``.
 

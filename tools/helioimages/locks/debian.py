@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
 from ..core.words import count, human_size
 from ..debian import lock as debian_lock
@@ -21,7 +21,7 @@ from ..machine.fetch import fetch_all
 from ..machine.store import Store, has
 from ..spec.image import ImageSpec
 from . import apt, mirror
-from .file_names import FIRST, image_lock
+from .file_names import image_lock
 from .mirror import missing
 from .state import Run, read_text
 

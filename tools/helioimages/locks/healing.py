@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core import files
 from ..core.errors import HelioError, Stage
+from ..core.platform import FIRST
 from ..core.progress import say
 from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes, dump, parse
@@ -20,7 +21,7 @@ from ..machine.store import Store
 from ..spec.image import ImageSpec
 from . import apt, mirror
 from .debian import by_family, obtainer
-from .file_names import FIRST, builder_lock, image_lock
+from .file_names import builder_lock, image_lock
 
 
 def heal(

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from ..conda import lock as conda_lock
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
 from ..debian import lock as debian_lock
 from ..machine.checkout import load_environments, load_images
@@ -129,7 +129,7 @@ def lock(
     wish: Wish = Wish(),
     *,
     channel: str = "local",
-    platform: str = "linux/amd64",
+    platform: str = FIRST,
 ) -> Report:
     """Lock environments and images, or check that their locks are not stale.
 

@@ -14,13 +14,14 @@ from ..conda.channels import Places, read_places
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
+from ..core.platform import FIRST
 from ..core.progress import stage
 from ..core.words import count
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
 from ..locks import mirror
 from ..locks.channels import conda_file
-from ..locks.file_names import FIRST, builder_lock
+from ..locks.file_names import builder_lock
 from ..locks.read import Locks
 from ..locks.withdrawn import withdrawn
 from ..machine.fetch import Wanted, fetch_all

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, overload
 import click
 
 from .. import __version__
+from ..core.platform import FIRST
 from .errors import told, usage, wants_json
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
             "--root", type=click.Path(path_type=Path, file_okay=False), default=checkout, help="The checkout."
         ),
         click.option("--jobs", type=click.IntRange(1), default=_CORES, show_default=True, help="Workers."),
-        click.option("--platform", default="linux/amd64", show_default=True, help="What images are for."),
+        click.option("--platform", default=FIRST, show_default=True, help="What images are for."),
         click.option(
             "--channel",
             type=click.Choice(["local", "conda-forge"]),
