@@ -113,8 +113,8 @@ def delta(old: Side, new: Side) -> Delta:
     pull = tuple(dict.fromkeys(layer for layer in new.layers if layer.digest not in have))
     config = 0 if new.config[0] == old.config[0] else new.config[1]
     same = 0
-    for one, other in zip(old.layers, new.layers, strict=False):
-        if one.digest != other.digest:
+    for before, after in zip(old.layers, new.layers, strict=False):
+        if before.digest != after.digest:
             break
         same += 1
     partial = tuple(_missing(side) for side in (old, new) if not side.contents.complete)

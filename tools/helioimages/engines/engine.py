@@ -115,8 +115,8 @@ class Engine:
             if is_loopback(repository.partition("/")[0]) and self._is_podman():
                 self._pull_plain(reference, login)
             else:
-                said = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
-                stream.follow(said, self.client)
+                answer = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
+                stream.follow(answer, self.client)
             self.client.images.get(reference)
         except (docker.errors.DockerException, requests.RequestException) as error:
             if unread is not None:

@@ -42,8 +42,8 @@ def follow(rows: Iterable[Mapping[str, Any]], client: Any) -> None:
     sizes: dict[object, int] = {}
     for row in _whole(rows):
         detail = row.get("errorDetail")
-        told = detail.get("message") if isinstance(detail, Mapping) else None
-        fault = str(told or row.get("error") or "") or fault
+        message = detail.get("message") if isinstance(detail, Mapping) else None
+        fault = str(message or row.get("error") or "") or fault
         progress = row.get("progressDetail")
         total = progress.get("total") if isinstance(progress, Mapping) else None
         if isinstance(total, int) and total > 0:

@@ -321,10 +321,10 @@ def _private(suite: str, architecture: str, *, kind: str = "deb") -> Iterator[_A
 def _rows(kind: str, bases: Mapping[str, str], suite: str, *options: str) -> str:
     """Return lines of a ``sources.list``."""
     options = (*_signed_by(), *options)
-    said = f"[{' '.join(options)}] " if options else ""
+    brackets = f"[{' '.join(options)}] " if options else ""
     base, security = bases["debian"], bases["debian-security"]
     rows = ((base, suite), (base, f"{suite}-updates"), (security, f"{suite}-security"))
-    return "".join(f"{kind} {said}{address} {release} main\n" for address, release in rows)
+    return "".join(f"{kind} {brackets}{address} {release} main\n" for address, release in rows)
 
 
 def _configuration(root: Path, architecture: str) -> str:

@@ -56,7 +56,7 @@ def heal(
         raise _refusal(lost)
     obtain = obtainer(store)
 
-    def one(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
+    def heal_image(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
         file = named[image.name]
         lock, away = current[file], current[file].packages if moving else lost[file]
         if not away and (parent is None or parent == current[named[image.parent or ""]]):
@@ -64,7 +64,7 @@ def heal(
         with _placed(file, f"images/{image.name}/image.toml"):
             return apt.heal(lock, away, parent=parent, obtain=obtain)
 
-    fresh = {named[name]: lock for name, lock in by_family(images, one).items()}
+    fresh = {named[name]: lock for name, lock in by_family(images, heal_image).items()}
     if builder and lost[builders]:
         with _placed(builders, builders):
             fresh[builders] = apt.heal(current[builders], lost[builders], obtain=obtain)

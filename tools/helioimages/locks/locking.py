@@ -301,8 +301,8 @@ def _is_replay(run: Run, current: PyPILock | None) -> bool:
 
 def _counts(changes: Sequence[Change]) -> str:
     kinds = [change.kind for change in changes]
-    said = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
-    return ", ".join(said) or "unchanged"
+    counted = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
+    return ", ".join(counted) or "unchanged"
 
 
 def check_locks(

@@ -35,8 +35,8 @@ def check(plan: ImagePlan, made: Image) -> None:
         return
     # The key's own unit, rounded up: what one would write there.
     written, needed = image.budget_bytes >> 20, -(-made.size >> 20)
-    said = f"expected at most {human_size(image.budget_bytes)} ({written} MiB)"
-    rows = [f"{said} not {human_size(made.size)} ({needed} MiB); the largest:"]
+    allowed = f"expected at most {human_size(image.budget_bytes)} ({written} MiB)"
+    rows = [f"{allowed} not {human_size(made.size)} ({needed} MiB); the largest:"]
     rows += [f"{human_size(of_file):>9}  {name}" for of_file, name in largest(plan.locks)]
     raise HelioError(
         Stage.BUILD,

@@ -61,8 +61,8 @@ class Builder:
                 tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
                 say("==> builder: importing its root file system")
                 # The engine answers 200 before it unpacks; whether it could is said in what follows.
-                said = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
-                stream.follow(stream.rows_of(said), self._client)
+                answer = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
+                stream.follow(stream.rows_of(answer), self._client)
                 self._client.images.get(reference)
         return reference
 

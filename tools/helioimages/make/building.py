@@ -281,5 +281,5 @@ def _check_clashes(
         )
 
 
-def _sides(one: str, other: str) -> tuple[str, str]:
-    return (one, other) if one <= other else (other, one)
+def _sides(left: str, right: str) -> tuple[str, str]:
+    return (left, right) if left <= right else (right, left)

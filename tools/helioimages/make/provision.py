@@ -118,11 +118,11 @@ def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]
     Raises:
         HelioError: a patch is missing, or another one than was locked.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for lock in locks:
         for at, wheel in enumerate(lock.pypi.wheels):
             for number, patch in enumerate(wheel.patches):
-                if patch.sha256 in found:
+                if patch.sha256 in files:
                     continue
                 file = root / patch.path
                 there = of_file(file) if file.is_file() else ""
@@ -134,8 +134,8 @@ def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]
                         detail=f"expected {patch.path} of sha256:{patch.sha256}, not {there or 'nothing'}",
                         hint="review it, then run `buildimages lock`",
                     )
-                found[store.put_artefact(file)] = store.artefact(patch.sha256)
-    return found
+                files[store.put_artefact(file)] = store.artefact(patch.sha256)
+    return files
 
 
 def sdists(

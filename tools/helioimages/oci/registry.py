@@ -117,10 +117,10 @@ class Registry:
         if response.status_code == 404:
             return None
         data = response.content
-        said = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
+        expected = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
         actual = of_bytes(data)
-        if said and said != actual:
-            raise mismatch(self.host, f"{repository}:{reference}", expected=said, actual=actual, size=len(data))
+        if expected and expected != actual:
+            raise mismatch(self.host, f"{repository}:{reference}", expected=expected, actual=actual, size=len(data))
         media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
         return Descriptor(media_type=media_type, digest=actual, size=len(data)), data
 
@@ -146,9 +146,9 @@ class Registry:
                 self._pause(pause_s(_WRITERS - 1 - left, first=0.1))
         if response.status_code != 201:
             raise refusal(response)
-        said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
-        if said and said != digest:
-            raise mismatch(self.host, f"{repository}:{reference}", expected=digest, actual=said, size=len(data))
+        stored, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
+        if stored and stored != digest:
+            raise mismatch(self.host, f"{repository}:{reference}", expected=digest, actual=stored, size=len(data))
         return "OCI-Subject" in response.headers
 
     def get_image(self, repository: str, reference: str, platform: Platform) -> Image | None:

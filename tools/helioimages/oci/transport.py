@@ -412,9 +412,9 @@ def _proxies(url: str) -> dict[str, Any] | None:
     return {"http": None, "https": None, "all": None} if is_loopback(urlsplit(url).netloc) else None
 
 
-def same_host(one: str, other: str) -> bool:
+def same_host(left: str, right: str) -> bool:
     """Say whether two addresses are of one host and port; a port that goes without saying may be said."""
-    a, b = urlsplit(one), urlsplit(other)
+    a, b = urlsplit(left), urlsplit(right)
     ports = [part.port or _PORTS.get(part.scheme) for part in (a, b)]
     # The same name without a port by http and by https is one registry, which a proxy stands before.
     same = ports[0] == ports[1] or (a.port is None and b.port is None)

@@ -201,9 +201,9 @@ def folder(store: Store) -> tempfile.TemporaryDirectory[str]:
 
 def _tag_faults(reference: Reference, image: Image) -> Iterator[str]:
     """A lock tag names the lock that the image says it is of, so a tag that was moved shows."""
-    said = image.config.labels.get("io.helioimages.lock", "").removeprefix("sha256:")[:12]
-    if reference.tag.startswith("lock-") and reference.tag != f"lock-{said}":
-        yield f"tag: expected an image of {reference.tag} not of lock-{said or '?'}"
+    lock_digest = image.config.labels.get("io.helioimages.lock", "").removeprefix("sha256:")[:12]
+    if reference.tag.startswith("lock-") and reference.tag != f"lock-{lock_digest}":
+        yield f"tag: expected an image of {reference.tag} not of lock-{lock_digest or '?'}"
 
 
 def _document(client: Registry, repository: str, image: Image, descriptor: Descriptor) -> tuple[str, str, list[bytes]]:
@@ -247,11 +247,11 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
         document = json.loads(data)
         rows = _get(document, "packages")
         rows = rows if isinstance(rows, list) else ()
-        said = _get(document, "metadata", "component", "version") or next(
+        version = _get(document, "metadata", "component", "version") or next(
             (_get(row, "versionInfo") for row in rows if _get(row, "SPDXID") == "SPDXRef-image"), None
         )
-        if said != image.digest:
-            yield f"expected an SBOM of {image.digest} not of {said}"
+        if version != image.digest:
+            yield f"expected an SBOM of {image.digest} not of {version}"
     elif kind == provenance.IN_TOTO:
         yield from _statement_faults(data, image.digest)
 

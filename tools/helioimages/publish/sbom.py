@@ -266,8 +266,8 @@ def wheel_licence(metadata: str) -> str:
     Spec: core metadata, License-Expression, License, Classifier.
     """
     message = email.parser.Parser().parsestr(metadata, headersonly=True)
-    if said := message.get("License-Expression"):
-        return str(said).strip()
+    if expression := message.get("License-Expression"):
+        return str(expression).strip()
     text = str(message.get("License") or "").strip()
     # Some put the whole text there, which is no name.
     if text and "\n" not in text and len(text) <= 100 and text != "UNKNOWN":

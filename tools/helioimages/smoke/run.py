@@ -104,15 +104,15 @@ def smoke(
             the engine fails.
     """
     image, only = lineage[-1], options.only
-    found = notebooks(lineage, root)
-    if missing := [stem for stem in only if stem not in {path.stem for path in found}]:
+    paths = notebooks(lineage, root)
+    if missing := [stem for stem in only if stem not in {path.stem for path in paths}]:
         raise HelioError(
             Stage.USAGE,
             f"`{image.name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
-            detail="expected one of " + (", ".join(path.stem for path in found) or "none"),
+            detail="expected one of " + (", ".join(path.stem for path in paths) or "none"),
             hint="name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
         )
-    wanted = books.read_all((path for path in found if not only or path.stem in only), root)
+    wanted = books.read_all((path for path in paths if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
     runner = _Runner(engine=engine, reference=reference, image=image, root=root, out=out, options=options)
@@ -120,7 +120,7 @@ def smoke(
     usual = all(book.kernel == books.OURS for book in wanted)
     kernels = {books.OURS: "python"} if usual else runner.kernels()
 
-    def one(book: Book) -> Result:
+    def run_book(book: Book) -> Result:
         owner = next(spec for spec in lineage if spec.name == book.path.parent.name)
         chosen = books.choose(book, kernels)
         result = _without_kernel(book, chosen.note) if chosen.missing else runner.run(book, chosen, owner.environment)
@@ -130,7 +130,7 @@ def smoke(
         return result
 
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        results = tuple(pool.map(one, wanted))
+        results = tuple(pool.map(run_book, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
     report.write(out, image, reference, results, network=options.network)
     return done
