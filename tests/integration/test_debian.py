@@ -362,7 +362,7 @@ def test_the_builder_compiles_without_network_and_leaves_no_container(builder, t
     source.write_text('#include <stdio.h>\nint main(void) { puts("made here"); }\n')
     out.mkdir()
     script = (
-        'set -e; cp "$IN/one.c" /build; cmp "$IN/one.c" "$IN/two.c"; ! touch "$IN/one.c" 2>/dev/null; '
+        'set -e; cd /build; cp "$IN/one.c" .; cmp "$IN/one.c" "$IN/two.c"; ! touch "$IN/one.c" 2>/dev/null; '
         'gcc -static -o "$OUT/hello" one.c; "$OUT/hello"; tail -n +3 /proc/net/dev | cut -d: -f1; pwd; echo "$EXTRA"'
     )
     before = containers(builder)
@@ -371,7 +371,6 @@ def test_the_builder_compiles_without_network_and_leaves_no_container(builder, t
         inputs={"one.c": source, "two.c": source},
         output=out,
         env={"EXTRA": "from outside"},
-        cwd="/build",
     )
     assert [line.strip() for line in log.splitlines()] == ["made here", "lo", "/build", "from outside"]
     assert subprocess.check_output([out / "hello"], text=True) == "made here\n"
@@ -402,12 +401,3 @@ def test_a_failed_run_says_why_and_ends_with_its_last_lines(builder, tmp_path, s
     if detail is not None:
         assert caught.value.detail.splitlines() == detail
     assert containers(builder) == before
-
-
-@pytest.mark.engine
-def test_a_run_may_have_an_ordinary_user(builder, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    os.chown(out, 4711, 0) if os.geteuid() == 0 else out.chmod(0o777)
-    assert builder.run(["bash", "-c", 'id -u; touch "$OUT/x" /build/y'], inputs={}, output=out, uid=4711) == "4711\n"
-    assert (out / "x").stat().st_uid == 4711

@@ -16,6 +16,7 @@ from faulty_registry import FaultyRegistry
 from helioimages.core import entries
 from helioimages.core.errors import HelioError, Stage
 from helioimages.core.platform import Platform
+from helioimages.engines.engine import RunOptions
 from helioimages.oci.image import Addition, Settings, append
 from helioimages.oci.layer import write_layer
 from helioimages.publish.credentials import from_docker_config
@@ -29,13 +30,13 @@ def test_the_exit_code_and_both_streams(engine, image):
 
 
 def test_a_container_that_takes_too_long_is_ended(engine, image):
-    result = engine.run(image, ["sh", "-c", "echo begun; exec sleep 60"], timeout_s=2)
+    result = engine.run(image, ["sh", "-c", "echo begun; exec sleep 60"], RunOptions(timeout_s=2))
     assert (result.timed_out, result.exit_code, result.log.strip()) == (True, 124, "begun")
     assert result.seconds < 30
 
 
 def test_a_container_that_takes_too_much_memory_is_ended(engine, image):
-    result = engine.run(image, ["python", "-c", "b'x' * (600 << 20)"], memory="128m")
+    result = engine.run(image, ["python", "-c", "b'x' * (600 << 20)"], RunOptions(memory="128m"))
     assert result.exit_code == 137
     assert result.oom_killed
     assert result.peak_memory_bytes <= 128 << 20
@@ -45,9 +46,9 @@ def test_no_container_stays(engine, image):
     # Other tests run containers of this image at the same time: ours are known by a variable.
     mine = f"MINE={uuid.uuid4()}"
     env = dict([mine.split("=")])
-    assert engine.run(image, ["false"], env=env).exit_code == 1
-    assert engine.run(image, ["no-such-program"], env=env).exit_code == 127
-    assert engine.run(image, ["sleep", "60"], env=env, timeout_s=1).timed_out
+    assert engine.run(image, ["false"], RunOptions(env=env)).exit_code == 1
+    assert engine.run(image, ["no-such-program"], RunOptions(env=env)).exit_code == 127
+    assert engine.run(image, ["sleep", "60"], RunOptions(env=env, timeout_s=1)).timed_out
     assert [
         one
         for one in engine.client.containers.list(all=True, ignore_removed=True)
@@ -114,7 +115,7 @@ def test_a_gpu_that_is_not_there_is_said(engine, image):
     if any(Path("/dev").glob("nvidia*")):
         pytest.skip("this machine has a GPU")
     with pytest.raises(HelioError) as caught:
-        engine.run(image, ["true"], gpus="all")
+        engine.run(image, ["true"], RunOptions(gpus="all"))
     assert (caught.value.stage, caught.value.message) == (
         Stage.ENGINE,
         "the engine has no GPU to give (`--gpus all`)",
@@ -126,13 +127,13 @@ def test_a_gpu_that_is_not_there_is_said(engine, image):
 @pytest.mark.parametrize("text", ["0", "-1", "some"])
 def test_gpus_are_all_or_a_number(engine, image, text):
     with pytest.raises(HelioError) as caught:
-        engine.run(image, ["true"], gpus=text)
+        engine.run(image, ["true"], RunOptions(gpus=text))
     assert (caught.value.stage, caught.value.detail) == (Stage.USAGE, f"expected `all` or a number, not {text!r}")
 
 
 def test_an_image_for_gpus_says_that_it_was_given_none(engine, image):
     hook = Path(__file__).parents[2] / "images/ml-gpu/files/srv/start.d/gpu.sh"
-    result = engine.run(image, ["echo", "on"], mounts={"/srv/start.d/gpu.sh": (hook, "ro")})
+    result = engine.run(image, ["echo", "on"], RunOptions(mounts={"/srv/start.d/gpu.sh": (hook, "ro")}))
     assert result.log.splitlines() == [
         "helioimages: this container was given no GPU (docker run --gpus all; on Kubernetes a limit of nvidia.com/gpu)"
         "; PyTorch, JAX and XGBoost use the processor, CuPy cannot",
@@ -145,7 +146,7 @@ def test_an_image_for_gpus_says_that_the_library_is_missing(engine, image, tmp_p
     device = tmp_path / "nvidiactl"
     device.touch()
     mounts = {"/srv/start.d/gpu.sh": (hook, "ro"), "/dev/nvidiactl": (device, "ro")}
-    result = engine.run(image, ["echo", "on"], mounts=mounts)
+    result = engine.run(image, ["echo", "on"], RunOptions(mounts=mounts))
     assert result.log.splitlines() == [
         "helioimages: there is a GPU, but not its driver's library (libcuda.so.1): the node lacks NVIDIA's container "
         "toolkit; PyTorch, JAX and XGBoost use the processor, CuPy cannot",

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from helioimages.engines.engine import RunOptions
 from helioimages.locks import read as locks
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -25,7 +26,7 @@ def reference(workspace, helio) -> str:
 
 
 def shell(workspace, reference, script, **options) -> str:
-    result = workspace.engine.run(reference, ["bash", "-c", script], **options)
+    result = workspace.engine.run(reference, ["bash", "-c", script], RunOptions(**options))
     assert result.exit_code == 0, result.log
     return result.log
 

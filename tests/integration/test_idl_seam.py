@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.engines.engine import RunOptions
+
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 NAME = "idl-fortran"
 PLACE = "/usr/local/idl"
@@ -77,7 +79,8 @@ def run(workspace, reference, idl):
     def ask(*argv: str, mounted: bool = True, at: str = PLACE, **options):
         mounts = {at: (idl, "ro")} if mounted else {}
         tmpfs = {"/home/jovyan": "rw,exec,uid=1000,gid=1000,mode=0755"}
-        return workspace.engine.run(reference, list(argv), user="1000", mounts=mounts, tmpfs=tmpfs, **options)
+        given = RunOptions(user="1000", mounts=mounts, tmpfs=tmpfs, **options)
+        return workspace.engine.run(reference, list(argv), given)
 
     return ask
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.engines.engine import RunOptions
 from helioimages.make import images
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -46,7 +47,7 @@ for connection, act in ((gone, lambda: gone.send(b"x")), (healthy, lambda: healt
 
 
 def shell(workspace, image, script, **options) -> str:
-    result = workspace.engine.run(image, ["bash", "-c", script], **options)
+    result = workspace.engine.run(image, ["bash", "-c", script], RunOptions(**options))
     assert result.exit_code == 0, result.log
     return result.log
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from debian_support import Archive, configured, needs
+from locking_support import image_toml, record, write_channel
 from pypi_support import IndexServer, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import FIRST
+from helioimages.core.words import human_size
 from helioimages.debian.lock import AptLock, dump, parse
 from helioimages.locks import apt, healing, locking, mirror
 from helioimages.locks.checkout import Checkout
-from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.file_names import builder_lock
 from helioimages.locks.locking import Report
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store
@@ -41,15 +43,6 @@ dependencies:
 x-helioimages:
   virtual-packages: {{__glibc: "2.41"}}
 {parent}"""
-IMAGE = """\
-name = "{name}"
-title = "T"
-description = "D"
-environment = "{name}"
-{parent}
-[debian]
-packages = [{debian}]
-"""
 #: Of the archive, but what is essential.
 DEBIAN = ("libapt", "tool", "libtool1", "child", "maker")
 
@@ -61,12 +54,8 @@ class World:
         self.root, self.channel, self.archive, self.index = folder / "checkout", folder / "conda", archive, index
         self.store = Store(folder / "store")
         digest = hashlib.sha256(b"python").hexdigest()
-        record = {"name": "python", "version": "3.13.5", "build": "h0_0", "build_number": 0, "subdir": "linux-64"}
-        record |= {"depends": [], "md5": digest[:32], "sha256": digest, "size": 6, "timestamp": 1_700_000_000_000}
-        for subdir, files in (("linux-64", {"python-3.13.5-h0_0.conda": record}), ("noarch", {})):
-            (self.channel / subdir).mkdir(parents=True)
-            text = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": files, "repodata_version": 1}
-            (self.channel / subdir / "repodata.json").write_text(json.dumps(text))
+        python = record("python", "3.13.5") | {"sha256": digest, "md5": digest[:32], "size": 6}
+        write_channel(self.channel, python)
         self.python = digest
         for name, pypi, *debian in (("base", "lib", "tool"), ("child", "app", "child"), ("plain", "lib")):
             self.write(name, pypi, *debian)
@@ -87,8 +76,7 @@ class World:
         parent = name != "base"
         text = ENVIRONMENT.format(name=name, pypi=pypi, parent="  parent: base\n" if parent else "")
         (folders[0] / "environment.yml").write_text(text)
-        line = 'parent = "base"' if parent else ""
-        text = IMAGE.format(name=name, parent=line, debian=", ".join(f'"{one}"' for one in debian))
+        text = image_toml(name, *debian, parent="base" if parent else None)
         (folders[1] / "image.toml").write_text(text)
 
     def debian(self, name: str, version: str, **fields: str) -> None:
@@ -231,7 +219,7 @@ def test_one_command_moves_parent_and_children_and_says_what_nodes_pull(world):
     sizes = {deb.sha256: deb.size for deb in world.apt_lock("child").packages}
     assert report.debian.size == sum(sizes.values())
     assert report.lines()[-2:] == (
-        "Debian: 7 new files, 0.0 MB; security fixes: libtool1",
+        f"Debian: 7 new files, {human_size(report.debian.size)}; security fixes: libtool1",
         "Debian: nodes with base, child, plain pull Debian layers anew; `delta` counts them when built",
     )
     again = world.lock()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from helioimages.engines.engine import RunOptions
+
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 #: Debian's own, each with its reason: changing one's account (shadow), mounting what fstab allows (mount), host keys
@@ -32,7 +34,7 @@ WRITABLE = """\
 
 def find(workspace, image: str, what: str) -> str:
     script = f"find / -xdev {what} -printf '%m %u:%g %p\\n' 2>/dev/null | LC_ALL=C sort"
-    result = workspace.engine.run(image, ["bash", "-c", script], user="0")
+    result = workspace.engine.run(image, ["bash", "-c", script], RunOptions(user="0"))
     assert result.exit_code == 0, result.log
     return result.log
 
@@ -57,5 +59,5 @@ def test_nothing_of_the_environment_is_its_users(workspace, image):
 def test_no_file_has_capabilities(workspace, image):
     script = "import os\nfor d, _, fs in os.walk('/usr'):\n for f in fs:\n  p = d + '/' + f\n"
     script += "  if not os.path.islink(p) and 'security.capability' in os.listxattr(p): print(p)\n"
-    result = workspace.engine.run(image, ["python", "-c", script], user="0")
+    result = workspace.engine.run(image, ["python", "-c", script], RunOptions(user="0"))
     assert (result.exit_code, result.log.strip()) == (0, "")

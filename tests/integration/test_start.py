@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from helioimages.engines.engine import RunOptions
+
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 #: Start a server as hubs do and wait until it says where it is; else show its log.
@@ -29,7 +31,7 @@ def start(workspace, image):
     """Return a function that runs a script below /srv/start and returns what it and the start said."""
 
     def start(script: str, **options) -> str:
-        result = workspace.engine.run(image, ["bash", "-c", script], **options)
+        result = workspace.engine.run(image, ["bash", "-c", script], RunOptions(**options))
         assert result.exit_code == 0, result.log
         assert "Traceback" not in result.log
         return result.log

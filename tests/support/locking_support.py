@@ -31,6 +31,21 @@ packages = [{debian}]
 """
 
 
+def image_toml(name, *debian, parent=None) -> str:
+    """Return the text of an image.toml."""
+    line = f'parent = "{parent}"\n' if parent else ""
+    return IMAGE.format(name=name, parent=line, debian=", ".join(f'"{package}"' for package in debian))
+
+
+def write_channel(folder: Path, *records) -> None:
+    """Write the ``repodata.json`` of a channel that has these packages, and no others."""
+    for subdir in ("linux-64", "noarch"):
+        chosen = {f"{r['name']}-{r['version']}-{r['build']}.conda": r for r in records if r["subdir"] == subdir}
+        (folder / subdir).mkdir(parents=True, exist_ok=True)
+        document = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": chosen, "repodata_version": 1}
+        (folder / subdir / "repodata.json").write_text(json.dumps(document))
+
+
 def record(name, version, *depends, subdir="linux-64"):
     digest = hashlib.sha256(f"{name}{version}".encode()).hexdigest()
     return {
@@ -57,11 +72,7 @@ class World:
         self.conda(record("python", "3.13.5", "libz"), record("libz", "1.3"))
 
     def conda(self, *records) -> None:
-        for subdir in ("linux-64", "noarch"):
-            chosen = {f"{r['name']}-{r['version']}-{r['build']}.conda": r for r in records if r["subdir"] == subdir}
-            (self.channel / subdir).mkdir(parents=True, exist_ok=True)
-            document = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": chosen, "repodata_version": 1}
-            (self.channel / subdir / "repodata.json").write_text(json.dumps(document))
+        write_channel(self.channel, *records)
 
     def environment(self, name, *pypi, conda=("python=3.13",), **ours) -> None:
         folder = self.root / "environments" / name
@@ -77,10 +88,7 @@ class World:
     def image(self, name, *debian, parent=None) -> None:
         folder = self.root / "images" / name
         folder.mkdir(parents=True, exist_ok=True)
-        line = f'parent = "{parent}"\n' if parent else ""
-        (folder / "image.toml").write_text(
-            IMAGE.format(name=name, parent=line, debian=", ".join(f'"{d}"' for d in debian))
-        )
+        (folder / "image.toml").write_text(image_toml(name, *debian, parent=parent))
 
     def wheel(self, name, version, *requires, at="2026-01-01") -> None:
         data = wheel_bytes({}, name=name, version=version, requires=requires)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import nbformat
 from nbformat import v4
 
-from helioimages.engines.engine import RunResult
+from helioimages.engines.engine import RunOptions, RunResult
 from helioimages.smoke import run as smoke
 from helioimages.smoke.report import Result
 from helioimages.spec.image import ImageSpec, SmokeSpec
@@ -53,12 +54,13 @@ class FakeEngine:
     def pull(self, reference: str) -> None:
         self.pulled.append(reference)
 
-    def run(self, image: str, argv: list[str], **options: Any) -> RunResult:
-        self.runs.append({"image": image, "argv": argv, **options})
+    def run(self, image: str, argv: list[str], options: RunOptions) -> RunResult:
+        given = {one.name: getattr(options, one.name) for one in dataclasses.fields(options)}
+        self.runs.append({"image": image, "argv": argv, **given})
         if argv[0] == "jupyter":
             specs = {name: {"spec": {"language": language}} for name, language in self.kernels.items()}
             return ended(0, "[W] a warning\n" + json.dumps({"kernelspecs": specs}, indent=2))
-        folder = options["mounts"]["/out"][0]
+        folder = options.mounts["/out"][0]
         name = Path(argv[-1]).name
         outputs = self.outputs.get(Path(name).stem, [])
         if (data := self.left.get(Path(name).stem)) is not None:

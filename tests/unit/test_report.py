@@ -199,7 +199,7 @@ def test_a_pass_shows_figures_and_numbers_and_no_error():
     assert found.all("img", "src") == [
         f"data:image/png;base64,{base64.b64encode(one.png).decode()}" for one in GOOD.figures
     ]
-    assert "12.3 s · 512 MiB" in found.text
+    assert "12.3 s · 537 MB" in found.text
     for key, shown in (("rows", "1,234,567"), ("ratio", "0.123457"), ("exact", "True"), ("name", "ace")):
         assert f"{key}{shown}" in found.text
 

@@ -68,15 +68,7 @@ LONG = {
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
     "conda/pack.py write_conda": _LATER,
-    "engines/engine.py Engine.run": _LATER,
-    "locks/pypi.py lock_pypi": _LATER,
-    "make/builder.py Builder.run": _LATER,
     "make/channel.py build_channel": _LATER,
-    "make/wheels.py _run": _LATER,
-    "make/wheels.py build_all": _LATER,
-    "make/wheels.py build_wheel": _LATER,
-    "oci/registry.py Registry._call": _LATER,
-    "oci/transport.py Transport.request": _LATER,
 }
 
 

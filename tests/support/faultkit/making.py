@@ -28,13 +28,14 @@ from typing import Protocol
 
 from helioimages.core.entries import LAYER_MTIME
 from helioimages.core.files import of_file
+from helioimages.core.platform import FIRST
 from helioimages.debian.lock import AptLock
 from helioimages.debian.lock import parse as parse_apt
 from helioimages.engines import engine
 from helioimages.locks import apt
 from helioimages.locks import mirror as debian_mirror
 from helioimages.locks import read as locks
-from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.file_names import builder_lock
 from helioimages.machine import fetch, mounts
 from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store, default_root
@@ -224,15 +225,16 @@ class SourceWheel(InBuilder):
             name="test", path=self.archive, channels=(), conda=(), pypi=(), build={"tiny": BuildSpec()}
         )
         (wheel,) = wheelbuild.build_all(
-            store,
-            self.builder(store),
+            wheelbuild.Workshop(
+                store=store,
+                builder=self.builder(store),
+                tools=wheelbuild.unpack_tools(store, self.tools, self.python, self.wheels, self.platform),
+                platform=self.platform,
+                epoch=LAYER_MTIME,
+            ),
             lock,
-            self.tools,
             environment,
-            self.python,
-            self.wheels,
             jobs=1,
-            epoch=LAYER_MTIME,
         )
         assert of_file(store.artefact(wheel.sha256)) == f"sha256:{wheel.sha256}"
         return wheel.sha256

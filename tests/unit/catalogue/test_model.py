@@ -23,6 +23,7 @@ from helioimages.catalogue.model import (
 from helioimages.catalogue.read import read_smoke
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
+from helioimages.core.words import human_size
 from helioimages.publish.contents import NOTHING, Contents
 
 SCHEMA = json.loads(catalogue_site.SCHEMA.read_text())
@@ -231,7 +232,7 @@ def test_a_step_is_what_delta_says(tmp_path: Path):
     found = delta(rows[1].side(), rows[0].side())
     text = (tmp_path / "site" / "images" / "helio.html").read_text()
     assert found.pull_bytes == 1_000_000 + 9 + 5_000
-    assert f'{found.pull_bytes / 1e6:.1f} MB</a> <span class="soft">1 layer</span>' in text
+    assert f'{human_size(found.pull_bytes)}</a> <span class="soft">1 layer</span>' in text
 
 
 def test_a_smoke_report_is_read():

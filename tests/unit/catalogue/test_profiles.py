@@ -57,7 +57,7 @@ def test_the_newest_tags_are_offered_by_tag_and_digest():
         profiles.Offer(
             image="helio",
             key="helio-2026-05-09",
-            title="The helio image 2026.05.09 (Python 3.13, 0.1 GB)",
+            title="The helio image 2026.05.09 (Python 3.13, 120 MB)",
             reference=f"{REPOSITORY}:2026.05.09@{digest('helio 4')}",
             plain=f"{REPOSITORY}:2026.05.09",
             gpu=False,
@@ -66,7 +66,7 @@ def test_the_newest_tags_are_offered_by_tag_and_digest():
         profiles.Offer(
             image="helio",
             key="helio-2026-05-08",
-            title="The helio image 2026.05.08 (Python 3.13, 0.1 GB)",
+            title="The helio image 2026.05.08 (Python 3.13, 120 MB)",
             reference=f"{REPOSITORY}:2026.05.08@{digest('helio 3')}",
             plain=f"{REPOSITORY}:2026.05.08",
             gpu=False,
@@ -86,7 +86,7 @@ def test_what_is_yanked_or_failed_is_never_offered():
     (offer,) = profiles.offers(found, {})
     assert (offer.key, offer.title) == (
         "helio-2026-05-06",
-        "The helio image 2026.05.06 (Python 3.13, 0.1 GB, advisory: it burns)",
+        "The helio image 2026.05.06 (Python 3.13, 120 MB, advisory: it burns)",
     )
 
 
@@ -273,7 +273,7 @@ def test_dockerspawner():
     config = traitlets.config.Config()
     exec(profiles.as_dockerspawner(found), {"c": config})
     spawner = dockerspawner.DockerSpawner(config=config, user=types.SimpleNamespace(name="ada"))
-    first = "The ml-gpu image 2026.05.05 (Python 3.13, CUDA 13.0, 0.1 GB)"
+    first = "The ml-gpu image 2026.05.05 (Python 3.13, CUDA 13.0, 120 MB)"
     assert next(iter(spawner.allowed_images)) == first
     assert asyncio.run(spawner.check_allowed(first)) == spawner.image == "registry.example:5000/org/ml-gpu:2026.05.05"
     assert sorted(spawner.allowed_images.values()) == sorted(offer.plain for offer in found)

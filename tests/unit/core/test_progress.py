@@ -9,7 +9,7 @@ from helioimages.core import progress
 
 @pytest.mark.parametrize(
     ("total", "unit", "said"),
-    [(0, "items", "0 items"), (1, "items", "1 item"), (2, "items", "2 items"), (1_500_000, "bytes", "1.5 MB")],
+    [(0, "item", "0 items"), (1, "build", "1 build"), (2, "item", "2 items"), (1_500_000, "bytes", "1.5 MB")],
 )
 def test_one_is_not_many(monkeypatch, total, unit, said):
     lines: list[str] = []

@@ -300,7 +300,7 @@ def test_a_child_may_not_remove_what_its_parent_has():
     with pytest.raises(HelioError) as caught:
         delta(parent, parent[:1])
     assert str(caught.value) == (
-        "Debian packages of the child remove 1 paths of the parent\n  /etc/b\n\n"
+        "the child's Debian packages remove 1 path of the parent\n  /etc/b\n\n"
         "hint: a package of the child conflicts with one of the parent; see debian.packages in image.toml"
     )
 

@@ -6,15 +6,15 @@ import base64
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import docker
 import pytest
+from engine_api import EngineHandler, serving
 
 from helioimages.core.errors import HelioError
 from helioimages.engines import engine as engines
@@ -30,10 +30,8 @@ IMAGE = f"registry.example/org/helio@{DIGEST}"
 ADA = {"auth": base64.b64encode(b"ada:s3cret").decode()}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(EngineHandler):
     """An engine that gets every image that is pulled with a login that it knows."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if urlsplit(self.path).path.endswith("/version"):
@@ -52,28 +50,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.there = bool(given) or self.server.public
         self.answer(200, {"status": "done"} if self.server.there else {"error": "denied: who are you?"})
 
-    def answer(self, status: int, document: object) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.given, server.components, server.there, server.public = [], [], False, False
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler, given=[], components=[], there=False, public=False) as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
+import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import docker
 import pytest
+from engine_api import EngineHandler, serving
 
 from helioimages.core.errors import HelioError
 from helioimages.debian.lock import AptLock
@@ -24,10 +25,8 @@ DENIED = {"errorDetail": {"message": "denied: not yours"}, "error": "denied: not
 FULL = "failed to register layer: write /usr/lib/x: no space left on device"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(EngineHandler):
     """An engine that has no image, and answers 200 before it begins."""
-
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
@@ -52,28 +51,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(b"0\r\n\r\n")
 
-    def answer(self, status: int, document: object) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server(tmp_path) -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.rows, server.components, server.folder, server.breaks = [], [], str(tmp_path), False
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler, rows=[], components=[], folder=str(tmp_path), breaks=False) as server:
+        yield server
 
 
 @pytest.fixture
@@ -104,8 +86,8 @@ def test_a_full_disk_says_how_much_is_needed(engine, server):
         engine.pull(IMAGE)
     words, needed, free = caught.value.detail.splitlines()
     assert words == FULL
-    assert needed == "needed: 502 MB for the layers that it lacks, and about 1,506 MB to unpack them"
-    assert free.startswith("free: ") and free.endswith(f" MB at {server.folder}")
+    assert needed == "needed: 502 MB for the layers that it lacks, and about 1.51 GB to unpack them"
+    assert re.fullmatch(rf"free: [0-9.,]+ [kMGT]?B at {re.escape(str(server.folder))}", free)
 
 
 def test_an_answer_that_breaks_off(engine, server):

@@ -82,7 +82,7 @@ def test_a_child_has_its_parents_wheel_from_the_store_though_the_index_deleted_i
     with pytest.raises(HelioError) as caught:
         world.lock("child")
     assert str(caught.value) == (
-        "the package index no longer has 1 files of the parent environment\n"
+        "the package index no longer has 1 file of the parent environment\n"
         "  in environments/child/environment.yml\n"
         "  lib-1.0-py3-none-any.whl\n"
         "\n"

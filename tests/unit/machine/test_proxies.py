@@ -14,7 +14,7 @@ import pytest
 
 from helioimages.core.errors import HelioError
 from helioimages.debian.lock import AptLock
-from helioimages.engines.engine import Engine
+from helioimages.engines.engine import Engine, RunOptions
 from helioimages.machine.store import Store
 from helioimages.make.builder import Builder
 
@@ -68,7 +68,7 @@ def asked(tmp_path, monkeypatch) -> Iterator[tuple[docker.DockerClient, list[dic
 def test_notebooks(asked, network, there):
     client, made = asked
     with pytest.raises(HelioError, match="the engine cannot make a container"):
-        Engine(client, "x").run("image", ["true"], network=network, env={"A": "1"})
+        Engine(client, "x").run("image", ["true"], RunOptions(network=network, env={"A": "1"}))
     assert "A=1" in made[0]["Env"]
     assert (SECRET in json.dumps(made)) is there
 

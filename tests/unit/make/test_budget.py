@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.words import human_size
 from helioimages.locks import read as locks
 from helioimages.machine.checkout import load_images
 from helioimages.make import budget
@@ -35,14 +36,15 @@ def test_too_heavy_names_the_ten_largest_packages(base):
     assert (error.stage, error.message) == (Stage.BUILD, "image `base` is over its budget")
     assert error.where == "images/base/image.toml at budget.compressed-mib"
     first, *rows = error.detail.splitlines()
-    assert first == f"expected at most {limit} MiB not {limit + 2} MiB; the largest:"
+    allowed, has = human_size(image.budget_bytes), human_size(image.budget_bytes + (2 << 20))
+    assert first == f"expected at most {allowed} ({limit} MiB) not {has} ({limit + 2} MiB); the largest:"
     everything = [
         (one.size, f"{one.name} {one.version} ({kind})")
         for kind, part in (("conda", lock.conda.packages), ("PyPI", lock.pypi.wheels), ("Debian", lock.apt.packages))
         for one in part
     ]
     expected = sorted(everything, key=lambda row: (-row[0], row[1]))[:10]
-    assert rows == [f"{size / 2**20:8,.1f} MiB  {name}" for size, name in expected]
+    assert rows == [f"{human_size(size):>9}  {name}" for size, name in expected]
 
 
 def test_as_heavy_as_allowed_passes_and_no_budget_allows_all(base):
@@ -60,4 +62,4 @@ def test_a_layer_that_registries_refuse_is_said(base, capsys):
     assert capsys.readouterr().err == ""
     budget.check(plan, weighing(1, 15 << 30))
     said = " ".join(capsys.readouterr().err.split())
-    assert said == f"warning: base: layer sha256:{1:064} has 15.0 GiB, some registries take 10 at most"
+    assert said == f"warning: base: layer sha256:{1:064} has 16.1 GB, some registries take 10.7 GB at most"

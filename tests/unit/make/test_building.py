@@ -157,7 +157,7 @@ def test_a_file_of_one_package_where_another_has_a_folder(world, make_wheel, one
     site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
     sides = "`first-1.0` and `one-1.0`" if one == "one" else "`first-1.0` and `second-1.0`"
     assert error.message == "packages bring different files of one name"
-    assert error.detail == f"{sides}: 1 paths, e.g. {site}/{min(one, other) if one != 'one' else one}"
+    assert error.detail == f"{sides}: 1 path, e.g. {site}/{min(one, other) if one != 'one' else one}"
 
 
 def test_an_image_over_its_budget_is_refused(world):

@@ -256,7 +256,7 @@ def test_a_wheels_data_never_hide_a_link_of_conda(tmp_path, make_wheel):
     demo = make_wheel({"demo-1.0.data/data/lib64/a": b"a", "noise": os.urandom(4000)})
     error = refused(with_system(site(more={"demo": demo})), "child")
     assert error.message == "packages bring different files of one name"
-    assert error.detail == f"`demo-1.0` and `python-3.13.5`: 1 paths, e.g. {PREFIX[1:]}/lib64"
+    assert error.detail == f"`demo-1.0` and `python-3.13.5`: 1 path, e.g. {PREFIX[1:]}/lib64"
 
 
 @pytest.mark.parametrize("path", ["srv", "srv/conda", PREFIX[1:], f"{PREFIX[1:]}/share"])

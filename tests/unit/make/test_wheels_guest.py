@@ -170,15 +170,17 @@ def test_build_without_is_read_and_reaches_the_build(tmp_path, monkeypatch):
     assert spec.build == {}, "it says nothing of what is built from source"
     orders = []
 
-    def build_wheel(store, builder, sdist, order, tools, **_):
+    def build_wheel(workshop, sdist, order):
         orders.append(order)
         return wheels.BuiltWheel(file_name="x", sha256="0" * 64, size=1, path=tmp_path)
 
     monkeypatch.setattr(wheels, "build_wheel", build_wheel)
-    monkeypatch.setattr(wheels, "unpack_tools", lambda *_: None)
     sdist = Sdist(name="my-tiny", version="1.0", file_name="t.tar.gz", sha256="0" * 64, size=1)
     lock = PyPILock(python="3.13", platform="linux/amd64", content_hash="", wheels=(), sdists=(sdist,))
-    wheels.build_all(None, SimpleNamespace(image=str), lock, lock, spec, (), {}, jobs=1, epoch=0)
+    workshop = wheels.Workshop(
+        store=None, builder=SimpleNamespace(image=str), tools=None, platform="linux/amd64", epoch=0
+    )
+    wheels.build_all(workshop, lock, spec, jobs=1)
     assert [(order.without, order.spec.requires) for order in orders] == [(("a-b", "twine"), ())]
 
 

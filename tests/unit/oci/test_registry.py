@@ -12,7 +12,7 @@ from faulty_registry import DATA
 
 from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
-from helioimages.oci import registry as registry_module
+from helioimages.oci import calls, referrers_tag
 from helioimages.oci.image import Settings, append, artifact
 from helioimages.oci.registry import Registry
 from helioimages.oci.transport import Credential
@@ -388,7 +388,7 @@ def test_a_list_of_documents_that_may_not_move_is_told(faulty, client, status):
 def test_a_list_that_others_overwrite_for_ever_is_told(faulty, client, monkeypatch):
     faulty.referrers_api = False
     client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
-    monkeypatch.setattr(client, "_referrers_tag", lambda *_: ())
+    monkeypatch.setattr(referrers_tag, "listed", lambda *_: ())
     payload = Descriptor(media_type="x", digest=of_bytes(b"x"), size=1)
     with pytest.raises(HelioError, match="does not keep a document of an image"):
         client.attach("a/b", artifact(IMAGE.descriptor, "x", payload))
@@ -459,7 +459,7 @@ def test_pages_that_lead_to_themselves_end(faulty, client):
 
 
 def test_a_list_of_too_many_pages_is_not_taken_for_all_of_it(faulty, client, monkeypatch):
-    monkeypatch.setattr(registry_module, "_MOST_PAGES", 2)
+    monkeypatch.setattr(calls, "_MOST_PAGES", 2)
     faulty.page = 1
     for tag in ("a", "b", "c"):
         client.put_manifest("a/b", tag, IMAGE.manifest_bytes)

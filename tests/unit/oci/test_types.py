@@ -114,7 +114,7 @@ def test_what_is_not_json_is_refused(data, detail):
 
 
 def test_a_bomb_of_brackets_is_refused():
-    with pytest.raises(HelioError, match="cannot read an OCI document of 200000 bytes"):
+    with pytest.raises(HelioError, match="cannot read an OCI document of 200,000 bytes"):
         Manifest.parse(b"[" * 200_000)
 
 

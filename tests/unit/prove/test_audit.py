@@ -157,7 +157,7 @@ def test_records_of_one_fault_are_one_finding():
         "severity      package       version  fixed in  advisory    images  summary",
         "critical 9.8  demo (wheel)  1        2, 2.0    PYSEC-1 +2  base    bad",
         "unknown       demo (wheel)  1        -         GHSA-2      base    bad",
-        "1 packages, 4 advisories (newest 2026-01-01T00:00:00Z): 2 findings",
+        "1 package, 4 advisories (newest 2026-01-01T00:00:00Z): 2 findings",
     ]
 
 

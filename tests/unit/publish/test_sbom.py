@@ -117,7 +117,7 @@ def test_a_file_of_nobody_is_an_error(shop, monkeypatch):
     monkeypatch.setattr(sbom, "materials", lambda _built: materials)
     with pytest.raises(HelioError) as caught:
         sbom.components(shop.store, child)
-    assert caught.value.message == "6 files of `child` belong to no component"
+    assert caught.value.message == "`child` has 6 files of no component"
     assert caught.value.detail.splitlines()[0].endswith("/site-packages/one-1.0.dist-info/INSTALLER")
 
 

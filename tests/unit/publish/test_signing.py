@@ -117,11 +117,11 @@ def test_a_bundle_opens_with_its_key_only():
     assert signing.open_bundle(other.public_key(), signing.bundle(other, sealed)) == (True, None)
     for text in (b"", b"[]", b'{"verificationMaterial": {"certificate": {}}}'):
         assert signing.open_bundle(KEY.public_key(), text) == (False, None)
-    assert signed.said(KEY.public_key(), made, "")[0] == DIGEST
-    assert signed.said(other.public_key(), made, "") == ("", frozenset())
+    assert signed.attested(KEY.public_key(), made, "")[0] == DIGEST
+    assert signed.attested(other.public_key(), made, "") == ("", frozenset())
     payload = signing.payload("h.org/base", DIGEST)
-    assert signed.said(KEY.public_key(), payload, signing.sign(KEY, payload)) == (DIGEST, frozenset())
-    assert signed.said(other.public_key(), payload, signing.sign(KEY, payload)) == ("", frozenset())
+    assert signed.attested(KEY.public_key(), payload, signing.sign(KEY, payload)) == (DIGEST, frozenset())
+    assert signed.attested(other.public_key(), payload, signing.sign(KEY, payload)) == ("", frozenset())
 
 
 def test_a_statement_of_nothing_has_no_subjects():
@@ -176,14 +176,14 @@ def test_a_payload_of_another_type_names_no_image():
     other["critical"]["type"] = "atomic container signature"
     text = json.dumps(other).encode()
     assert signing.signed_digest(text) == ""
-    assert signed.said(KEY.public_key(), text, signing.sign(KEY, text)) == ("", frozenset())
+    assert signed.attested(KEY.public_key(), text, signing.sign(KEY, text)) == ("", frozenset())
 
 
 def test_a_statement_about_two_images_is_about_none():
     statement = json.loads(provenance.statement("h.org/base", DIGEST, signing.SIGNED, {}))
     statement["subject"].append({"name": "h.org/other", "digest": {"sha256": "2" * 64}})
     made = signing.bundle(KEY, signing.envelope(KEY, TYPE, json.dumps(statement).encode()))
-    assert signed.said(KEY.public_key(), made, "") == ("", frozenset())
+    assert signed.attested(KEY.public_key(), made, "") == ("", frozenset())
 
 
 @pytest.mark.parametrize("key", [ec.derive_private_key(7, ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()])

@@ -186,9 +186,9 @@ def test_a_container_reaches_no_file_of_this_machine(root: Path, tmp_path: Path,
     secret.write_text(GOOD)
 
     class Evil(FakeEngine):
-        def run(self, image, argv, **options):
-            ran = super().run(image, argv, **options)
-            path = options["mounts"]["/out"][0] / Path(argv[-1]).name
+        def run(self, image, argv, options):
+            ran = super().run(image, argv, options)
+            path = options.mounts["/out"][0] / Path(argv[-1]).name
             path.unlink()
             {"link": lambda: path.symlink_to(secret), "folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}[kind]()
             return ran
@@ -274,7 +274,7 @@ def test_papermill_and_nbval_are_told_the_kernel_and_the_report_says_it(root: Pa
     ]
     listing, *runs = engine.runs
     assert (listing["image"], listing["argv"]) == (REFERENCE, ["jupyter", "kernelspec", "list", "--json"])
-    assert (listing["user"], "mounts" in listing) == ("1000", False)
+    assert (listing["user"], listing["mounts"]) == ("1000", {})
     told = {Path(one["argv"][-1]).stem: one["argv"] for one in runs}
     assert told["20-b"] == [
         *("bash", "-c"),

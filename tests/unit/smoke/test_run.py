@@ -6,14 +6,13 @@ import base64
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from nbformat import v4
 from smoke_support import LINEAGE, REFERENCE, FakeEngine, add, ended, failing, only, run
 
 from helioimages.core.errors import HelioError, Stage
-from helioimages.engines.engine import RunResult
+from helioimages.engines.engine import RunOptions, RunResult
 from helioimages.machine.checkout import load_images
 from helioimages.smoke import run as smoke
 from helioimages.smoke.books import NUMBERS
@@ -205,8 +204,8 @@ def test_ends_without_an_executed_notebook(root: Path, end: RunResult, status: s
 
 def test_the_scratch_folder_goes_when_the_engine_fails(root: Path):
     class Broken(FakeEngine):
-        def run(self, image: str, argv: list[str], **options: Any) -> RunResult:
-            super().run(image, argv, **options)
+        def run(self, image: str, argv: list[str], options: RunOptions) -> RunResult:
+            super().run(image, argv, options)
             raise RuntimeError("the engine is gone")
 
     engine = Broken()

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import FIRST
 from helioimages.locks import healing
 from helioimages.locks.checkout import Checkout
-from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.file_names import builder_lock
 from helioimages.locks.locking import Wish
 from helioimages.machine.store import Store
 from helioimages.make import relocking

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ..core.words import count, human_size
 from ..locks import diff
 from ..locks.diff import Change
 from ..publish.contents import Contents
@@ -85,18 +86,18 @@ class Delta:
         unpacked = sum(layer.size for layer in self.unpack)
         rows = [
             f"{self.old} -> {self.new}",
-            f"pull    {sign}{mb(self.pull_bytes)} in {count(len(self.pull), 'layer')}"
-            f" of {mb(self.new_size)} in {len(self.shared) + len(self.pull)}",
-            f"unpack  {sign}{mb(unpacked)} in {count(len(self.unpack), 'layer')}"
+            f"pull    {sign}{human_size(self.pull_bytes)} in {count(len(self.pull), 'layer')}"
+            f" of {human_size(self.new_size)} in {len(self.shared) + len(self.pull)}",
+            f"unpack  {sign}{human_size(unpacked)} in {count(len(self.unpack), 'layer')}"
             " (dockerd's classic store fetches these)",
         ]
         if not self.exact:
             unbuilt = sum(not layer.exact for layer in self.pull)
             rows.append(f"        {count(unbuilt, 'layer')} not built yet: counted by the packages' files")
-        rows += [f"  {mb(layer.size):>12}  {layer.name or layer.digest}" for layer in _largest(self.pull)]
+        rows += [f"  {human_size(layer.size):>12}  {layer.name or layer.digest}" for layer in _largest(self.pull)]
         if len(self.pull) > _SHOWN:
             rest = sum(layer.size for layer in self.pull) - sum(layer.size for layer in _largest(self.pull))
-            rows.append(f"  {mb(rest):>12}  {count(len(self.pull) - _SHOWN, 'more layer')}")
+            rows.append(f"  {human_size(rest):>12}  {count(len(self.pull) - _SHOWN, 'more layer')}")
         rows.append(f"packages: {summary(self.changes)}")
         rows += [f"  {change}" for change in self.changes]
         rows += [f"warning: {line}" for line in self.partial]
@@ -112,8 +113,8 @@ def delta(old: Side, new: Side) -> Delta:
     pull = tuple(dict.fromkeys(layer for layer in new.layers if layer.digest not in have))
     config = 0 if new.config[0] == old.config[0] else new.config[1]
     same = 0
-    for one, other in zip(old.layers, new.layers, strict=False):
-        if one.digest != other.digest:
+    for before, after in zip(old.layers, new.layers, strict=False):
+        if before.digest != after.digest:
             break
         same += 1
     partial = tuple(_missing(side) for side in (old, new) if not side.contents.complete)
@@ -157,24 +158,10 @@ def summary(differences: Iterable[Change]) -> str:
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in diff.KINDS if kind in kinds) or "none changed"
 
 
-def mb(size: int) -> str:
-    """Return a size in MB, as registries count; small ones in kB.
-
-    >>> mb(1_234_567), mb(1_234)
-    ('1.2 MB', '1.2 kB')
-    """
-    return f"{size / 1e6:,.1f} MB" if size >= 100_000 or size == 0 else f"{size / 1e3:,.1f} kB"
-
-
-def count(number: int, what: str) -> str:
-    """Return e.g. ``1 layer`` or ``2 layers``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def _missing(side: Side) -> str:
     if side.contents.source == "none":
         return f"{side.label} carries no package list, so packages are not compared"
-    return f"{side.label} lists {len(side.contents.packages)} packages in its history, not all of them"
+    return f"{side.label} lists {count(len(side.contents.packages), 'package')} in its history, not all of them"
 
 
 def _largest(layers: Iterable[LayerRef]) -> list[LayerRef]:

@@ -365,9 +365,9 @@ def _dense(groups: Sequence[tuple[str, str]], keys: Sequence[ecosystems.Key]) ->
     return ranks
 
 
-def _same(one: Sequence[int], other: Sequence[int]) -> int:
+def _same(left: Sequence[int], right: Sequence[int]) -> int:
     count = 0
-    for a, b in zip(one, other, strict=False):
+    for a, b in zip(left, right, strict=False):
         if a != b:
             break
         count += 1

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count, human_size, plural
 from ..spec.hub import RESOURCES, HubSpec, Resources, default_sizes, toleration
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
@@ -258,7 +259,7 @@ def _facts(entry: Mapping[str, Any]) -> str:
     facts = entry["facts"]
     words = [f"Python {'.'.join(facts['python'].split('.')[:2])}"] if "python" in facts else []
     words += [f"CUDA {facts['cuda']}"] if "cuda" in facts else []
-    words.append(f"{entry['size'] / 1e9:.1f} GB")
+    words.append(human_size(entry["size"]))
     if entry["advisory"]:
         words.append(f"advisory: {entry['advisory']['reason']}")
     return ", ".join(words)
@@ -318,8 +319,9 @@ def _resource_option(sizes: Iterable[Resources]) -> dict[str, Any]:
             override["node_selector"] = dict(sorted(size.node_selector.items()))
         if size.tolerations:
             override["tolerations"] = [toleration(text) for text in size.tolerations]
-        words = [f"{size.memory_limit[:-1]} {size.memory_limit[-1]}B memory", f"up to {size.cpu_limit:g} CPUs"]
-        words += [f"{size.gpus} GPU{'s' if size.gpus > 1 else ''}"] if size.gpus else []
+        words = [f"{size.memory_limit[:-1]} {size.memory_limit[-1]}B memory"]
+        words.append(f"up to {size.cpu_limit:g} {plural(size.cpu_limit, 'CPU')}")
+        words += [count(size.gpus, "GPU")] if size.gpus else []
         choices[size.name] = {
             "display_name": f"{size.title}: {', '.join(words)}",
             **({"default": True} if index == 0 else {}),

@@ -105,7 +105,7 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
     entries: list[Entry] = []
     labels: dict[str, Mapping[str, str]] = {}
 
-    def one(named: str) -> list[tuple[Entry, Mapping[str, str]]]:
+    def read_image(named: str) -> list[tuple[Entry, Mapping[str, str]]]:
         labelled = []
         try:
             images = _images(source, repository, named)
@@ -120,21 +120,21 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
             labelled.append((entry, image.config.labels))
         return labelled
 
-    with bar(f"catalogue of {name}", len(by_digest)) as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
-        for rows in pool.map(one, by_digest):
+    with bar(f"catalogue of {name}", len(by_digest), unit="build") as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
+        for rows in pool.map(read_image, by_digest):
             advance(1)
-            for entry, said in rows:
+            for entry, image_labels in rows:
                 entries.append(entry)
-                labels[entry.digest] = said
+                labels[entry.digest] = image_labels
     if not entries:
         return None
     ordered = newest_entries_first(sorted(entries, key=lambda entry: entry.digest))
-    said = labels[ordered[0].digest]
+    image_labels = labels[ordered[0].digest]
     return ImagePage(
         name=name,
         repository=repository,
-        title=said.get("org.opencontainers.image.title", "") or name,
-        description=said.get("org.opencontainers.image.description", ""),
+        title=image_labels.get("org.opencontainers.image.title", "") or name,
+        description=image_labels.get("org.opencontainers.image.description", ""),
         entries=ordered,
     )
 

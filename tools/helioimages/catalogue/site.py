@@ -18,8 +18,9 @@ from pathlib import Path
 import jinja2
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count, human_size, plural
 from ..locks.diff import Change
-from .delta import delta, mb, summary
+from .delta import delta, summary
 from .model import Catalogue, Entry, ImagePage, Smoke, columns, document
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -276,7 +277,9 @@ def _environment() -> jinja2.Environment:
         return sum(notebook.status == "passed" for notebook in smoke.notebooks)
 
     environment.filters |= {
-        "mb": mb,
+        "size": human_size,
+        "count": count,
+        "plural": plural,
         "slug": slug,
         "passed": passed,
         "signature": lambda state: _SIGNATURES[state][0],

@@ -97,15 +97,15 @@ class Places:
         host = parts.hostname or ""
         labels = host.split(".")
         keys = (parts.netloc.rpartition("@")[2], host, *(f"*.{'.'.join(labels[at:])}" for at in range(len(labels))))
-        found = next((self.logins[key] for key in keys if key in self.logins), {})
-        if parts.username or not found or parts.scheme not in ("http", "https"):
+        login = next((self.logins[key] for key in keys if key in self.logins), {})
+        if parts.username or not login or parts.scheme not in ("http", "https"):
             return url, {}
-        if token := found.get("CondaToken"):
+        if token := login.get("CondaToken"):
             path = f"/t/{quote(str(token), safe='')}{parts.path}"
             return (url if parts.path.startswith("/t/") else urlunsplit(parts._replace(path=path))), {}
-        if token := found.get("BearerToken"):
+        if token := login.get("BearerToken"):
             return url, {"Authorization": f"Bearer {token}"}
-        if isinstance(basic := found.get("BasicHTTP"), dict):
+        if isinstance(basic := login.get("BasicHTTP"), dict):
             words = f"{basic.get('username', '')}:{basic.get('password', '')}"
             return url, {"Authorization": "Basic " + base64.b64encode(words.encode()).decode()}
         return url, {}
@@ -150,12 +150,12 @@ def read_places(environ: Mapping[str, str] = os.environ) -> Places:
 def _logins(path: Path) -> Mapping[str, Mapping[str, Any]]:
     text = _read(path)
     try:
-        found = json.loads(text) if text else {}
+        document = json.loads(text) if text else {}
     except ValueError as error:
         raise _no_logins(path, "expected JSON") from error
-    if not isinstance(found, dict) or not all(isinstance(login, dict) for login in found.values()):
+    if not isinstance(document, dict) or not all(isinstance(login, dict) for login in document.values()):
         raise _no_logins(path, 'expected {"host": {"BearerToken": "…"}}')
-    return found
+    return document
 
 
 def _no_logins(path: Path, detail: str) -> HelioError:

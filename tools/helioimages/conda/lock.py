@@ -287,7 +287,7 @@ def _clobbers(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, di
     names: dict[str, set[str]] = {}
     for package in packages:
         names.setdefault(package.platform, set()).add(package.name)
-    found: dict[str, dict[str, str]] = {}
+    virtual: dict[str, dict[str, str]] = {}
     for key in [key for key in custom.values if key.startswith("clobber:")]:
         platform, _, path = key.removeprefix("clobber:").partition(":")
         winner, over, losers = custom.values[key].partition(" over ")
@@ -296,23 +296,23 @@ def _clobbers(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, di
             raise custom.error(
                 key, f"expected `winner over loser, loser`, all of them packages, not {custom.values[key]!r}"
             )
-        found.setdefault(platform, {})[path] = custom.values[key]
+        virtual.setdefault(platform, {})[path] = custom.values[key]
         custom.used.add(key)
-    return found
+    return virtual
 
 
 def _channels(metadata: Table) -> tuple[str, ...]:
-    found: list[str] = []
+    unknown: list[str] = []
     for table in metadata.tables("channels", required=True):
-        if (channel := table.text("url")) in found:
+        if (channel := table.text("url")) in unknown:
             raise table.error("url", f"expected each channel once: {channel} is given twice")
         if used := table.take("used_env_vars", list):
             raise table.wrong("used_env_vars", "[]", used)
         table.done()
-        found.append(channel)
-    if not found:
+        unknown.append(channel)
+    if not unknown:
         raise metadata.wrong("channels", "one channel or more", 0)
-    return tuple(found)
+    return tuple(unknown)
 
 
 def _package(record: Table, channels: tuple[str, ...], platforms: tuple[str, ...], custom: _Custom) -> CondaPackage:

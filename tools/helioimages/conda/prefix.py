@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 
 #: The longest ``#!`` line that a kernel takes, in bytes and with the ``#!``.
 _SHEBANG_LIMIT = {"linux": 127, "osx": 512}
@@ -72,7 +73,7 @@ def replace_binary(data: bytes, placeholder: str, prefix: str) -> bytes:
     """
     old, new = placeholder.encode(), prefix.encode()
     if len(new) > len(old):
-        raise ValueError(f"{prefix} has {len(new)} bytes, the placeholder {len(old)}")
+        raise ValueError(f"{prefix} has {count(len(new), 'byte')}, the placeholder {len(old)}")
     parts: list[bytes] = []
     done = 0
     while (start := data.find(old, done)) >= 0:

@@ -29,6 +29,7 @@ from typing import IO, Any
 import zstandard
 
 from ..core.entries import Content, Kind, check_path
+from ..core.words import count
 from . import metadata
 from .lock import CondaPackage
 from .metadata import Listed, malformed
@@ -380,7 +381,7 @@ class _Tar:
             raise malformed(
                 self._name,
                 f"it lists another size for {listed.path}",
-                f"expected {listed.size:,} bytes not {content.size:,}",
+                f"expected {count(listed.size, 'byte')} not {content.size:,}",
             )
         sha256 = self._sha256(self._members[target] if target else member)
         if listed.sha256 not in (None, sha256):

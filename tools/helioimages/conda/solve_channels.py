@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
+from ..core.words import plural
 from .channels import Places
 from .lock import CondaPackage, package_url
 from .solve import Question, absent_hint, ask, kept, package_of, unusable
@@ -139,7 +140,7 @@ def _unreachable(faults: Sequence[tuple[str, Sequence[tuple[str, str]]]], where:
     names = ", ".join(f"`{name}`" for name, _ in faults)
     return HelioError(
         Stage.LOCK,
-        f"cannot read the conda channel{'s' if len(faults) > 1 else ''} {names}",
+        f"cannot read the conda {plural(len(faults), 'channel')} {names}",
         where=f"{where} at channels",
         detail="\n".join(lines),
         hint="; ".join(hint for hint in dict.fromkeys(hints) if hint),

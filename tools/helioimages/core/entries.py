@@ -113,21 +113,21 @@ def check_path(path: str, origin: str) -> str:
     return path
 
 
-def same(one: Entry, other: Entry) -> bool:
+def same(left: Entry, right: Entry) -> bool:
     """Say whether two entries of one path put the same thing there, whoever brings them."""
-    if (one.kind, one.mode, one.uid, one.gid, one.target) != (
-        other.kind,
-        other.mode,
-        other.uid,
-        other.gid,
-        other.target,
+    if (left.kind, left.mode, left.uid, left.gid, left.target) != (
+        right.kind,
+        right.mode,
+        right.uid,
+        right.gid,
+        right.target,
     ):
         return False
-    if one.content is None or other.content is None:
-        return one.content is other.content
-    if one.content.size != other.content.size:
+    if left.content is None or right.content is None:
+        return left.content is right.content
+    if left.content.size != right.content.size:
         return False
-    return _sha256(one.content) == _sha256(other.content)
+    return _sha256(left.content) == _sha256(right.content)
 
 
 def _sha256(content: Content) -> str:

@@ -102,9 +102,9 @@ def stored(response: requests.Response, size: int | None, piece: int) -> Iterato
         requests.RequestException: the connection drops.
     """
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    said = response.headers.get("Content-Length", "")
+    length = response.headers.get("Content-Length", "")
     squeezed = coding in ("gzip", "x-gzip", "deflate") and response.status_code == 200
-    squeezed = squeezed and size is not None and said.isdigit() and int(said) != size
+    squeezed = squeezed and size is not None and length.isdigit() and int(length) != size
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if squeezed else None
     try:
         for data in response.raw.stream(piece, decode_content=False):

@@ -30,6 +30,8 @@ _PROCESSORS = {
 
 #: conda's words for what images can be made for.
 SUBDIRS = tuple(dict.fromkeys(processor.subdir for processor in _PROCESSORS.values()))
+#: What images are made for where nothing else is said; its locks have plain names.
+FIRST = "linux/amd64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

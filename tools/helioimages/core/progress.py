@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .words import count, human_size
+
 console = Console(stderr=True, highlight=False)
 
 
@@ -19,22 +21,20 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def bar(label: str, total: int, *, unit: str = "items") -> Iterator[Callable[[int], None]]:
-    """Show a bar while the block runs and yield ``advance(n)``; ``unit`` is ``bytes`` or ``items``.
+def bar(label: str, total: int, *, unit: str = "item") -> Iterator[Callable[[int], None]]:
+    """Show a bar while the block runs and yield ``advance(n)``; ``unit`` is ``bytes`` or one of what is counted.
 
     When stderr is not a terminal (CI), one line is printed at the end instead, with the seconds.
     """
     start = time.monotonic()
     if not sys.stderr.isatty():
         yield lambda _n: None
-        amount = (
-            f"{total / 1e6:.1f} MB" if unit == "bytes" else f"{total} {unit if total != 1 else unit.removesuffix('s')}"
-        )
+        amount = human_size(total) if unit == "bytes" else count(total, unit)
         say(f"{label}: {amount} in {time.monotonic() - start:.1f} s")
         return
-    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    done = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn(), console=console
+        TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), console=console
     ) as progress:
         task = progress.add_task(label, total=total)
         yield lambda n: progress.advance(task, n)

@@ -146,9 +146,9 @@ def changes(old: AptLock, new: AptLock) -> tuple[str, ...]:
     after = {deb.name: deb for deb in new.packages}
     lines = []
     for name in sorted(before.keys() | after.keys()):
-        one, other = before.get(name), after.get(name)
-        if one is None or other is None or one.sha256 != other.sha256:
-            left, right = (deb.version if deb else "nothing" for deb in (one, other))
+        earlier, later = before.get(name), after.get(name)
+        if earlier is None or later is None or earlier.sha256 != later.sha256:
+            left, right = (deb.version if deb else "nothing" for deb in (earlier, later))
             lines.append(f"{name} {left} -> {right}")
     return tuple(lines)
 

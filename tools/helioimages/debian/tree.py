@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.entries import Content, Entry, Kind, directory, merge, same
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 
 #: Files whose content tells of the build or of the machine, or is made again on use.
 _DROPPED = (
@@ -234,7 +235,7 @@ def delta(parent: Iterable[Entry], child: Iterable[Entry]) -> tuple[Entry, ...]:
     if gone:
         raise HelioError(
             Stage.BUILD,
-            f"Debian packages of the child remove {len(gone)} paths of the parent",
+            f"the child's Debian packages remove {count(len(gone), 'path')} of the parent",
             detail="\n".join(f"/{path}" for path in gone[:10]),
             hint="a package of the child conflicts with one of the parent; see debian.packages in image.toml",
         )

@@ -19,13 +19,13 @@ def is_version(text: str) -> bool:
     return len(text) <= _DIGITS and _VERSION.fullmatch(text) is not None
 
 
-def compare(one: str, other: str) -> int:
+def compare(first: str, second: str) -> int:
     """Return a number below, equal to or above 0 as ``one`` is before, equal to or after ``other``.
 
     >>> compare("1.0~rc1-1", "1.0-1") < 0 < compare("1:0.1", "9.9")
     True
     """
-    left, right = _split(one), _split(other)
+    left, right = _split(first), _split(second)
     if left[0] != right[0]:
         return -1 if left[0] < right[0] else 1
     return _compare_part(left[1], right[1]) or _compare_part(left[2], right[2])
@@ -53,9 +53,9 @@ def _order(letter: str) -> int:
     return ord(letter) if letter.isalpha() else ord(letter) + 256
 
 
-def _compare_part(one: str, other: str) -> int:
+def _compare_part(first: str, second: str) -> int:
     # "" against "~" compares -1 < 0: a tilde sorts before the end.
-    for left, right in zip_longest(_runs(one), _runs(other), fillvalue=("", 0)):
+    for left, right in zip_longest(_runs(first), _runs(second), fillvalue=("", 0)):
         letters = ([_order(char) for char in run[0]] for run in (left, right))
         for a, b in zip_longest(*letters, fillvalue=0):
             if a != b:

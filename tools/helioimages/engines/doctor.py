@@ -13,6 +13,7 @@ from urllib.request import url2pathname
 import requests
 
 from ..core.errors import HelioError
+from ..core.words import human_size
 from ..locks import mirror
 from ..locks.apt import SUITE
 from ..machine import host
@@ -74,11 +75,11 @@ def _disk(store: Store) -> Check:
     place = next(path for path in (store.root, *store.root.parents) if path.exists())
     free = shutil.disk_usage(place).free
     wanted = ROOM_MORE if any((store.root / "blobs").glob("*/*")) else ROOM_NEW
-    state = f"{free / 1e9:,.0f} GB free for the store, {store.root}"
+    state = f"{human_size(free)} free for the store, {store.root}"
     if free >= wanted:
         return Check(name="disk", found=state)
     way = "buildimages prune" if wanted == ROOM_MORE else "export HELIOIMAGES_STORE=… with a folder on a larger disk"
-    return Check(name="disk", found=f"{state}; expected {wanted / 1e9:.0f}", mend=way)
+    return Check(name="disk", found=f"{state}; expected {human_size(wanted)}", mend=way)
 
 
 def _engine(store: Store) -> Check:

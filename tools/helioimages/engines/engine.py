@@ -10,7 +10,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
@@ -51,6 +51,40 @@ class RunResult:
     oom_killed: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a container is given, and what it may use.
+
+    Attributes:
+        user: name or number; the image's own if empty.
+        network: ``none`` or ``bridge``.
+        memory: as Docker writes it, e.g. ``4g``; there is no swap beyond it.
+        pids: processes and threads at once.
+        mounts: path in the container -> (path here, ``ro`` or ``rw``).
+        tmpfs: path in the container -> mount options.
+        workdir: the image's own if None.
+        timeout_s: seconds after which the container is killed.
+        gpus: how many NVIDIA GPUs it gets, a number or ``all``; None gives none.
+    """
+
+    user: str = ""
+    network: str = "none"
+    memory: str = "4g"
+    cpus: float = 2.0
+    pids: int = 4096
+    mounts: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    read_only: bool = False
+    workdir: str | None = None
+    timeout_s: float = 600
+    gpus: str | None = None
+
+
+#: As an image is, without the network.
+USUAL = RunOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A running engine.
@@ -81,8 +115,8 @@ class Engine:
             if is_loopback(repository.partition("/")[0]) and self._is_podman():
                 self._pull_plain(reference, login)
             else:
-                said = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
-                stream.follow(said, self.client)
+                answer = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
+                stream.follow(answer, self.client)
             self.client.images.get(reference)
         except (docker.errors.DockerException, requests.RequestException) as error:
             if unread is not None:
@@ -118,57 +152,34 @@ class Engine:
         )
         stream.follow(stream.rows_of(response.text), self.client)
 
-    def run(
-        self,
-        image: str,
-        argv: Sequence[str],
-        *,
-        user: str = "",
-        network: str = "none",
-        memory: str = "4g",
-        cpus: float = 2.0,
-        pids: int = 4096,
-        mounts: Mapping[str, tuple[Path, str]] | None = None,
-        tmpfs: Mapping[str, str] | None = None,
-        env: Mapping[str, str] | None = None,
-        read_only: bool = False,
-        workdir: str | None = None,
-        timeout_s: float = 600,
-        gpus: str | None = None,
-    ) -> RunResult:
+    def run(self, image: str, argv: Sequence[str], options: RunOptions = USUAL) -> RunResult:
         """Run a command in a fresh container and remove the container, whatever happens.
-
-        Args:
-            mounts: path in the container -> (path here, ``ro`` or ``rw``).
-            memory: as Docker writes it, e.g. ``4g``; there is no swap beyond it.
-            timeout_s: seconds after which the container is killed.
-            gpus: how many NVIDIA GPUs it gets, a number or ``all``; None gives none.
 
         Raises:
             HelioError: the engine cannot start the container, or has no GPU to give.
         """
-        volumes = {str(here): {"bind": there, "mode": mode} for there, (here, mode) in (mounts or {}).items()}
+        volumes = {str(here): {"bind": there, "mode": mode} for there, (here, mode) in options.mounts.items()}
         leftovers.sweep(self.client)
         try:
             container = self.client.containers.create(
                 image,
                 list(argv),
-                user=user or None,
-                network_mode=network,
+                user=options.user or None,
+                network_mode=options.network,
                 # The user's Docker config may have proxies with passwords in them; reports are published.
-                use_config_proxy=network != "none",
-                mem_limit=memory,
-                memswap_limit=memory,
+                use_config_proxy=options.network != "none",
+                mem_limit=options.memory,
+                memswap_limit=options.memory,
                 # The engine's own processors: it may be bound to fewer than this process sees.
-                nano_cpus=int(min(cpus, self.client.info()["NCPU"]) * 1e9),
-                pids_limit=pids,
+                nano_cpus=int(min(options.cpus, self.client.info()["NCPU"]) * 1e9),
+                pids_limit=options.pids,
                 volumes=volumes,
-                tmpfs=self._tmpfs(tmpfs or {}),
-                environment=dict(env or {}),
-                read_only=read_only,
-                working_dir=workdir,
+                tmpfs=self._tmpfs(options.tmpfs),
+                environment=dict(options.env),
+                read_only=options.read_only,
+                working_dir=options.workdir,
                 security_opt=["no-new-privileges"],
-                device_requests=gpu_request(gpus),
+                device_requests=gpu_request(options.gpus),
                 labels=leftovers.label(),
             )
         except (docker.errors.DockerException, requests.RequestException) as error:
@@ -179,10 +190,10 @@ class Engine:
         start = time.monotonic()
         timed_out = False
         try:
-            _start_with(container, gpus)
+            _start_with(container, options.gpus)
             with peak:
                 try:
-                    code = container.wait(timeout=timeout_s)["StatusCode"]
+                    code = container.wait(timeout=options.timeout_s)["StatusCode"]
                 except (requests.ConnectionError, requests.ReadTimeout):
                     timed_out, code = True, 124
                     container.kill()
@@ -207,7 +218,7 @@ class Engine:
         """Start an image's own command in the background and return the address to open.
 
         Args:
-            gpus: as in `run`.
+            gpus: as in `RunOptions`.
 
         Raises:
             HelioError: the port is taken, the engine has no GPU to give, or the server does not come up.

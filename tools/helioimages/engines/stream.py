@@ -17,6 +17,8 @@ import docker.errors
 import urllib3.exceptions
 from docker.utils.json_stream import json_stream
 
+from ..core.words import human_size
+
 _FULL = ("no space left on device", "disk quota exceeded", "not enough space")
 #: Layers of scientific Python unpack to about this many times their packed size.
 _UNPACKED = 3
@@ -40,8 +42,8 @@ def follow(rows: Iterable[Mapping[str, Any]], client: Any) -> None:
     sizes: dict[object, int] = {}
     for row in _whole(rows):
         detail = row.get("errorDetail")
-        told = detail.get("message") if isinstance(detail, Mapping) else None
-        fault = str(told or row.get("error") or "") or fault
+        message = detail.get("message") if isinstance(detail, Mapping) else None
+        fault = str(message or row.get("error") or "") or fault
         progress = row.get("progressDetail")
         total = progress.get("total") if isinstance(progress, Mapping) else None
         if isinstance(total, int) and total > 0:
@@ -74,12 +76,12 @@ def _space(packed: int, client: Any) -> str:
     lines = []
     if packed:
         lines.append(
-            f"needed: {packed / 1e6:,.0f} MB for the layers that it lacks, and about "
-            f"{_UNPACKED * packed / 1e6:,.0f} MB to unpack them"
+            f"needed: {human_size(packed)} for the layers that it lacks, and about "
+            f"{human_size(_UNPACKED * packed)} to unpack them"
         )
     try:
         folder = client.info()["DockerRootDir"]
-        lines.append(f"free: {shutil.disk_usage(folder).free / 1e6:,.0f} MB at {folder}")
+        lines.append(f"free: {human_size(shutil.disk_usage(folder).free)} at {folder}")
     except (docker.errors.DockerException, KeyError, OSError, TypeError):
         pass
     return "".join(f"\n{line}" for line in lines)

@@ -22,10 +22,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import FIRST, Platform
+from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes
 from .mirror import mirror_urls, mirrors, missing, snapshot, source_urls
 
-__all__ = ["Obtain", "heal", "inherit", "mirror_urls", "mirrors", "missing", "resolve", "source", "source_urls"]
+__all__ = ["Obtain", "heal", "inherit", "mirror_urls", "mirrors", "missing", "resolve", "source_urls"]
 
 #: Gives the files of locked packages that the archive does not list: sha256 -> file, of those that can be had.
 Obtain = Callable[[Sequence[Deb]], Mapping[str, Path]]
@@ -40,23 +42,6 @@ _KEPT = re.compile(r"Acquire::(https?|ftp|socks)(::|\b)|Acquire::Check-(Valid-Un
 
 class NoSolution(HelioError):
     """A child has no solution with its parent's packages as they are; it may have one if they move."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
-    """One file of a Debian source package.
-
-    Attributes:
-        name: e.g. ``python3.13_3.13.5.orig.tar.xz``.
-        pool: folder below the mirror's root, for `source_urls`.
-        sha256: 64 hexadecimal digits.
-        size: bytes.
-    """
-
-    name: str
-    pool: str
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +114,7 @@ def resolve(
     requested: Sequence[str],
     *,
     suite: str = SUITE,
-    architecture: str = "amd64",
+    architecture: str = Platform.of(FIRST).debian,
     parent: AptLock | None = None,
     prefer: Sequence[Deb] = (),
     obtain: Obtain = nothing,
@@ -273,40 +258,18 @@ def _control(deb: Deb, path: Path) -> str:
     return result.stdout.rstrip("\n")
 
 
-def source(
-    package: str, version: str | None = None, *, suite: str = SUITE, architecture: str = "amd64"
-) -> tuple[SourceFile, ...]:
-    """Return the files of a Debian source package: ``.dsc``, ``.orig.tar.*`` and ``.debian.tar.*``.
-
-    Args:
-        package: the source package's name, e.g. ``python3.13``.
-        version: Debian's, e.g. ``3.13.5-2``; the newest of the suite if None.
-
-    Raises:
-        HelioError: apt cannot read the archive, or it has no such source.
-    """
-    with _private(suite, architecture, kind="deb-src") as apt:
-        what = f"{package}={version}" if version else package
-        text = apt.run("apt-get", "source", "--print-uris", "--only-source", "-qq", what)
-    source_files = []
-    for match in re.finditer(r"^'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})$", text, re.MULTILINE):
-        pool = "pool/" + unquote(match[1]).partition("/pool/")[2].rpartition("/")[0]
-        source_files.append(SourceFile(name=match[2], pool=pool, sha256=match[4], size=int(match[3])))
-    return tuple(sorted(source_files, key=lambda file: file.name))
-
-
 @contextmanager
-def _private(suite: str, architecture: str, *, kind: str = "deb") -> Iterator[_Apt]:
+def _private(suite: str, architecture: str) -> Iterator[_Apt]:
     """Lay out an empty apt root, fill its lists, and delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix="helioimages-apt-") as scratch:
         root = Path(scratch)
         for name in ("etc/parts", "lists/partial", "cache/archives/partial", "dpkg", "log"):
             (root / name).mkdir(parents=True)
         (root / "dpkg" / "status").touch()
-        now, then = _rows(kind, mirrors(), suite), ""
+        now, then = _rows(mirrors(), suite), ""
         if earlier := snapshot():
             # What was signed then has run out since.
-            then = _rows(kind, earlier, suite, "check-valid-until=no")
+            then = _rows(earlier, suite, "check-valid-until=no")
         (root / "etc" / "sources.list").write_text(now + then)
         (root / "etc" / "snapshot.list").write_text(then)
         (root / "etc" / "preferences").touch()
@@ -316,13 +279,13 @@ def _private(suite: str, architecture: str, *, kind: str = "deb") -> Iterator[_A
         yield apt
 
 
-def _rows(kind: str, bases: Mapping[str, str], suite: str, *options: str) -> str:
+def _rows(bases: Mapping[str, str], suite: str, *options: str) -> str:
     """Return lines of a ``sources.list``."""
     options = (*_signed_by(), *options)
-    said = f"[{' '.join(options)}] " if options else ""
+    brackets = f"[{' '.join(options)}] " if options else ""
     base, security = bases["debian"], bases["debian-security"]
     rows = ((base, suite), (base, f"{suite}-updates"), (security, f"{suite}-security"))
-    return "".join(f"{kind} {said}{address} {release} main\n" for address, release in rows)
+    return "".join(f"deb {brackets}{address} {release} main\n" for address, release in rows)
 
 
 def _configuration(root: Path, architecture: str) -> str:
@@ -410,7 +373,7 @@ def _check_had(parent: AptLock, gone: Sequence[Deb]) -> None:
     if lost := [deb for deb in gone if deb.name in names]:
         raise HelioError(
             Stage.LOCK,
-            f"the Debian mirror dropped {len(lost)} packages of the parent image",
+            f"the Debian mirror dropped {count(len(lost), 'package')} of the parent image",
             detail="\n".join(f"{deb.name} {deb.version}" for deb in lost[:10]),
             hint="run `buildimages lock`, which moves the parent and all its children together; or name a mirror that "
             "has them in HELIOIMAGES_DEBIAN_SNAPSHOT",

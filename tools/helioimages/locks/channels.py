@@ -27,15 +27,15 @@ def channels_of(
     Raises:
         HelioError: a channel is written with a login, or does not mean one.
     """
-    found: list[str] = []
+    channels: list[str] = []
     for environment in reversed(lineage(environments, name)):
         where = f"environments/{environment.name}/environment.yml at channels"
         for at, text in enumerate(environment.channels or (LOCAL,)):
             # conda's word against channels of its own settings, of which nothing is taken here.
             if text != "nodefaults":
                 known = places.name(text, f"{where}[{at}]")
-                found.append(channel if known == LOCAL else known)
-    return tuple(dict.fromkeys(found)) or (channel,)
+                channels.append(channel if known == LOCAL else known)
+    return tuple(dict.fromkeys(channels)) or (channel,)
 
 
 def folders_of(given: Sequence[Path], channel: str) -> tuple[tuple[Path, ...], dict[str, Path]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import FIRST
 from ..core.progress import say
 from ..machine.checkout import load_environments, load_images
 from ..spec.environment import EnvironmentSpec
@@ -34,7 +35,7 @@ class Checkout:
     environments: Mapping[str, EnvironmentSpec]
 
     @classmethod
-    def of(cls, root: Path, *, platform: str = "linux/amd64", channel: str = "local") -> Checkout:
+    def of(cls, root: Path, *, platform: str = FIRST, channel: str = "local") -> Checkout:
         """Read a checkout.
 
         Raises:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
+from ..core.words import count, human_size
 from ..debian import lock as debian_lock
 from ..debian.lock import AptLock, Deb, settled
 from ..machine.fetch import fetch_all
 from ..machine.store import Store, has
 from ..spec.image import ImageSpec
 from . import apt, mirror
-from .file_names import FIRST, image_lock
+from .file_names import image_lock
 from .mirror import missing
 from .state import Run, read_text
 
@@ -34,14 +35,14 @@ def lock_images(
     """Return image -> its Debian lock before and now."""
     before = {name: apt_of(run.root, name, run.platform) for name in names}
 
-    def one(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
+    def lock_image(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
         if image.parent and parent is None:
             parent = apt_of(run.root, image.parent, run.platform, required=True)
         old = before[image.name]
         new = run.timed(f"images/{image.name}: Debian", _lock_debian, run, image, parent, old, moving)
         return settled(old, new)
 
-    now = by_family([images[name] for name in names], one)
+    now = by_family([images[name] for name in names], lock_image)
     return {name: (before[name], now[name]) for name in names}
 
 
@@ -65,7 +66,7 @@ class Moved:
         """Return it for people."""
         fixes = f"; security fixes: {', '.join(self.security)}" if self.security else ""
         return (
-            f"Debian: {len(self.packages)} new files, {self.size / 1e6:,.1f} MB{fixes}",
+            f"Debian: {count(len(self.packages), 'new file')}, {human_size(self.size)}{fixes}",
             f"Debian: nodes with {', '.join(self.images)} pull Debian layers anew; `delta` counts them when built",
         )
 
@@ -89,7 +90,7 @@ def moved(locks: Mapping[str, tuple[AptLock | None, AptLock]]) -> Moved | None:
     )
 
 
-def by_family(images: Sequence[ImageSpec], one: LockOne) -> dict[str, AptLock]:
+def by_family(images: Sequence[ImageSpec], lock_one: LockOne) -> dict[str, AptLock]:
     """Lock images, and once more all of a family together where a child has no solution under its parent's packages.
 
     Args:
@@ -107,7 +108,7 @@ def by_family(images: Sequence[ImageSpec], one: LockOne) -> dict[str, AptLock]:
         for image in images:
             head = oldest[image.name]
             try:
-                done[image.name] = one(image, done.get(image.parent or ""), head in moving)
+                done[image.name] = lock_one(image, done.get(image.parent or ""), head in moving)
             except apt.NoSolution as error:
                 if head == image.name or head in moving:
                     raise

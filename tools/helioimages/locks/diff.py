@@ -55,16 +55,16 @@ def diff(old: Iterable[Package], new: Iterable[Package]) -> tuple[Change, ...]:
     after = {ecosystems.identity(item): item for item in new}
     changes = []
     for key in sorted(before.keys() | after.keys()):
-        one, other = before.get(key), after.get(key)
-        if one is None and other is not None:
-            changes.append(Change(kind="added", name=other.name, new=other.version))
-        elif other is None and one is not None:
-            changes.append(Change(kind="removed", name=one.name, old=one.version))
-        elif one is not None and other is not None and one.version != other.version:
-            kind = _WORDS[ecosystems.compare(one, other)]
-            changes.append(Change(kind=kind, name=other.name, old=one.version, new=other.version))
-        elif one is not None and other is not None and one.sha256 != other.sha256:
-            changes.append(Change(kind="rebuilt", name=other.name, new=other.version))
+        earlier, later = before.get(key), after.get(key)
+        if earlier is None and later is not None:
+            changes.append(Change(kind="added", name=later.name, new=later.version))
+        elif later is None and earlier is not None:
+            changes.append(Change(kind="removed", name=earlier.name, old=earlier.version))
+        elif earlier is not None and later is not None and earlier.version != later.version:
+            kind = _WORDS[ecosystems.compare(earlier, later)]
+            changes.append(Change(kind=kind, name=later.name, old=earlier.version, new=later.version))
+        elif earlier is not None and later is not None and earlier.sha256 != later.sha256:
+            changes.append(Change(kind="rebuilt", name=later.name, new=later.version))
     return tuple(sorted(changes, key=order))
 
 

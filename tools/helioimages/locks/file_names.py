@@ -8,12 +8,10 @@ digest depends on its lock files' text, and locking one platform may not move th
 from __future__ import annotations
 
 from ..conda import ecosystem as conda
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..debian import ecosystem as debian
 from ..pypi import ecosystem as pypi
 
-#: The platform whose locks have plain names.
-FIRST = "linux/amd64"
 #: The file that holds the conda part, by channel.
 CONDA_LOCK = conda.LOCK_FILES
 PYLOCK = pypi.LOCK_FILE

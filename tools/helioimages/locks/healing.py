@@ -13,13 +13,15 @@ from pathlib import Path
 
 from ..core import files
 from ..core.errors import HelioError, Stage
+from ..core.platform import FIRST
 from ..core.progress import say
+from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes, dump, parse
 from ..machine.store import Store
 from ..spec.image import ImageSpec
 from . import apt, mirror
 from .debian import by_family, obtainer
-from .file_names import FIRST, builder_lock, image_lock
+from .file_names import builder_lock, image_lock
 
 
 def heal(
@@ -54,7 +56,7 @@ def heal(
         raise _refusal(lost)
     obtain = obtainer(store)
 
-    def one(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
+    def heal_image(image: ImageSpec, parent: AptLock | None, moving: bool) -> AptLock:
         file = named[image.name]
         lock, away = current[file], current[file].packages if moving else lost[file]
         if not away and (parent is None or parent == current[named[image.parent or ""]]):
@@ -62,7 +64,7 @@ def heal(
         with _placed(file, f"images/{image.name}/image.toml"):
             return apt.heal(lock, away, parent=parent, obtain=obtain)
 
-    fresh = {named[name]: lock for name, lock in by_family(images, one).items()}
+    fresh = {named[name]: lock for name, lock in by_family(images, heal_image).items()}
     if builder and lost[builders]:
         with _placed(builders, builders):
             fresh[builders] = apt.heal(current[builders], lost[builders], obtain=obtain)
@@ -100,7 +102,7 @@ def _refusal(lost: Mapping[str, Sequence[Deb]]) -> HelioError:
     shown = [*lines][:20] + ([f"and {len(lines) - 20} more"] if len(lines) > 20 else [])
     return HelioError(
         Stage.FETCH,
-        f"the Debian mirror dropped {len(lines)} locked package{'s' if len(lines) != 1 else ''}",
+        f"the Debian mirror dropped {count(len(lines), 'locked package')}",
         where=", ".join(file for file, debs in lost.items() if debs),
         detail="\n".join(shown),
         hint="run `buildimages lock`, test, commit, and publish again",

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from ..conda import lock as conda_lock
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
 from ..debian import lock as debian_lock
 from ..machine.checkout import load_environments, load_images
@@ -39,7 +39,7 @@ from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
 from .held_back import held
 from .patches import with_patches
-from .pypi import going, lock_pypi
+from .pypi import Question, going, lock_pypi
 from .state import (
     Builder,
     Run,
@@ -129,7 +129,7 @@ def lock(
     wish: Wish = Wish(),
     *,
     channel: str = "local",
-    platform: str = "linux/amd64",
+    platform: str = FIRST,
 ) -> Report:
     """Lock environments and images, or check that their locks are not stale.
 
@@ -227,7 +227,10 @@ def _lock(
                 )
                 files[file] = pypi_lock.dump(tools.now)
                 changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
-            pypi = run.timed(f"{name}: PyPI", lock_pypi, run, environments, environment, parent, before, conda, index)
+            question = Question(
+                environments=environments, environment=environment, parent=parent, conda=conda, current=before[1]
+            )
+            pypi = run.timed(f"{name}: PyPI", lock_pypi, run, question, index)
             solved[name] = Solved(conda=conda, pypi=pypi)
             now = packages(conda, pypi)
             changes[name] = diff(packages(before[0], before[1]), now)
@@ -298,8 +301,8 @@ def _is_replay(run: Run, current: PyPILock | None) -> bool:
 
 def _counts(changes: Sequence[Change]) -> str:
     kinds = [change.kind for change in changes]
-    said = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
-    return ", ".join(said) or "unchanged"
+    counted = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
+    return ", ".join(counted) or "unchanged"
 
 
 def check_locks(
@@ -347,7 +350,7 @@ def check_locks(
     if faults:
         raise HelioError(
             Stage.CHECK,
-            f"{len(faults)} locks are stale" if len(faults) > 1 else "a lock is stale",
+            f"{len(faults)} locks are stale" if len(faults) != 1 else "a lock is stale",
             detail="\n".join(faults),
             hint="run `buildimages lock`",
         )

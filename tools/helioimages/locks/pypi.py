@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -13,6 +14,7 @@ from ..conda import names
 from ..conda.lock import CondaLock, CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..core.words import count
 from ..pypi import lock as pypi_lock
 from ..pypi.choose import variant_of
 from ..pypi.index import Index
@@ -26,24 +28,35 @@ from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash
 from .withdrawn import files_of
 
 
-def lock_pypi(
-    run: Run,
-    environments: Mapping[str, EnvironmentSpec],
-    environment: EnvironmentSpec,
-    parent: Solved | None,
-    before: tuple[CondaLock | None, PyPILock | None],
-    conda: CondaLock,
-    index: Index,
-) -> PyPILock:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the PyPI part of an environment depends on.
+
+    Attributes:
+        environments: all that the checkout has, by name.
+        parent: the locks of the parent environment.
+        conda: its conda part, which is solved before.
+        current: the present lock; what it has is kept where it fits.
+    """
+
+    environments: Mapping[str, EnvironmentSpec]
+    environment: EnvironmentSpec
+    parent: Solved | None
+    conda: CondaLock
+    current: PyPILock | None
+
+
+def lock_pypi(run: Run, question: Question, index: Index) -> PyPILock:
     """Return an environment's PyPI part, resolved under its conda part and the parent's packages.
 
     Args:
-        before: the environment's present locks; what they have is kept where it fits.
         index: gives the sizes of new files.
 
     Raises:
         HelioError: no solution, or one that contradicts the parent or the conda part.
     """
+    environments, environment = question.environments, question.environment
+    parent, conda, current = question.parent, question.conda, question.current
     line = lineage(environments, environment.name)
     requirements = tuple(dict.fromkeys(text for ancestor in line for text in ancestor.pypi))
     prefer: dict[str, str] = {
@@ -52,7 +65,6 @@ def lock_pypi(
     told = {name: other for ancestor in line for name, other in ancestor.names.items()}
     _refuse_strange(conda, told, where_of(environment))
     provided = provided_by_conda(conda, requirements, prefer, where_of(environment), told)
-    current = before[1]
     if run.channel != "local":
         # The wheels are the same for both channels; the other channel's part may not bring them as well.
         if current is None:
@@ -139,7 +151,7 @@ def _kept(run: Run, parent: Solved | None, environment: EnvironmentSpec) -> dict
     if absent:
         raise HelioError(
             Stage.LOCK,
-            f"the package index no longer has {len(absent)} files of the parent environment",
+            f"the package index no longer has {count(len(absent), 'file')} of the parent environment",
             where=where_of(environment),
             detail="\n".join(item.file_name for item in absent[:20]),
             hint="run `buildimages lock`, which moves the parent and all its children together",

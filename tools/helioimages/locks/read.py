@@ -17,7 +17,7 @@ from ..core.digest import key_of, of_bytes
 from ..core.entries import LINKER_VERSION
 from ..core.errors import HelioError, Stage
 from ..core.package import Ecosystem, Package
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..debian.lock import AptLock
 from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock
@@ -26,7 +26,6 @@ from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
 from . import file_names
 from .ecosystems import ECOSYSTEMS
-from .file_names import FIRST
 
 #: Sections of image.toml that nothing in the image depends on.
 _NO_BYTES = ("hub", "smoke", "budget", "build")

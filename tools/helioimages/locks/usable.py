@@ -50,7 +50,7 @@ class Project:
 
     def nearest(self, bounds: SpecifierSet) -> SpecifierSet:
         """Return what to ask for instead: at least the version that was named, if there is a newer one."""
-        named = [Version(one.version.removesuffix(".*")) for one in bounds if one.operator in ("==", "~=", ">=")]
+        named = [Version(bound.version.removesuffix(".*")) for bound in bounds if bound.operator in ("==", "~=", ">=")]
         if named and self.versions and self.versions[-1] >= max(named):
             return SpecifierSet(f">={max(named)}")
         return SpecifierSet()

@@ -27,6 +27,7 @@ from ..core import files
 from ..core.errors import HelioError, Stage
 from ..core.http import AGAIN, pause_s, retry_after, stored, without_login
 from ..core.progress import bar
+from ..core.words import count
 from .store import Store, has
 
 _CHUNK = 1 << 20
@@ -174,12 +175,12 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _To
                         file.truncate(0)
                         if before:
                             # The fault may lie in what an earlier run, or a page in place of the file, left here.
-                            raise _Again(f"{_shown(url)} does not go on from {before:,} bytes that were here")
+                            raise _Again(f"{_shown(url)} does not go on after {count(before, 'byte')} from before")
                         mismatch = HelioError(
                             Stage.FETCH,
                             f"digest mismatch for `{item.name}`",
                             where=item.where,
-                            detail=f"expected sha256:{item.sha256} not sha256:{actual} ({size:,} bytes read)",
+                            detail=f"expected sha256:{item.sha256} not sha256:{actual} ({count(size, 'byte')} read)",
                             hint=f"the index may have replaced this file; {item.hint}",
                         )
                         if url == urls[-1]:
@@ -246,7 +247,7 @@ def _download(
                 have += len(chunk)
                 if item.size is not None and have > item.size:
                     file.truncate(0)
-                    raise _Again(f"{_shown(url)} sent more than {item.size:,} bytes")
+                    raise _Again(f"{_shown(url)} sent more than {count(item.size, 'byte')}")
                 file.write(chunk)
                 told.reach(have)
                 if stop.is_set():
@@ -256,7 +257,7 @@ def _download(
     finally:
         file.flush()
     if item.size is not None and have < item.size:
-        raise _Again(f"{_shown(url)} ended after {have:,} of {item.size:,} bytes")
+        raise _Again(f"{_shown(url)} ended after {have:,} of {count(item.size, 'byte')}")
 
 
 class _AsGiven(AuthBase):

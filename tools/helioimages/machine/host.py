@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..core.words import human_size
 
 # Where a system's own engine listens: dockerd, and podman's service.
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
@@ -144,7 +145,7 @@ def facts() -> dict[str, str]:
     return {
         "system": release.get("PRETTY_NAME", platform.platform()),
         "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-        "memory": f"{pages / 2**30:.1f} GiB",
+        "memory": human_size(pages),
         "python": platform.python_version(),
         "user": "root" if os.geteuid() == 0 else f"uid {os.geteuid()}",
     }

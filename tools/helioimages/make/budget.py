@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
+from ..core.words import human_size
 from ..debian.lock import Deb
 from ..locks.read import Locks
 from ..oci.image import Image
@@ -27,13 +28,16 @@ def check(plan: ImagePlan, made: Image) -> None:
     for layer in made.layers:
         if layer.size > LAYER_LIMIT:
             say(
-                f"warning: {image.name}: layer {layer.digest} has {layer.size / 2**30:.1f} GiB, some registries take"
-                f" {LAYER_LIMIT >> 30} at most"
+                f"warning: {image.name}: layer {layer.digest} has {human_size(layer.size)}, some registries take"
+                f" {human_size(LAYER_LIMIT)} at most"
             )
     if not image.budget_bytes or made.size <= image.budget_bytes:
         return
-    rows = [f"expected at most {image.budget_bytes / 2**20:,.0f} MiB not {made.size / 2**20:,.0f} MiB; the largest:"]
-    rows += [f"{size / 2**20:8,.1f} MiB  {name}" for size, name in largest(plan.locks)]
+    # The key's own unit, rounded up: what one would write there.
+    written, needed = image.budget_bytes >> 20, -(-made.size >> 20)
+    allowed = f"expected at most {human_size(image.budget_bytes)} ({written} MiB)"
+    rows = [f"{allowed} not {human_size(made.size)} ({needed} MiB); the largest:"]
+    rows += [f"{human_size(of_file):>9}  {name}" for of_file, name in largest(plan.locks)]
     raise HelioError(
         Stage.BUILD,
         f"image `{image.name}` is over its budget",

@@ -61,8 +61,8 @@ class Builder:
                 tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
                 say("==> builder: importing its root file system")
                 # The engine answers 200 before it unpacks; whether it could is said in what follows.
-                said = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
-                stream.follow(stream.rows_of(said), self._client)
+                answer = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
+                stream.follow(stream.rows_of(answer), self._client)
                 self._client.images.get(reference)
         return reference
 
@@ -73,20 +73,16 @@ class Builder:
         inputs: Mapping[str, Path],
         output: Path,
         env: Mapping[str, str] | None = None,
-        cwd: str = "/",
-        uid: int = 0,
         memory: str | None = None,
         timeout_s: float = 3600,
     ) -> str:
         """Run a command and return what it printed.
 
         Args:
-            argv: the command.
+            argv: the command, run by root in ``/``; ``/build`` is empty, in memory, and may hold programs.
             inputs: name -> file or folder, seen read-only as ``$IN/<name>``.
             output: an existing folder, seen as ``$OUT``.
             env: further variables.
-            cwd: a folder of the builder; ``/build`` is empty, in memory, and may hold programs.
-            uid: who runs it, with group 0; ``output`` must be theirs.
             memory: the most it may use, e.g. ``4g``; no limit if None.
 
         Raises:
@@ -120,8 +116,8 @@ class Builder:
                 use_config_proxy=False,
                 # A compile writes many small files; they need not reach the disk.
                 tmpfs={"/tmp": "exec,mode=1777", "/build": "exec,mode=1777"},
-                working_dir=cwd,
-                user=f"{uid}:0",
+                working_dir="/",
+                user="0:0",
                 mem_limit=memory,
                 # Else what does not fit in memory goes to the host's swap, and the limit says little.
                 memswap_limit=memory,

@@ -16,6 +16,7 @@ from ..conda.scripts import refuse_scripts
 from ..core.entries import Entry
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
+from ..core.words import count
 from ..locks.read import Locks
 from ..machine import workers
 from ..machine.store import Store
@@ -268,7 +269,10 @@ def _check_clashes(
     for path in folders.keys() & seen.keys():
         faults.setdefault(_sides(seen[path][0], folders[path]), []).append(path)
     if faults:
-        lines = [f"`{a}` and `{b}`: {len(paths)} paths, e.g. {min(paths)}" for (a, b), paths in sorted(faults.items())]
+        lines = [
+            f"`{a}` and `{b}`: {count(len(paths), 'path')}, e.g. {min(paths)}"
+            for (a, b), paths in sorted(faults.items())
+        ]
         raise HelioError(
             Stage.LINK,
             "packages bring different files of one name",
@@ -277,5 +281,5 @@ def _check_clashes(
         )
 
 
-def _sides(one: str, other: str) -> tuple[str, str]:
-    return (one, other) if one <= other else (other, one)
+def _sides(left: str, right: str) -> tuple[str, str]:
+    return (left, right) if left <= right else (right, left)

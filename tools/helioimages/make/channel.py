@@ -26,8 +26,9 @@ from ..core import digest
 from ..core.entries import Content, Entry, Kind
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
-from ..core.platform import Platform
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
+from ..core.words import count
 from ..locks.apt import source_urls
 from ..machine.fetch import Wanted, fetch_all
 from ..machine.store import Store, settle
@@ -84,7 +85,7 @@ def build_channel(
     builder: Runner,
     *,
     jobs: int,
-    platform: str = "linux/amd64",
+    platform: str = FIRST,
     urls: Callable[[str, str], Sequence[str]] = source_urls,
     progress: Callable[[str], None] = say,
 ) -> Path:
@@ -117,7 +118,7 @@ def build_channel(
         payloads = _payloads(bench, recipes, sources)
         started = time.monotonic()
         staged = work / "channel"
-        written = [_write(recipes, recipe, payloads, staged, subdir) for recipe in recipes.packages]
+        written = [_write(recipes, recipe, payloads, staged, Platform.of(platform)) for recipe in recipes.packages]
         write_repodata(staged, (subdir,))
         for path, _ in written:
             store.put_artefact(path)
@@ -139,7 +140,7 @@ def build_channel(
             # Another run was first, or one was interrupted here long ago; equal keys hold equal bytes.
             if not (final / "channel.json").exists():
                 raise
-        progress(f"    {len(written)} packages written: {time.monotonic() - started:.1f} s")
+        progress(f"    {count(len(written), 'package')} written: {time.monotonic() - started:.1f} s")
     return final
 
 
@@ -276,7 +277,7 @@ def _entry(path: str, file: Path, origin: str) -> Entry:
 
 
 def _write(
-    recipes: Recipes, recipe: Recipe, payloads: Mapping[str, Payload], staged: Path, subdir: str
+    recipes: Recipes, recipe: Recipe, payloads: Mapping[str, Payload], staged: Path, platform: Platform
 ) -> tuple[Path, str]:
     """Write one package and return its path and sha256 (hex)."""
     payload = payloads[recipe.name]
@@ -288,7 +289,7 @@ def _write(
         "name": recipe.name,
         "version": payload.version,
         "build_number": 0,
-        "subdir": "noarch" if recipe.noarch else subdir,
+        "subdir": "noarch" if recipe.noarch else platform.subdir,
         "depends": sorted(depends),
         "constrains": [spec.format(**versions) for spec in recipe.constrains],
         "license": recipe.license,
@@ -297,8 +298,7 @@ def _write(
     if recipe.noarch:
         index["noarch"] = "generic"
     else:
-        system, _, machine = subdir.partition("-")
-        index |= {"platform": system, "arch": {"64": "x86_64"}.get(machine, machine)}
+        index |= {"platform": platform.os, "arch": platform.machine}
     if recipe.python_site_packages_path:
         index["python_site_packages_path"] = recipe.python_site_packages_path
     about = {

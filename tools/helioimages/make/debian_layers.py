@@ -50,14 +50,14 @@ def entries(
 def _system(
     store: Store, lock: AptLock, user: UserSpec | None, debs: Mapping[str, Path], jobs: int
 ) -> tuple[Entry, ...]:
-    found = tree.read_tar(build_rootfs(store, lock, debs, jobs=jobs))
-    found = (*found, _sources(lock, debs))
+    entries = tree.read_tar(build_rootfs(store, lock, debs, jobs=jobs))
+    entries = (*entries, _sources(lock, debs))
     if user:
         account = tree.Account(
             name=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell
         )
-        found = tree.add_user(found, account)
-    return tree.whole(found)
+        entries = tree.add_user(entries, account)
+    return tree.whole(entries)
 
 
 def _sources(lock: AptLock, debs: Mapping[str, Path]) -> Entry:

@@ -11,6 +11,7 @@ from ..cache import access
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say, stage
+from ..core.words import count, human_size
 from ..locks.checkout import Checkout
 from ..locks.read import Locks
 from ..machine.store import Store, has
@@ -57,8 +58,8 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
     with stage("layers and images"):
         for name, plan in plans.items():
             built = building.build(shop, plan, done)
-            size, count = built.image.size / 1e6, len(built.image.layers)
-            say(f"    {name}: {built.image.digest} {count} layers ({built.fresh} new), {size:,.0f} MB")
+            layers = count(len(built.image.layers), "layer")
+            say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
     return done
 
 

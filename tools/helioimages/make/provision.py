@@ -15,12 +15,14 @@ from ..conda.channels import Places, read_places
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
+from ..core.platform import FIRST
 from ..core.progress import stage
+from ..core.words import count
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
 from ..locks import mirror
 from ..locks.channels import conda_file
-from ..locks.file_names import FIRST, builder_lock
+from ..locks.file_names import builder_lock
 from ..locks.read import Locks
 from ..locks.withdrawn import withdrawn
 from ..machine.fetch import Wanted, fetch_all
@@ -124,11 +126,11 @@ def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]
     Raises:
         HelioError: a patch is missing, or another one than was locked.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for lock in locks:
         for at, wheel in enumerate(lock.pypi.wheels):
             for number, patch in enumerate(wheel.patches):
-                if patch.sha256 in found:
+                if patch.sha256 in files:
                     continue
                 file = root / patch.path
                 there = of_file(file) if file.is_file() else ""
@@ -140,8 +142,8 @@ def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]
                         detail=f"expected {patch.path} of sha256:{patch.sha256}, not {there or 'nothing'}",
                         hint="review it, then run `buildimages lock`",
                     )
-                found[store.put_artefact(file)] = store.artefact(patch.sha256)
-    return found
+                files[store.put_artefact(file)] = store.artefact(patch.sha256)
+    return files
 
 
 def sdists(
@@ -205,7 +207,7 @@ def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: C
     if absent and (deleted := withdrawn(absent, index()).deleted):
         raise HelioError(
             Stage.FETCH,
-            f"the package index no longer has {len(deleted)} locked file{'s' if len(deleted) != 1 else ''}",
+            f"the package index no longer has {count(len(deleted), 'locked file')}",
             where=", ".join(dict.fromkeys(absent[item].partition(" at ")[0] for item in deleted)),
             detail="\n".join(item.file_name for item in deleted),
             hint="run `buildimages lock`, which takes other versions of them; then test and commit",

@@ -91,8 +91,8 @@ def described(layer: LayerPlan, channels: Sequence[str]) -> str:
 def _package(package: Package) -> str:
     if package.kind != "conda":
         return f"{package.name} {package.version}"
-    told = PackageURL.from_string(package.purl).qualifiers
-    return f"{told['channel']}::{package.name} {package.version} {told['build']}"
+    qualifiers = PackageURL.from_string(package.purl).qualifiers
+    return f"{qualifiers['channel']}::{package.name} {package.version} {qualifiers['build']}"
 
 
 def dockerfile(recipe: Recipe, template: str) -> str:

@@ -20,6 +20,7 @@ from ..core import files
 from ..core.digest import key_of
 from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from ..debian.lock import AptLock, Deb
 from ..machine import mounts
 from ..machine.store import Store
@@ -102,7 +103,7 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
         if result.returncode:
             raise HelioError(
                 Stage.BUILD,
-                f"cannot make the Debian root file system of {len(lock.packages)} packages",
+                f"cannot make the Debian root file system of {count(len(lock.packages), 'package')}",
                 detail="\n".join(result.stderr.splitlines()[-15:]),
                 hint="run `buildimages doctor`",
             )

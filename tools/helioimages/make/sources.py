@@ -12,6 +12,7 @@ from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import stage
+from ..core.words import count
 from ..locks import file_names, locking
 from ..locks.read import Locks
 from ..machine.store import Store, has
@@ -106,18 +107,15 @@ class WheelBuilder:
         wheels = provision.wheels(self.store, tools.wheels, file, self.index, jobs=8)
         where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, self.platform)}"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
-        with stage(f"wheels of {len(lock.sdists)} source-only packages"):
-            return wheelbuild.build_all(
-                self.store,
-                self.builder(),
-                lock,
-                tools,
-                environment,
-                python,
-                wheels,
-                jobs=self.jobs,
+        with stage(f"wheels of {count(len(lock.sdists), 'source-only package')}"):
+            workshop = wheelbuild.Workshop(
+                store=self.store,
+                builder=self.builder(),
+                tools=wheelbuild.unpack_tools(self.store, tools, python, wheels, lock.platform),
+                platform=lock.platform,
                 epoch=LAYER_MTIME,
             )
+            return wheelbuild.build_all(workshop, lock, environment, jobs=self.jobs)
 
     def _tools(self, environment: EnvironmentSpec, lock: PyPILock, file: str) -> PyPILock:
         try:

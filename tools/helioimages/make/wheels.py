@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import Platform
 from ..core.progress import say
+from ..core.words import count
 from ..locks import file_names
 from ..machine.store import Store, has, settle
 from ..pypi import repack
@@ -87,27 +88,29 @@ class Tools:
     key: str
 
 
-def build_all(
-    store: Store,
-    builder: Builder,
-    lock: PyPILock,
-    tools: PyPILock,
-    environment: EnvironmentSpec,
-    python: Sequence[tuple[CondaPackage, Path]],
-    wheels: Mapping[str, Path],
-    *,
-    jobs: int,
-    epoch: int,
-) -> tuple[Wheel, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where and with what wheels are built.
+
+    Attributes:
+        store: has the source archives, and gets the wheels.
+        platform: e.g. ``linux/amd64``.
+        epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
+    """
+
+    store: Store
+    builder: Builder
+    tools: Tools
+    platform: str
+    epoch: int
+
+
+def build_all(workshop: Workshop, lock: PyPILock, environment: EnvironmentSpec, *, jobs: int) -> tuple[Wheel, ...]:
     """Build the wheels of every source archive of a lock.
 
     Args:
         lock: its ``sdists`` are in the store; where it names built wheels, they have to come out again.
-        tools: the build tools' lock.
-        python: the interpreter's conda packages and their files.
-        wheels: sha256 (hex) -> file, of ``tools``.
         jobs: containers at once.
-        epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
 
     Returns:
         The built wheels, sorted by name; their files are in the store.
@@ -115,15 +118,14 @@ def build_all(
     Raises:
         HelioError: a build failed, or a wheel is another one than the lock says.
     """
-    unpacked = unpack_tools(store, tools, python, wheels, lock.platform)
     expected = {wheel.name: wheel for wheel in lock.wheels if wheel.built}
 
-    def one(sdist: Sdist) -> Wheel:
+    def build(sdist: Sdist) -> Wheel:
         order = Order(
             spec=environment.build.get(sdist.name, BuildSpec()),
             without=tuple(sorted(environment.build_without.get(sdist.name, ()))),
         )
-        built = build_wheel(store, builder, sdist, order, unpacked, platform=lock.platform, epoch=epoch)
+        built = build_wheel(workshop, sdist, order)
         wheel = Wheel(
             name=sdist.name,
             version=sdist.version,
@@ -134,12 +136,12 @@ def build_all(
         )
         if sdist.name in expected:
             where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, lock.platform)}"
-            _same(store, expected[sdist.name], wheel, where)
+            _same(workshop.store, expected[sdist.name], wheel, where)
         return wheel
 
-    builder.image()  # once, before the threads
+    workshop.builder.image()  # once, before the threads
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        pending = [pool.submit(one, sdist) for sdist in lock.sdists]
+        pending = [pool.submit(build, sdist) for sdist in lock.sdists]
         try:
             return tuple(sorted((future.result() for future in pending), key=lambda wheel: wheel.name))
         except BaseException:
@@ -148,33 +150,29 @@ def build_all(
             raise
 
 
-def build_wheel(
-    store: Store, builder: Builder, sdist: Sdist, order: Order, tools: Tools, *, platform: str, epoch: int
-) -> BuiltWheel:
+def build_wheel(workshop: Workshop, sdist: Sdist, order: Order) -> BuiltWheel:
     """Build one wheel, or return it from the store.
 
     Args:
         sdist: its file is in the store.
         order: what environment.yml says of its build.
-        platform: e.g. ``linux/amd64``.
-        epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
 
     Raises:
         HelioError: the build failed, or made a wheel of something else.
     """
-    guest = of_file(GUEST)
+    guest, store = of_file(GUEST), workshop.store
     key = key_of(
         [
             VERSION,
             sdist.file_name,
             sdist.sha256,
             _plain(order.spec),
-            tools.key,
-            builder.key,
+            workshop.tools.key,
+            workshop.builder.key,
             guest,
             _ENV,
-            platform,
-            epoch,
+            workshop.platform,
+            workshop.epoch,
         ]
     )
     known = store.recall("wheel", key)
@@ -182,8 +180,8 @@ def build_wheel(
         return BuiltWheel(**known, path=path)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch:
         folder = Path(scratch)
-        raw = _run(store, builder, sdist, order, tools, epoch, folder)
-        wheel = repack.plan(raw, f"linux_{Platform.of(platform).machine}")
+        raw = _run(workshop, sdist, order, folder)
+        wheel = repack.plan(raw, f"linux_{Platform.of(workshop.platform).machine}")
         _check_name(wheel.file_name, sdist)
         final = folder / "normal.whl"
         with open(final, "wb") as file:
@@ -229,11 +227,11 @@ def unpack_tools(
     return Tools(folder=folder / PREFIX.lstrip("/"), key=key)
 
 
-def _run(store: Store, builder: Builder, sdist: Sdist, order: Order, tools: Tools, epoch: int, folder: Path) -> Path:
+def _run(workshop: Workshop, sdist: Sdist, order: Order, folder: Path) -> Path:
     """Return the wheel as the backend made it."""
     (folder / "sdist").mkdir()
     # The archive keeps its name: some backends read it.
-    shutil.copyfile(store.artefact(sdist.sha256), folder / "sdist" / sdist.file_name)
+    shutil.copyfile(workshop.store.artefact(sdist.sha256), folder / "sdist" / sdist.file_name)
     spec = order.spec
     written = {
         "file_name": sdist.file_name,
@@ -246,16 +244,16 @@ def _run(store: Store, builder: Builder, sdist: Sdist, order: Order, tools: Tool
     output.mkdir()
     say(f"    building {sdist.name} {sdist.version}")
     try:
-        builder.run(
+        workshop.builder.run(
             ["sh", "-euc", _PYTHON],
             inputs={
                 "sdist": folder / "sdist",
                 "order.json": folder / "order.json",
                 "guest.py": GUEST,
-                "python": tools.folder,
+                "python": workshop.tools.folder,
             },
             output=output,
-            env={**_ENV, "SOURCE_DATE_EPOCH": str(epoch), **spec.env},
+            env={**_ENV, "SOURCE_DATE_EPOCH": str(workshop.epoch), **spec.env},
         )
     except HelioError as error:
         raise HelioError(
@@ -270,7 +268,7 @@ def _run(store: Store, builder: Builder, sdist: Sdist, order: Order, tools: Tool
     if len(made) != 1:
         raise HelioError(
             Stage.BUILD,
-            f"the build of `{sdist.name}` made {len(made)} wheels",
+            f"the build of `{sdist.name}` made {count(len(made), 'wheel')}",
             where=f"its source {sdist.file_name}",
             detail=", ".join(path.name for path in made),
         )
@@ -298,8 +296,8 @@ def _same(store: Store, expected: Wheel, made: Wheel, where: str) -> None:
         Stage.BUILD,
         f"the wheel of `{made.name}` came out with other bytes than the lock says",
         where=f"{where} at `{made.name}`, tool.helioimages.built-wheel",
-        detail=f"expected sha256:{expected.sha256} ({expected.file_name}, {expected.size:,} bytes)\n"
-        f"not sha256:{made.sha256} ({made.file_name}, {made.size:,} bytes)"
+        detail=f"expected sha256:{expected.sha256} ({expected.file_name}, {count(expected.size, 'byte')})\n"
+        f"not sha256:{made.sha256} ({made.file_name}, {count(made.size, 'byte')})"
         + (f"\nfirst difference: {difference}" if difference else ""),
         hint=f"the builder or the build tools changed; run `buildimages lock --update {made.name}`",
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.errors import HelioError, Stage
 from ..core.reading import Form, Shape, Table, parse_json
+from ..core.words import count
 
 _FORM = Form(stage=Stage.BUILD, message="malformed OCI document", comma=False, null_is_absent=True, json=True)
 DIGEST = Shape.of(r"sha256:[0-9a-f]{64}", "sha256:<64 hex digits>")
@@ -21,7 +22,10 @@ def load(data: bytes, where: str) -> Any:
         return parse_json(data)
     except ValueError as error:
         raise HelioError(
-            Stage.BUILD, f"cannot read an OCI document of {len(data)} bytes", where=where, detail=f"not JSON: {error}"
+            Stage.BUILD,
+            f"cannot read an OCI document of {count(len(data), 'byte')}",
+            where=where,
+            detail=f"not JSON: {error}",
         ) from error
 
 

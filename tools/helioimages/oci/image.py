@@ -17,6 +17,7 @@ from typing import TypeVar
 from ..core.digest import of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.words import count
 from .layer import Layer
 from .types import CONFIG, EMPTY, MANIFEST, OCI_NAME, Descriptor, History, ImageConfig, Manifest
 
@@ -50,7 +51,7 @@ class Image:
                 Stage.BUILD,
                 f"`{where}` has another config than its manifest names",
                 where=f"{where} at manifest.config.digest",
-                detail=f"expected {manifest.config.digest} not {actual} ({len(config_bytes):,} bytes read)",
+                detail=f"expected {manifest.config.digest} not {actual} ({count(len(config_bytes), 'byte')} read)",
             )
         config = ImageConfig.parse(config_bytes, f"{where} at config")
         return cls(manifest_bytes=manifest_bytes, config_bytes=config_bytes, manifest=manifest, config=config)

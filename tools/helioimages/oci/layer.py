@@ -26,6 +26,7 @@ import deflate
 
 from ..core.entries import LAYER_MTIME, Content, Entry, Kind
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from .types import LAYER_GZIP, Descriptor
 
 #: Bytes of tar stream in one gzip member. Part of the format: changing it changes every digest.
@@ -155,7 +156,7 @@ def tar_stream(entries: Iterable[Entry]) -> Iterator[bytes]:
                 raise HelioError(
                     Stage.BUILD,
                     f"`{entry.origin}` gave another file than it said: {entry.path}",
-                    detail=f"expected {content.size:,} bytes not {len(data):,}",
+                    detail=f"expected {count(content.size, 'byte')} not {len(data):,}",
                     hint="the package changed while it was read; run the command again",
                 )
             yield data

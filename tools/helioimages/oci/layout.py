@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..core.digest import canonical_json, of_bytes
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from .image import Image
 from .types import MANIFEST, OCI_NAME, Descriptor, Index
 
@@ -115,7 +116,7 @@ def read_blob(folder: Path, descriptor: Descriptor, where: str) -> bytes:
         raise HelioError(
             Stage.BUILD,
             f"digest mismatch in `{where}`",
-            detail=f"expected {descriptor.digest} not {actual} ({len(data):,} bytes read)",
+            detail=f"expected {descriptor.digest} not {actual} ({count(len(data), 'byte')} read)",
             hint="the layout is damaged; write it again",
         )
     return data
@@ -139,7 +140,7 @@ def _link(source: Path, target: Path, size: int) -> None:
         raise HelioError(
             Stage.BUILD,
             f"the layer `{source}` is damaged",
-            detail=f"expected {size:,} bytes not {actual:,}",
+            detail=f"expected {count(size, 'byte')} not {actual:,}",
             hint="remove the file and build again",
         )
     if target.exists():

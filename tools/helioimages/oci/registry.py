@@ -1,7 +1,7 @@
 """A registry client: manifests, blobs, tags, referrers. Every byte that comes in is verified by digest.
 
-Reading order: `Registry.get_manifest` and `put_manifest` -> `push_blob` (mount, whole, or in resumable chunks) ->
-`referrers` and `attach`.
+Reading order: `Registry.get_manifest` and `put_manifest` -> `push_blob` (mount, or `upload`: whole, or in resumable
+chunks) and `pull_blob` (`download`) -> `referrers` and `attach`. `calls` carries all of it, with the rights it needs.
 
 Spec: OCI distribution-spec v1.1.
 """
@@ -9,36 +9,34 @@ Spec: OCI distribution-spec v1.1.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 import requests
 
 from ..core.digest import is_digest, of_bytes
 from ..core.errors import HelioError, Stage
-from ..core.http import pause_s, stored
+from ..core.http import pause_s
 from ..core.platform import Platform
+from . import referrers_tag
+from .calls import Calls, mismatch
 from .document import load, node
+from .download import download
 from .image import Image
 from .reference import registry_of, repository_in
-from .transport import MOST, Credential, NoToken, Refusal, Transport, anonymous, refusal, same_host, scope_of
+from .transport import MOST, Credential, Request, Transport, anonymous, refusal, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest
 from .upload import Dropped, Upload
 
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
-#: What a dropped download loses at most.
-_PIECE = 1 << 16
 #: How registries say that they do not know the referrers API; not all of them say 404.
 _NO_REFERRERS = (400, 404, 405, 406)
 #: How often a manifest is put whose blobs the registry says not to know: for about six seconds.
 _WRITERS = 7
-#: Pages of one list; each has up to a thousand names.
-_MOST_PAGES = 10_000
 
 
 class Registry:
@@ -59,9 +57,9 @@ class Registry:
         chunk: int = 64 << 20,
     ) -> None:
         self.host, self._chunk, self._tries, self._pause = registry_of(host), chunk, tries, pause
-        self._pushed: set[str] = set()
         self._unmountable: set[tuple[str, str]] = set()
         self._http = Transport(host, credentials=credentials, insecure=insecure, tries=tries, pause=pause)
+        self._calls = Calls(self._http)
 
     def __enter__(self) -> Registry:
         return self
@@ -86,7 +84,7 @@ class Registry:
 
         A registry that makes repositories as they are pushed to knows nothing of one to whoever may only pull.
         """
-        self._pushed.add(repository_in(self.host, repository))
+        self._calls.expect_push(repository)
 
     # -- manifests ---------------------------------------------------------------------------------------------------
 
@@ -96,9 +94,8 @@ class Registry:
         Raises:
             HelioError: the registry refuses, or does not answer.
         """
-        response = self._call(
-            "HEAD", repository, f"manifests/{reference}", headers={"Accept": _ACCEPT}, good=(200, 404)
-        )
+        request = Request(method="HEAD", path=f"manifests/{reference}", headers={"Accept": _ACCEPT})
+        response = self._calls.call(repository, request, good=(200, 404))
         if response.status_code == 404:
             return None
         digest = response.headers.get("Docker-Content-Digest", "")
@@ -115,14 +112,15 @@ class Registry:
         Raises:
             HelioError: the bytes are not what the digest says, or the registry refuses.
         """
-        response = self._call("GET", repository, f"manifests/{reference}", headers={"Accept": _ACCEPT}, good=(200, 404))
+        request = Request(method="GET", path=f"manifests/{reference}", headers={"Accept": _ACCEPT})
+        response = self._calls.call(repository, request, good=(200, 404))
         if response.status_code == 404:
             return None
         data = response.content
-        said = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
+        expected = reference if is_digest(reference) else response.headers.get("Docker-Content-Digest", "")
         actual = of_bytes(data)
-        if said and said != actual:
-            raise self._mismatch(f"{repository}:{reference}", said, actual, len(data))
+        if expected and expected != actual:
+            raise mismatch(self.host, f"{repository}:{reference}", expected=expected, actual=actual, size=len(data))
         media_type = response.headers.get("Content-Type", MANIFEST).partition(";")[0]
         return Descriptor(media_type=media_type, digest=actual, size=len(data)), data
 
@@ -135,16 +133,11 @@ class Registry:
         Raises:
             HelioError: the registry refuses, e.g. since a blob is missing, or stored other bytes.
         """
+        request = Request(
+            method="PUT", path=f"manifests/{reference}", headers={"Content-Type": media_type}, body=lambda: data
+        )
         for left in reversed(range(_WRITERS)):
-            response = self._call(
-                "PUT",
-                repository,
-                f"manifests/{reference}",
-                write=True,
-                body=lambda: data,
-                headers={"Content-Type": media_type},
-                good=(201, 400, 404) if left else (201,),
-            )
+            response = self._calls.call(repository, request, write=True, good=(201, 400, 404) if left else (201,))
             # Some registries lose sight of a blob or manifest for the moment in which another publisher writes it
             # again; on a busy disk that moment can be seconds long.
             if response.status_code == 201 or b"BLOB_UNKNOWN" not in response.content:
@@ -153,9 +146,9 @@ class Registry:
                 self._pause(pause_s(_WRITERS - 1 - left, first=0.1))
         if response.status_code != 201:
             raise refusal(response)
-        said, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
-        if said and said != digest:
-            raise self._mismatch(f"{repository}:{reference}", digest, said, len(data))
+        stored, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
+        if stored and stored != digest:
+            raise mismatch(self.host, f"{repository}:{reference}", expected=digest, actual=stored, size=len(data))
         return "OCI-Subject" in response.headers
 
     def get_image(self, repository: str, reference: str, platform: Platform) -> Image | None:
@@ -186,13 +179,16 @@ class Registry:
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Say whether a repository has a blob."""
-        return self._call("HEAD", repository, f"blobs/{digest}", good=(200, 404)).status_code == 200
+        return self._head_blob(repository, digest).status_code == 200
 
     def blob_size(self, repository: str, digest: str) -> int | None:
         """Return a blob's size in bytes; None if the repository does not have it."""
-        response = self._call("HEAD", repository, f"blobs/{digest}", good=(200, 404))
+        response = self._head_blob(repository, digest)
         length = response.headers.get("Content-Length", "")
         return int(length) if response.status_code == 200 and length.isdigit() else None
+
+    def _head_blob(self, repository: str, digest: str) -> requests.Response:
+        return self._calls.call(repository, Request(method="HEAD", path=f"blobs/{digest}"), good=(200, 404))
 
     def get_bytes(self, repository: str, descriptor: Descriptor) -> bytes:
         """Return a small blob, verified.
@@ -219,40 +215,7 @@ class Registry:
         Raises:
             HelioError: missing, not what the descriptor says, or the connection drops too often.
         """
-        content, have, start = hashlib.sha256(), 0, out.tell()
-        for attempt in range(1, self._tries + 1):
-            headers = {"Range": f"bytes={have}-"} if have else {}
-            response = self._call(
-                "GET", repository, f"blobs/{descriptor.digest}", headers=headers, good=(200, 206), stream=True
-            )
-            with response:
-                if response.status_code == 200 and have:
-                    # The server does not know ranges: from the start.
-                    content, have = hashlib.sha256(), 0
-                    out.seek(start)
-                try:
-                    for piece in stored(response, descriptor.size, _PIECE):
-                        content.update(piece)
-                        have += out.write(piece)
-                        if have > descriptor.size:
-                            break
-                except requests.RequestException:
-                    pass
-            if have >= descriptor.size:
-                break
-            if attempt < self._tries:
-                self._pause(pause_s(attempt - 1))
-        if have < descriptor.size:
-            raise HelioError(
-                Stage.PUBLISH,
-                f"the registry `{self.host}` does not send the whole of a blob",
-                where=f"{repository}@{descriptor.digest}",
-                detail=f"expected {descriptor.size:,} bytes not {have:,} ({self._tries} tries)",
-                hint="try again later",
-            )
-        actual = "sha256:" + content.hexdigest()
-        if actual != descriptor.digest or have != descriptor.size:
-            raise self._mismatch(repository, descriptor.digest, actual, have)
+        download(self._calls, repository, descriptor, out, tries=self._tries, pause=self._pause)
 
     def push_blob(
         self,
@@ -331,7 +294,7 @@ class Registry:
         path = f"/v2/{name}/blobs/uploads/?mount={quote(digest)}&from={quote(source)}"
         scope = f"{scope_of(name, 'pull,push')} {scope_of(source, 'pull')}"
         try:
-            response = self._http.request("POST", path, scope=scope, tries=1)
+            response = self._http.request(Request(method="POST", path=path), scope=scope, tries=1)
         except HelioError:
             response = None
         if response is not None and response.status_code == 201:
@@ -354,7 +317,8 @@ class Registry:
         best, left = 0, self._tries
         while True:
             if upload is None:
-                response = self._call("POST", repository, "blobs/uploads/", write=True, good=(202,))
+                request = Request(method="POST", path="blobs/uploads/")
+                response = self._calls.call(repository, request, write=True, good=(202,))
                 upload = self._open(repository, response, advance)
             try:
                 upload.send(descriptor, file)
@@ -384,7 +348,7 @@ class Registry:
             HelioError: the registry refuses, or its list is malformed.
         """
         names: set[str] = set()
-        for response in self._pages(repository, "tags/list?n=1000"):
+        for response in self._calls.pages(repository, "tags/list?n=1000"):
             document = load(response.content, f"{self.host}/{repository} at tags")
             # Go's registries write null for an empty list.
             names.update(node(document, f"{self.host}/{repository} at tags").strings("tags"))
@@ -400,12 +364,12 @@ class Registry:
         """
         referrers: list[Descriptor] = []
         query = f"?artifactType={quote(artifact_type)}" if artifact_type else ""
-        for response in self._pages(repository, f"referrers/{digest}{query}", absent=_NO_REFERRERS):
+        for response in self._calls.pages(repository, f"referrers/{digest}{query}", absent=_NO_REFERRERS):
             # What some old ones answer to an address that they do not know is a page for people.
             if "json" not in response.headers.get("Content-Type", "json"):
                 break
             referrers += Index.parse(response.content, f"{self.host}/{repository} at referrers").manifests
-        referrers = referrers or list(self._referrers_tag(repository, digest))
+        referrers = referrers or list(referrers_tag.listed(self, repository, digest))
         return tuple(referrer for referrer in referrers if artifact_type in ("", referrer.artifact_type))
 
     def attach(self, repository: str, manifest: Manifest) -> str:
@@ -429,122 +393,5 @@ class Registry:
                 artifact_type=manifest.artifact_type or manifest.config.media_type,
                 annotations=manifest.annotations,
             )
-            self._list(repository, subject, referrer)
+            referrers_tag.add(self, repository, subject, referrer, tries=self._tries)
         return digest
-
-    def _list(self, repository: str, subject: str, referrer: Descriptor) -> None:
-        """Put an artifact into the index under its subject's tag, and look whether it is there.
-
-        Two publishers at once overwrite each other's index.
-
-        Raises:
-            HelioError: it is not there after all tries.
-        """
-        tag = subject.replace(":", "-")
-        for _ in range(self._tries):
-            known = self._referrers_tag(repository, subject)
-            if referrer.digest in {other.digest for other in known}:
-                return
-            try:
-                self.put_manifest(repository, tag, Index(manifests=(*known, referrer)).dump(), INDEX)
-            except Refusal as error:
-                # The document itself was taken a moment ago, so it is not that we may not push.
-                # Nor is it the tag when the registry has lost sight of what the list names.
-                if not known or "BLOB_UNKNOWN" in error.detail:
-                    raise
-                raise HelioError(
-                    Stage.PUBLISH,
-                    f"the registry `{self.host}` does not let a tag move that lists documents",
-                    where=f"{self.host}/{repository}:{tag}",
-                    detail=f"it has no referrers API, so each document is added to this list\n{error.detail}",
-                    hint="exclude `sha256-*` from the registry's immutable tags (ECR, Harbor and Artifact Registry "
-                    "have filters), or publish to a registry with OCI 1.1's referrers API",
-                ) from error
-        if referrer.digest not in {other.digest for other in self._referrers_tag(repository, subject)}:
-            raise HelioError(
-                Stage.PUBLISH,
-                f"the registry `{self.host}` does not keep a document of an image",
-                where=f"{self.host}/{repository}:{tag}",
-                detail=f"expected {referrer.digest} in the list of what refers to {subject} ({self._tries} tries)",
-                hint="several publishers at once overwrite each other's lists; publish again when they are done",
-            )
-
-    def _referrers_tag(self, repository: str, digest: str) -> tuple[Descriptor, ...]:
-        answer = self.get_manifest(repository, digest.replace(":", "-"))
-        return Index.parse(answer[1], f"{self.host}/{repository} at referrers").manifests if answer else ()
-
-    # -- below -------------------------------------------------------------------------------------------------------
-
-    def _pages(self, repository: str, path: str, absent: tuple[int, ...] = (404,)) -> Iterator[requests.Response]:
-        """Follow ``Link: <…>; rel="next"`` on the same host only.
-
-        Raises:
-            HelioError: it leads to another host, in a circle, or through more pages than any repository has.
-        """
-        seen: set[str] = set()
-        while path:
-            if path in seen or len(seen) == _MOST_PAGES:
-                raise HelioError(
-                    Stage.PUBLISH,
-                    f"the registry `{self.host}` does not end a list",
-                    where=f"{repository}: {path.partition('?')[0]}",
-                    detail="expected another page, not one that was read"
-                    if path in seen
-                    else f"expected at most {_MOST_PAGES:,} pages",
-                    hint="ask whoever runs it; what was read so far is not all of the list",
-                )
-            seen.add(path)
-            response = self._call("GET", repository, path, good=(200, *absent))
-            if response.status_code in absent:
-                return
-            yield response
-            following = response.links.get("next", {}).get("url", "")
-            url = urljoin(response.url, following)
-            if following and not same_host(url, response.url):
-                raise HelioError(
-                    Stage.PUBLISH,
-                    f"the registry `{self.host}` sends us to another host for the next page",
-                    detail=f"expected {urlsplit(response.url).netloc} not {urlsplit(url).netloc}",
-                )
-            path = url if following else ""
-
-    def _call(
-        self,
-        method: str,
-        repository: str,
-        path: str,
-        *,
-        good: tuple[int, ...],
-        write: bool = False,
-        body: Callable[[], bytes] | None = None,
-        headers: dict[str, str] | None = None,
-        stream: bool = False,
-    ) -> requests.Response:
-        name = repository_in(self.host, repository)
-        if write:
-            self._pushed.add(name)
-        url = path if path.startswith("http") else f"/v2/{name}/{path}"
-
-        def ask(actions: str) -> requests.Response:
-            scope = scope_of(name, actions)
-            return self._http.request(method, url, scope=scope, body=body, headers=headers, stream=stream)
-
-        try:
-            response = ask("pull,push" if name in self._pushed else "pull")
-        except NoToken:
-            # Whoever may only read can still see that all is there.
-            if write or name not in self._pushed:
-                raise
-            response = ask("pull")
-        if response.status_code not in good:
-            raise refusal(response)
-        return response
-
-    def _mismatch(self, name: str, expected: str, actual: str, size: int) -> HelioError:
-        return HelioError(
-            Stage.PUBLISH,
-            f"digest mismatch from the registry `{self.host}`",
-            where=name,
-            detail=f"expected {expected} not {actual} ({size:,} bytes read)",
-            hint="the registry or something before it changes what it stores; do not use this image",
-        )

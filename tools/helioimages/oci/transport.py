@@ -9,6 +9,7 @@ Spec: OCI distribution-spec v1.1; distribution, "Token Authentication Specificat
 from __future__ import annotations
 
 import base64
+import dataclasses
 import re
 import threading
 import time
@@ -21,6 +22,7 @@ import requests
 
 from ..core.errors import HelioError, Stage
 from ..core.http import AGAIN, DROPPED, pause_s, retry_after
+from ..core.words import count
 from .reference import address_of, is_loopback, registry_of
 
 _TIMEOUT = (15, 300)
@@ -36,6 +38,23 @@ class Credential:
 
     username: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of a registry.
+
+    Attributes:
+        path: ``/v2/…``, or an address that the registry gave.
+        body: makes the body anew for each try.
+        stream: the caller reads the body in pieces, and closes the response; else it is read here, up to `MOST`.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Callable[[], Any] | None = None
+    stream: bool = False
 
 
 class Refusal(HelioError):
@@ -94,40 +113,27 @@ class Transport:
         """Close the connections."""
         self._session.close()
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        scope: str,
-        body: Callable[[], Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        stream: bool = False,
-        tries: int | None = None,
-    ) -> requests.Response:
+    def request(self, request: Request, *, scope: str, tries: int | None = None) -> requests.Response:
         """Send one request, as often as needed, and return the answer whatever its status.
 
         Args:
-            path: ``/v2/…``, or an address that the registry gave.
             scope: what a token must allow, e.g. ``repository:helio/base:pull,push``; several with a space between.
-            body: makes the body anew for each try.
-            stream: the caller reads the body in pieces, and closes the response; else it is read here, up to `MOST`.
             tries: 1 when the caller recovers by itself.
 
         Raises:
             HelioError: no answer after all tries, or one that asks to wait after all tries; an address that is none.
         """
         once, tries = tries == 1, self._tries if tries is None else tries
-        url = self._address(path)
+        request = dataclasses.replace(request, path=self._address(request.path))
         fault = ""
         for attempt in range(1, tries + 1):
             asked = 0.0
             try:
-                response = self._authorised(method, url, scope, body, dict(headers or {}), stream)
+                response = self._authorised(request, scope)
             except DROPPED as error:
                 fault = _reason(error)
             except (requests.RequestException, ValueError) as error:
-                raise self._astray(method, url, error) from error
+                raise self._astray(request.method, request.path, error) from error
             else:
                 if response.status_code not in AGAIN:
                     return response
@@ -140,8 +146,8 @@ class Transport:
         raise HelioError(
             Stage.PUBLISH,
             f"the registry `{self.host}` does not answer",
-            where=f"{method} {_plain(url)}",
-            detail=f"{fault} ({tries} tr{'y' if tries == 1 else 'ies'})",
+            where=f"{request.method} {_plain(request.path)}",
+            detail=f"{fault} ({count(tries, 'try')})",
             hint="try again later; what was sent stays sent",
         )
 
@@ -207,15 +213,15 @@ class Transport:
             hint="check the name and the network; a registry on another machine must speak TLS",
         )
 
-    def _authorised(
-        self, method: str, url: str, scope: str, body: Callable[[], Any] | None, headers: dict[str, str], stream: bool
-    ) -> requests.Response:
+    def _authorised(self, request: Request, scope: str) -> requests.Response:
+        """Send a request to its address (no path), with what says who we are."""
+        method, url, headers = request.method, request.path, dict(request.headers)
         ours = same_host(url, self._base)
         for first in (True, False):
             # An upload may continue at another host, which is given its own signature in the address, never our token.
             if ours and (authorisation := self._authorisation(scope)):
                 headers["Authorization"] = authorisation
-            data = body() if body else None
+            data = request.body() if request.body else None
             response = self._session.request(
                 method,
                 url,
@@ -227,7 +233,7 @@ class Transport:
                 allow_redirects=method in ("GET", "HEAD"),
                 proxies=_proxies(url),
             )
-            if not stream or not response.ok:
+            if not request.stream or not response.ok:
                 _read(response, self.host)
             # Whoever we were sent to has no say in who we are here.
             if response.status_code != 401 or not ours or not first or response.history:
@@ -406,9 +412,9 @@ def _proxies(url: str) -> dict[str, Any] | None:
     return {"http": None, "https": None, "all": None} if is_loopback(urlsplit(url).netloc) else None
 
 
-def same_host(one: str, other: str) -> bool:
+def same_host(left: str, right: str) -> bool:
     """Say whether two addresses are of one host and port; a port that goes without saying may be said."""
-    a, b = urlsplit(one), urlsplit(other)
+    a, b = urlsplit(left), urlsplit(right)
     ports = [part.port or _PORTS.get(part.scheme) for part in (a, b)]
     # The same name without a port by http and by https is one registry, which a proxy stands before.
     same = ports[0] == ports[1] or (a.port is None and b.port is None)

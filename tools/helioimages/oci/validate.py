@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from ..core.digest import of_bytes
+from ..core.words import count
 from .image import Image
 from .types import LAYER_GZIP, LAYER_TAR, OCI_NAME, Descriptor
 
@@ -32,14 +33,15 @@ def faults(image: Image, blob: Callable[[str], Path], *, jobs: int = 1) -> tuple
     digest, size = of_bytes(image.config_bytes), len(image.config_bytes)
     if (digest, size) != (image.manifest.config.digest, image.manifest.config.size):
         expected = image.manifest.config
-        problems.append(f"config: expected {expected.digest} of {expected.size:,} bytes not {digest} of {size:,} bytes")
+        wanted = f"{expected.digest} of {count(expected.size, 'byte')}"
+        problems.append(f"config: expected {wanted} not {digest} of {count(size, 'byte')}")
     if len(config.diff_ids) != len(layers):
         problems.append(
             f"config.rootfs.diff_ids: expected {len(layers)}, one for each layer, not {len(config.diff_ids)}"
         )
     filled = sum(not step.empty_layer for step in config.history)
     if config.history and filled != len(layers):
-        problems.append(f"config.history: expected {len(layers)} entries with a layer not {filled}")
+        problems.append(f"config.history: expected {count(len(layers), 'entry')} with a layer not {filled}")
     diff_ids = (*config.diff_ids, *[""] * len(layers))[: len(layers)]
     numbers = range(len(layers))
     with ThreadPoolExecutor(max(1, jobs)) as pool:
@@ -59,7 +61,7 @@ def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, d
         with open(path, "rb") as file:
             digest, size = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
             if size != layer.size:
-                problems.append(f"{name}.size: expected {layer.size:,} bytes not {size:,}")
+                problems.append(f"{name}.size: expected {count(layer.size, 'byte')} not {size:,}")
             if digest != layer.digest:
                 problems.append(f"{name}.digest: expected {layer.digest} not {digest}")
             file.seek(0)

@@ -20,6 +20,7 @@ import requests
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
 from ..core.package import Advised, Package
+from ..core.words import count
 from ..locks import ecosystems
 from ..locks.read import Locks
 from ..machine.store import Store
@@ -116,8 +117,8 @@ class AuditReport:
         ]
         widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
         table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in (head, *rows)]
-        count = f"{len(self.findings)} findings" if len(self.findings) != 1 else "1 finding"
-        last = f"{self.packages} packages, {self.advisories} advisories (newest {self.newest or 'none'}): {count}"
+        asked = f"{count(self.packages, 'package')}, {count(self.advisories, 'advisory')}"
+        last = f"{asked} (newest {self.newest or 'none'}): {count(len(self.findings), 'finding')}"
         notes = [f"not evaluated: {line}" for line in self.unread]
         return [*(line.rstrip() for line in (table if rows else [])), *notes, last]
 

@@ -112,7 +112,7 @@ def changed(
         different: changed files, relative to the checkout.
         before: gives a file's earlier text.
     """
-    found = []
+    concerned = []
     relevant = sorted(path for path in different if not _only_for_hubs(checkout.root, path, before))
     for name in names:
         line = checkout.lineage(name)
@@ -126,8 +126,8 @@ def changed(
                     reasons.append(Reason(path=path, what=own + whose))
                     break
         if reasons:
-            found.append(ImageChange(image=name, reasons=tuple(reasons)))
-    return tuple(found)
+            concerned.append(ImageChange(image=name, reasons=tuple(reasons)))
+    return tuple(concerned)
 
 
 def _shared(path: str, channel: str, platform: str) -> str | None:

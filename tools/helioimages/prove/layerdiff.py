@@ -85,8 +85,9 @@ def compare(expected: Path, actual: Path, owners: Mapping[str, str]) -> tuple[Di
     for path in sorted({*ours, *theirs}):
         faults = _header_faults(ours.get(path), theirs.get(path))
         if path in differing:
-            offset, one, two = _first(here[path], there[path])
-            faults.append(f"content: byte {differing[path] * _BLOCK + offset:,}: expected {one} not {two}")
+            offset, wanted, actual_bytes = _first(here[path], there[path])
+            at = differing[path] * _BLOCK + offset
+            faults.append(f"content: byte {at:,}: expected {wanted} not {actual_bytes}")
         rows += [Difference(path=path, package=owners.get(path, ""), what=what) for what in faults]
     if not rows and list(ours) != list(theirs):
         first = next(a for a, b in zip(ours, theirs, strict=True) if a != b)
@@ -112,8 +113,8 @@ def _header_faults(ours: _Member | None, theirs: _Member | None) -> list[str]:
 def _first(ours: bytes, theirs: bytes) -> tuple[int, str, str]:
     """Return the first offset at which two contents differ, with up to eight bytes of each in hex."""
     at = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-    one, two = (data[at : at + 8].hex() or "the end" for data in (ours, theirs))
-    return at, one, two
+    wanted_bytes, actual_bytes = (data[at : at + 8].hex() or "the end" for data in (ours, theirs))
+    return at, wanted_bytes, actual_bytes
 
 
 def _block_of(ours: _Member, theirs: _Member) -> int:

@@ -26,7 +26,7 @@ ANY = "*"
 
 
 @dataclass(slots=True)
-class _Found:
+class _Signed:
     """What was found of this key: the names that it signed the image under, and the digests of signed documents."""
 
     seen: int = 0
@@ -58,36 +58,36 @@ def faults(client: Registry, repository: str, image: Image, path: Path, claim: C
     """
     identity = claim.identity
     key = signing.load_public(path)
-    found = _Found()
+    signed = _Signed()
     tag = image.digest.replace(":", "-")
     try:
         for layer in _layers(client, repository, f"{tag}.sig"):
             data, signature = client.get_bytes(repository, layer), layer.annotations.get(referrers.SIGNATURE, "")
-            found.seen += 1
+            signed.seen += 1
             if signing.good(key, data, signature) and signing.signed_digest(data) == image.digest:
-                found.names.add(signing.signed_name(data))
+                signed.names.add(signing.signed_name(data))
         for layer in _layers(client, repository, f"{tag}.att"):
-            _take(found, signing.open_envelope(key, client.get_bytes(repository, layer)), image.digest)
+            _take(signed, signing.open_envelope(key, client.get_bytes(repository, layer)), image.digest)
     except HelioError as error:
         yield f"signature: {' '.join(f'{error.message} {error.detail}'.split())}"
     for digest, data in claim.bundles.items():
         claimed, text = signing.open_bundle(key, data)
-        found.seen += 1
+        signed.seen += 1
         if claimed and text is None:
             yield f"bundle {digest}: it names this key, which did not sign it"
-        if text is not None and not _take(found, text, image.digest):
+        if text is not None and not _take(signed, text, image.digest):
             yield f"bundle {digest}: expected a statement about {image.digest} not about another"
-    if not found.names:
-        yield f"signature: none of {found.seen} is this key's over {image.digest}"
-    elif identity != ANY and not any(_same(name, identity) for name in found.names):
-        told = ", ".join(sorted(name or "no repository" for name in found.names))
-        yield f"signature: expected one made for {identity} not for {told}"
+    if not signed.names:
+        yield f"signature: none of {signed.seen} is this key's over {image.digest}"
+    elif identity != ANY and not any(_same(name, identity) for name in signed.names):
+        repositories = ", ".join(sorted(name or "no repository" for name in signed.names))
+        yield f"signature: expected one made for {identity} not for {repositories}"
     for digest, kind in claim.documents.items():
-        if digest not in found.documents:
+        if digest not in signed.documents:
             yield f"{kind}: this key did not sign {digest}"
 
 
-def said(key: ec.EllipticCurvePublicKey, data: bytes, signature: str) -> tuple[str, frozenset[str]]:
+def attested(key: ec.EllipticCurvePublicKey, data: bytes, signature: str) -> tuple[str, frozenset[str]]:
     """Return the digest of the image that a key signed, and those of the documents that it vouches for with it.
 
     The first is empty if this is no signature of the key's.
@@ -98,19 +98,19 @@ def said(key: ec.EllipticCurvePublicKey, data: bytes, signature: str) -> tuple[s
     if signature:
         return (signing.signed_digest(data) if signing.good(key, data, signature) else ""), frozenset()
     text = signing.open_bundle(key, data)[1] or signing.open_envelope(key, data)
-    found = provenance.subjects(text) if text is not None else ()
-    return (found[0][1], _vouched(text)) if text is not None and len(found) == 1 else ("", frozenset())
+    subjects = provenance.subjects(text) if text is not None else ()
+    return (subjects[0][1], _vouched(text)) if text is not None and len(subjects) == 1 else ("", frozenset())
 
 
-def _take(found: _Found, text: bytes | None, digest: str) -> bool:
+def _take(signed: _Signed, text: bytes | None, digest: str) -> bool:
     """Note what a good statement says; return whether it is about the image."""
     subjects = provenance.subjects(text) if text is not None else ()
     if text is None or [about for _, about in subjects] != [digest]:
         return False
     statement = json.loads(text)
     if statement.get("predicateType") == signing.SIGNED:
-        found.names.add(subjects[0][0])
-    found.documents |= _vouched(text)
+        signed.names.add(subjects[0][0])
+    signed.documents |= _vouched(text)
     return True
 
 
@@ -129,10 +129,10 @@ def _same(name: str, identity: str) -> bool:
     if name == identity:
         return True
     try:
-        one = Reference.parse(name)
+        place = Reference.parse(name)
     except HelioError:
         return False
-    return f"{one.host}/{one.repository}" == identity
+    return f"{place.host}/{place.repository}" == identity
 
 
 def _layers(client: Registry, repository: str, tag: str) -> tuple[Descriptor, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 from ..core.digest import of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.words import count
 from ..machine.store import Store
 from ..make import linking
 from ..make.building import Built
@@ -59,8 +60,7 @@ class Verdict:
             more = [f"… and {rest} more"] if rest > 0 else []
             raise HelioError(
                 Stage.CHECK,
-                f"`{self.reference}` is not what it should be: {len(self.faults)} "
-                + ("fault" if len(self.faults) == 1 else "faults"),
+                f"`{self.reference}` is not what it should be: " + count(len(self.faults), "fault"),
                 detail="\n".join([*self.faults[:_MOST_LINES], *more]),
                 hint="do not use this image before the cause is known",
             )
@@ -120,7 +120,7 @@ def published(
     faults += [
         line for line in validate.faults(image, lambda digest: _place(folder, digest)) if "is missing" not in line
     ]
-    checked.append(f"manifest, config and {len(image.layers)} layers")
+    checked.append(f"manifest, config and {count(len(image.layers), 'layer')}")
     kinds: list[str] = []
     documents: dict[str, str] = {}
     bundles: dict[str, bytes] = {}
@@ -147,7 +147,7 @@ def published(
         faults.append("there is no SBOM that can be read")
     if provenance.IN_TOTO not in kinds:
         faults.append("there is no provenance that can be read")
-    checked.append(f"{len(kinds)} referrers: {', '.join(sorted(kinds)) or 'none'}")
+    checked.append(f"{count(len(kinds), 'referrer')}: {', '.join(sorted(kinds)) or 'none'}")
     if key is not None:
         # Only those who check need the libraries of cryptography.
         from . import signatures
@@ -172,7 +172,7 @@ def rebuilt(built: Built, image: Image, folder: Path, store: Store) -> tuple[str
     names = layer_names(built.image.config)
     ours, theirs = built.image.config.diff_ids, image.config.diff_ids
     if len(ours) != len(theirs):
-        differences.append(f"expected {len(ours)} layers not {len(theirs)}")
+        differences.append(f"expected {count(len(ours), 'layer')} not {len(theirs)}")
     for number, (mine, other) in enumerate(zip(ours, theirs, strict=False)):
         if mine == other:
             continue
@@ -201,9 +201,9 @@ def folder(store: Store) -> tempfile.TemporaryDirectory[str]:
 
 def _tag_faults(reference: Reference, image: Image) -> Iterator[str]:
     """A lock tag names the lock that the image says it is of, so a tag that was moved shows."""
-    said = image.config.labels.get("io.helioimages.lock", "").removeprefix("sha256:")[:12]
-    if reference.tag.startswith("lock-") and reference.tag != f"lock-{said}":
-        yield f"tag: expected an image of {reference.tag} not of lock-{said or '?'}"
+    lock_digest = image.config.labels.get("io.helioimages.lock", "").removeprefix("sha256:")[:12]
+    if reference.tag.startswith("lock-") and reference.tag != f"lock-{lock_digest}":
+        yield f"tag: expected an image of {reference.tag} not of lock-{lock_digest or '?'}"
 
 
 def _document(client: Registry, repository: str, image: Image, descriptor: Descriptor) -> tuple[str, str, list[bytes]]:
@@ -229,7 +229,7 @@ def _document(client: Registry, repository: str, image: Image, descriptor: Descr
 def _blob(client: Registry, repository: str, descriptor: Descriptor) -> bytes:
     """Return a document's bytes, verified; SBOMs are larger than what a registry may answer at once."""
     if descriptor.size > _MOST_BYTES:
-        raise HelioError(Stage.CHECK, f"{descriptor.digest} is too large", detail=f"{descriptor.size:,} bytes")
+        raise HelioError(Stage.CHECK, f"{descriptor.digest} is too large", detail=count(descriptor.size, "byte"))
     stream = io.BytesIO()
     client.pull_blob(repository, descriptor, stream)
     return stream.getvalue()
@@ -247,11 +247,11 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
         document = json.loads(data)
         rows = _get(document, "packages")
         rows = rows if isinstance(rows, list) else ()
-        said = _get(document, "metadata", "component", "version") or next(
+        version = _get(document, "metadata", "component", "version") or next(
             (_get(row, "versionInfo") for row in rows if _get(row, "SPDXID") == "SPDXRef-image"), None
         )
-        if said != image.digest:
-            yield f"expected an SBOM of {image.digest} not of {said}"
+        if version != image.digest:
+            yield f"expected an SBOM of {image.digest} not of {version}"
     elif kind == provenance.IN_TOTO:
         yield from _statement_faults(data, image.digest)
 

@@ -200,10 +200,10 @@ def _package(name: str, version: str, purl: str, licenses: str) -> Package | Non
     kind = ecosystems.of_purl(purl)
     if not kind:
         return None
-    said = PackageURL.from_string(purl)
+    parsed = PackageURL.from_string(purl)
     return Package(
-        name=name or said.name,
-        version=version or said.version or "",
+        name=name or parsed.name,
+        version=version or parsed.version or "",
         kind=kind,
         licenses=licenses,
         purl=purl,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
+from ..core.words import count
 from ..machine.store import Store
 from ..oci.image import Image
 from ..oci.reference import is_host, is_repository
@@ -252,6 +253,7 @@ def _check_store(missing: Sequence[Descriptor], image: Image, store: Store) -> N
             raise HelioError(
                 Stage.PUBLISH,
                 f"the store lacks a blob of the image: {blob.digest}",
-                detail=f"expected {blob.size:,} bytes, " + ("found no file" if size is None else f"not {size:,}"),
+                detail=f"expected {count(blob.size, 'byte')}, "
+                + ("found no file" if size is None else f"not {size:,}"),
                 hint="run `buildimages build`",
             )

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from ..machine.store import Store
 from ..oci.registry import Registry
 from ..oci.types import Descriptor, Manifest
@@ -90,19 +91,19 @@ def artifacts(
     for referrer in client.referrers(repository, digest):
         if (manifest := _manifest(client, repository, referrer.digest, store)) is not None:
             # The manifest first: cosign's own lists name the type of the config.
-            said = manifest.artifact_type or referrer.artifact_type or manifest.config.media_type
+            media_type = manifest.artifact_type or referrer.artifact_type or manifest.config.media_type
             predicate = manifest.annotations.get("dev.sigstore.bundle.predicateType", "")
-            kind = kind_of(said, [layer.media_type for layer in manifest.layers], predicate)
+            kind = kind_of(media_type, [layer.media_type for layer in manifest.layers], predicate)
             created = manifest.annotations.get(CREATED, "")
             by_digest[referrer.digest] = Artifact(
-                kind=kind, type=said, digest=referrer.digest, files=manifest.layers, created=created
+                kind=kind, type=media_type, digest=referrer.digest, files=manifest.layers, created=created
             )
     for suffix, kind in _COSIGN.items():
         tag = f"{digest.replace(':', '-')}.{suffix}"
         if tag in tags and (got := client.get_manifest(repository, tag)) is not None:
             manifest = Manifest.parse(got[1], f"{repository}:{tag}")
-            said = manifest.layers[0].media_type if manifest.layers else manifest.config.media_type
-            by_digest[got[0].digest] = Artifact(kind=kind, type=said, digest=got[0].digest, files=manifest.layers)
+            media_type = manifest.layers[0].media_type if manifest.layers else manifest.config.media_type
+            by_digest[got[0].digest] = Artifact(kind=kind, type=media_type, digest=got[0].digest, files=manifest.layers)
     return tuple(sorted(by_digest.values(), key=lambda artifact: (artifact.kind, artifact.created, artifact.digest)))
 
 
@@ -119,7 +120,7 @@ def contents_of(client: Registry, repository: str, attached: Iterable[Artifact],
             where = f"{client.host}/{repository}@{artifact.digest}"
             try:
                 if file.size > _MOST_BYTES:
-                    raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=f"{file.size:,} bytes")
+                    raise HelioError(Stage.CHECK, "cannot read an SBOM", where=where, detail=count(file.size, "byte"))
                 text = _plain(read_blob(client, repository, file, store, keep=False), where)
                 contents = from_sbom(text, where) if artifact.kind == "sbom" else from_list(text, where)
             except HelioError as error:

@@ -24,6 +24,7 @@ from ..conda.read import read_index
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
+from ..core.words import count
 from ..locks import ecosystems
 from ..machine.store import Store
 from ..make import travel
@@ -76,7 +77,7 @@ def components(store: Store, built: Built) -> tuple[Component, ...]:
     if owned.unowned:
         raise HelioError(
             Stage.CHECK,
-            f"{len(owned.unowned)} files of `{built.spec.name}` belong to no component",
+            f"`{built.spec.name}` has {count(len(owned.unowned), 'file')} of no component",
             detail="\n".join(owned.unowned[:10]),
             hint="report this as a bug",
         )
@@ -266,8 +267,8 @@ def wheel_licence(metadata: str) -> str:
     Spec: core metadata, License-Expression, License, Classifier.
     """
     message = email.parser.Parser().parsestr(metadata, headersonly=True)
-    if said := message.get("License-Expression"):
-        return str(said).strip()
+    if expression := message.get("License-Expression"):
+        return str(expression).strip()
     text = str(message.get("License") or "").strip()
     # Some put the whole text there, which is no name.
     if text and "\n" not in text and len(text) <= 100 and text != "UNKNOWN":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..core.entries import Content
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 
 #: The most that one wheel may unpack to, in bytes. The largest on the index are about 3 GB.
 MAX_UNPACKED = 16 << 30
@@ -127,7 +128,7 @@ def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[M
         elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             problem = f"is compressed by method {info.compress_type}"
         elif info.file_size > _BOMB_SIZE and info.file_size > _BOMB_RATIO * max(1, info.compress_size):
-            problem = f"grows from {info.compress_size:,} to {info.file_size:,} bytes"
+            problem = f"grows from {info.compress_size:,} to {count(info.file_size, 'byte')}"
         elif total > MAX_UNPACKED:
             problem = f"brings the wheel over {MAX_UNPACKED:,} bytes"
         if problem:

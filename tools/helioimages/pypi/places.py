@@ -73,14 +73,14 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
     return settings
 
 
-def read(told: str, environ: Mapping[str, str]) -> Places:
+def read(listed: str, environ: Mapping[str, str]) -> Places:
     """Return the places that uv names in ``uv pip compile --emit-index-url --emit-find-links``.
 
     Args:
         environ: what `for_uv` returned; has the logins of indexes with a name.
     """
     rows: dict[str, list[str]] = {"index-url": [], "extra-index-url": [], "find-links": []}
-    for key, value in re.findall(r"^--([a-z-]+)[ \t]+(\S.*?)[ \t]*$", told, re.MULTILINE):
+    for key, value in re.findall(r"^--([a-z-]+)[ \t]+(\S.*?)[ \t]*$", listed, re.MULTILINE):
         rows.get(key, []).append(value)
     documents = tuple(_uv_documents(environ))
     silent = environ.get("UV_NO_INDEX", "").lower() in _TRUE or any(

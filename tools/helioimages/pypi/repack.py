@@ -86,10 +86,10 @@ def write(wheel: Repacked, file: IO[bytes]) -> None:
             archive.writestr(info, content)
 
 
-def first_difference(one: Path, other: Path) -> str:
+def first_difference(left: Path, right: Path) -> str:
     """Return the first member in which two wheels differ, in words; empty if there is none."""
     sides = []
-    for path in (one, other):
+    for path in (left, right):
         sides.append({member.name: member for member in members(path, path.name)})
     for name in sorted({*sides[0], *sides[1]}):
         if name not in sides[1]:

@@ -37,6 +37,7 @@ from packaging.version import InvalidVersion, Version
 from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError
 from ..core.progress import say
+from ..core.words import count
 from .archive import Member, malformed, members
 from .choose import variant_of
 from .lock import Wheel
@@ -124,12 +125,12 @@ def with_contents(entries: Iterable[Entry], contents: Mapping[str, bytes], origi
             entry = replace(entry, content=replace(Content.of(data), sha256=hashes[entry.path].hexdigest()))
         elif contents and entry.content and entry.path.endswith(".dist-info/RECORD"):
             base = posixpath.dirname(posixpath.dirname(entry.path))
-            told = {
+            recorded = {
                 posixpath.relpath(path, base): (f"sha256={_short(hashes[path].digest())}", str(len(data)))
                 for path, data in contents.items()
             }
             kept = csv.reader(io.StringIO(entry.content.read().decode(), newline=""))
-            rows = {row[0]: (row[1], row[2]) for row in kept} | told
+            rows = {row[0]: (row[1], row[2]) for row in kept} | recorded
             entry = replace(entry, content=Content.of(_csv(sorted((path, *row) for path, row in rows.items()))))
         result.append(entry)
     for path in sorted(contents.keys() - there):
@@ -267,16 +268,16 @@ class _Source(WheelSource):
             if entry.hash_ is None or entry.hash_.name not in _STRONG:
                 raise malformed(self.file_name, f"RECORD gives no strong hash of {name!r}")
             sha256 = hashlib.sha256(data)
-            told = Hash("sha256", _short(sha256.digest()))
+            short_hash = Hash("sha256", _short(sha256.digest()))
             # RECORD nearly always has this hash; one of another kind costs a second.
-            true = entry.hash_.value == told.value if entry.hash_.name == "sha256" else entry.hash_.validate(data)
+            true = entry.hash_.value == short_hash.value if entry.hash_.name == "sha256" else entry.hash_.validate(data)
             if not true:
                 raise malformed(self.file_name, f"RECORD gives another hash of {name!r}")
             if entry.size is not None and entry.size != len(data):
                 raise malformed(
-                    self.file_name, f"RECORD says that {name!r} has {entry.size:,} bytes, it has {len(data):,}"
+                    self.file_name, f"RECORD says that {name!r} has {count(entry.size, 'byte')}, it has {len(data):,}"
                 )
-            verified[name] = RecordEntry(name, told, len(data))
+            verified[name] = RecordEntry(name, short_hash, len(data))
             read = _Handed(data, member.content.read) if name.endswith(".py") else member.content.read
             self._members[name] = replace(member, content=Content(len(data), read, sha256.hexdigest()))
         absent = sorted(listed.keys() - self._members.keys())

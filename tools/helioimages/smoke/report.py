@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jinja2
 
+from ..core.words import count, human_size, plural
 from ..spec.image import ImageSpec
 
 _TEMPLATES = Path(__file__).parent
@@ -80,7 +81,7 @@ def as_html(image: ImageSpec, reference: str, results: Sequence[Result], *, netw
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["b64"] = lambda data: base64.b64encode(data).decode()
-    environment.filters["mib"] = lambda size: f"{size / 2**20:,.0f} MiB" if size else "not measured"
+    environment.filters |= {"size": human_size, "count": count, "plural": plural}
     environment.filters["number"] = _number
     return environment.get_template("report.html.j2").render(
         image=image,

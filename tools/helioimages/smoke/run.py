@@ -19,7 +19,8 @@ from pathlib import Path
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
-from ..engines.engine import Engine, RunResult
+from ..core.words import human_size
+from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
 from . import books, report
@@ -103,15 +104,15 @@ def smoke(
             the engine fails.
     """
     image, only = lineage[-1], options.only
-    found = notebooks(lineage, root)
-    if missing := [stem for stem in only if stem not in {path.stem for path in found}]:
+    paths = notebooks(lineage, root)
+    if missing := [stem for stem in only if stem not in {path.stem for path in paths}]:
         raise HelioError(
             Stage.USAGE,
             f"`{image.name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
-            detail="expected one of " + (", ".join(path.stem for path in found) or "none"),
+            detail="expected one of " + (", ".join(path.stem for path in paths) or "none"),
             hint="name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
         )
-    wanted = books.read_all((path for path in found if not only or path.stem in only), root)
+    wanted = books.read_all((path for path in paths if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
     runner = _Runner(engine=engine, reference=reference, image=image, root=root, out=out, options=options)
@@ -119,17 +120,17 @@ def smoke(
     usual = all(book.kernel == books.OURS for book in wanted)
     kernels = {books.OURS: "python"} if usual else runner.kernels()
 
-    def one(book: Book) -> Result:
+    def run_book(book: Book) -> Result:
         owner = next(spec for spec in lineage if spec.name == book.path.parent.name)
         chosen = books.choose(book, kernels)
         result = _without_kernel(book, chosen.note) if chosen.missing else runner.run(book, chosen, owner.environment)
-        memory = f", {result.peak_memory_bytes / 2**20:,.0f} MiB" if result.peak_memory_bytes else ""
+        memory = f", {human_size(result.peak_memory_bytes)}" if result.peak_memory_bytes else ""
         note = f" ({result.note})" if result.note and not chosen.missing else ""
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
 
     with ThreadPoolExecutor(max(1, options.jobs)) as pool:
-        results = tuple(pool.map(one, wanted))
+        results = tuple(pool.map(run_book, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
     report.write(out, image, reference, results, network=options.network)
     return done
@@ -151,10 +152,12 @@ class _Runner:
         ran = self.engine.run(
             self.reference,
             ["jupyter", "kernelspec", "list", "--json"],
-            user=str(_UID),
-            memory=self.image.smoke.memory,
-            cpus=self.image.smoke.cpus,
-            timeout_s=self.image.smoke.timeout,
+            RunOptions(
+                user=str(_UID),
+                memory=self.image.smoke.memory,
+                cpus=self.image.smoke.cpus,
+                timeout_s=self.image.smoke.timeout,
+            ),
         )
         return books.kernels_of(ran.log)
 
@@ -175,9 +178,7 @@ class _Runner:
             imports = self.root / "environments" / environment / "imports.toml"
             if imports.exists():
                 given["/smoke-data/imports.toml"] = (imports, "ro")
-            ran = self.engine.run(
-                self.reference,
-                _argv(book, chosen, self.options.parameters),
+            options = RunOptions(
                 user=str(_UID),
                 network="bridge" if self.options.network else "none",
                 memory=self.image.smoke.memory,
@@ -189,6 +190,7 @@ class _Runner:
                 timeout_s=self.image.smoke.timeout,
                 gpus=self.options.gpus,
             )
+            ran = self.engine.run(self.reference, _argv(book, chosen, self.options.parameters), options)
             executed = folder / path.name
             # What an earlier run left here is not what this one did.
             (self.out / path.name).unlink(missing_ok=True)

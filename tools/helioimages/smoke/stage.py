@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count
 from ..locks.checkout import Checkout
 from ..make.building import Built
 from ..make.machine import Machine
@@ -32,7 +33,7 @@ def smoke(
         failed = [result for result in report.results if result.status != "passed"]
         raise HelioError(
             Stage.SMOKE,
-            f"{len(failed)} of {len(report.results)} notebooks failed in `{name}`",
+            f"{len(failed)} of {count(len(report.results), 'notebook')} failed in `{name}`",
             where=reference,
             detail="\n".join(f"{result.name}: {result.status} {result.summary}" for result in failed),
             hint=f"open {out / 'report.html'}",

@@ -9,6 +9,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.words import count
 from ..debian.ecosystem import RELEASES
 from ..prove import audit as auditing
 from ..prove import osv
@@ -53,7 +54,7 @@ def audit(
     if failing := report.failing(fail_on):
         raise HelioError(
             Stage.CHECK,
-            f"{len(failing)} {'advisory' if len(failing) == 1 else 'advisories'} of severity {fail_on} or more",
+            f"{count(len(failing), 'advisory')} of severity {fail_on} or more",
             detail="\n".join(
                 f"`{match.name}` {match.version}: {match.ids[0]} ({match.severity})" for match in failing[:20]
             ),

@@ -64,7 +64,7 @@ def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
     from ..publish import signing
 
     key = signing.load_public(path)
-    return lambda data, signature: signatures.said(key, data, signature)
+    return lambda data, signature: signatures.attested(key, data, signature)
 
 
 @verb

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, overload
 import click
 
 from .. import __version__
-from .errors import told, usage, wants_json
+from ..core.platform import FIRST
+from .errors import telling, usage, wants_json
 
 if TYPE_CHECKING:
     from ..locks.checkout import Checkout
@@ -164,7 +165,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; whoever interrupts its imports gets a line, too."""
-        with told(as_data=ctx.meta[_AS_DATA], debug=bool(ctx.params["debug"])):
+        with telling(as_data=ctx.meta[_AS_DATA], debug=bool(ctx.params["debug"])):
             return super().invoke(ctx)
 
 
@@ -212,7 +213,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
         # Whoever ends us politely (a CI's cancelled job) ends what we started too.
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            with told(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)):
+            with telling(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)):
                 common = Common(
                     root=root.resolve(),
                     jobs=jobs,
@@ -231,7 +232,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
             "--root", type=click.Path(path_type=Path, file_okay=False), default=checkout, help="The checkout."
         ),
         click.option("--jobs", type=click.IntRange(1), default=_CORES, show_default=True, help="Workers."),
-        click.option("--platform", default="linux/amd64", show_default=True, help="What images are for."),
+        click.option("--platform", default=FIRST, show_default=True, help="What images are for."),
         click.option(
             "--channel",
             type=click.Choice(["local", "conda-forge"]),

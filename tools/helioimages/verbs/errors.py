@@ -27,7 +27,7 @@ def wants_json(words: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def told(*, as_data: bool, debug: bool = False) -> Iterator[None]:
+def telling(*, as_data: bool, debug: bool = False) -> Iterator[None]:
     """Tell each error of the block, and exit with its code.
 
     Args:
@@ -44,12 +44,12 @@ def told(*, as_data: bool, debug: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        found = _Told.of(error)
+        failure = _Told.of(error)
         if as_data:
-            found.write()
+            failure.write()
         else:
-            found.say()
-        sys.exit(found.code)
+            failure.say()
+        sys.exit(failure.code)
 
 
 def interrupted(*, as_data: bool) -> None:

@@ -88,7 +88,7 @@ def offered(checkout: Checkout, machine: Machine, wanted: Wanted) -> server.Offe
         images=profiling.as_dockerspawner(pinned),
         gateway=profiling.gateway_code(pinned),
         home=homes.pop() if homes else "/home/jovyan",
-        logins=logins.of(machine.credentials, (one.plain.partition("@")[0] for one in pinned)),
+        logins=logins.of(machine.credentials, (choice.plain.partition("@")[0] for choice in pinned)),
     )
 
 

@@ -91,5 +91,5 @@ def _beside(path: Path, name: str) -> str | None:
 def _python(root: Path) -> str:
     """Return the series of Python that the local channel has, e.g. ``3.13``."""
     recipes = read_recipes((root / RECIPES).read_text("utf-8"))
-    paths = (one.python_site_packages_path for one in recipes.packages if one.name == "python")
+    paths = (recipe.python_site_packages_path for recipe in recipes.packages if recipe.name == "python")
     return next(iter(re.findall(r"python(\d+\.\d+)", " ".join(paths))), "3.13")

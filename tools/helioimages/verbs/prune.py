@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..core.words import human_size
 from ..make.inputs import plan_of
 from ..make.prune import prune as sweep
 from .command import Common, verb
@@ -26,7 +27,7 @@ def prune(common: Common, dry_run: bool, older: int) -> None:
         return
     for row in rows:
         print(
-            f"{row.kind:<30}{row.removed_bytes / 1e6:>10,.1f} MB in {row.removed} {'would go' if dry_run else 'gone'}"
-            f", {row.kept_bytes / 1e6:,.1f} MB stay"
+            f"{row.kind:<30}{human_size(row.removed_bytes):>10} in {row.removed} {'would go' if dry_run else 'gone'}"
+            f", {human_size(row.kept_bytes)} stay"
         )
-    print(f"{'all':<30}{sum(row.removed_bytes for row in rows) / 1e6:>10,.1f} MB")
+    print(f"{'all':<30}{human_size(sum(row.removed_bytes for row in rows)):>10}")

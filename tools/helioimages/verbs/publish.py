@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from ..core.words import human_size
 from ..machine import host
 from ..make.machine import Machine
 from ..publish import release
@@ -53,5 +54,5 @@ def show(common: Common, done: Sequence[release.Published]) -> None:
     for image in done:
         print(f"{image.image}: {image.reference}")
         print(f"  tags    {', '.join(image.tags)}")
-        print(f"  sent    {image.bytes_sent / 1e6:,.1f} MB in {image.seconds:.1f} s")
+        print(f"  sent    {human_size(image.bytes_sent)} in {image.seconds:.1f} s")
         print(f"  report  {image.report}")

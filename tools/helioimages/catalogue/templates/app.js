@@ -34,11 +34,14 @@
   }
 
   // --- words --------------------------------------------------------------------------------------------------------
-  function mb(size) {
-    const [value, unit] = size >= 100000 || size === 0 ? [size / 1e6, "MB"] : [size / 1e3, "kB"];
-    return value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 }) + " " + unit;
+  // As core/words.py says them.
+  const UNITS = ["B", "kB", "MB", "GB", "TB"];
+  function size(bytes) {
+    let value = bytes, unit = 0;
+    while (Number(value.toPrecision(3)) >= 1000 && unit + 1 < UNITS.length) [value, unit] = [value / 1000, unit + 1];
+    return `${Number(value.toPrecision(3)).toLocaleString("en")} ${UNITS[unit]}`;
   }
-  const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+  const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;
   const SHOWN = 12;  // packages that one search of all builds shows
   const spaced = (parts) => parts.flatMap((part) => [part, " "]);
   const KIND = { wheel: "PyPI", conda: "conda", debian: "Debian" };
@@ -150,8 +153,8 @@
       parts.push(element("div", { class: "banner bad", role: "note" }, element("p", {}, "The second image is yanked; hubs should not start it.")));
     }
     const summary = element("div", { class: "totals" },
-      total(mb(found.bytes), `to pull in ${count(found.pull.length, "layer")}, of ${mb(found.size)} in ${to.stack.length}`, found.size ? found.bytes / found.size : 0),
-      total(mb(found.unpackBytes), `to unpack in ${count(found.unpack.length, "layer")}; dockerd's classic store pulls these again`),
+      total(size(found.bytes), `to pull in ${count(found.pull.length, "layer")}, of ${size(found.size)} in ${to.stack.length}`, found.size ? found.bytes / found.size : 0),
+      total(size(found.unpackBytes), `to unpack in ${count(found.unpack.length, "layer")}; dockerd's classic store pulls these again`),
       total(String(found.shared), `${found.shared === 1 ? "layer is" : "layers are"} there already`));
     summary.dataset.pull = found.bytes;
     summary.dataset.layers = found.pull.length;
@@ -174,7 +177,7 @@
     if (found.pull.length) {
       const rows = [...found.pull].sort((a, b) => data.layers[b][0] - data.layers[a][0]);
       right.append(table("Layers to pull, the largest first", [["Layer"], ["Download", "num"]],
-        rows.map((row) => [data.layers[row][1] || "–", mb(data.layers[row][0])])));
+        rows.map((row) => [data.layers[row][1] || "–", size(data.layers[row][0])])));
     } else {
       right.append(element("p", { class: "soft" }, "None: the node has them all."));
     }

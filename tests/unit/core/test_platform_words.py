@@ -1,0 +1,51 @@
+"""Words for platforms are `core.platform`'s: no other module of the code spells one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from helioimages.core.platform import FIRST, SUBDIRS, Platform
+
+PACKAGE = Path(__file__).parents[3] / "tools" / "helioimages"
+WORD = re.compile(r"linux/(?:amd64|arm64)|(?:linux|osx|win)-(?:64|aarch64|arm64)|amd64|arm64|x86_64|aarch64")
+#: Reviewed: module -> why it has words of its own.
+OWN = {
+    "core/platform.py": "where they are",
+    "spec/selectors.py": "conda-lock's selectors, those of other systems among them",
+    "conda/metadata.py": "what packages of any channel say of themselves",
+    "pypi/choose.py": "wheels before PEP 600 were of one processor",
+}
+
+
+def spelt(tree: ast.AST) -> set[str]:
+    """Return the texts of a module, but for its documentation, that are a platform in some ecosystem's words."""
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents
+        if WORD.fullmatch(node.value)
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.relative_to(PACKAGE).as_posix()) for path in sorted(PACKAGE.rglob("*.py"))]
+)
+def test_no_module_has_a_word_of_its_own(path):
+    found = spelt(ast.parse(path.read_text("utf-8")))
+    assert bool(found) is (path.relative_to(PACKAGE).as_posix() in OWN), found
+
+
+def test_the_first_platform_is_one_that_images_can_be_made_for():
+    first = Platform.of(FIRST)
+    assert (str(first), first.subdir in SUBDIRS, first.debian) == (FIRST, True, first.architecture)
