@@ -19,6 +19,7 @@ VERBS = {
         "smoke": "Run the smoke notebooks inside images.",
         "run": "Start an image on this machine and print its address.",
         "context": "Lay out a folder for a plain `docker build`.",
+        "extend": "Put a Binder-ready repository on top of a published image.",
     },
     "Publish": {
         "publish": "Push by digest, run the notebooks in that digest, then tag.",
