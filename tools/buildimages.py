@@ -32,6 +32,7 @@ VERBS = {
         "profiles": "Write a hub's choices of images and sizes.",
     },
     "Prove": {
+        "cite": "Cite the software in an image, or what a notebook imports of it.",
         "verify": "Check a published image, and that this checkout builds its bytes.",
         "audit": "Match the locks with security advisories.",
         "changed": "Say which images' inputs changed since a git revision, and why.",

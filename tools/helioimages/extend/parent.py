@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from ..core.errors import HelioError, Stage
@@ -18,12 +14,7 @@ from ..machine.store import Store
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
-from ..publish import referrers
-from ..publish.contents import from_list
-
-#: Where a name of an image is looked up that names no registry.
-LATEST = "latest"
-_SPDX = "spdx"
+from ..publish.holdings import LATEST, image_of, packages_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,84 +105,14 @@ def find(client: Registry, reference: Reference, store: Store, platform: Platfor
     Raises:
         HelioError: it is not there, or nothing says what it holds.
     """
-    at = reference.digest or reference.tag or LATEST
-    image = client.get_image(reference.repository, at, platform)
-    tags = client.tags(reference.repository)
-    if image is None:
-        raise HelioError(
-            Stage.USAGE,
-            f"`{reference.repository}` is not in the registry",
-            where=f"{client.host}/{reference.repository}",
-            detail=f"expected a manifest under {at}; the tags there: "
-            + (", ".join(tag for tag in tags if not tag.startswith("sha256-")) or "none"),
-            hint="`buildimages publish` puts it there; --from HOST/NAME:TAG names another registry",
-        )
+    image = image_of(client, reference, platform)
     parent = Parent(
         client=client,
         repository=reference.repository,
-        tag="" if reference.digest else at,
+        tag="" if reference.digest else reference.tag or LATEST,
         image=image,
         packages=packages_of(client, reference.repository, image, store),
     )
     parent.named("conda", "python")
     parent.named("debian", "libc6")
     return parent
-
-
-def packages_of(client: Registry, repository: str, image: Image, store: Store) -> tuple[Package, ...]:
-    """Return the packages of an image: of its package list, with what its SBOM knows of their files.
-
-    Raises:
-        HelioError: neither is published.
-    """
-    tags = client.tags(repository)
-    attached = referrers.artifacts(client, repository, image.digest, tags=tags, store=store)
-    listed: tuple[Package, ...] = ()
-    known: dict[tuple[str, str, str], Package] = {}
-    for artifact in attached:
-        where = f"{client.host}/{repository}@{artifact.digest}"
-        for file in artifact.files:
-            if artifact.kind == "packages":
-                listed = from_list(referrers.read_blob(client, repository, file, store), where).packages
-            elif artifact.kind == "sbom" and _SPDX in artifact.type:
-                stream = io.BytesIO()
-                client.pull_blob(repository, file, stream)
-                known |= _of_spdx(stream.getvalue())
-    if not listed and not known:
-        raise HelioError(
-            Stage.USAGE,
-            f"nothing says what `{repository}` holds",
-            where=f"{client.host}/{repository}@{image.digest}",
-            detail="expected its package list or SBOM among its referrers",
-            hint="publish it with `buildimages publish`",
-        )
-    if not listed:
-        return tuple(known[key] for key in sorted(known))
-    return tuple(known.get((one.kind, one.name, one.version), one) for one in listed)
-
-
-def _of_spdx(data: bytes) -> dict[tuple[str, str, str], Package]:
-    """Return the packages of an SPDX document that we wrote, with names and digests of their files."""
-    found: dict[tuple[str, str, str], Package] = {}
-    rows: list[dict[str, Any]] = json.loads(data).get("packages", [])
-    for row in rows:
-        purl = next(
-            (one["referenceLocator"] for one in row.get("externalRefs", ()) if one.get("referenceType") == "purl"), ""
-        )
-        digest = next((one["checksumValue"] for one in row.get("checksums", ()) if one["algorithm"] == "SHA256"), "")
-        if not purl:
-            continue
-        said = PackageURL.from_string(purl)
-        kind = {"pypi": "wheel", "conda": "conda", "deb": "debian"}.get(said.type)
-        if kind is None:
-            continue
-        name, version = row["name"], row.get("versionInfo", "")
-        found[kind, name, version] = Package(
-            kind=kind,
-            name=name,
-            version=version,
-            file_name=dict(said.qualifiers or {}).get("file_name", "") if isinstance(said.qualifiers, dict) else "",
-            sha256=digest,
-            purl=purl,
-        )
-    return found

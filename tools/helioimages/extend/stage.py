@@ -24,6 +24,7 @@ from ..oci.registry import Registry
 from ..publish import documents, push, sbom
 from ..publish.contents import dump_list
 from ..publish.documents import PACKAGES, Document
+from ..publish.holdings import LATEST
 from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock
 from ..spec import tags
@@ -32,7 +33,7 @@ from .asked import Asked
 from .containers import Command, session
 from .interpreter import blob
 from .layers import PLACE, Added, Difference
-from .parent import LATEST, Parent
+from .parent import Parent
 from .repository import Repository
 
 #: What an image says of itself whose bytes came of a postBuild.
