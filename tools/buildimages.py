@@ -19,6 +19,7 @@ VERBS = {
         "smoke": "Run the smoke notebooks inside images.",
         "run": "Start an image on this machine and print its address.",
         "context": "Lay out a folder for a plain `docker build`.",
+        "extend": "Put a Binder-ready repository on top of a published image.",
     },
     "Publish": {
         "publish": "Push by digest, run the notebooks in that digest, then tag.",
@@ -31,6 +32,7 @@ VERBS = {
         "profiles": "Write a hub's choices of images and sizes.",
     },
     "Prove": {
+        "cite": "Cite the software in an image, or what a notebook imports of it.",
         "verify": "Check a published image, and that this checkout builds its bytes.",
         "audit": "Match the locks with security advisories.",
         "changed": "Say which images' inputs changed since a git revision, and why.",

@@ -61,6 +61,8 @@ _HEADER = "a field of a ustar header each, in its order"
 _LATER = "not mended yet"
 #: Reviewed: function -> why it has more.
 LONG = {
+    "verbs/cite.py cite": _CLICK,
+    "verbs/extend.py extend": _CLICK,
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,

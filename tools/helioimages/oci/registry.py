@@ -151,6 +151,14 @@ class Registry:
             raise mismatch(self.host, f"{repository}:{reference}", expected=digest, actual=stored, size=len(data))
         return "OCI-Subject" in response.headers
 
+    def delete_manifest(self, repository: str, digest: str) -> bool:
+        """Delete a manifest, and every tag of it; say whether it is gone: registries may not allow it.
+
+        Spec: "Deleting Manifests".
+        """
+        response = self._call("DELETE", repository, f"manifests/{digest}", write=True, good=(200, 202, 400, 404, 405))
+        return response.status_code in (200, 202, 404)
+
     def get_image(self, repository: str, reference: str, platform: Platform) -> Image | None:
         """Return an image's documents, by tag or digest, through an index if there is one; None if it is not there.
 

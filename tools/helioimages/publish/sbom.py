@@ -97,7 +97,11 @@ def materials(built: Built) -> tuple[Package, ...]:
 
 def image_purl(built: Built) -> str:
     """Return the image's package URL. It names no registry: bytes do not depend on where they are."""
-    return PackageURL(type="oci", name=built.spec.name, version=built.image.digest).to_string()
+    return _oci_purl(built.spec.name, built.image.digest)
+
+
+def _oci_purl(name: str, digest: str) -> str:
+    return PackageURL(type="oci", name=name, version=digest).to_string()
 
 
 def cyclonedx(built: Built, parts: tuple[Component, ...], tool_version: str) -> bytes:
@@ -204,17 +208,32 @@ def whole_of(document: Any) -> str:
         return ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """The image that an SPDX document is of: its name, digest and time, seconds since 1970 UTC."""
+
+    name: str
+    digest: str
+    epoch: int
+
+
 def spdx(built: Built, parts: tuple[Component, ...], tool_version: str) -> bytes:
     """Return the SPDX 2.3 document: the image contains its components."""
+    image = Described(name=built.spec.name, digest=built.image.digest, epoch=built.locks.epoch)
+    return spdx_of(image, parts, tool_version)
+
+
+def spdx_of(described: Described, parts: tuple[Component, ...], tool_version: str) -> bytes:
+    """Return the SPDX 2.3 document of an image that was not built of a checkout's plan."""
     image = {
         "SPDXID": "SPDXRef-image",
-        "name": built.spec.name,
-        "versionInfo": built.image.digest,
+        "name": described.name,
+        "versionInfo": described.digest,
         "downloadLocation": "NOASSERTION",
         "filesAnalyzed": False,
         "primaryPackagePurpose": "CONTAINER",
-        "checksums": [{"algorithm": "SHA256", "checksumValue": built.image.digest.removeprefix("sha256:")}],
-        "externalRefs": [_purl_ref(image_purl(built))],
+        "checksums": [{"algorithm": "SHA256", "checksumValue": described.digest.removeprefix("sha256:")}],
+        "externalRefs": [_purl_ref(_oci_purl(described.name, described.digest))],
     }
     rows: list[dict[str, object]] = [image]
     for component in parts:
@@ -239,22 +258,22 @@ def spdx(built: Built, parts: tuple[Component, ...], tool_version: str) -> bytes
         if package.purl:
             row["externalRefs"] = [_purl_ref(package.purl)]
         rows.append(row)
-    described = {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES"}
+    describes = {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES"}
     contains = {"spdxElementId": "SPDXRef-image", "relationshipType": "CONTAINS"}
     return canonical_json(
         {
             "spdxVersion": "SPDX-2.3",
             "dataLicense": "CC0-1.0",
             "SPDXID": "SPDXRef-DOCUMENT",
-            "name": f"{built.spec.name}@{built.image.digest}",
-            "documentNamespace": f"urn:helioimages:sbom:{built.image.digest.removeprefix('sha256:')}",
+            "name": f"{described.name}@{described.digest}",
+            "documentNamespace": f"urn:helioimages:sbom:{described.digest.removeprefix('sha256:')}",
             "creationInfo": {
-                "created": rfc3339(built.locks.epoch),
+                "created": rfc3339(described.epoch),
                 "creators": [f"Tool: helioimages-{tool_version}"],
             },
             "packages": rows,
             "relationships": [
-                described | {"relatedSpdxElement": "SPDXRef-image"},
+                describes | {"relatedSpdxElement": "SPDXRef-image"},
                 *(contains | {"relatedSpdxElement": _spdx_id(component)} for component in parts),
             ],
         }

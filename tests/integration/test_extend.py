@@ -1,0 +1,265 @@
+"""A Binder-ready repository on the real base image: its image, in the real engine; or one error, and nothing left."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pypi_support import PLACES, IndexServer, environment_of, sdist_bytes, serving, wheel_bytes
+from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+
+from helioimages.core.errors import HelioError
+from helioimages.extend import repository, stage
+from helioimages.make.machine import Machine
+from helioimages.oci.reference import Reference
+from helioimages.publish import attach, documents, release
+from helioimages.publish.contents import from_list, from_sbom
+from helioimages.publish.referrers import artifacts, read_blob
+
+pytestmark = [pytest.mark.engine, pytest.mark.network]
+
+BACKEND = '''\
+"""A build backend that needs nothing but Python."""
+import base64, hashlib, zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    name = "ours-0.3-py3-none-any.whl"
+    files = {
+        "ours.py": "ANSWER = 42\\n",
+        "ours-0.3.dist-info/METADATA": "Metadata-Version: 2.1\\nName: ours\\nVersion: 0.3\\nRequires-Dist: kepler\\n",
+        "ours-0.3.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }
+    rows = ""
+    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
+        for path, text in files.items():
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+            rows += f"{path},sha256={digest},{len(text)}\\n"
+            wheel.writestr(path, text)
+        wheel.writestr("ours-0.3.dist-info/RECORD", rows + "ours-0.3.dist-info/RECORD,,\\n")
+    return name
+'''
+PYPROJECT = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "ours"
+version = "0.3"
+"""
+POST_BUILD = """\
+#!/bin/bash
+set -e
+python -c 'import ours, kepler, orbits; print(ours.ANSWER)' > made
+id -u >> made
+pwd >> made
+rm README.md
+mkdir -p deep/er && ln -s ../../made deep/er/link
+echo "${WORD}" > /tmp/left-out
+"""
+ENVIRONMENT = """\
+dependencies:
+  - python=3.13
+  - numpy>=1.20
+  - git
+  - pip:
+      - -r requirements.txt
+      - -e ..
+variables:
+  WORD: spoken
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where images are extended: this machine, its registry, base in it, and an index on loopback."""
+
+    machine: Machine
+    host: str
+    base: str
+    index: IndexServer
+
+    def extend(self, folder: Path, **order) -> stage.Extended:
+        connect = functools.partial(release.connect, self.machine.store)
+        said = {"source": Reference.parse(self.base), "platform": "linux/amd64", "prefix": "test-extend/"}
+        with repository.opened(str(folder)) as found, connect(None) as target:
+            return stage.extend(found, stage.Order(**(said | order)), self.machine, connect, target)
+
+    def run(self, reference: str, script: str) -> str:
+        with release.connect(self.machine.store, None) as client:
+            name, _, digest = reference.removeprefix(f"{client.host}/").partition("@")
+            assert client.head_manifest(name, digest)
+        self.machine.engine.pull(reference)
+        try:
+            done = self.machine.engine.run(reference, ["bash", "-c", script])
+        finally:
+            self.machine.engine.client.images.remove(reference, force=True)
+        assert done.exit_code == 0, done.log
+        return done.log
+
+    def tags(self, name: str) -> tuple[str, ...]:
+        with release.connect(self.machine.store, None) as client:
+            return client.tags(f"test-extend/{name}")
+
+    def images(self) -> set[str]:
+        return {tag for one in self.machine.engine.client.images.list() for tag in one.attrs.get("RepoDigests") or ()}
+
+
+@pytest.fixture(scope="module")
+def place(workspace, built, tmp_path_factory) -> Iterator[Place]:
+    """Return base as `publish` leaves it, and an index that has three packages."""
+    store = workspace.store
+    with release.connect(store, None) as client:
+        reference = workspace.push(client, built, "test-extend/").reference
+        repository_name = "test-extend/base"
+        documents.attach(client, repository_name, built, tmp_path_factory.mktemp("report"), store)
+        subject = attach.Subject(
+            client=client, repository=repository_name, built=built, root=workspace.root, store=store, others=()
+        )
+        attach.attach(subject, key=None)
+        host = client.host
+    machine = Machine(store=store, jobs=os.cpu_count() or 2)
+    with serving() as index, pytest.MonkeyPatch.context() as patch:
+        for name in PLACES:
+            patch.delenv(name, raising=False)
+        for name, value in environment_of(index, str(tmp_path_factory.mktemp("uv"))).items():
+            patch.setenv(name, value)
+        for name, requires in (("kepler", ()), ("orbits", ("kepler", "numpy>=2"))):
+            data = wheel_bytes({f"{name}/__init__.py": b"X = 1\n"}, name=name, requires=requires)
+            index.add(f"{name}-1.0-py3-none-any.whl", data)
+        index.add("source-1.0.tar.gz", sdist_bytes("source", "1.0"))
+        yield Place(machine=machine, host=host, base=reference, index=index)
+
+
+@pytest.fixture
+def work(tmp_path: Path):
+    """Write a repository into a folder."""
+
+    def write(**files: str) -> Path:
+        folder = tmp_path / "analysis"
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return folder
+
+    return lambda files: write(**files)
+
+
+def test_a_whole_repository(place, work):
+    """All of Binder's files: packages of the index, its own package, files, postBuild, start, variables."""
+    folder = work(
+        {
+            "binder/environment.yml": ENVIRONMENT,
+            "binder/requirements.txt": "orbits\n",
+            "binder/postBuild": POST_BUILD,
+            "binder/start": '#!/bin/bash\nexport STARTED="$WORD"\nexec "$@"\n',
+            "binder/runtime.txt": "python-3.13\n",
+            "binder/apt.txt": "git\n",
+            "backend.py": BACKEND,
+            "pyproject.toml": PYPROJECT,
+            "README.md": "words\n",
+            "notebooks/a.ipynb": "{}",
+        }
+    )
+    made = place.extend(folder, write_lock=True)
+    assert made.added == {"kepler": "1.0", "orbits": "1.0", "ours": "0.3"}
+    assert (made.reproducible, made.lock) == (False, "binder/pylock.base.toml")
+    assert made.tags == (f"{place.host}/test-extend/analysis:latest",)
+    assert made.bytes_added < 1_000_000
+    said = place.run(
+        made.reference,
+        "cat made; cat deep/er/link | head -1; echo $STARTED; test ! -e README.md; test ! -e /tmp/left-out; "
+        "cat /srv/repository/README.md; test -w notebooks/a.ipynb && test ! -w /srv/repository/README.md; "
+        "python -c 'import ours; print(ours.__cached__)' | xargs ls; python -m pip check",
+    )
+    assert said.splitlines()[:6] == ["42", "1000", "/home/jovyan", "42", "spoken", "words"]
+    assert said.splitlines()[-1] == "No broken requirements found."
+    # The lock is obeyed: the index may be gone.
+    place.index.asked.clear()
+    again = place.extend(folder)
+    assert (again.added, place.index.asked) == (made.added, [])
+    with release.connect(place.machine.store, None) as client:
+        name, _, digest = again.reference.removeprefix(f"{client.host}/").partition("@")
+        attached = artifacts(client, name, digest, tags=(), store=place.machine.store)
+        texts = {one.kind: read_blob(client, name, one.files[0], place.machine.store) for one in attached}
+    for contents in (from_list(texts["packages"], name), from_sbom(texts["sbom"], name)):
+        assert {"ours", "numpy", "libc6", "python"} <= {package.name for package in contents.packages}
+    document = JsonLikeDictParser().parse(json.loads(texts["sbom"]))
+    assert validate_full_spdx_document(document) == []
+
+
+def test_without_a_post_build_the_same_repository_is_the_same_image(place, work, tmp_path):
+    folder = work({"requirements.txt": "orbits\n", "a.py": "1\n"})
+    first = place.extend(folder, name="same")
+    (folder / "a.py").touch()
+    second = place.extend(folder, name="same", write_lock=True)
+    assert (first.reference, first.tags) == (second.reference, second.tags)
+    assert first.reproducible
+    assert [tag.partition(":lock-")[1] for tag in first.tags[-1:]] == [":lock-"]
+    # Another one by what extends it: an extension is an image as others are.
+    third = place.extend(
+        work({"requirements.txt": "orbits\n", "b.py": "2\n"}), name="more", source=Reference.parse(first.reference)
+    )
+    assert (third.parent, dict(third.added)) == (first.reference, {})
+
+
+def test_a_git_repository_stays_at_the_commit_of_the_lock(place, work, tmp_path):
+    upstream = tmp_path / "upstream"
+    upstream.mkdir()
+    (upstream / "backend.py").write_text(BACKEND)
+    (upstream / "pyproject.toml").write_text(PYPROJECT)
+    git = ["git", "-C", str(upstream), "-c", "user.name=T", "-c", "user.email=t@example.org"]
+
+    def commit() -> str:
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, "-c", "commit.gpgsign=false", "commit", "-qm", "x"], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+    subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
+    first = commit()
+    folder = work({"requirements.txt": f"git+file://{upstream}@main#egg=ours\n"})
+    made = place.extend(folder, name="of-git", write_lock=True)
+    assert made.added == {"ours": "0.3", "kepler": "1.0"}
+    assert first in (folder / "pylock.base.toml").read_text()
+    (upstream / "backend.py").write_text(BACKEND.replace("42", "43"))
+    commit()
+    assert place.extend(folder, name="of-git").reference == made.reference
+    (folder / "pylock.base.toml").unlink()
+    assert place.extend(folder, name="of-git").reference != made.reference
+
+
+@pytest.mark.parametrize(
+    ("files", "message", "words"),
+    [
+        ({"postBuild": "#!/bin/bash\necho boo\nexit 3\n"}, "`postBuild` failed", "boo\nit ended with exit status 3"),
+        ({"postBuild": "#!/bin/bash\necho waits\nsleep 600\n"}, "`postBuild` did not end within 3 s", "waits"),
+        ({"requirements.txt": "numpy<2\n"}, "`numpy<2` contradicts the image", "has numpy"),
+        ({"apt.txt": "libgsl28\n"}, "`libgsl28` is a Debian package that", "cannot be added"),
+        ({"requirements.txt": "source\n"}, "what pylock.base.toml asks for does not build", "pip ended with"),
+        ({"pyproject.toml": PYPROJECT, "backend.py": "raise SystemExit('no')\n"}, "pyproject.toml asks for", "no"),
+    ],
+)
+def test_what_goes_wrong_is_one_error_and_leaves_nothing(place, work, files, message, words):
+    before = place.images()
+    with pytest.raises(HelioError) as caught:
+        place.extend(work(files), name="wrong", timeout_s=3)
+    assert message in caught.value.message
+    assert words in caught.value.detail
+    assert place.tags("wrong") == ()
+    assert not [one for one in place.images() - before if "test-extend/wrong" in one]
+    with release.connect(place.machine.store, None) as client:
+        for digest in [one.partition("@")[2] for one in place.images() - before]:
+            assert client.head_manifest("test-extend/wrong", digest) is None
+
+
+def test_an_image_never_takes_its_parents_place(place, work):
+    with pytest.raises(HelioError, match="`test-extend/base` would replace the image that it extends"):
+        place.extend(work({"a": ""}), name="base")

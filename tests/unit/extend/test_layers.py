@@ -1,0 +1,113 @@
+"""The layers of files and of a difference: owners, modes, what is gone; nothing of it out of the home."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from helioimages.core.entries import Kind
+from helioimages.core.errors import HelioError
+from helioimages.extend import layers
+from helioimages.machine.store import Store
+from helioimages.oci.layer import read_layer
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def rows(store, addition):
+    return {
+        entry.path: (entry.kind.value, oct(entry.mode), entry.uid, entry.gid)
+        for entry in read_layer(store.blob(addition.layer.digest))
+    }
+
+
+def test_files_are_in_the_home_and_where_no_volume_hides_them(given, parent, store):
+    repository = given.files({"a.ipynb": "{}", "binder/postBuild": "#!/bin/sh\n"})
+    addition = layers.of_files(parent, repository, ["binder/postBuild"], store)
+    assert rows(store, addition) == {
+        "home": ("dir", "0o755", 0, 0),
+        "home/jovyan": ("dir", "0o775", 1000, 0),
+        "home/jovyan/a.ipynb": ("file", "0o664", 1000, 0),
+        "home/jovyan/binder": ("dir", "0o775", 1000, 0),
+        "home/jovyan/binder/postBuild": ("file", "0o775", 1000, 0),
+        "srv": ("dir", "0o755", 0, 0),
+        "srv/repository": ("dir", "0o755", 0, 0),
+        "srv/repository/a.ipynb": ("file", "0o644", 0, 0),
+        "srv/repository/binder": ("dir", "0o755", 0, 0),
+        "srv/repository/binder/postBuild": ("file", "0o755", 0, 0),
+    }
+    assert layers.of_files(parent, repository, ["binder/postBuild"], store) == addition
+
+
+def archive(*members: tarfile.TarInfo) -> io.BytesIO:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for member in members:
+            member.uid = 1000
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    stream.seek(0)
+    return stream
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, size
+    info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o600
+    return info
+
+
+def test_a_difference_has_what_changed_and_takes_away_what_is_gone(store):
+    tar = archive(
+        member("jovyan", tarfile.DIRTYPE),
+        member("jovyan/old", size=3),
+        member("jovyan/kept", tarfile.DIRTYPE),
+        member("jovyan/kept/new", size=2),
+        member("jovyan/kept/hard", tarfile.LNKTYPE, "jovyan/old"),
+        member("jovyan/kept/soft", tarfile.SYMTYPE, "new"),
+        member("jovyan/kept/pipe", tarfile.FIFOTYPE),
+    )
+    changed = {
+        "/home": 0,
+        "/home/jovyan": 0,
+        "/home/jovyan/kept/new": 1,
+        "/home/jovyan/kept/hard": 1,
+        "/home/jovyan/kept/soft": 1,
+        "/home/jovyan/kept/pipe": 1,
+        "/home/jovyan/gone": 2,
+        "/tmp/x": 1,
+        "/opt": 0,
+        "/opt/left": 1,
+    }
+    difference = layers.Difference(home="/home/jovyan", tar=tar, changed=changed)
+    addition = layers.of_difference(difference, store)
+    assert rows(store, addition) == {
+        "home": ("dir", "0o755", 0, 0),
+        "home/jovyan": ("dir", "0o755", 1000, 0),
+        "home/jovyan/.wh.gone": ("file", "0o644", 0, 0),
+        "home/jovyan/kept": ("dir", "0o755", 1000, 0),
+        "home/jovyan/kept/hard": ("file", "0o600", 1000, 0),
+        "home/jovyan/kept/new": ("file", "0o600", 1000, 0),
+        "home/jovyan/kept/soft": ("symlink", "0o777", 1000, 0),
+    }
+    made = {entry.path: entry for entry in read_layer(store.blob(addition.layer.digest))}
+    assert made["home/jovyan/kept/hard"].content.read() == b"xxx"
+    assert made["home/jovyan/kept/soft"].kind is Kind.SYMLINK
+    assert layers.left_out(difference) == ("/opt/left",)
+
+
+@pytest.mark.parametrize("changed", [{}, {"/home": 0, "/home/jovyan": 0}, {"/tmp": 0, "/tmp/x": 1}])
+def test_nothing_changed_is_no_layer(store, changed):
+    difference = layers.Difference(home="/home/jovyan", tar=archive(member("jovyan", tarfile.DIRTYPE)), changed=changed)
+    assert layers.of_difference(difference, store) is None
+
+
+def test_an_image_without_room_says_so(parent, store, monkeypatch, make_wheel):
+    path, wheel = make_wheel({"demo/__init__.py": b""})
+    monkeypatch.setattr(layers, "MAX_LAYERS", 0)
+    with pytest.raises(HelioError, match="has too many layers to be extended"):
+        layers.of_packages(parent, layers.Added(wheels=(wheel,), paths={wheel.sha256: path}), store, 1)

@@ -1,0 +1,154 @@
+"""A Binder-ready repository -> what it asks for. What Binder does and an image cannot is refused by file and line.
+
+Spec: repo2docker, "Configuration Files" and "Choose languages for your environment" (which file wins).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+
+from ..core.entries import Kind
+from . import conda_lines, requirement_lines
+from .asked import Asked, CondaWanted, Place, Project, Wanted
+from .repository import Repository
+from .requirement_lines import MOST_LINES, Line
+
+_OTHER = "build that repository with repo2docker, and start it beside this image"
+#: Configuration files that an image of these cannot obey: (file, what it is of, what to do).
+_REFUSED = (
+    ("install.R", "R", _OTHER),
+    ("DESCRIPTION", "R", _OTHER),
+    ("Project.toml", "Julia", _OTHER),
+    ("JuliaProject.toml", "Julia", _OTHER),
+    ("REQUIRE", "Julia", _OTHER),
+    ("default.nix", "nix", _OTHER),
+    ("Dockerfile", "a container of its own", "build it with `docker build`; FROM may name the image"),
+    ("Pipfile", "pipenv", "write its packages into requirements.txt: `pipenv requirements > requirements.txt`"),
+    ("Pipfile.lock", "pipenv", "write its packages into requirements.txt: `pipenv requirements > requirements.txt`"),
+)
+_DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*(?:=[A-Za-z0-9.+:~-]+)?")
+
+
+def read(repository: Repository) -> Asked:
+    """Return what a repository asks for.
+
+    Raises:
+        HelioError: it asks for what cannot be done; says where.
+    """
+    top = {entry.path for entry in repository.files}
+    folders = [name for name in ("binder", ".binder") if name in top]
+    if len(folders) == 2:
+        raise Place(file=".binder").fault(
+            "the repository has both `binder` and `.binder`", hint="keep one of them: Binder refuses both, too"
+        )
+    folder = folders[0] if folders else ""
+    files = _files(repository, folder)
+    for name, of, hint in _REFUSED:
+        if name in files:
+            raise Place(file=files[name]).fault(
+                f"`{files[name]}` asks for {of}, which the images cannot have", hint=hint
+            )
+    notes: list[str] = []
+    conda: tuple[CondaWanted, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    lines: list[Line] = []
+    if found := files.get("environment.yml"):
+        environment = conda_lines.parse(repository.read(found) or "", found)
+        conda, variables = environment.conda, environment.variables
+        for text, place in environment.pip:
+            lines += requirement_lines.of_line(text, place, repository.read)
+        other = files.get("requirements.txt")
+        if other and not any(place.file == other for place in _places(lines)):
+            notes.append(f"{other} is left out, as Binder does where there is an {found}")
+    elif found := files.get("requirements.txt"):
+        lines += requirement_lines.of_file(found, repository.read)
+    if not folder and not files.get("environment.yml"):
+        lines += _own_project(files, repository, lines)
+    if len(lines) + len(conda) > MOST_LINES:
+        place = [*_places(lines), *(one.place for one in conda)][MOST_LINES]
+        raise place.fault(
+            "the repository asks for too many packages",
+            detail=f"expected at most {MOST_LINES:,} not {len(lines) + len(conda):,}",
+            hint="ask for the packages that the notebooks import; what those need comes by itself",
+        )
+    notes += dict.fromkeys(line.note for line in lines if line.note)
+    return Asked(
+        configuration=folder,
+        requirements=tuple(line.requirement for line in lines if line.requirement),
+        constraints=tuple(line.constraint for line in lines if line.constraint),
+        projects=tuple(line.project for line in lines if line.project),
+        conda=tuple(one for one in conda if one.name != "python"),
+        python=(*(one for one in conda if one.name == "python"), *_runtime(repository, files)),
+        debian=tuple(_debian(repository, files)),
+        variables=dict(variables),
+        post_build=files.get("postBuild", ""),
+        start=files.get("start", ""),
+        notes=tuple(notes),
+    )
+
+
+def _files(repository: Repository, folder: str) -> dict[str, str]:
+    """Return name -> path of the files in the configuration folder."""
+    found = {}
+    for entry in repository.files:
+        parent, _, name = entry.path.rpartition("/")
+        if parent == folder and entry.kind is not Kind.DIR:
+            found[name] = entry.path
+    return found
+
+
+def _places(lines: Iterable[Line]) -> list[Place]:
+    found = [line.requirement or line.constraint or line.project for line in lines]
+    return [one.place for one in found if one]
+
+
+def _own_project(files: dict[str, str], repository: Repository, lines: Iterable[Line]) -> list[Line]:
+    """Return the repository's own package, where it is one and no line asked for it yet."""
+    if any(line.project and not line.project.url and line.project.folder == "." for line in lines):
+        return []
+    if name := files.get("pyproject.toml"):
+        try:
+            document = tomllib.loads(repository.read(name) or "")
+        except tomllib.TOMLDecodeError as error:
+            match = re.search(r"line (\d+)", str(error))
+            place = Place(file=name, line=int(match[1]) if match else 0)
+            raise place.fault(f"`{name}` is not TOML", detail=str(error)) from error
+        # Many repositories have one for their linters alone.
+        if "project" in document or "build-system" in document:
+            return [Line(project=Project(place=Place(file=name)))]
+    if name := files.get("setup.py"):
+        return [Line(project=Project(place=Place(file=name)))]
+    return []
+
+
+def _runtime(repository: Repository, files: dict[str, str]) -> list[CondaWanted]:
+    """Return the Python that runtime.txt names."""
+    if (name := files.get("runtime.txt")) is None:
+        return []
+    for number, line in enumerate((repository.read(name) or "").splitlines(), 1):
+        text, place = line.strip(), Place(file=name, line=number)
+        if not text or text.startswith("#"):
+            continue
+        if re.match(r"r-|R-", text):
+            raise place.fault(f"`{text}` asks for R, which the images cannot have", hint=_OTHER)
+        match = re.fullmatch(r"python-?(?P<version>[0-9]+(?:\.[0-9]+){0,2})", text)
+        if match is None:
+            raise place.fault(f"`{text}` is not understood", detail="expected e.g. python-3.13")
+        version = f"=={match['version']}" + ("" if match["version"].count(".") == 2 else ".*")
+        return [CondaWanted(name="python", version=version, text=text, place=place)]
+    return []
+
+
+def _debian(repository: Repository, files: dict[str, str]) -> list[Wanted]:
+    found: list[Wanted] = []
+    if (name := files.get("apt.txt")) is None:
+        return found
+    for number, line in enumerate((repository.read(name) or "").splitlines(), 1):
+        for word in re.sub(r"#.*", "", line).split():
+            place = Place(file=name, line=number)
+            if not _DEBIAN.fullmatch(word):
+                raise place.fault(f"`{word}` is not a Debian package", detail="expected a name, e.g. libgsl28")
+            found.append(Wanted(text=word, place=place))
+    return found

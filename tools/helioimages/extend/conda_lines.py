@@ -1,0 +1,141 @@
+"""``environment.yml`` of a repository: its items with their lines, and conda's versions in PEP 440's words. Pure.
+
+The images have an interpreter of conda and packages of PyPI, so what a repository asks of conda is looked for in the
+image first, and then on the package index. `plan` decides that; here it is only read.
+
+Spec: conda, "Creating an environment file manually"; CEP 29 (the MatchSpec minilanguage).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from .asked import CondaWanted, Place
+
+_SPEC = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)")
+_EXACT = re.compile(r"[0-9][\w.!+-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What is read: items of conda, lines of the ``pip`` lists, and variables."""
+
+    conda: tuple[CondaWanted, ...]
+    pip: tuple[tuple[str, Place], ...]
+    variables: tuple[tuple[str, str], ...]
+
+
+def parse(text: str, file: str) -> Environment:
+    """Read an environment.yml.
+
+    Raises:
+        HelioError: it is not YAML, or an item is none that conda knows; with its line.
+    """
+    try:
+        top = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = Place(file=file, line=mark.line + 1 if mark else 0)
+        raise place.fault(f"`{file}` is not YAML", detail=str(getattr(error, "problem", error))) from error
+    if top is None:
+        return Environment(conda=(), pip=(), variables=())
+    conda: list[CondaWanted] = []
+    pip: list[tuple[str, Place]] = []
+    variables: list[tuple[str, str]] = []
+    for name, value in _pairs(top, file):
+        if name == "dependencies":
+            for item in _items(value, file):
+                if isinstance(item, yaml.MappingNode):
+                    pip += _pip(item, file)
+                else:
+                    conda.append(spec(_scalar(item, file), _place(item, file)))
+        elif name == "variables":
+            variables += [(key, _scalar(node, file)) for key, node in _pairs(value, file)]
+    return Environment(conda=tuple(conda), pip=tuple(pip), variables=tuple(variables))
+
+
+def spec(text: str, place: Place) -> CondaWanted:
+    """Read one item of ``dependencies``.
+
+    Raises:
+        HelioError: it is no name and version.
+
+    >>> spec("numpy=1.26", Place(file="environment.yml")).version
+    '==1.26.*'
+    """
+    words = re.sub(r"\s#.*", "", text).strip()
+    match = _SPEC.fullmatch(words)
+    if match is None or "[" in match["rest"]:
+        raise place.fault(
+            f"`{text}` is not understood", detail="expected a name and a version, e.g. numpy=1.26 or numpy>=1.26"
+        )
+    return CondaWanted(
+        name=match["name"].lower(), version=_version(match["rest"], text, place), text=words, place=place
+    )
+
+
+def _version(rest: str, text: str, place: Place) -> str:
+    """Return conda's version in PEP 440's words; a build string says nothing of another channel's packages."""
+    rest = re.sub(r"\s*([<>=!~,|])\s*", r"\1", rest).strip()
+    rest = rest.split(" ")[0]
+    if "|" in rest or "(" in rest:
+        raise place.fault(f"`{text}` has alternatives", hint="write one range, e.g. numpy>=1.26,<3")
+    build = re.fullmatch(r"(=?)([^=<>!~]+)=([^=<>!~]+)", rest)
+    if build:
+        rest = f"=={build[2]}" if not build[2].endswith("*") else build[2]
+    parts = []
+    for part in rest.split(","):
+        if part in ("", "*"):
+            continue
+        if re.fullmatch(r"=[^=].*", part):
+            part = "==" + part[1:] + ("" if part.endswith("*") else ".*")
+        elif _EXACT.fullmatch(part) or (part.endswith("*") and part[:1].isdigit()):
+            part = f"=={part}"
+        part = re.sub(r"([^.])\*$", r"\1.*", part)
+        # conda says `>=1.2.*` for `>=1.2`.
+        part = re.sub(r"^([<>]=?|~=)(.*)\.\*$", r"\1\2", part)
+        parts.append(part)
+    version = ",".join(parts)
+    try:
+        SpecifierSet(version)
+    except InvalidSpecifier as error:
+        raise place.fault(f"`{text}` has a version that is not understood", detail=f"not {rest!r}") from error
+    return version
+
+
+def _pip(node: yaml.MappingNode, file: str) -> Iterator[tuple[str, Place]]:
+    for name, value in _pairs(node, file):
+        if name != "pip":
+            raise _place(node, file).fault(f"`{name}` is no list that conda knows", detail="expected `pip`")
+        for item in _items(value, file):
+            yield _scalar(item, file), _place(item, file)
+
+
+def _pairs(node: yaml.Node, file: str) -> Iterator[tuple[str, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _place(node, file).fault(f"`{file}` is not understood", detail="expected keys with values")
+    for key, value in node.value:
+        yield _scalar(key, file), value
+
+
+def _items(node: yaml.Node, file: str) -> list[yaml.Node]:
+    if isinstance(node, yaml.ScalarNode) and not node.value:
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        raise _place(node, file).fault(f"`{file}` is not understood", detail="expected a list")
+    return list(node.value)
+
+
+def _scalar(node: yaml.Node, file: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise _place(node, file).fault(f"`{file}` is not understood", detail="expected a text")
+    return str(node.value)
+
+
+def _place(node: yaml.Node, file: str) -> Place:
+    return Place(file=file, line=node.start_mark.line + 1)

@@ -1,0 +1,178 @@
+"""Lines of requirements files, and what each becomes: a requirement, a project, or an error at its line. Pure.
+
+Spec: pip, "Requirements File Format"; PEP 508.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from .asked import Place, Project, Wanted
+
+#: Returns the text of a file of the repository, None if there is none.
+Read = Callable[[str], str | None]
+
+#: A resolution of so many lines is no environment of people any more, and takes minutes to refuse.
+MOST_LINES = 2000
+_DEEPEST = 8
+_INDEX = "set the index in uv's or pip's own configuration, for all packages; an image names no host"
+_HINTS = {
+    "--index-url": _INDEX,
+    "--extra-index-url": _INDEX,
+    "--find-links": _INDEX,
+    "--trusted-host": _INDEX,
+    "--pre": "ask for the pre-release by its version, e.g. `name>=2.0a1`",
+    "--no-binary": "remove it: a package is built from its source where the index has no wheel",
+    "--only-binary": "remove it: wheels are taken where the index has them",
+    "--prefer-binary": "remove it: wheels are taken where the index has them",
+    "--use-feature": "remove it: uv resolves, not pip",
+    "--require-hashes": "remove it: the lock has the digest of every file",
+}
+_SHORT = {"-i": "--index-url", "-f": "--find-links", "-e": "--editable", "-r": "--requirement", "-c": "--constraint"}
+_OPTION = re.compile(r"(?P<option>--[a-z-]+|-[a-z])(?:[ =]\s*|(?<=^-[a-z]))?(?P<value>.*)")
+_EXTRAS = re.compile(r"(?P<path>.*?)\[(?P<extras>[\w.,\s-]+)\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What one line asks for; exactly one of the three, or nothing but a note."""
+
+    requirement: Wanted | None = None
+    constraint: Wanted | None = None
+    project: Project | None = None
+    note: str = ""
+
+
+def of_file(file: str, read: Read, *, by: Place | None = None, depth: int = 0) -> Iterator[Line]:
+    """Yield what the lines of a requirements file ask for, those of files that it names with them.
+
+    Args:
+        file: relative to the repository.
+        by: the line that names it.
+
+    Raises:
+        HelioError: a line asks for what cannot be had, or a file is not there.
+    """
+    place = by or Place(file=file)
+    text = read(file)
+    if text is None:
+        raise place.fault(f"there is no file `{file}` in the repository", hint="add it, or remove the line")
+    if depth > _DEEPEST:
+        raise place.fault(f"`{file}` is named by itself, or files name each other too deeply")
+    for number, line in _logical(text):
+        yield from of_line(line, Place(file=file, line=number), read, depth=depth)
+
+
+def of_line(line: str, place: Place, read: Read, *, depth: int = 0) -> Iterator[Line]:
+    """Yield what one line asks for; see `of_file`."""
+    text = re.sub(r"(^|\s)#.*", "", line).strip()
+    if not text:
+        return
+    option = _OPTION.fullmatch(text) if text.startswith("-") else None
+    if option is None:
+        yield from _plain(text, place)
+        return
+    name, value = _SHORT.get(option["option"], option["option"]), option["value"].strip().strip("\"'")
+    if name == "--editable":
+        yield Line(project=_project(value, place))
+    elif name in ("--requirement", "--constraint"):
+        for found in of_file(_beside(value, place), read, by=place, depth=depth + 1):
+            if name == "--constraint" and found.requirement:
+                found = Line(constraint=found.requirement)
+            yield found
+    else:
+        raise place.fault(f"`{name}` is an option of pip that images cannot have", hint=_HINTS.get(name, ""))
+
+
+def _logical(text: str) -> Iterator[tuple[int, str]]:
+    """Yield lines with their numbers; those that end in a backslash go on in the next."""
+    begun, parts = 0, []
+    for number, line in enumerate(text.splitlines(), 1):
+        begun = begun or number
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            parts.append(line[:-1])
+            continue
+        yield begun, " ".join([*parts, line])
+        begun, parts = 0, []
+    if parts:
+        yield begun, " ".join(parts)
+
+
+def _plain(text: str, place: Place) -> Iterator[Line]:
+    if re.match(r"git\+\w+://|git\+git@|\.{0,2}/|\.{1,2}(?:$|\[)", text):
+        yield Line(project=_project(text, place))
+        return
+    plain, *hashes = re.split(r"\s+--hash[= ]", text)
+    if re.search(r"\s--[a-z]", plain):
+        raise place.fault(f"`{text}` has an option of pip that images cannot have", hint="write the requirement alone")
+    try:
+        parsed = Requirement(plain)
+    except InvalidRequirement as error:
+        if "://" in plain or plain.endswith((".whl", ".tar.gz", ".zip")):
+            raise place.fault(
+                f"`{plain}` is a file of its own",
+                detail="expected a package of the index, a git repository or a folder of this repository",
+                hint="ask for the package by name and version",
+            ) from error
+        raise place.fault(f"`{plain}` is not a requirement", detail=str(error).splitlines()[0]) from error
+    if parsed.url:
+        if not parsed.url.startswith("git+"):
+            raise place.fault(
+                f"`{plain}` is a file of its own",
+                detail="expected a package of the index, a git repository or a folder of this repository",
+                hint=f"ask for `{parsed.name}` by its version",
+            )
+        if parsed.marker and not parsed.marker.evaluate():
+            return
+        yield Line(project=_project(parsed.url, place, tuple(sorted(parsed.extras))))
+        return
+    yield Line(
+        requirement=Wanted(text=plain, place=place),
+        note=f"{place.file}: hashes of pip are left out: the lock has one of each file" if hashes else "",
+    )
+
+
+def _project(text: str, place: Place, extras: tuple[str, ...] = ()) -> Project:
+    if text.startswith("git+"):
+        return _of_git(text, place, extras)
+    if "://" in text:
+        raise place.fault(
+            f"`{text}` is no git repository", hint="write git+https://…, or ask for a package by its name"
+        )
+    if match := _EXTRAS.fullmatch(text):
+        text, extras = match["path"], tuple(sorted(word.strip() for word in match["extras"].split(",")))
+    return Project(place=place, folder=_beside(text, place), extras=extras)
+
+
+def _of_git(text: str, place: Place, extras: tuple[str, ...]) -> Project:
+    """Read pip's way to name a git repository. Spec: pip, "VCS Support"."""
+    address, _, fragment = text.removeprefix("git+").partition("#")
+    said = parse_qs(fragment)
+    if match := _EXTRAS.fullmatch(said.get("egg", [""])[0]):
+        extras = tuple(sorted(word.strip() for word in match["extras"].split(",")))
+    split = urlsplit(address)
+    path, at, ref = split.path.partition("@")
+    if split.scheme not in ("https", "http", "file", "ssh") or (at and not ref):
+        raise place.fault(f"`{text}` is no address of a git repository", hint="write git+https://HOST/NAME@COMMIT")
+    folder = posixpath.normpath(said.get("subdirectory", ["."])[0])
+    if folder.startswith(("/", "..")):
+        raise place.fault(f"`{text}` names a folder out of its repository")
+    return Project(place=place, folder=folder, url=split._replace(path=path).geturl(), ref=ref, extras=extras)
+
+
+def _beside(text: str, place: Place) -> str:
+    """Return a path beside the file that names it, relative to the repository.
+
+    Raises:
+        HelioError: it leads out of the repository.
+    """
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(place.file), text))
+    if "://" in text or text.startswith(("/", "~")) or path.startswith(".."):
+        raise place.fault(f"`{text}` is not in the repository", hint="put it into the repository, and name it there")
+    return path
