@@ -329,7 +329,7 @@ def test_without_priority_the_best_of_all_channels_is_taken(made):
     assert found(world.lock_it())["libz"] == ("1.3", "main")
     # Another question: the lock is made anew, and as before what it has is kept where it answers.
     world.asks("main", "extra", conda=("libz",), channel_priority="disabled")
-    with pytest.raises(HelioError, match="is not of the present environment.yml"):
+    with pytest.raises(HelioError, match="is not of the present"):
         world.lock_it(check=True)
     assert found(world.lock_it(update=("libz",)))["libz"] == ("2.0", "extra")
     world.asks("main", "extra", conda=("libz>=2",), channel_priority="disabled")
