@@ -128,6 +128,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 LONGEST = (
     "test_commands.py",
     "test_hub.py",
+    "test_healing_whole.py",
     "test_image_contract.py",
     "test_servers.py",
     "test_catalogue.py",

@@ -388,12 +388,14 @@ def _published(work: _Work, image: Image, locked: _Locked) -> Extended:
         named.append(tags.of_lock(_digest(work, locked)))
     packages = _packages(work, locked)
     listed = Document(name="packages.json", media_type=PACKAGES, data=dump_list(packages))
-    documents.attach_files(work.target, work.name, image, PACKAGES, [listed], work.machine.store)
+    attached = documents.Attachment(artifact_type=PACKAGES, files=(listed,))
+    documents.attach_files(work.target, work.name, image, attached, work.machine.store)
     # With the files of packages: who extends this image pins them, as this one did.
     described = sbom.Described(name=work.name.rpartition("/")[2], digest=image.digest, epoch=_epoch(work, locked))
     parts = tuple(sbom.Component(package=package, files=()) for package in packages)
     told = Document(name="sbom.spdx.json", media_type=sbom.SPDX, data=sbom.spdx_of(described, parts, __version__))
-    documents.attach_files(work.target, work.name, image, sbom.SPDX, [told], work.machine.store)
+    attached = documents.Attachment(artifact_type=sbom.SPDX, files=(told,))
+    documents.attach_files(work.target, work.name, image, attached, work.machine.store)
     push.promote(work.target, work.name, image.digest, named)
     have = {layer.digest for layer in work.parent.image.layers}
     return Extended(

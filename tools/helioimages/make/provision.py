@@ -7,7 +7,7 @@ no index has is made: the local channel is compiled, source-only packages are bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,14 @@ from ..core.progress import stage
 from ..core.words import count
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
-from ..locks import mirror
+from ..locks import file_names, mirror
 from ..locks.channels import conda_file
 from ..locks.file_names import builder_lock
 from ..locks.read import Locks
 from ..locks.withdrawn import withdrawn
 from ..machine.fetch import Wanted, fetch_all
 from ..machine.store import Store, has
+from ..pypi import lock as pypi_lock
 from ..pypi.index import Index
 from ..pypi.lock import Sdist, Wheel
 from . import channel
@@ -103,7 +104,9 @@ def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] 
         for i, wheel in enumerate(lock.pypi.wheels)
         if not wheel.built and (needed is None or wheel.sha256 in needed)
     ]
-    wanted += _of_index(supplies.store, items, supplies.index)
+    # Before anything is fetched or compiled: a source that is gone would be missed an hour later.
+    _refuse_deleted(supplies.store, [*items, *_sources(supplies, locks, needed)], supplies.index)
+    wanted += [_wheel(item, where, supplies.index) for item, where in items]
     # First, since they are here or nowhere.
     changes = patches(supplies.root, supplies.store, locks)
     paths = fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="packages") | changes
@@ -193,12 +196,38 @@ def _debs(lock: AptLock, where: str) -> list[Wanted]:
     return [mirror.wanted(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
 
 
+def _sources(
+    supplies: Supplies, locks: Sequence[Locks], needed: Container[str] | None
+) -> Iterator[tuple[Wheel | Sdist, str]]:
+    """Yield what the wheels that are needed have to be built of and with, as `_refuse_deleted` wants it."""
+    store = supplies.store
+    for lock in locks:
+        built = [wheel for wheel in lock.pypi.wheels if wheel.built and (needed is None or wheel.sha256 in needed)]
+        if all(has(store.artefact(wheel.sha256), wheel.size) for wheel in built):
+            continue
+        yield from ((sdist, f"{lock.files['pypi']} at packages `{sdist.name}`") for sdist in lock.pypi.sdists)
+        file = Path(lock.files["pypi"]).with_name(file_names.of(file_names.BUILD_LOCK, supplies.platform)).as_posix()
+        # Whoever builds says that it is missing.
+        if (supplies.root / file).exists():
+            tools = pypi_lock.parse((supplies.root / file).read_text("utf-8"), file)
+            yield from ((tool, f"{file} at packages `{tool.name}`") for tool in tools.wheels)
+
+
 def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], Index]) -> list[Wanted]:
     """Return what to fetch of the package index: (file, where a lock names it) pairs.
 
     Raises:
-        HelioError: the index deleted some of what the store lacks; all of them are named, and the command that renews
-            their locks.
+        HelioError: as `_refuse_deleted` says.
+    """
+    _refuse_deleted(store, items, index)
+    return [_wheel(item, where, index) for item, where in items]
+
+
+def _refuse_deleted(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], Index]) -> None:
+    """Refuse (file, where a lock names it) pairs of which the index deleted some that the store lacks.
+
+    Raises:
+        HelioError: all of them are named, and the command that renews their locks.
     """
     absent: dict[Wheel | Sdist, str] = {}
     for item, where in items:
@@ -212,7 +241,6 @@ def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: C
             detail="\n".join(item.file_name for item in deleted),
             hint="run `buildimages lock`, which takes other versions of them; then test and commit",
         )
-    return [_wheel(item, where, index) for item, where in items]
 
 
 def _wheel(item: Wheel | Sdist, where: str, index: Callable[[], Index]) -> Wanted:

@@ -15,6 +15,8 @@ from . import channel
 from .machine import Machine
 from .sources import WheelBuilder
 
+_HEALED = "warning: the builder was healed: what it makes is locked again"
+
 
 def channel_dir(checkout: Checkout, machine: Machine) -> Path:
     """Return the local channel's folder, compiled if the store lacks it.
@@ -52,13 +54,29 @@ def wheel_builder(checkout: Checkout, machine: Machine, folder: Path | None = No
 def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locking.Wish) -> locking.Report:
     """Lock environments and images; see `locking.lock`.
 
+    Where the mirror dropped packages of the builder that is needed, the builder is healed, and everything is locked.
+
     Raises:
-        HelioError: as `locking.lock` says.
+        HelioError: as `locking.lock` and `healing.heal` say.
     """
     folders, _ = folders_of(wish.channel_dirs, checkout.channel)
-    if not folders and not wish.check and _asks_for_local(checkout, names):
+    if folders or wish.check or not _asks_for_local(checkout, names):
+        return _lock(checkout, machine, names, wish, folders)
+    with healing.undone(checkout.root, (), platform=checkout.platform):
+        # Errors of a mirror that dropped the builder's packages name this command.
+        if healing.heal(checkout.root, machine.store, (), builder=True, strict=False, platform=checkout.platform):
+            say(_HEALED)
+            if checkout.channel != LOCAL:
+                lock(dataclasses.replace(checkout, channel=LOCAL), machine, (), locking.Wish(rebuild=True))
+            names, wish = (), dataclasses.replace(wish, rebuild=True)
         folders = (channel_dir(checkout, machine),)
         wish = dataclasses.replace(wish, channel_dirs=(*folders, *wish.channel_dirs))
+        return _lock(checkout, machine, names, wish, folders)
+
+
+def _lock(
+    checkout: Checkout, machine: Machine, names: Sequence[str], wish: locking.Wish, folders: Sequence[Path]
+) -> locking.Report:
     if folders and checkout.channel == LOCAL:
         builder = wheel_builder(checkout, machine, folders[0])
         wish = dataclasses.replace(wish, build_wheels=builder.for_lock)
@@ -101,7 +119,10 @@ def heal(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: 
             platform=checkout.platform,
         )
         if file_names.builder_lock(checkout.platform) in healed:
-            say("warning: the builder was healed: what it makes is locked again")
+            say(_HEALED)
             # The local channel's Python builds wheels, whichever channel images are made from.
-            local = dataclasses.replace(checkout, channel="local")
-            lock(local, machine, (), locking.Wish(rebuild=True))
+            local = dataclasses.replace(checkout, channel=LOCAL)
+            report = lock(local, machine, (), locking.Wish(rebuild=True))
+            for name, changes in report.changes.items():
+                for change in changes:
+                    say(f"  healed: {name}: {change}")

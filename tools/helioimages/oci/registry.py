@@ -156,7 +156,8 @@ class Registry:
 
         Spec: "Deleting Manifests".
         """
-        response = self._call("DELETE", repository, f"manifests/{digest}", write=True, good=(200, 202, 400, 404, 405))
+        request = Request(method="DELETE", path=f"manifests/{digest}")
+        response = self._calls.call(repository, request, write=True, good=(200, 202, 400, 404, 405))
         return response.status_code in (200, 202, 404)
 
     def get_image(self, repository: str, reference: str, platform: Platform) -> Image | None:
