@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
-
-from packageurl import PackageURL
 
 from ..core.package import Advised, Ecosystem, Package
 from . import lock as conda_lock
@@ -40,19 +39,8 @@ class Conda(Ecosystem[CondaLock]):
     def packages(self, lock: CondaLock) -> tuple[Package, ...]:
         """Return the packages of every platform of the lock."""
         return tuple(
-            Package(
-                kind=self.kind,
-                name=package.name,
-                version=package.version,
-                file_name=package.file_name,
-                sha256=package.sha256,
-                size=package.size or 0,
-                purl=PackageURL(
-                    type=self.purl_type,
-                    name=package.name,
-                    version=package.version,
-                    qualifiers={"build": package.build, "channel": package.channel, "subdir": package.subdir},
-                ).to_string(),
+            dataclasses.replace(
+                self.package_of(package, build=package.build, channel=package.channel, subdir=package.subdir),
                 depends=tuple(spec.split()[0] for spec in package.depends if spec.strip()),
             )
             for package in lock.packages

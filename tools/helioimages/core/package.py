@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from packageurl import PackageURL
+
 Lock = TypeVar("Lock")
 
 
@@ -79,6 +81,30 @@ class Advised:
     release: str = ""
 
 
+class Record(Protocol):
+    """What every kind of lock says of a package; ``size`` in bytes, None if it does not tell."""
+
+    @property
+    def name(self) -> str:
+        """The package."""
+
+    @property
+    def version(self) -> str:
+        """Its version, as the ecosystem writes it."""
+
+    @property
+    def file_name(self) -> str:
+        """The artefact."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the artefact, hex."""
+
+    @property
+    def size(self) -> int | None:
+        """Of the artefact."""
+
+
 class Ecosystem(Protocol[Lock]):
     """What is asked of a kind of package.
 
@@ -89,6 +115,7 @@ class Ecosystem(Protocol[Lock]):
         world: the kind whose names and versions count where kinds meet: a package that moves from conda to PyPI is one
             package, Debian's of the same name is another.
         purl_type: Spec: package-url, "Type definitions".
+        purl_namespace: the vendor, where the type has one.
         advisories: the ecosystems of OSV that name and order versions as this one does.
     """
 
@@ -97,6 +124,7 @@ class Ecosystem(Protocol[Lock]):
     part: str
     world: str
     purl_type: str
+    purl_namespace: str = ""
     advisories: tuple[str, ...]
 
     def lock_file(self, environment: str, image: str, channel: str) -> str:
@@ -122,6 +150,25 @@ class Ecosystem(Protocol[Lock]):
 
     def packages(self, lock: Lock) -> tuple[Package, ...]:
         """Return what a lock installs, in the lock's order."""
+
+    def package_of(self, record: Record, **qualifiers: str) -> Package:
+        """Return what a lock's record says, with its package URL; the ecosystem adds what only it knows."""
+        purl = PackageURL(
+            type=self.purl_type,
+            namespace=self.purl_namespace,
+            name=record.name,
+            version=record.version,
+            qualifiers=qualifiers,
+        )
+        return Package(
+            kind=self.kind,
+            name=record.name,
+            version=record.version,
+            file_name=record.file_name,
+            sha256=record.sha256,
+            size=record.size or 0,
+            purl=purl.to_string(),
+        )
 
     def normal(self, name: str) -> str:
         """Return a name in the one form that the ecosystem compares."""

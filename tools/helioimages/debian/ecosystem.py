@@ -27,6 +27,7 @@ class Debian(Ecosystem[AptLock]):
     part = "apt"
     world = "debian"
     purl_type = "deb"
+    purl_namespace = "debian"
     advisories = ("Debian",)
 
     def lock_file(self, environment: str, image: str, channel: str) -> str:
@@ -44,22 +45,7 @@ class Debian(Ecosystem[AptLock]):
     def packages(self, lock: AptLock) -> tuple[Package, ...]:
         """Return the binary packages."""
         return tuple(
-            Package(
-                kind=self.kind,
-                name=package.name,
-                version=package.version,
-                file_name=package.file_name,
-                sha256=package.sha256,
-                size=package.size,
-                purl=PackageURL(
-                    type=self.purl_type,
-                    namespace="debian",
-                    name=package.name,
-                    version=package.version,
-                    qualifiers={"arch": package.architecture, "distro": lock.suite},
-                ).to_string(),
-            )
-            for package in lock.packages
+            self.package_of(package, arch=package.architecture, distro=lock.suite) for package in lock.packages
         )
 
     def normal(self, name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from packageurl import PackageURL
+import dataclasses
+
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -57,22 +58,9 @@ class PyPI(Ecosystem[PyPILock]):
         return Advised(ecosystems=self.advisories, name=package.name, version=package.version)
 
     def _package(self, record: Wheel | Sdist, *, built: bool) -> Package:
-        return Package(
-            kind=self.kind,
-            name=record.name,
-            version=record.version,
-            file_name=record.file_name,
-            sha256=record.sha256,
-            size=record.size,
-            purl=PackageURL(
-                type=self.purl_type,
-                name=record.name,
-                version=record.version,
-                qualifiers={"file_name": record.file_name},
-            ).to_string(),
-            built=built,
-            patches=record.patches if isinstance(record, Wheel) else (),
-        )
+        patches = record.patches if isinstance(record, Wheel) else ()
+        package = self.package_of(record, file_name=record.file_name)
+        return dataclasses.replace(package, built=built, patches=patches)
 
 
 PYPI = PyPI()
