@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socketserver
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import frozen as frozen_world
+import late
 from debian_support import needs
 from pypi_support import PLACES, IndexServer, environment_of, serving, wheel_bytes, wheel_of
 
@@ -24,6 +26,7 @@ from helioimages.locks import mirror
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
 
+late.put_off()
 # What some machines set for every Python; users' machines do not, and it hides what is never flushed.
 os.environ.pop("PYTHONUNBUFFERED", None)
 # Python's servers send an answer's head and body apart, and each body then waits 40 ms for the client's delayed ACK.
@@ -55,14 +58,23 @@ def make_module_wheel(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IndexServer]:
+def package_index(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[IndexServer]:
     """Run a package index on loopback that uv is configured for."""
+    cache, known = tmp_path / "uv-cache", tmp_path_factory.getbasetemp() / "uv-interpreters"
+    # Each cache is new, but for what uv asked this Python about itself: that takes longer than most of its answers.
+    for folder in known.glob("*"):
+        shutil.copytree(folder, cache / folder.name)
     with serving() as index:
         for name in PLACES:
             monkeypatch.delenv(name, raising=False)
-        for name, value in environment_of(index, str(tmp_path / "uv-cache")).items():
+        for name, value in environment_of(index, str(cache)).items():
             monkeypatch.setenv(name, value)
         yield index
+    if not known.exists():
+        for folder in cache.glob("interpreter-*"):
+            shutil.copytree(folder, known / folder.name)
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helioimages.conda import solve as solving
 from helioimages.conda.lock import CondaLock, CondaPackage, dump, parse
 from helioimages.conda.solve import Question, solve
 from helioimages.core.errors import HelioError, Stage
@@ -46,6 +48,12 @@ def _channel(folder: Path, *records: dict[str, Any], base_url: str | None = None
         document = {"info": info, "packages": {}, "packages.conda": chosen, "repodata_version": 1}
         (folder / subdir / "repodata.json").write_text(json.dumps(document))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the worker as the product does."""
+    monkeypatch.setattr(solving, "subprocess", subprocess)
 
 
 @pytest.fixture
