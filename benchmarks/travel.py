@@ -92,7 +92,7 @@ def _fill_one(checkout: Checkout, store: Store, client: Registry, cache: Cache, 
     out.mkdir(parents=True)
     (out / "report.json").write_text(json.dumps({"reference": pushed.reference, "passed": True}))
     key = run.key(built.image.digest, checkout.lineage(built.spec.name), checkout.root)
-    documents.attach(client, repository, built, out, store, smoke_key=key)
+    documents.attach(client, repository, built, out, store, run=documents.Run(key=key))
     subject = attach.Subject(client=client, repository=repository, built=built, root=checkout.root, store=store)
     attach.attach(subject, key=None)
     travel.keep(cache, built, store, mount=repository, sign=None)

@@ -88,7 +88,7 @@ def publish(world: World, built, report: Path, sign=None) -> None:
     told = {"reference": f"{client.host}/{repository}@{built.image.digest}", "passed": True}
     (report / "report.json").write_text(json.dumps(told))
     key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
-    documents.attach(client, repository, built, report, store, smoke_key=key)
+    documents.attach(client, repository, built, report, store, run=documents.Run(key=key))
     subject = attach.Subject(client=client, repository=repository, built=built, root=world.site.root, store=store)
     attach.attach(subject, key=None)
     travel.keep_image(world.cache, built, sign=sign)
@@ -156,7 +156,7 @@ def report_is_of_a_failure(world: World) -> None:
         (report / "report.json").write_text(json.dumps(told | {"passed": False}))
         key = run.key(digest, world.checkout.lineage(name), world.checkout.root)
         built = world.site.build(name)
-        documents.attach(world.client, f"team/{name}", built, report, world.site.store, smoke_key=key)
+        documents.attach(world.client, f"team/{name}", built, report, world.site.store, run=documents.Run(key=key))
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, 
         bar("layers of the cache", sum(one.entry.layer.size for one in found.values()), unit="bytes") as advance,
         ThreadPoolExecutor(_DOWNLOADS) as pool,
     ):
-        for cached, rows in pool.map(partial(_fetch, store=store), found.values()):
+        # The largest first: one that came last would be read while other processes idle.
+        largest = sorted(found.values(), key=lambda cached: -cached.entry.layer.size)
+        for cached, rows in pool.map(partial(_fetch, store=store), largest):
             advance(cached.entry.layer.size)
             if rows is not None:
                 arrivals.append(_arrival(store, cached, rows, wanted[cached.entry.key]))

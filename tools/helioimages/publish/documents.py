@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..core import files as core_files
-from ..core.digest import of_bytes
+from ..core.digest import canonical_json, of_bytes
 from ..core.package import Package
 from ..locks import state
 from ..locks.read import Locks
 from ..machine.store import Store
 from ..make.building import Built
-from ..oci.document import load
 from ..oci.image import Image, artifact
 from ..oci.registry import Registry
-from ..oci.types import Descriptor, Manifest
+from ..oci.types import Descriptor
 from .contents import Contents, dump_list
 from .referrers import CREATED, TITLE
 
@@ -29,6 +27,8 @@ PACKAGES = "application/vnd.helioimages.packages.v1+json"
 SMOKE = "application/vnd.helioimages.smoke.v1"
 #: Of a smoke report's artifact: the key of the run, see `smoke.run.key`.
 SMOKE_KEY = "io.helioimages.smoke.key"
+#: Of the same: an ECDSA P-256 signature over `run_payload`, in base64.
+SMOKE_SIGNATURE = "io.helioimages.smoke.signature"
 _MEDIA_TYPES = {".json": "application/json", ".html": "text/html", ".ipynb": "application/x-ipynb+json"}
 
 
@@ -41,14 +41,41 @@ class Document:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a report is of, for whoever asks later whether it is needed again.
+
+    Attributes:
+        key: names the image and its notebooks; see `smoke.run.key`.
+        sign: gives a signature in base64 over what it is given; None signs nothing.
+    """
+
+    key: str
+    sign: Callable[[bytes], str] | None = None
+
+    def annotations(self, files: Mapping[str, str]) -> dict[str, str]:
+        """Return what the report's artifact says of it.
+
+        Args:
+            files: name -> digest, of the report.
+        """
+        said = {SMOKE_KEY: self.key}
+        return said | {SMOKE_SIGNATURE: self.sign(run_payload(self.key, files))} if self.sign else said
+
+
+def run_payload(key: str, files: Mapping[str, str]) -> bytes:
+    """Return what is signed of a run: its key, and name -> digest of its report's files."""
+    return canonical_json({"run": key, "files": dict(files)})
+
+
 def attach(
-    client: Registry, repository: str, built: Built, report: Path, store: Store, *, smoke_key: str = ""
+    client: Registry, repository: str, built: Built, report: Path, store: Store, *, run: Run | None = None
 ) -> tuple[str, ...]:
     """Attach an image's package list and its smoke report, and return the digests of the two artifacts.
 
     Args:
         report: the folder that `smoke.smoke` wrote.
-        smoke_key: names the image and its notebooks, for whoever asks whether they passed; see `smoke.run.key`.
+        run: what that is of.
 
     Raises:
         HelioError: the registry refuses.
@@ -58,7 +85,7 @@ def attach(
     if files := smoke_files(report, built.image.digest):
         made = datetime.datetime.fromtimestamp(int((report / "report.json").stat().st_mtime), datetime.UTC)
         created = f"{made:%Y-%m-%dT%H:%M:%SZ}"
-        said = {SMOKE_KEY: smoke_key} if smoke_key else {}
+        said = run.annotations({file.name: of_bytes(file.data) for file in files}) if run else {}
         ran = Attachment(artifact_type=SMOKE, files=files, created=created, annotations=said)
         attached.append(attach_files(client, repository, built.image, ran, store))
     return tuple(attached)
@@ -117,55 +144,6 @@ def remember_passed(store: Store, key: str, report: Path, digest: str) -> None:
     """Remember that an image's notebooks passed, and by which report."""
     written = of_bytes((report / "report.json").read_bytes())
     store.remember("smoke", key, {"image": digest, "passed": True, "report": written})
-
-
-def passed_elsewhere(
-    client: Registry, repository: str, key: str, digest: str
-) -> tuple[str, Mapping[str, Descriptor]] | None:
-    """Return the report of a run that passed on another machine: this very image with these very notebooks.
-
-    Args:
-        key: see `smoke.run.key`.
-
-    Returns:
-        The digest of the artifact, and its files by name; None if there is no such run.
-
-    Raises:
-        HelioError: the registry refuses, or a document is not what its digest says.
-    """
-    for referrer in client.referrers(repository, digest, SMOKE):
-        answer = client.get_manifest(repository, referrer.digest)
-        where = f"{client.host}/{repository}@{referrer.digest}"
-        manifest = Manifest.parse(answer[1], where) if answer else None
-        if manifest is None or manifest.annotations.get(SMOKE_KEY) != key:
-            continue
-        files = {layer.annotations.get(TITLE, ""): layer for layer in manifest.layers}
-        if "report.json" not in files or any(not name or "/" in name or name.startswith(".") for name in files):
-            continue
-        told = load(client.get_bytes(repository, files["report.json"]), where)
-        if not isinstance(told, dict) or told.get("passed") is not True:
-            continue
-        if str(told.get("reference")).endswith(f"@{digest}"):
-            return referrer.digest, files
-    return None
-
-
-def fetch_passed(client: Registry, repository: str, key: str, digest: str, report: Path) -> bool:
-    """Bring the report of `passed_elsewhere`, and say whether there is one.
-
-    Args:
-        report: the folder that the report's files are written to.
-
-    Raises:
-        HelioError: the registry refuses, or a document is not what its digest says.
-    """
-    passed = passed_elsewhere(client, repository, key, digest)
-    if passed is None:
-        return False
-    report.mkdir(parents=True, exist_ok=True)
-    for name, layer in passed[1].items():
-        core_files.write(report / name, client.get_bytes(repository, layer))
-    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..oci.registry import Registry
 from ..smoke import run
 from ..smoke import stage as smoking
 from ..spec import tags
-from . import attach, documents, push, signing, unchanged
+from . import attach, documents, passed, push, unchanged
 from .credentials import from_docker_config
 
 
@@ -158,7 +158,7 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
     if not (order.reuse and _passed(client, machine, built, order, run_key)):
         smoking.smoke(checkout, machine, built, pushed.reference, out)
         documents.remember_passed(store, run_key, out, digest)
-    documents.attach(client, repository, built, out, store, smoke_key=run_key)
+    documents.attach(client, repository, built, out, store, run=documents.Run(key=run_key, sign=_signer(order)))
     others = documents.unsigned(built, out) if signed else ()
     if not attach.has_documents(built, store):
         images.metadata(checkout, machine, (built.spec.name,))
@@ -186,8 +186,7 @@ def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Buil
 def _keep(client: Registry, machine: Machine, built: Built, order: Order) -> None:
     """Put what was made into the cache beside the images, for machines that come after; a registry may refuse it."""
     cache = Cache(client=client, place=place_of(client.host, order.prefix))
-    key = signing.load_private(order.key) if order.key else None
-    sign = partial(signing.sign, key) if key else None
+    sign = _signer(order)
     try:
         client.expect_push(cache.place.repository)
         travel.keep(cache, built, machine.store, mount=order.prefix + built.spec.name, sign=sign)
@@ -199,19 +198,36 @@ def _keep(client: Registry, machine: Machine, built: Built, order: Order) -> Non
         say(f"warning: {cache.place} does not keep what was made: {error.message}")
 
 
+def _signer(order: Order) -> Callable[[bytes], str] | None:
+    if order.key is None:
+        return None
+    # Only those who sign need the libraries of cryptography.
+    from . import signing
+
+    return partial(signing.sign, signing.load_private(order.key))
+
+
 def _passed(client: Registry, machine: Machine, built: Built, order: Order, run_key: str) -> bool:
     """Say whether an image's notebooks passed before, here or where it is published, with the report at hand.
 
-    Whoever signs vouches for what was run, so it is run here.
+    Whoever signs believes a report that the same key signed; whoever signs by a command of theirs runs them.
     """
     name, digest, out = built.spec.name, built.image.digest, order.out / built.spec.name
     if documents.passed(machine.store, run_key, out, digest):
         say(f"    notebooks of {name} passed before in this very image; not run again")
         return True
-    if order.host is None or order.key is not None or order.before_tag:
+    if order.host is None or order.before_tag:
         return False
-    if not documents.fetch_passed(client, order.prefix + name, run_key, digest, out):
+    good = None
+    if order.key is not None:
+        from . import signing
+
+        good = partial(signing.good, signing.load_private(order.key).public_key())
+    repository = order.prefix + name
+    report = passed.look(client, repository, digest, run_key, good)
+    if report is None:
         return False
+    passed.fetch(client, repository, report, out)
     documents.remember_passed(machine.store, run_key, out, digest)
     say(f"    notebooks of {name} passed in this very image, as {client.host} has it; not run again")
     return True

@@ -20,7 +20,7 @@ from ..make.building import Built
 from ..make.machine import Machine
 from ..oci.registry import Registry
 from ..smoke import run
-from . import documents, provenance, sbom
+from . import documents, passed, provenance, sbom
 
 #: Requests at once: they wait for the registry, not for a processor.
 _JOBS = 16
@@ -49,15 +49,15 @@ def look(checkout: Checkout, machine: Machine, client: Registry, names: Sequence
         if name not in recalled:
             continue
         fault = _fault(checkout, client, recalled[name], prefix + name)
-        passed = None
+        report = None
         if not fault:
-            key = run.key(recalled[name].image.digest, checkout.lineage(name), checkout.root)
-            passed = documents.passed_elsewhere(client, prefix + name, key, recalled[name].image.digest)
-            fault = "" if passed else "no report says that these notebooks passed in it"
-        if passed is None:
+            digest = recalled[name].image.digest
+            report = passed.look(client, prefix + name, digest, run.key(digest, checkout.lineage(name), checkout.root))
+            fault = "" if report else "no report says that these notebooks passed in it"
+        if report is None:
             say(f"    {name} is known to the cache, and made nevertheless: {fault}")
             continue
-        known[name] = Known(built=recalled[name], report=f"{client.host}/{prefix}{name}@{passed[0]}")
+        known[name] = Known(built=recalled[name], report=f"{client.host}/{prefix}{name}@{report.digest}")
     return known
 
 
