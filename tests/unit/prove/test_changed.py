@@ -220,4 +220,11 @@ def test_every_room_of_this_very_tool_is_told_apart():
     package = Path(changes.__file__).parents[1]
     rooms = {path.parent.name for path in package.glob("*/__init__.py")}
     assert set(changes.BYTES) | set(changes.TESTS) <= rooms
-    assert rooms - set(changes.BYTES) - set(changes.TESTS) == {"publish", "catalogue", "prove", "verbs"}
+    assert rooms - set(changes.BYTES) - set(changes.TESTS) == {
+        "publish",
+        "catalogue",
+        "prove",
+        "cite",
+        "extend",
+        "verbs",
+    }

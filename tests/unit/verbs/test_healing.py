@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,7 +46,12 @@ def machine(tmp_path):
 
 def test_what_a_healed_builder_makes_is_locked_again_whichever_channel_is_built(checkout, machine, monkeypatch):
     asked = []
-    monkeypatch.setattr(relocking, "lock", lambda made, _, *rest: asked.append((made.channel, *rest)))
+
+    def lock(made, _, *rest):
+        asked.append((made.channel, *rest))
+        return SimpleNamespace(changes={})
+
+    monkeypatch.setattr(relocking, "lock", lock)
     relocking.heal(checkout, machine, ("helio",), strict=False)
     assert asked == [("local", (), Wish(rebuild=True))]
     assert (checkout.root / BUILDER).read_text() == "healed"

@@ -18,6 +18,7 @@ from ..core.digest import key_of
 from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
+from ..core.words import human_size
 
 #: Files and bytes of a repository: beyond that it is data, which belongs beside an image.
 MOST_FILES, MOST_BYTES = 50_000, 2 << 30
@@ -187,7 +188,7 @@ def walk(folder: Path) -> tuple[Entry, ...]:
                     Stage.SPEC,
                     "the repository is too large for an image",
                     where=relative,
-                    detail=f"expected at most {MOST_FILES:,} files and {MOST_BYTES / 1e9:,.0f} GB",
+                    detail=f"expected at most {MOST_FILES:,} files and {human_size(MOST_BYTES)}",
                     hint="keep data in a bucket or an archive, and read them from there",
                 )
     return tuple(sorted(entries, key=lambda entry: entry.path.split("/")))

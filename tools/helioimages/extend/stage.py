@@ -15,6 +15,7 @@ from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..core.platform import Platform
 from ..core.progress import say, stage
+from ..core.words import human_size
 from ..make import provision
 from ..make.labels import BASE_DIGEST
 from ..make.machine import Machine
@@ -256,7 +257,7 @@ def _image(work: _Work, locked: _Locked) -> Image:
     programs = [path for path in (asked.post_build, asked.start) if path]
     additions.append(layers.of_files(below, repository, programs, store))
     for one in additions:
-        say(f"    {one.created_by.removeprefix('ADD ')}: {one.layer.size / 1e6:,.1f} MB")
+        say(f"    {one.created_by.removeprefix('ADD ')}: {human_size(one.layer.size)}")
     config = below.image.config
     entrypoint = None
     if asked.start:

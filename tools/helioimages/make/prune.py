@@ -92,6 +92,8 @@ _PRUNED = frozenset(
         *(f"memo/{name}" for name in (linking.LAYERS, linking.OLD_LAYERS)),
         "memo/wheel",
         "memo/requires",
+        "memo/cite",
+        "memo/extend-wheel",
         *(f"memo/{name}" for name in (own_files.SETTLED, own_files.SHAPES)),
         "toolchain",
         "channels",
@@ -141,6 +143,8 @@ def _kinds(
             *(_Folder.of(store.root / "memo" / kind, _about(store, kind, layers)) for kind, _ in pairs),
             _Folder.of(store.root / "memo" / "wheel", _about(store, "wheel", wanted)),
             _Folder.of(store.root / "memo" / "requires", lambda path: path.stem in wanted),
+            # What is made for others than this checkout's images is made again in seconds.
+            *(_Folder.of(store.root / "memo" / name, lambda path: False) for name in ("cite", "extend-wheel")),
             _Folder.of(store.root / "memo" / own_files.SHAPES, lambda path: path.stem in keys),
             _Folder.of(store.root / "memo" / own_files.SETTLED, lambda path: _settled_to(store, path) in keys),
         ),

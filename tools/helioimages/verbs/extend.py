@@ -7,6 +7,7 @@ import functools
 import click
 
 from ..core.errors import HelioError, Stage
+from ..core.words import count, human_size
 from ..extend import repository, stage
 from ..machine import host
 from ..oci.reference import Reference
@@ -82,7 +83,8 @@ def _lines(made: stage.Extended) -> list[str]:
         made.reference,
         *(f"  tag     {tag}" for tag in made.tags),
         f"  on      {made.parent}",
-        f"  added   {len(made.added)} packages, {made.bytes_added / 1e6:,.1f} MB" + (f": {added}" if added else ""),
+        f"  added   {count(len(made.added), 'package')}, {human_size(made.bytes_added)}"
+        + (f": {added}" if added else ""),
         *([] if made.reproducible else ["  note    postBuild ran: it is not reproducible"]),
         *([f"  lock    {made.lock}"] if made.lock else []),
         f"  start   docker run --rm -p 127.0.0.1:8888:8888 {made.tags[0]}",
