@@ -6,9 +6,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from helioimages.machine import bootstrap  # noqa: E402
+
+if __name__ == "__main__":
+    bootstrap.ensure()
+
+import click  # noqa: E402
+
 PAGE = ROOT / "docs" / "reference.md"
 BEGIN, END = "<!-- verbs: written by docs/make_reference.py -->\n", "<!-- end of verbs -->\n"
 EVERY = ("root", "jobs", "platform", "channel", "as_data")
@@ -16,7 +23,6 @@ EVERY = ("root", "jobs", "platform", "channel", "as_data")
 
 def verbs() -> str:
     """Return the section as Markdown: one heading a verb, one row an option that not every verb has."""
-    sys.path.insert(0, str(ROOT / "tools"))
     from buildimages import VERBS
     from helioimages.verbs.command import program
 
