@@ -26,6 +26,7 @@ class Checkout:
         platform: e.g. ``linux/amd64``.
         channel: ``local`` or ``conda-forge``: which of the conda locks is built.
         images, environments: by name, parents before children.
+        frozen: locks that are stale are built as they are.
     """
 
     root: Path
@@ -33,9 +34,10 @@ class Checkout:
     channel: str
     images: Mapping[str, ImageSpec]
     environments: Mapping[str, EnvironmentSpec]
+    frozen: bool = False
 
     @classmethod
-    def of(cls, root: Path, *, platform: str = FIRST, channel: str = "local") -> Checkout:
+    def of(cls, root: Path, *, platform: str = FIRST, channel: str = "local", frozen: bool = False) -> Checkout:
         """Read a checkout.
 
         Raises:
@@ -47,6 +49,7 @@ class Checkout:
             channel=channel,
             images=load_images(root),
             environments=load_environments(root),
+            frozen=frozen,
         )
 
     def selected(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -38,19 +38,17 @@ from .debian import Moved, apt_of, lock_images, moved, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
 from .held_back import held
-from .patches import with_patches
 from .pypi import Question, going, lock_pypi
+from .stale import of_environment, other_patches
 from .state import (
     Builder,
     Run,
     Solved,
-    conda_hash,
     current_locks,
     debs,
     descendants,
     packages,
     parent_locks,
-    pypi_hash,
     read_text,
     where_of,
     write_text,
@@ -325,17 +323,12 @@ def check_locks(
         for file, there in ((conda_file, conda), (pypi_file, pypi)):
             if there is None:
                 faults.append(f"{file} is missing")
-        if conda and conda.content_hash != conda_hash(environments, environment, up[0]):
-            faults.append(f"{conda_file} is not of the present environment.yml and its parent's lock")
         # A pylock is made under the local channel's pins.
-        if run.channel == "local" and conda and pypi:
-            if pypi.content_hash != pypi_hash(environments, environment, conda, up[1]):
-                faults.append(f"{pypi_file} is not of the present environment.yml, conda part and parent's lock")
-            try:
-                if pypi != with_patches(run.root, lineage(environments, name), pypi):
-                    faults.append(f"{pypi_file} has other patches than x-helioimages.patches names")
-            except HelioError as error:
-                faults.append(f"{error.where}: {error.message}")
+        local = run.channel == "local"
+        files = (conda_file, pypi_file if local else "")
+        faults += of_environment(environments, name, (conda, pypi), up, files)
+        if local and conda and pypi:
+            faults += other_patches(run.root, environments, name, pypi, pypi_file)
             faults += [f"{pypi_file} has no wheel of `{sdist.name}`, which has to be built" for sdist in pypi.unbuilt]
             if read_text(run.root / table_file) != table(packages(conda, pypi)):
                 faults.append(f"{table_file} does not say what the locks say")

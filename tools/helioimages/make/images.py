@@ -12,6 +12,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say, stage
 from ..core.words import count, human_size
+from ..locks import stale
 from ..locks.checkout import Checkout
 from ..locks.read import Locks
 from ..machine.store import Store, has
@@ -38,12 +39,14 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
         HelioError: a lock is missing or stale, a package cannot be had or made, or files of packages clash.
     """
     locks = checkout.locks_of(checkout.selected(names))
+    stale.check(checkout, locks, healed=False)
     travel.bring(machine.store, machine.caches, inputs.plans(checkout, locks).values(), jobs=machine.jobs)
     wanted = _wanted(checkout, machine, locks)
     if not all(has(machine.store.artefact(sha256), size) for sha256, size in wanted.items()):
         heal(checkout, machine, names, strict=strict)
         locks = checkout.locks_of(checkout.selected(names))
         wanted = _wanted(checkout, machine, locks)
+    stale.check(checkout, locks)
     paths = _artefacts(checkout, machine, locks, wanted)
     oldest, subdir = next(iter(locks.values())), Platform.of(checkout.platform).subdir
     plans = inputs.plans(checkout, locks)

@@ -14,6 +14,7 @@ from ..cache.entry import place_of
 from ..core.errors import HelioError
 from ..core.progress import say, stage
 from ..engines import registry_server
+from ..locks import stale
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import images, travel
@@ -100,6 +101,7 @@ def publish(checkout: Checkout, machine: Machine, names: Sequence[str], order: O
     # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
     strict = order.host is not None and not is_loopback(order.host)
     known = _known(checkout, machine, wanted, order)
+    stale.check(checkout, checkout.locks_of(tuple(known)), healed=False)
     rest = tuple(name for name in wanted if name not in known)
     built = images.build(checkout, machine, rest, strict=strict) if rest else {}
     published = []

@@ -14,7 +14,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Also write an OCI layout into this folder.")
 @options.cache
 def build(common: Common, output: Path | None, caches: Sequence[str], cache_key: Path | None) -> None:

@@ -46,6 +46,7 @@ class Common:
         platform: what images are for, e.g. ``linux/amd64``.
         channel: which conda lock is built.
         as_data: print the result as JSON.
+        frozen: build the locks as they are, though something else is asked for by now.
         names: the images named, for verbs that take some.
     """
 
@@ -54,6 +55,7 @@ class Common:
     platform: str
     channel: str
     as_data: bool
+    frozen: bool = False
     names: tuple[str, ...] = ()
 
     def checkout(self) -> Checkout:
@@ -64,7 +66,9 @@ class Common:
         """
         from ..locks.checkout import Checkout
 
-        return Checkout.of(self.root, platform=self.platform, channel=self.channel)
+        # A warning that nobody reads does not help: in CI a stale lock is an error.
+        frozen = self.frozen and os.environ.get("CI", "").lower() in ("", "0", "false")
+        return Checkout.of(self.root, platform=self.platform, channel=self.channel, frozen=frozen)
 
     def machine(self) -> Machine:
         """Return this computer, with the store that the environment names."""
@@ -169,6 +173,11 @@ class Verbs(click.Group):
             return super().invoke(ctx)
 
 
+_FROZEN = click.option(
+    "--frozen", is_flag=True, help="Build locks that are stale, as they are; in CI they are refused all the same."
+)
+
+
 def program(table: Mapping[str, Mapping[str, str]]) -> Verbs:
     """Return the command line of a table of verbs: heading -> verb -> one line of help."""
 
@@ -193,17 +202,18 @@ def verb(function: Callable[..., None], /) -> click.Command: ...
 
 
 @overload
-def verb(*, images: bool) -> Callable[[Callable[..., None]], click.Command]: ...
+def verb(*, images: bool = True, builds: bool = False) -> Callable[[Callable[..., None]], click.Command]: ...
 
 
-def verb(function: Callable[..., None] | None = None, /, *, images: bool = True) -> Any:
+def verb(function: Callable[..., None] | None = None, /, *, images: bool = True, builds: bool = False) -> Any:
     """Make a function a verb: the options that all verbs have as its first argument, errors as lines, exit codes.
 
     Args:
         images: it takes names; else a name is refused.
+        builds: it builds images, and can be told to build a lock that is stale.
     """
     if function is None:
-        return functools.partial(verb, images=images)
+        return functools.partial(verb, images=images, builds=builds)
 
     @functools.wraps(function)
     def run(root: Path, jobs: int, platform: str, channel: str, as_data: bool, **options: Any) -> None:
@@ -220,6 +230,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
                     platform=platform,
                     channel=channel,
                     as_data=as_data,
+                    frozen=options.pop("frozen", False),
                     names=options.pop("names", ()),
                 )
                 function(common, **options)
@@ -240,6 +251,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True)
             show_default=True,
             help="Conda lock.",
         ),
+        *([_FROZEN] if builds else []),
         click.option("--json", "as_data", is_flag=True, help="Print the result as JSON."),
     ]
     made: Callable[..., Any] = run

@@ -15,7 +15,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @click.argument("folder", type=click.Path(path_type=Path))
 def context(common: Common, folder: Path) -> None:
     """Lay out a folder for a plain `docker build`: NAME FOLDER."""

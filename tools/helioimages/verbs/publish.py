@@ -15,7 +15,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @options.publishing
 @click.option(
     "--before-tag",

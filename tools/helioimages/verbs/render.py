@@ -15,7 +15,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @click.option("--check", is_flag=True, help="Write nothing; fail if this machine builds other layers.")
 @options.cache
 def render(common: Common, check: bool, caches: Sequence[str], cache_key: Path | None) -> None:

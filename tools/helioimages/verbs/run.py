@@ -14,7 +14,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=8888, show_default=True, help="On loopback.")
 @options.gpus
 def run(common: Common, port: int, gpus: str | None) -> None:

@@ -19,7 +19,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @options.report
 @click.option("--only", multiple=True, metavar="NOTEBOOK", help="Run these notebooks only.")
 @click.option("--network", is_flag=True, help="Let notebooks reach the network.")

@@ -9,7 +9,7 @@ from .command import Common, verb
 from .publish import run, show
 
 
-@verb
+@verb(builds=True)
 @options.publishing
 def up(common: Common, where: options.Publishing) -> None:
     """The whole main job: set up this machine, build, test and publish every image."""

@@ -18,7 +18,7 @@ from .command import Common, verb
 from .output import as_json
 
 
-@verb
+@verb(builds=True)
 @click.option(
     "--key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
