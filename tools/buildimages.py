@@ -5,10 +5,11 @@ A verb `x` is the function `x` in helioimages/verbs/x.py, which is imported when
 """
 
 # No newer syntax here and in bootstrap, which looks at the version first: an old Python must get as far as that.
+# And nothing is imported that takes milliseconds: where Ctrl-C came then, Python would show it.
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 VERBS = {
     "Make images": {
@@ -50,6 +51,13 @@ def main() -> None:
     """Run the verb that the command line names."""
     # Worker processes import this file too, and need none of this.
     try:
+        import signal
+
+        # bootstrap holds Ctrl-C back while it starts another Python, which would show where it came.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # Until a verb runs: what is raised in the middle of an import may be lost there, or come out as a fault.
+            signal.signal(signal.SIGINT, _end)
         from helioimages.machine import bootstrap
 
         bootstrap.ensure()
@@ -58,16 +66,38 @@ def main() -> None:
         # Usage lines, hints and shell completion know the tool by the name that the documentation uses.
         program(VERBS)(prog_name="buildimages")
     except KeyboardInterrupt:
-        if "--json" in sys.argv:
-            # The line of helioimages.verbs.errors, which was not yet imported.
-            print(
-                '{"error": {"stage": "interrupted", "code": 130, "message": "interrupted", "where": "", "detail": "", '
-                '"hint": "the next run goes on from here"}}',
-                file=sys.stderr,
-            )
-        else:
-            print("interrupted; the next run goes on from here", file=sys.stderr)
-        sys.exit(130)
+        _end()
+    except SystemExit as end:
+        if end.code == 130:
+            _leave()
+        raise
+
+
+def _end(*_signal: object) -> None:
+    """Tell of Ctrl-C, as helioimages.verbs.errors does, which may not be imported yet, and end."""
+    said = "interrupted; the next run goes on from here"
+    if "--json" in sys.argv:
+        said = (
+            '{"error": {"stage": "interrupted", "code": 130, "message": "interrupted", "where": "", "detail": "", '
+            '"hint": "the next run goes on from here"}}'
+        )
+    os.write(2, said.encode() + b"\n")
+    os._exit(130)
+
+
+def _leave() -> None:
+    """End an interrupted process whose threads wait for somebody else: Python would wait for them."""
+    import threading
+    import time
+
+    # What can end does, and takes its files with it.
+    deadline = time.monotonic() + 3
+    while threading.active_count() > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ class FakeEngine:
     def pull(self, reference: str) -> None:
         self.pulled.append(reference)
 
+    def abandon(self) -> None:
+        """An interrupt came."""
+
     def run(self, image: str, argv: list[str], options: RunOptions) -> RunResult:
         given = {one.name: getattr(options, one.name) for one in dataclasses.fields(options)}
         self.runs.append({"image": image, "argv": argv, **given})

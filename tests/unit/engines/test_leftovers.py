@@ -61,11 +61,28 @@ def test_those_of_killed_runs_go(gone):
     assert [one.removed for one in stay] == [False] * 4
 
 
+def test_an_interrupted_process_leaves_none_of_its_own(gone):
+    mine, other = Container("mine"), Container("mine", stubborn=True)
+
+    def listed(*, all, filters, ignore_removed):
+        (label,) = filters["label"]
+        assert (all, ignore_removed, label) == (
+            True,
+            True,
+            f"io.helioimages.owner={owned.label()['io.helioimages.owner']}",
+        )
+        return [other, mine]
+
+    owned.abandon(SimpleNamespace(containers=SimpleNamespace(list=listed)))
+    assert mine.removed
+
+
 def test_an_engine_that_does_not_answer_is_no_matter():
     def refuse(**_):
         raise docker.errors.APIError("not today")
 
     owned.sweep(SimpleNamespace(containers=SimpleNamespace(list=refuse)))
+    owned.abandon(SimpleNamespace(containers=SimpleNamespace(list=refuse)))
 
 
 def test_every_container_is_made_with_a_label():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
@@ -82,3 +84,50 @@ def test_a_script_that_asks_for_an_environment_is_told_how_to_have_another_pytho
         1,
         "hint: python3.13 is here: make it `python3`, e.g. `python3.13 -m venv new && . new/bin/activate`",
     )
+
+
+def test_a_store_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path):
+    (tmp_path / "store").touch()
+    done = subprocess.run(
+        [sys.executable, str(BOOTSTRAP), str(ROOT / "tools" / "requirements.lock")],
+        capture_output=True,
+        text=True,
+        env={"HELIOIMAGES_STORE": str(tmp_path / "store")},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: cannot write {tmp_path}/store/tool/")
+    assert done.stderr.endswith(
+        f"\n  [Errno 20] Not a directory: '{tmp_path}/store/tool'\n\n"
+        "hint: check the space and rights of the store, or name another folder: HELIOIMAGES_STORE\n"
+    )
+
+
+def test_an_interrupt_waits_until_the_other_python_lets_it_through(tmp_path):
+    """A Python that starts shows a traceback of an interrupt in its first moments, so it is held back."""
+    tool = (
+        "import os, signal, sys\n"
+        "from helioimages.machine import bootstrap\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "bootstrap.importlib.util.find_spec = lambda name: None\n"
+        "def environment(lock):\n"
+        "    # Between the two Pythons.\n"
+        "    def start(program, words):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        real(program, words)\n"
+        "    real, os.execv = os.execv, start\n"
+        "    return sys.executable\n"
+        "bootstrap.environment = environment\n"
+        f"sys.argv = [{str(TOOL)!r}, 'build', '--json']\n"
+        "bootstrap.ensure()\n"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "HELIOIMAGES_BOOTSTRAPPED"}
+    done = subprocess.run(
+        [sys.executable, "-c", tool],
+        capture_output=True,
+        text=True,
+        env=env | {"PYTHONPATH": str(TOOL.parent), "HELIOIMAGES_STORE": str(tmp_path)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert [json.loads(line)["error"]["code"] for line in done.stderr.splitlines()] == [130]

@@ -44,3 +44,13 @@ def test_a_killed_worker_is_told_and_none_is_left():
     assert caught.value.message == "a worker that made layers of `base` was killed"
     assert caught.value.hint == "this machine may lack memory: run with fewer --jobs; what is done is kept"
     assert multiprocessing.active_children() == []
+
+
+def test_an_interrupt_does_not_wait_for_workers():
+    """They do not hear of Ctrl-C, and what they make may take long."""
+    others = multiprocessing.active_children()
+    running = workers.run(who, [0.0, 3600.0, 3600.0], jobs=2, what="pids")
+    next(running)
+    with pytest.raises(KeyboardInterrupt):
+        running.throw(KeyboardInterrupt())
+    assert multiprocessing.active_children() == others

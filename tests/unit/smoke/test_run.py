@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_notebook_that_is_not_there(root: Path):
         "hint: name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`"
     )
     assert (engine.pulled, engine.runs) == ([], [])
+
+
+def test_an_interrupt_ends_the_containers_and_starts_no_more(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """It once waited for the notebooks, all of them."""
+    alive, asked = threading.Event(), threading.Event()
+
+    class Slow(FakeEngine):
+        def run(self, *arguments: Any, **keywords: Any) -> RunResult:
+            asked.set()
+            alive.wait(60)
+            return super().run(*arguments, **keywords)
+
+        def abandon(self) -> None:
+            alive.set()
+
+    def interrupted(*_arguments: object) -> None:
+        asked.wait(60)
+        raise KeyboardInterrupt
+
+    engine = Slow()
+    monkeypatch.setattr("concurrent.futures.Future.result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, root)
+    assert alive.is_set() and len(engine.runs) <= 1
 
 
 def test_nothing_ran_is_no_pass(root: Path):

@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -341,6 +342,34 @@ def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment, words, s
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == said
+
+
+def test_threads_that_wait_for_a_server_do_not_hold_an_interrupted_tool(tmp_path):
+    """A server that takes the question and never answers: Python would wait for the thread that asks."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        process = subprocess.Popen(
+            [sys.executable, str(Path(TOOLS["PYTHONPATH"]) / "buildimages.py"), "doctor"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "UV_DEFAULT_INDEX": index,
+                "HELIOIMAGES_DEBIAN_MIRROR": index,
+                "HELIOIMAGES_STORE": str(tmp_path / "store"),
+            },
+            # A shell lets what runs in its background ignore Ctrl-C, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            start = time.monotonic()
+            out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said) == (130, "", LINE)
+    # Fifteen seconds is how long `doctor` waits for an answer.
+    assert time.monotonic() - start < 12
 
 
 def test_a_program_reads_a_result_while_the_verb_goes_on():

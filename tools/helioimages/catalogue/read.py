@@ -10,9 +10,9 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from ..core import threads
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
@@ -120,7 +120,7 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
             labelled.append((entry, image.config.labels))
         return labelled
 
-    with bar(f"catalogue of {name}", len(by_digest), unit="build") as advance, ThreadPoolExecutor(max(1, jobs)) as pool:
+    with bar(f"catalogue of {name}", len(by_digest), unit="build") as advance, threads.pool(jobs) as pool:
         for rows in pool.map(read_image, by_digest):
             advance(1)
             for entry, image_labels in rows:

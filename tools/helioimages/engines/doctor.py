@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.request import url2pathname
 
 import requests
 
+from ..core import threads
 from ..core.errors import HelioError
 from ..core.words import human_size
 from ..locks import mirror
@@ -50,7 +51,7 @@ class Check:
 def checks(store: Store) -> tuple[Check, ...]:
     """Try everything; the slow ones, which ask servers, at once."""
     asked: tuple[Callable[[], Check], ...] = (_index, _mirror, lambda: _engine(store), lambda: _registry(store))
-    with ThreadPoolExecutor(len(asked)) as pool:
+    with threads.pool(len(asked)) as pool:
         answers = tuple(pool.map(lambda ask: ask(), asked))
     programs = tuple(_program(need) for need in host.NEEDS if need.package not in ("docker.io", "docker-registry"))
     return (_disk(store), *programs, *answers)
@@ -73,6 +74,8 @@ def _program(need: host.Need) -> Check:
 def _disk(store: Store) -> Check:
     # The store's folder comes to be with the first run.
     place = next(path for path in (store.root, *store.root.parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        return unwritable(store.root, "read-only, or somebody else's")
     free = shutil.disk_usage(place).free
     wanted = ROOM_MORE if any((store.root / "blobs").glob("*/*")) else ROOM_NEW
     state = f"{human_size(free)} free for the store, {store.root}"
@@ -80,6 +83,15 @@ def _disk(store: Store) -> Check:
         return Check(name="disk", found=state)
     way = "buildimages prune" if wanted == ROOM_MORE else "export HELIOIMAGES_STORE=… with a folder on a larger disk"
     return Check(name="disk", found=f"{state}; expected {human_size(wanted)}", mend=way)
+
+
+def unwritable(root: Path, why: str) -> Check:
+    """Return the lack of a store that cannot be written."""
+    return Check(
+        name="disk",
+        found=f"the store cannot be written, {root}: {why}",
+        mend="export HELIOIMAGES_STORE=… with a folder that can be written",
+    )
 
 
 def _engine(store: Store) -> Check:

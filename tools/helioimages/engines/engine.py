@@ -214,6 +214,10 @@ class Engine:
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
                 container.remove(force=True)
 
+    def abandon(self) -> None:
+        """Remove the containers that this process waits for: it was interrupted."""
+        leftovers.abandon(self.client)
+
     def serve(self, reference: str, *, port: int, gpus: str | None = None) -> str:
         """Start an image's own command in the background and return the address to open.
 

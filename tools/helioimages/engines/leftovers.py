@@ -40,6 +40,19 @@ def sweep(client: Any) -> None:
                     container.remove(force=True)
 
 
+def abandon(client: Any) -> None:
+    """Remove this process's own containers: it was interrupted, and nobody waits for them any more.
+
+    Args:
+        client: a Docker SDK client.
+    """
+    with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+        mine = [f"{key}={value}" for key, value in label().items()]
+        for container in client.containers.list(all=True, filters={"label": mine}, ignore_removed=True):
+            with contextlib.suppress(docker.errors.APIError):
+                container.remove(force=True)
+
+
 def _alive(pid: int, started: int) -> bool:
     return Background(name="owner", pid=pid, started=started).alive
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from ..conda import lock as conda_lock
+from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.platform import FIRST, Platform
 from ..core.progress import say
@@ -207,7 +208,7 @@ def _lock(
     yanked: dict[str, tuple[str, ...]] = {}
     solved: dict[str, Solved] = {}
     newer: dict[str, Future[tuple[Held, ...]]] = {}
-    with ThreadPoolExecutor(2) as pool:
+    with threads.pool(2) as pool:
         # apt waits for its mirror, and the newest versions for the index, while uv resolves.
         debian = pool.submit(lock_images, run, images, of_images)
         index = Index(places(), run.store.root / "cache" / "index")

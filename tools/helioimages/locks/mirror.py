@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from urllib.request import url2pathname
 
 import requests
 
+from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
 from ..debian.lock import Deb
@@ -153,7 +153,7 @@ def missing(debs: Iterable[Deb], *, jobs: int = 16) -> tuple[Deb, ...]:
         HelioError: the mirror cannot be asked, or answers neither yes nor no.
     """
     debs = tuple(debs)
-    with requests.Session() as session, ThreadPoolExecutor(jobs) as pool:
+    with requests.Session() as session, threads.pool(jobs) as pool:
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
         session.mount("https://", adapter)
         session.mount("http://", adapter)

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,12 @@ def ensure() -> None:
         return
     if os.environ.get("HELIOIMAGES_BOOTSTRAPPED") or not LOCK.exists():
         sys.exit("error: the tool's dependencies are missing\n\nhint: run `pip install .` in the checkout")
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # An interrupt is raised, so that what is started here is ended and waited for.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     python = environment(LOCK)
+    # Until the other Python is there, which lets it through: it shows a traceback of an interrupt in its first moments.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ["HELIOIMAGES_BOOTSTRAPPED"] = "1"
     os.execv(python, [str(python), *sys.argv])
 
@@ -87,12 +93,16 @@ def environment(lock: Path) -> Path:
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
         return python
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f"{name}.lock", "w") as stream:
-        # Two first runs at once: one makes it, the other waits and finds it.
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            _make(folder, lock)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(folder.parent / f"{name}.lock", "w") as stream:
+            # Two first runs at once: one makes it, the other waits and finds it.
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if not (folder / "complete").exists():
+                _make(folder, lock)
+    except OSError as error:
+        hint = "check the space and rights of the store, or name another folder: HELIOIMAGES_STORE"
+        sys.exit(f"error: cannot write {folder}\n  {error}\n\nhint: {hint}")
     return python
 
 

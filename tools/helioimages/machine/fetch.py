@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -23,7 +23,7 @@ import requests
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
-from ..core import files
+from ..core import files, threads
 from ..core.errors import HelioError, Stage
 from ..core.http import AGAIN, pause_s, retry_after, stored, without_login
 from ..core.progress import bar
@@ -107,7 +107,7 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
     with (
         bar(label, total, unit="bytes") as advance,
         requests.Session() as session,
-        ThreadPoolExecutor(jobs) as pool,
+        threads.pool(jobs) as pool,
     ):
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
         session.mount("https://", adapter)
@@ -117,15 +117,13 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
         futures = [pool.submit(_fetch, item, store, session, advance, stop) for item in missing]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            failed = any(future.exception() for future in done)
         except BaseException:
-            # Ctrl-C: what is half there stays for the next run, and what waits does not begin.
-            failed = True
+            # Ctrl-C: what is half there stays for the next run.
+            stop.set()
             raise
-        finally:
-            if failed:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
+        if any(future.exception() for future in done):
+            stop.set()
+            pool.shutdown(cancel_futures=True)
         for future in futures:
             if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Again):
                 raise error

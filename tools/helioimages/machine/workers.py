@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from ..core.errors import HelioError, Stage
@@ -37,17 +38,30 @@ def run(
         except _Killed as killed:
             # A worker that was started while the pool broke is never told to end, and leaving the pool would wait for
             # it for ever (CPython 3.11).
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.kill()
+            _kill(others)
             raise HelioError(
                 Stage.LINK,
                 f"a worker that made {what} was killed",
                 detail=str(killed),
                 hint="this machine may lack memory: run with fewer --jobs; what is done is kept",
             ) from killed
-        except BaseException:
+        except Exception:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        except BaseException:
+            # Ctrl-C, which workers do not hear: what they make may take long, and nothing half is ever read.
+            pool.shutdown(wait=False, cancel_futures=True)
+            _kill(others)
+            raise
+
+
+def _kill(others: Collection[BaseProcess]) -> None:
+    """Kill the workers that were started since."""
+    workers = set(multiprocessing.active_children()) - set(others)
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
 
 
 class _Killed(Exception):

@@ -155,6 +155,10 @@ class Builder:
             )
         return str(log)
 
+    def abandon(self) -> None:
+        """Remove the containers that this process waits for: it was interrupted."""
+        leftovers.abandon(self._client)
+
     def _give_back(self, output: Path) -> None:
         """Make the caller the owner of what the builder's root wrote; an ordinary user could not even remove it."""
         mine = os.geteuid()

@@ -13,10 +13,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..core import files
+from ..core import files, threads
 from ..core.digest import key_of
 from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
@@ -171,7 +170,7 @@ def _scratch(store: Store, lock: AptLock) -> Path:
 def _write_repository(folder: Path, lock: AptLock, debs: Mapping[str, Path], jobs: int) -> None:
     """Write a flat apt repository: the files by hard link or copy, and their index."""
     folder.mkdir()
-    with ThreadPoolExecutor(jobs) as pool:
+    with threads.pool(jobs) as pool:
         stanzas = list(pool.map(lambda deb: _add(folder, deb, debs[deb.sha256]), lock.packages))
     index = "\n".join(stanzas).encode()
     (folder / "Packages").write_bytes(index)

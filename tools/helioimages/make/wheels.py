@@ -13,7 +13,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from packaging.utils import parse_wheel_filename
 
 from ..conda import link as conda_link
 from ..conda.lock import CondaPackage
+from ..core import threads
 from ..core.digest import key_of
 from ..core.entries import Entry, merge
 from ..core.errors import HelioError, Stage
@@ -140,14 +140,10 @@ def build_all(workshop: Workshop, lock: PyPILock, environment: EnvironmentSpec, 
         return wheel
 
     workshop.builder.image()  # once, before the threads
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    # What has begun ends in its container; what waits need not begin.
+    with threads.pool(jobs, end=workshop.builder.abandon) as pool:
         pending = [pool.submit(build, sdist) for sdist in lock.sdists]
-        try:
-            return tuple(sorted((future.result() for future in pending), key=lambda wheel: wheel.name))
-        except BaseException:
-            # What has begun ends in its container; what waits need not begin.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return tuple(sorted((future.result() for future in pending), key=lambda wheel: wheel.name))
 
 
 def build_wheel(workshop: Workshop, sdist: Sdist, order: Order) -> BuiltWheel:

@@ -9,10 +9,10 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from ..core import threads
 from ..core.digest import of_bytes
 from ..core.words import count
 from .image import Image
@@ -44,7 +44,7 @@ def faults(image: Image, blob: Callable[[str], Path], *, jobs: int = 1) -> tuple
         problems.append(f"config.history: expected {count(len(layers), 'entry')} with a layer not {filled}")
     diff_ids = (*config.diff_ids, *[""] * len(layers))[: len(layers)]
     numbers = range(len(layers))
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    with threads.pool(jobs) as pool:
         for lines in pool.map(partial(_layer_faults, blob), numbers, layers, diff_ids):
             problems += lines
     return tuple(problems)

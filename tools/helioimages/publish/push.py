@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
 from ..core.words import count
@@ -81,7 +82,7 @@ def push_untagged(
     present, outcome = len(blobs), {"sent": 0, "mounted": 0, "present": 0}
     bytes_sent = 0
     if client.head_manifest(repository, image.digest) is None:
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
+        with threads.pool(jobs) as pool:
             has = dict(zip(blobs, pool.map(lambda digest: client.has_blob(repository, digest), blobs), strict=True))
         # The largest first: no worker is left with it alone at the end.
         missing = sorted(
@@ -105,7 +106,7 @@ def push_untagged(
 
         def push_all(advance: Callable[[int], None]) -> None:
             nonlocal bytes_sent
-            with ThreadPoolExecutor(max(1, jobs)) as pool:
+            with threads.pool(jobs) as pool:
                 running = [pool.submit(push, blob, advance) for blob in missing]
                 try:
                     for future in as_completed(running):
@@ -134,7 +135,7 @@ def push_untagged(
 def existing_tags(client: Registry, repository: str, *, jobs: int = 8) -> dict[str, str]:
     """Return the digest of every tag of a repository, without those that only list referrers (``sha256-…``)."""
     names = tuple(tag for tag in client.tags(repository) if not tag.startswith("sha256-"))
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    with threads.pool(jobs) as pool:
         descriptors = tuple(pool.map(lambda tag: client.head_manifest(repository, tag), names))
     return {
         tag: descriptor.digest for tag, descriptor in zip(names, descriptors, strict=True) if descriptor is not None

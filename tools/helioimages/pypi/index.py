@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from html.parser import HTMLParser
@@ -35,6 +34,7 @@ from packaging.utils import (
     parse_wheel_filename,
 )
 
+from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
 from ..core.reading import Form, Table, parse_json
@@ -202,7 +202,7 @@ class Index:
 
     def many(self, names: Sequence[str]) -> dict[str, tuple[IndexFile, ...]]:
         """Return the files of many projects, asked for at once."""
-        with ThreadPoolExecutor(16) as pool:
+        with threads.pool(16) as pool:
             return dict(zip(names, pool.map(self.files, names), strict=True))
 
     def urls(self, name: str, file_name: str) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ class Index:
         Raises:
             HelioError: a server cannot be asked, or does not tell.
         """
-        with ThreadPoolExecutor(16) as pool:
+        with threads.pool(16) as pool:
             return dict(zip((sha256 for sha256, _ in wanted), pool.map(self._size, wanted), strict=True))
 
     def _size(self, wanted: tuple[str, str]) -> int:

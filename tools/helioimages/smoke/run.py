@@ -12,10 +12,10 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core import threads
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
@@ -129,7 +129,7 @@ def smoke(
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
 
-    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+    with threads.pool(options.jobs, end=engine.abandon) as pool:
         results = tuple(pool.map(run_book, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
     report.write(out, image, reference, results, network=options.network)

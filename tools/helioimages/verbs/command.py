@@ -220,8 +220,11 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True,
         # A program that reads us gets each line as it is said: `hub` and `run` go on after their result.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
-        # Whoever ends us politely (a CI's cancelled job) ends what we started too.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Whoever ends us politely (a CI's cancelled job) ends what we started too. Before, Ctrl-C ended us at once.
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number, handler in before.items():
+            if number == signal.SIGTERM or handler is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
         try:
             with telling(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)):
                 common = Common(
@@ -235,7 +238,8 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True,
                 )
                 function(common, **options)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     options = [
         *([click.argument("names", nargs=-1, shell_complete=_image_names)] if images else []),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from ..core.errors import HelioError
 from ..engines import doctor as doctoring
 from ..machine import host
 from ..machine.store import Store, default_root
@@ -18,8 +19,12 @@ def doctor(common: Common) -> None:
     Disk space, programs, the package index, the Debian mirror, the engine and the registry are tried; nothing is
     started or installed.
     """
-    store = Store(default_root())
-    checks, facts = doctoring.checks(store), host.facts()
+    root, facts = default_root(), host.facts()
+    try:
+        checks = doctoring.checks(Store(root))
+    except HelioError as error:
+        # A store that cannot be made: nothing works before that is mended.
+        checks = (doctoring.unwritable(root, error.detail),)
     mend = doctoring.mend(checks)
     if common.as_data:
         needs = {check.name: {"ok": check.ok, "found": check.found} for check in checks}

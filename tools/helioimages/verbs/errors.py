@@ -103,7 +103,8 @@ class _Told:
             )
         if isinstance(error, OSError):
             # What no stage expected: a disk that is full or read-only, a folder of somebody else.
-            what = f"`{error.filename}`" if error.filename else type(error).__name__
+            # Whoever wrote into an open file is not told which one.
+            what = f"`{error.filename}`" if error.filename else "a file"
             return _Told(
                 stage=Stage.HOST.name.lower(),
                 code=int(Stage.HOST),

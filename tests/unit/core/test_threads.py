@@ -1,0 +1,56 @@
+"""A pool of threads ends when people ask it to: what waits does not begin, and what works is not waited for."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from helioimages.core import threads
+
+LONG_S = 60
+
+
+def test_results_come_as_from_pythons_own():
+    with threads.pool(2) as pool:
+        assert list(pool.map(str, range(5))) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_one_thread_at_least(jobs):
+    with threads.pool(jobs) as pool:
+        assert pool.submit(int, "1").result() == 1
+
+
+def test_after_an_interrupt_nothing_begins_and_nothing_is_waited_for():
+    busy, go, ended = threading.Event(), threading.Event(), []
+
+    def work(number: int) -> int:
+        busy.set()
+        go.wait(LONG_S)
+        return number
+
+    with pytest.raises(KeyboardInterrupt), threads.pool(1, end=lambda: ended.append(go.is_set())) as pool:
+        first, second = pool.submit(work, 1), pool.submit(work, 2)
+        busy.wait(LONG_S)
+        raise KeyboardInterrupt
+    # We are here while the first still works.
+    assert (ended, first.done(), second.cancelled()) == ([False], False, True)
+    go.set()
+    assert first.result(LONG_S) == 1
+
+
+def test_after_an_error_what_works_is_waited_for():
+    busy, done, ended = threading.Event(), [], []
+
+    def work() -> None:
+        busy.set()
+        done.append(1)
+
+    with pytest.raises(ValueError, match="x"), threads.pool(1, end=lambda: ended.append(1)) as pool:
+        pool.submit(work)
+        later = [pool.submit(threading.Event().wait, 0.01) for _ in range(3)]
+        busy.wait(LONG_S)
+        raise ValueError("x")
+    assert done == [1] and ended == []
+    assert all(one.done() for one in later)
