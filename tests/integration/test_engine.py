@@ -104,7 +104,7 @@ def test_a_taken_port(engine, image):
         taken.listen()
         with pytest.raises(HelioError) as caught:
             engine.serve(image, port=(port := taken.getsockname()[1]))
-    assert (caught.value.message, caught.value.hint) == (f"cannot start `{image}`", "choose another --port")
+    assert (caught.value.message, caught.value.detail) == (f"port {port} of 127.0.0.1 is taken", "")
     made = engine.client.containers.list(all=True, ignore_removed=True, filters={"label": "io.helioimages.run"})
     # Others' may be starting just now.
     left = [one.id for one in made if f"'{port}'" in str(one.attrs["HostConfig"]["PortBindings"])]

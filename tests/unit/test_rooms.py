@@ -61,12 +61,14 @@ _HEADER = "a field of a ustar header each, in its order"
 _LATER = "not mended yet"
 #: Reviewed: function -> why it has more.
 LONG = {
+    "verbs/audit.py audit": _CLICK,
     "verbs/cite.py cite": _CLICK,
     "verbs/extend.py extend": _CLICK,
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
     "verbs/smoke.py smoke": _CLICK,
+    "verbs/verify.py verify": _CLICK,
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
     "conda/pack.py write_conda": _LATER,

@@ -72,3 +72,20 @@ def test_an_answer_that_stays_is_not_asked_for_again():
     assert http.ask(sender(answer(404)), sleep=pytest.fail).status_code == 404
     with pytest.raises(requests.exceptions.InvalidURL):
         http.ask(sender(requests.exceptions.InvalidURL()), sleep=pytest.fail)
+
+
+def test_who_waits_longer_than_a_second_is_told_for_whom(monkeypatch):
+    """A registry that was gone once took ten silent seconds."""
+    lines: list[str] = []
+    monkeypatch.setattr(http, "say", lines.append)
+    monkeypatch.setattr(http, "_TOLD", {})
+    tries = http.Tries("ghcr.io", 6)
+    tries.tell("ConnectionRefusedError", 1, 0.25)
+    assert lines == []
+    tries.tell("no https://me:secret@ghcr.io/v2/?token=1 here", 3, 1.0)
+    assert lines == ["    ghcr.io: no https://ghcr.io/v2/ here; try 4 of 6 in 1.0 s"]
+    # Sixteen downloads of one server wait at once.
+    http.Tries("ghcr.io", 6).tell("again", 3, 8.0)
+    assert len(lines) == 1
+    http.Tries("quay.io", 6).tell("503 Service Unavailable", 5, 8.0)
+    assert lines[1:] == ["    quay.io: 503 Service Unavailable; try 6 of 6 in 8.0 s"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 
 from helioimages.core import threads
 
 LONG_S = 60
+#: Those whose tasks are short and never wait for anybody.
+OTHERS = {"core/threads.py", "oci/layer.py"}
 
 
 def test_results_come_as_from_pythons_own():
@@ -54,3 +57,11 @@ def test_after_an_error_what_works_is_waited_for():
         raise ValueError("x")
     assert done == [1] and ended == []
     assert all(one.done() for one in later)
+
+
+def test_every_room_uses_it():
+    rooms = Path(threads.__file__).parents[1]
+    found = {
+        path.relative_to(rooms).as_posix() for path in rooms.rglob("*.py") if "ThreadPoolExecutor(" in path.read_text()
+    }
+    assert found == OTHERS

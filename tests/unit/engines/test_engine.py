@@ -153,6 +153,24 @@ def test_no_engine_is_installed(store, monkeypatch):
     )
 
 
+def test_a_port_that_somebody_took_meanwhile_is_told_in_a_line():
+    text = (
+        '500 Server Error for http+docker://localhost/v1.43/containers/1/start: Internal Server Error ("driver failed '
+        'programming external connectivity: Bind for 127.0.0.1:8888 failed: port is already allocated")'
+    )
+    error = engine._not_started("127.0.0.1:5000/x@sha256:1", 8888, OSError(text))
+    assert (error.message, error.detail) == ("port 8888 of 127.0.0.1 is taken", "")
+    assert engine._not_started("x", 8888, OSError("no such image")).detail == "no such image"
+
+
+def test_why_plain_docker_lines_need_an_address():
+    assert up.plain_lines("unix:///run/own/docker.sock", ours=True) == (
+        "For plain `docker …` lines (no engine of this machine ran, so one of this project's own does):\n"
+        "  export DOCKER_HOST=unix:///run/own/docker.sock"
+    )
+    assert "(docker looks elsewhere)" in up.plain_lines("unix:///run/podman/podman.sock", ours=False)
+
+
 def test_the_command_that_up_prints_finds_the_engine():
     assert up.starting("127.0.0.1:5000/helio@sha256:1", "unix:///var/run/docker.sock") == (
         "docker run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"

@@ -77,6 +77,18 @@ def test_an_interrupted_process_leaves_none_of_its_own(gone):
     assert mine.removed
 
 
+@pytest.mark.parametrize(("ended", "status"), [(True, {"status": ["exited", "dead"]}), (False, {})])
+def test_what_people_started_is_ended_or_tidied(ended, status):
+    mine, stubborn = Container("x"), Container("x", stubborn=True)
+
+    def listed(*, all, filters, ignore_removed):
+        assert (all, filters, ignore_removed) == (True, {"label": ["io.helioimages.run=1"], **status}, True)
+        return [stubborn, mine]
+
+    assert owned.served(SimpleNamespace(containers=SimpleNamespace(list=listed)), ended=ended) == 1
+    assert mine.removed
+
+
 def test_an_engine_that_does_not_answer_is_no_matter():
     def refuse(**_):
         raise docker.errors.APIError("not today")

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nbformat import v4
@@ -67,7 +68,7 @@ def test_a_notebook_that_is_not_there(root: Path):
     assert caught.value.stage is Stage.USAGE
     assert str(caught.value) == (
         "`helio` has no notebook `20`, `00-other`\n  expected one of 10-y, 30-z, 00-a, 20-b\n\n"
-        "hint: name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`"
+        "hint: did you mean `20-b`?"
     )
     assert (engine.pulled, engine.runs) == ([], [])
 

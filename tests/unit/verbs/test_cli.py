@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.shell_completion import BashComplete
@@ -18,12 +20,15 @@ from click.testing import CliRunner, Result
 from command_line import main
 
 from buildimages import VERBS
+from helioimages.engines import engine
 from helioimages.machine import host
 from helioimages.make import images, relocking
+from helioimages.make.machine import Machine
 from helioimages.publish import release
 from helioimages.smoke import stage as smoking
 from helioimages.verbs import command
 
+running = import_module("helioimages.verbs.run")
 TOOLS = {"PYTHONPATH": str(Path(__file__).parents[3] / "tools")}
 CATALOGUE = {"version": 1, "registry": "ghcr.io", "images": [{"name": "a", "title": "A", "repository": "a"}]}
 
@@ -309,6 +314,56 @@ def test_run_starts_one_image(call, monkeypatch):
         2,
         "error: `run` starts one image\n  expected one name not 2: base, helio\n\nhint: buildimages run helio\n",
     )
+
+
+def test_a_taken_port_is_told_before_any_work(call, monkeypatch):
+    monkeypatch.setattr(images, "build", no_work)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = call("run", "base", "--port", port)
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"error: port {port} of 127.0.0.1 is taken\n\n"
+        "hint: choose another --port, or leave it out to have any free one\n",
+    )
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_port_that_was_not_asked_for_gives_way(call, monkeypatch, busy):
+    class Client:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_args):
+            pass
+
+    class Engine:
+        def serve(self, reference, *, port, gpus):
+            return f"http://127.0.0.1:{port}/lab?token=1"
+
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        usual = held.getsockname()[1]
+        monkeypatch.setattr(running, "_USUAL", usual)
+        monkeypatch.setattr(images, "build", lambda _checkout, _machine, names: {name: None for name in names})
+        monkeypatch.setattr(release, "connect", lambda *_args: Client())
+        monkeypatch.setattr(release, "push_built", lambda *_args: SimpleNamespace(reference="x@sha256:0"))
+        monkeypatch.setattr(Machine, "engine", Engine())
+        if not busy:
+            held.close()
+        done = call("run", "base")
+    assert done.exit_code == 0
+    port = int(done.stdout.partition("127.0.0.1:")[2].partition("/")[0])
+    assert (port != usual) == busy
+    assert done.stderr == (f"    port {usual} is taken, so {port}\n" if busy else "")
+
+
+def test_run_can_be_ended(call, monkeypatch):
+    monkeypatch.setattr(images, "build", no_work)
+    monkeypatch.setattr(engine, "running", lambda _store: SimpleNamespace(end_served=lambda: 2))
+    assert call("run", "--stop").stdout == "2 stopped\n"
+    monkeypatch.setattr(engine, "running", lambda _store: None)
+    assert call("run", "--stop").stdout == "nothing runs\n"
+    assert json.loads(call("run", "--stop", "--json").stdout) == {"stopped": 0}
 
 
 LINE = "interrupted; the next run goes on from here\n"

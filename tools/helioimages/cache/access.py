@@ -11,10 +11,10 @@ Reading order: `look_up` -> `fetch_layer`, `fetch_artefacts` -> `look_up_image` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core import threads
 from ..core.digest import of_bytes
 from ..core.errors import HelioError
 from ..core.progress import bar, say
@@ -77,7 +77,7 @@ def look_up(caches: Sequence[Cache], keys: Iterable[str]) -> dict[str, Cached]:
             break
         if not _answers(cache):
             continue
-        with ThreadPoolExecutor(_JOBS) as pool:
+        with threads.pool(_JOBS) as pool:
             for cached in pool.map(lambda key, cache=cache: _look_up(cache, key), absent):
                 if cached is not None:
                     found[cached.entry.key] = cached
@@ -177,7 +177,7 @@ def fetch_artefacts(caches: Sequence[Cache], wanted: Mapping[str, int | None], s
             break
         if not _answers(cache):
             continue
-        with ThreadPoolExecutor(_JOBS) as pool:
+        with threads.pool(_JOBS) as pool:
             sizes = dict(zip(absent, pool.map(lambda sha256, cache=cache: _size(cache, sha256), absent), strict=True))
             there = {sha256: size for sha256, size in sizes.items() if size is not None}
             if not there:
@@ -264,7 +264,7 @@ def keep_artefacts(cache: Cache, key: str, files: Mapping[str, tuple[str, Path]]
 
     with (
         bar(f"packages to {cache.place}", sum(blob.size for blob in blobs.values()), unit="bytes") as advance,
-        ThreadPoolExecutor(_JOBS) as pool,
+        threads.pool(_JOBS) as pool,
     ):
         sent = sum(pool.map(push, blobs.items()))
     _put(cache, entries.empty(), b"{}")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from ..core.digest import is_digest
 from ..core.errors import HelioError, Stage
+from ..core.near import meant
 from ..core.platform import Platform
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import linking, own_files
 from ..make.inputs import plan_of
 from ..make.plan import ImagePlan, LayerKind
+from ..oci.absent import absent
 from ..oci.image import Image
 from ..oci.layout import read_layout
 from ..oci.reference import Reference
@@ -57,22 +59,39 @@ def side(
         return of_image(_stored(store, text), text, known_locks(checkout))
     if (layout := _layout(text)) is not None:
         return of_image(layout, text, known_locks(checkout))
-    name = text.partition("@")[0].partition(":")[0]
-    if "/" not in text and name in checkout.images and text != name:
+    if is_short(checkout, text):
         with open_registry(registry) as client:
             reference = Reference.parse(f"{client.host}/{prefix}{text}")
             return _published(checkout, store, client, reference, text)
     if "/" not in text or text.startswith((".", "/")):
-        raise HelioError(
-            Stage.USAGE,
-            f"`{text}` names no image",
-            detail=f"expected {', '.join(checkout.images) or 'an image of a checkout'}, "
-            "one of these with :TAG or @DIGEST, HOST/NAME:TAG, the digest of an image built here, "
-            "or the folder of an OCI layout",
-        )
+        raise no_image(checkout, text, ", the digest of an image built here, or the folder of an OCI layout")
     reference = Reference.parse(text)
     with open_registry(reference.host) as client:
         return _published(checkout, store, client, reference, text)
+
+
+def is_short(checkout: Checkout, text: str) -> bool:
+    """Say whether a reference begins with an image of the checkout, and leaves the registry to an option."""
+    return "/" not in text and _name(text) in checkout.images
+
+
+def no_image(checkout: Checkout, text: str, others: str = "") -> HelioError:
+    """Return the error of a word that names no image.
+
+    Args:
+        others: what else it might have been.
+    """
+    return HelioError(
+        Stage.USAGE,
+        f"`{text}` names no image",
+        detail=f"expected {', '.join(checkout.images) or 'an image of a checkout'}, "
+        f"one of these with :TAG or @DIGEST, HOST/NAME:TAG{others}",
+        hint=meant(_name(text), checkout.images),
+    )
+
+
+def _name(text: str) -> str:
+    return text.partition("@")[0].partition(":")[0]
 
 
 def planned(checkout: Checkout, store: Store, name: str) -> Side:
@@ -126,13 +145,7 @@ def _published(checkout: Checkout, store: Store, client: Registry, reference: Re
     at = reference.digest or reference.tag or "latest"
     image = client.get_image(reference.repository, at, Platform.of(checkout.platform))
     if image is None:
-        raise HelioError(
-            Stage.USAGE,
-            f"`{label}` is not in the registry",
-            where=f"{client.host}/{reference.repository}",
-            detail=f"expected a manifest under {at}",
-            hint=f"the tags there: {', '.join(client.tags(reference.repository)) or 'none'}",
-        )
+        raise absent(client, reference, label, Stage.USAGE)
     tags = client.tags(reference.repository)
     attached = referrers.artifacts(client, reference.repository, image.digest, tags=tags, store=store)
     # The package list says all that is compared, and is a hundredth of an SBOM that names every file.

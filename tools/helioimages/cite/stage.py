@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from ..core import threads
 from ..core.digest import key_of
 from ..core.package import Package
 from ..core.platform import Platform
@@ -94,7 +94,7 @@ def _facts(place: Place, image: Published, packages: Iterable[Package], python: 
     if wheels.keys() - found.keys():
         names = layer_names(image.config)
         layers = [layer for layer, name in zip(image.layers, names, strict=True) if name not in _OTHERS]
-        with bar("layers", len(layers)) as advance, ThreadPoolExecutor(max(1, place.jobs)) as pool:
+        with bar("layers", len(layers)) as advance, threads.pool(place.jobs) as pool:
             for told in pool.map(lambda layer: _of_layer(place, layer, python), layers):
                 found = {**told, **found}
                 advance(1)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import email.utils
 import re
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
+
+from .progress import say
 
 #: Answers that another try may change. Spec: RFC 9110, section 15; RFC 6585 (429); RFC 8470 (425).
 AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -23,6 +27,11 @@ DROPPED = (
 #: Tries of one question, the first one among them.
 TRIES = 4
 _LONGEST_S = 8.0
+#: Seconds for which nobody wonders.
+_QUIET_S = 1.0
+#: Who was waited for, and when that was told.
+_TOLD: dict[str, float] = {}
+_TELLING = threading.Lock()
 #: More than this no server may ask: nobody waits for an hour before a terminal.
 _LONGEST_ASKED_S = 60.0
 
@@ -55,6 +64,36 @@ def retry_after(response: requests.Response) -> float:
         return 0.0
 
 
+class Tries:
+    """The tries of one question; once they have lasted a second, whoever waits is told what for.
+
+    Args:
+        who: is asked, e.g. a host.
+        tries: how many there are.
+        start: when the first one began, by the monotonic clock; now by default.
+    """
+
+    def __init__(self, who: str, tries: int, start: float | None = None) -> None:
+        self._who, self._tries = who, tries
+        self._start = time.monotonic() if start is None else start
+
+    def tell(self, why: str, failed: int, seconds: float) -> None:
+        """Say that a try failed, and when the next one comes; one line a second, whoever else asks the same.
+
+        Args:
+            failed: how many tries failed so far.
+            seconds: until the next one.
+        """
+        now = time.monotonic()
+        if now + seconds - self._start < _QUIET_S:
+            return
+        with _TELLING:
+            if now < _TOLD.get(self._who, 0.0) + _QUIET_S:
+                return
+            _TOLD[self._who] = now
+        say(f"    {self._who}: {without_login(why)}; try {failed + 1} of {self._tries} in {seconds:.1f} s")
+
+
 def ask(
     send: Callable[[], requests.Response],
     *,
@@ -71,19 +110,24 @@ def ask(
     Raises:
         requests.RequestException: the last try got no answer.
     """
+    start = time.monotonic()
     for attempt in range(tries):
         last, asked = attempt + 1 == tries, 0.0
         try:
             response = send()
-        except DROPPED:
+        except DROPPED as error:
             if last:
                 raise
+            why, url = type(error).__name__, error.request.url if error.request is not None else None
         else:
             if last or response.status_code not in AGAIN:
                 return response
             asked = retry_after(response)
+            why, url = f"{response.status_code} {response.reason}", response.url
             response.close()
-        (sleep or time.sleep)(pause_s(attempt, asked, first=first))
+        seconds = pause_s(attempt, asked, first=first)
+        Tries(urlsplit(str(url or "")).hostname or "the server", tries, start).tell(why, attempt + 1, seconds)
+        (sleep or time.sleep)(seconds)
     raise RuntimeError("unreachable")
 
 

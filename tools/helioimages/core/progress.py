@@ -1,49 +1,225 @@
-"""Progress for people, on stderr; silent when stderr is not a terminal but for one line a stage."""
+"""Progress on stderr: rows with a clock in a terminal, a line a step in a log, an object a line for machines.
+
+What lasts has a name from its first moment. In a terminal a row appears after a moment, with the clock, and where the
+amount is known with a bar and the time left; when the step ends it becomes a line, which is all that a log gets.
+`HELIOIMAGES_PROGRESS` chooses: ``auto``, ``plain`` (as in a log), or ``json`` (events).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from .words import count, human_size
 
+VARIABLE = "HELIOIMAGES_PROGRESS"
 console = Console(stderr=True, highlight=False)
+#: Seconds after which a step has a row; what is over sooner would only flicker.
+_SHOWN_S = 0.5
+#: Seconds of a step that a log tells of.
+_LINE_S = 1.0
+#: Seconds between two events of one step.
+_EVENT_S = 1.0
+_NOTHING = lambda _n: None  # noqa: E731
 
 
 def say(text: str) -> None:
     """Print one log line on stderr."""
-    console.print(text, markup=False, soft_wrap=True)
+    if _mode() == "json":
+        _event("say", text=text)
+    else:
+        console.print(text, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def bar(label: str, total: int, *, unit: str = "item") -> Iterator[Callable[[int], None]]:
     """Show a bar while the block runs and yield ``advance(n)``; ``unit`` is ``bytes`` or one of what is counted.
 
-    When stderr is not a terminal (CI), one line is printed at the end instead, with the seconds.
+    One line is printed at the end, with the seconds.
     """
-    start = time.monotonic()
-    if not sys.stderr.isatty():
-        yield lambda _n: None
+    with _step(label, total=total, unit=unit) as advance:
+        start = time.monotonic()
+        yield advance
+    if _mode() != "json":
         amount = human_size(total) if unit == "bytes" else count(total, unit)
         say(f"{label}: {amount} in {time.monotonic() - start:.1f} s")
-        return
-    done = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), done, TimeElapsedColumn(), console=console
-    ) as progress:
-        task = progress.add_task(label, total=total)
-        yield lambda n: progress.advance(task, n)
 
 
 @contextlib.contextmanager
 def stage(label: str) -> Iterator[None]:
     """Say that a stage begins, and how long it took."""
     start = time.monotonic()
-    say(f"==> {label}")
-    yield
-    say(f"    {label}: {time.monotonic() - start:.1f} s")
+    if _mode() != "json":
+        say(f"==> {label}")
+    with _step(label):
+        yield
+    if _mode() != "json":
+        say(f"    {label}: {time.monotonic() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def step(label: str, *, always: bool = False, told: bool = True) -> Iterator[None]:
+    """Show that something goes on whose amount is not known; if it took a second or more, a line says how long.
+
+    Args:
+        always: say it of a short one, too.
+        told: false where whoever calls says what came of it.
+    """
+    start = time.monotonic()
+    with _step(label):
+        yield
+    seconds = time.monotonic() - start
+    if told and (always or seconds >= _LINE_S) and _mode() != "json":
+        say(f"    {label}: {seconds:.1f} s")
+
+
+def close() -> None:
+    """Take the rows away, for a process that ends while threads still work."""
+    _screen.close()
+
+
+def _mode() -> str:
+    """Return ``bars``, ``plain`` or ``json``."""
+    asked = os.environ.get(VARIABLE, "auto")
+    if asked in ("plain", "json"):
+        return asked
+    return "bars" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "plain"
+
+
+@contextlib.contextmanager
+def _step(label: str, *, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
+    mode = _mode()
+    if mode == "json":
+        with _events(label, total, unit) as advance:
+            yield advance
+    elif mode == "bars":
+        with _screen.row(label, total, unit) as advance:
+            yield advance
+    else:
+        yield _NOTHING
+
+
+@contextlib.contextmanager
+def _events(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    start = told = time.monotonic()
+    amount = {} if total is None else {"total": total, "unit": unit}
+    done, lock = 0, threading.Lock()
+    _event("begin", step=label, **amount)
+
+    def advance(count: int) -> None:
+        nonlocal done, told
+        with lock:
+            done += count
+            if (now := time.monotonic()) - told >= _EVENT_S:
+                told = now
+                _event("progress", step=label, done=done, **amount)
+
+    ok = False
+    try:
+        yield advance
+        ok = True
+    finally:
+        _event("end", step=label, seconds=round(time.monotonic() - start, 3), ok=ok)
+
+
+def _event(kind: str, **fields: object) -> None:
+    # One write a line: threads tell of theirs at once.
+    sys.stderr.write(json.dumps({"event": kind, **fields}, ensure_ascii=False) + "\n")
+    sys.stderr.flush()
+
+
+class _Amount(ProgressColumn):
+    """How much is done, in the unit of the step; nothing where that is not known."""
+
+    _of_bytes, _of_items = DownloadColumn(), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text("")
+        return (self._of_bytes if task.fields["unit"] == "bytes" else self._of_items).render(task)
+
+
+class _Left(TimeRemainingColumn):
+    """How long it will take, where that can be known."""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None or task.time_remaining is None:
+            return Text("")
+        return Text.assemble(super().render(task), " left")
+
+
+class _Bar(BarColumn):
+    """A bar where the amount is known."""
+
+    def render(self, task: Task) -> RenderableType:  # type: ignore[override]
+        return Text("") if task.total is None else super().render(task)
+
+
+class _Rows(Progress):
+    """The rows of steps that have lasted a moment."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return the table of what is shown now."""
+        yield self.make_tasks_table([task for task in self.tasks if (task.elapsed or 0.0) >= _SHOWN_S])
+
+
+class _Screen:
+    """The rows of a terminal: steps of several threads share them, and they are there only while a step is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: _Rows | None = None
+        self._open = 0
+
+    @contextlib.contextmanager
+    def row(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        """Show a row while the block runs."""
+        with self._lock:
+            if self._rows is None:
+                columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), _Bar(), _Amount())
+                self._rows = _Rows(*columns, TimeElapsedColumn(), _Left(), console=console, transient=True)
+                self._rows.start()
+            self._open += 1
+            rows = self._rows
+            task = rows.add_task(label, total=total, unit=unit)
+        try:
+            yield lambda n: rows.advance(task, n)
+        finally:
+            with self._lock:
+                rows.remove_task(task)
+                self._open -= 1
+                if not self._open:
+                    self._end()
+
+    def close(self) -> None:
+        """Take the rows away."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._rows is not None:
+            self._rows.stop()
+            self._rows = None
+
+
+_screen = _Screen()

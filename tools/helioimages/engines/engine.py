@@ -20,7 +20,7 @@ import requests
 from docker.models.containers import Container
 
 from ..core.errors import HelioError, Stage
-from ..core.progress import say
+from ..core.progress import say, step
 from ..machine.host import SOCKETS, listens
 from ..machine.store import Store
 from ..oci.reference import is_loopback
@@ -112,11 +112,12 @@ class Engine:
                 return
             repository, _, digest = reference.partition("@")
             login, unread = logins.tolerant(self.credentials, repository)
-            if is_loopback(repository.partition("/")[0]) and self._is_podman():
-                self._pull_plain(reference, login)
-            else:
-                answer = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
-                stream.follow(answer, self.client)
+            with step(f"the engine pulls {repository}"):
+                if is_loopback(repository.partition("/")[0]) and self._is_podman():
+                    self._pull_plain(reference, login)
+                else:
+                    answer = self.client.api.pull(repository, tag=digest, stream=True, decode=True, auth_config=login)
+                    stream.follow(answer, self.client)
             self.client.images.get(reference)
         except (docker.errors.DockerException, requests.RequestException) as error:
             if unread is not None:
@@ -214,6 +215,10 @@ class Engine:
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
                 container.remove(force=True)
 
+    def end_served(self) -> int:
+        """Stop and remove every container of `serve`, and return how many there were."""
+        return leftovers.served(self.client, ended=False)
+
     def abandon(self) -> None:
         """Remove the containers that this process waits for: it was interrupted."""
         leftovers.abandon(self.client)
@@ -228,10 +233,11 @@ class Engine:
             HelioError: the port is taken, the engine has no GPU to give, or the server does not come up.
         """
         self.pull(reference)
+        leftovers.served(self.client, ended=True)
         container = self.client.containers.create(
             reference,
             ports={"8888/tcp": ("127.0.0.1", port)},
-            labels={"io.helioimages.run": "1"},
+            labels=leftovers.SERVED,
             device_requests=gpu_request(gpus),
         )
         try:
@@ -241,9 +247,7 @@ class Engine:
             raise
         except (docker.errors.DockerException, requests.RequestException) as error:
             container.remove(force=True)
-            raise HelioError(
-                Stage.ENGINE, f"cannot start `{reference}`", detail=str(error), hint="choose another --port"
-            ) from error
+            raise _not_started(reference, port, error) from error
         deadline = time.monotonic() + _READY_S
         while time.monotonic() < deadline:
             for line in container.logs().decode("utf-8", "replace").splitlines():
@@ -289,6 +293,18 @@ def _start_with(container: Container, gpus: str | None) -> None:
             hint="install NVIDIA's driver and container toolkit (`nvidia-ctk runtime configure`), or leave --gpus out: "
             "every image runs on the processor too",
         ) from error
+
+
+def _not_started(reference: str, port: int, error: Exception) -> HelioError:
+    """Return why a server does not start; of a port that is taken, an engine tells half a page."""
+    if any(words in str(error).lower() for words in ("already allocated", "already in use")):
+        return HelioError(
+            Stage.ENGINE,
+            f"port {port} of 127.0.0.1 is taken",
+            hint="choose another --port, or leave it out to have any free one; `buildimages run --stop` ends what it "
+            "started",
+        )
+    return HelioError(Stage.ENGINE, f"cannot start `{reference}`", detail=str(error), hint="choose another --port")
 
 
 def connect(store: Store, credentials: logins.Logins = anonymous) -> Engine:

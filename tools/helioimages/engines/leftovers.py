@@ -14,10 +14,13 @@ from typing import Any
 import docker.errors
 import requests
 
+from ..core.errors import HelioError, Stage
 from ..machine import processes
 from ..machine.processes import Background
 
 _LABEL = "io.helioimages.owner"
+#: The label of a container that people work in; it stays until they end it.
+SERVED = {"io.helioimages.run": "1"}
 
 
 def label() -> dict[str, str]:
@@ -38,6 +41,31 @@ def sweep(client: Any) -> None:
                 world, pid, started = container.labels[_LABEL].rsplit(" ", 2)
                 if world == _world() and not _alive(int(pid), int(started)):
                     container.remove(force=True)
+
+
+def served(client: Any, *, ended: bool) -> int:
+    """Remove the containers that were started for people to work in, and return how many went.
+
+    Args:
+        client: a Docker SDK client.
+        ended: only those that ended by themselves, or when the machine did.
+
+    Raises:
+        HelioError: the engine does not tell which there are.
+    """
+    filters: dict[str, object] = {"label": [f"{key}={value}" for key, value in SERVED.items()]}
+    if ended:
+        filters["status"] = ["exited", "dead"]
+    gone = 0
+    try:
+        found = client.containers.list(all=True, filters=filters, ignore_removed=True)
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise HelioError(Stage.ENGINE, "the engine lists no containers", detail=str(error)) from error
+    for container in found:
+        with contextlib.suppress(docker.errors.APIError):
+            container.remove(force=True)
+            gone += 1
+    return gone
 
 
 def abandon(client: Any) -> None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ..core import files
 from ..core.errors import HelioError, Stage
-from ..core.progress import say
+from ..core.progress import say, step
 from ..machine import host, mounts, processes
 from ..machine.processes import Background
 from ..machine.store import Store
@@ -121,13 +121,14 @@ def _start(store: Store, at: str, answering: Callable[[str], _Engine | None]) ->
         )
     _STARTED.append(process)
     deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and process.poll() is None:
-        if engine := answering(at):
-            ours = processes.find("engine", int((folder / "pid").read_text()))
-            row = {"pid": ours.pid, "started": ours.started, "address": at, "bound": bound}
-            files.write(_record(store), json.dumps(row))
-            return engine
-        time.sleep(0.2)
+    with step("dockerd"):
+        while time.monotonic() < deadline and process.poll() is None:
+            if engine := answering(at):
+                ours = processes.find("engine", int((folder / "pid").read_text()))
+                row = {"pid": ours.pid, "started": ours.started, "address": at, "bound": bound}
+                files.write(_record(store), json.dumps(row))
+                return engine
+            time.sleep(0.2)
     # One that comes up later would be nobody's, and in the way of the next.
     if process.poll() is None:
         _terminate(process.pid)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
+from ..core.near import meant
 from ..core.platform import FIRST
 from ..core.progress import say
 from ..machine.checkout import load_environments, load_images
@@ -67,12 +67,11 @@ class Checkout:
             )
         for name in names:
             if name not in self.images:
-                near = difflib.get_close_matches(name, self.images, n=1)
                 raise HelioError(
                     Stage.USAGE,
                     f"there is no image `{name}`",
                     detail=f"expected one of: {', '.join(self.images)}",
-                    hint=f"did you mean `{near[0]}`?" if near else "",
+                    hint=meant(name, self.images),
                 )
         return tuple(name for name in self.images if not names or name in names)
 

@@ -8,7 +8,6 @@ a reason to change changes nothing.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from packaging.utils import canonicalize_name
 from ..conda import lock as conda_lock
 from ..core import threads
 from ..core.errors import HelioError, Stage
+from ..core.near import meant
 from ..core.platform import FIRST, Platform
 from ..core.progress import say
 from ..debian import lock as debian_lock
@@ -179,12 +179,11 @@ def selected(
     for name in names:
         if name not in environments and name not in images:
             known = list(dict.fromkeys([*environments, *images]))
-            near = difflib.get_close_matches(name, known, n=1)
             raise HelioError(
                 Stage.USAGE,
                 f"there is no environment or image `{name}`",
                 detail=f"expected one of {', '.join(known)}",
-                hint=f"did you mean `{near[0]}`?" if near else "",
+                hint=meant(name, known),
             )
     if not names:
         return list(environments), list(images)

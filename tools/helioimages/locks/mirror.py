@@ -20,6 +20,7 @@ import requests
 from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
+from ..core.progress import bar
 from ..debian.lock import Deb
 from ..machine.fetch import Wanted
 
@@ -153,12 +154,16 @@ def missing(debs: Iterable[Deb], *, jobs: int = 16) -> tuple[Deb, ...]:
         HelioError: the mirror cannot be asked, or answers neither yes nor no.
     """
     debs = tuple(debs)
-    with requests.Session() as session, threads.pool(jobs) as pool:
+    asked = bar("packages asked of the Debian mirror", len(debs), unit="package")
+    with asked as advance, requests.Session() as session, threads.pool(jobs) as pool:
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=jobs)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
-        gone = pool.map(lambda deb: _is_gone(session, deb), debs)
-        return tuple(deb for deb, is_gone in zip(debs, gone, strict=True) if is_gone)
+        gone: list[Deb] = []
+        for deb, is_gone in zip(debs, pool.map(lambda deb: _is_gone(session, deb), debs), strict=True):
+            advance(1)
+            gone += [deb] if is_gone else []
+        return tuple(gone)
 
 
 def _is_gone(session: requests.Session, deb: Deb) -> bool:

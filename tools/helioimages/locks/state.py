@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from ..conda.ecosystem import CONDA
 from ..conda.lock import CondaLock
-from ..core import files
+from ..core import files, progress
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
@@ -68,9 +68,9 @@ class Run:
     def timed(self, step: str, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Return what a function returns, after saying how long it took."""
         start = time.monotonic()
-        result = function(*arguments, **keywords)
+        with progress.step(step, always=True):
+            result = function(*arguments, **keywords)
         self.seconds[step] = time.monotonic() - start
-        say(f"    {step}: {self.seconds[step]:.1f} s")
         return result
 
 

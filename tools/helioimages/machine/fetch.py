@@ -25,7 +25,7 @@ from requests.utils import get_auth_from_url
 
 from ..core import files, threads
 from ..core.errors import HelioError, Stage
-from ..core.http import AGAIN, pause_s, retry_after, stored, without_login
+from ..core.http import AGAIN, Tries, pause_s, retry_after, stored, without_login
 from ..core.progress import bar
 from ..core.words import count
 from .store import Store, has
@@ -158,7 +158,7 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _To
             if os.fstat(file.fileno()).st_nlink and os.fstat(file.fileno()).st_size == 0:
                 part.unlink(missing_ok=True)
             return
-        urls = tuple(item.urls())
+        urls, waits = tuple(item.urls()), Tries(item.name, _TRIES)
         for attempt in range(_TRIES):
             asked, lasts = 0.0, True
             for url in urls:
@@ -195,7 +195,9 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _To
                     asked, lasts = max(asked, fault.asked), lasts and fault.lasts
             if lasts or attempt + 1 == _TRIES:
                 break
-            if stop.wait(pause_s(attempt, asked, first=_PAUSE_S)):
+            seconds = pause_s(attempt, asked, first=_PAUSE_S)
+            waits.tell(faults[-1] if faults else "", attempt + 1, seconds)
+            if stop.wait(seconds):
                 raise _Again
     raise HelioError(
         Stage.FETCH,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
-from ..core.progress import say
+from ..core.progress import say, step
 from ..core.words import human_size
 
 # Where a system's own engine listens: dockerd, and podman's service.
@@ -127,8 +127,9 @@ def ensure() -> None:
         raise HelioError(Stage.HOST, f"this machine lacks {names}", hint=f"install Debian's {', '.join(packages)}")
     say(f"==> installing {', '.join(packages)}")
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    subprocess.run([*sudo, "apt-get", "update", "-qq"], check=False)
-    result = subprocess.run(argv, capture_output=True, text=True)
+    with step("apt-get"):
+        subprocess.run([*sudo, "apt-get", "update", "-qq"], check=False)
+        result = subprocess.run(argv, capture_output=True, text=True)
     if result.returncode or any(not need.there() for need in lacks):
         raise HelioError(
             Stage.HOST,

@@ -18,7 +18,7 @@ from docker.types import Mount
 
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
-from ..core.progress import say
+from ..core.progress import say, step
 from ..debian.lock import AptLock
 from ..engines import leftovers, stream
 from ..machine.store import Store
@@ -61,8 +61,9 @@ class Builder:
                 tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
                 say("==> builder: importing its root file system")
                 # The engine answers 200 before it unpacks; whether it could is said in what follows.
-                answer = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
-                stream.follow(stream.rows_of(answer), self._client)
+                with step("import"):
+                    answer = self._client.api.import_image_from_file(str(tar), repository=REPOSITORY, tag=tag)
+                    stream.follow(stream.rows_of(answer), self._client)
                 self._client.images.get(reference)
         return reference
 

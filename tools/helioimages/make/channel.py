@@ -27,7 +27,7 @@ from ..core.entries import Content, Entry, Kind
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import FIRST, Platform
-from ..core.progress import say
+from ..core.progress import say, step
 from ..core.words import count
 from ..locks.apt import source_urls
 from ..machine.fetch import Wanted, fetch_all
@@ -210,7 +210,8 @@ def _payloads(bench: _Bench, recipes: Recipes, sources: Mapping[str, Path]) -> d
             inputs = {"source": sources[recipe.source], "script": folder / recipe.script}
             inputs |= {Path(path).name: folder / path for path in recipe.inputs}
             env = epoch | {"PREFIX": placeholder(), "JOBS": str(bench.jobs), "VERSION": recipe.version}
-            log = builder.run(["bash", "-c", 'exec bash "$IN/script"'], inputs=inputs, output=out, env=env)
+            with step(f"{recipe.name} compiles", told=False):
+                log = builder.run(["bash", "-c", 'exec bash "$IN/script"'], inputs=inputs, output=out, env=env)
             payloads[recipe.name] = Payload(
                 version=recipe.version,
                 entries=tuple(tree_entries(out / "prefix", recipe.name)),

@@ -19,6 +19,7 @@ from ..core import files, threads
 from ..core.digest import key_of
 from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
+from ..core.progress import step
 from ..core.words import count
 from ..debian.lock import AptLock, Deb
 from ..machine import mounts
@@ -98,7 +99,10 @@ def build_rootfs(store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs:
             "SOURCE_DATE_EPOCH": str(LAYER_MTIME),
         }
         # mmdebstrap's own umask decides modes that maintainer scripts leave open.
-        result = subprocess.run(argv, capture_output=True, text=True, env=environment, umask=0o022, pass_fds=(alive,))
+        with step(f"mmdebstrap of {len(lock.packages)} packages"):
+            result = subprocess.run(
+                argv, capture_output=True, text=True, env=environment, umask=0o022, pass_fds=(alive,)
+            )
         if result.returncode:
             raise HelioError(
                 Stage.BUILD,

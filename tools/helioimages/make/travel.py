@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..cache import entry as entries
 from ..cache.access import Cache, Cached
 from ..cache.entry import LayerEntry, poisoned
 from ..cache.image_entry import ImageEntry
+from ..core import threads
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError
 from ..core.package import Package
@@ -96,7 +96,7 @@ def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, 
     arrivals = []
     with (
         bar("layers of the cache", sum(one.entry.layer.size for one in found.values()), unit="bytes") as advance,
-        ThreadPoolExecutor(_DOWNLOADS) as pool,
+        threads.pool(_DOWNLOADS) as pool,
     ):
         # The largest first: one that came last would be read while other processes idle.
         largest = sorted(found.values(), key=lambda cached: -cached.entry.layer.size)
@@ -275,7 +275,7 @@ def keep(cache: Cache, built: Built, store: Store, *, mount: str, sign: Callable
         access.keep_layer(cache, entry, (store.blob(layer.digest), packed), mount=mount, signature=signature)
 
     kept = [(layer.key, index) for index, layer in enumerate(built.plan.layers) if layer.kind is not LayerKind.FILES]
-    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+    with threads.pool(_DOWNLOADS) as pool:
         for future in [pool.submit(put, key, index) for key, index in kept]:
             future.result()
 

@@ -26,7 +26,7 @@ from ..core.entries import Entry, merge
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import Platform
-from ..core.progress import say
+from ..core.progress import say, step
 from ..core.words import count
 from ..locks import file_names
 from ..machine.store import Store, has, settle
@@ -125,7 +125,8 @@ def build_all(workshop: Workshop, lock: PyPILock, environment: EnvironmentSpec, 
             spec=environment.build.get(sdist.name, BuildSpec()),
             without=tuple(sorted(environment.build_without.get(sdist.name, ()))),
         )
-        built = build_wheel(workshop, sdist, order)
+        with step(f"wheel of {sdist.name}"):
+            built = build_wheel(workshop, sdist, order)
         wheel = Wheel(
             name=sdist.name,
             version=sdist.version,

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from ..core.errors import HelioError, Stage
-from ..core.http import AGAIN, DROPPED, pause_s, retry_after
+from ..core.http import AGAIN, DROPPED, Tries, pause_s, retry_after
 from ..core.words import count
 from .reference import address_of, is_loopback, registry_of
 
@@ -125,7 +125,7 @@ class Transport:
         """
         once, tries = tries == 1, self._tries if tries is None else tries
         request = dataclasses.replace(request, path=self._address(request.path))
-        fault = ""
+        fault, told = "", Tries(self.host, tries)
         for attempt in range(1, tries + 1):
             asked = 0.0
             try:
@@ -139,7 +139,7 @@ class Transport:
                     return response
                 fault, asked = explain(response), retry_after(response)
             if attempt < tries:
-                self._pause(pause_s(attempt - 1, asked))
+                self._wait(told, fault, attempt, asked)
             elif once and asked:
                 # The caller tries again by itself, and shall not before it may.
                 self._pause(pause_s(0, asked))
@@ -150,6 +150,11 @@ class Transport:
             detail=f"{fault} ({count(tries, 'try')})",
             hint="try again later; what was sent stays sent",
         )
+
+    def _wait(self, told: Tries, fault: str, failed: int, asked: float) -> None:
+        seconds = pause_s(failed - 1, asked)
+        told.tell(fault, failed, seconds)
+        self._pause(seconds)
 
     def _address(self, path: str) -> str:
         """Return the address of a path, or one that the registry gave; ours is never asked without TLS if it has it.
@@ -187,7 +192,7 @@ class Transport:
 
     def _ping(self) -> str:
         schemes = ("http", "https") if self._insecure else ("https",)
-        fault = ""
+        fault, told = "", Tries(self.host, self._tries)
         for attempt in range(self._tries):
             asked = 0.0
             for scheme in schemes:
@@ -204,7 +209,7 @@ class Transport:
                 if response.status_code in AGAIN:
                     asked = max(asked, retry_after(response))
             if attempt + 1 < self._tries:
-                self._pause(pause_s(attempt, asked))
+                self._wait(told, fault, attempt + 1, asked)
         raise HelioError(
             Stage.PUBLISH,
             f"no registry answers at `{self.host}`",
@@ -274,7 +279,7 @@ class Transport:
                 detail=f"expected https not {_plain(realm)}",
             )
         asked = {"client_id": "helioimages"} | ({"service": challenge.service} if challenge.service else {})
-        headers = {}
+        headers, told = {}, Tries(self.host, self._tries)
         for attempt in range(self._tries):
             asked_s = 0.0
             try:
@@ -296,7 +301,7 @@ class Transport:
                 if response.status_code not in AGAIN:
                     break
             if attempt + 1 < self._tries:
-                self._pause(pause_s(attempt, asked_s))
+                self._wait(told, fault, attempt + 1, asked_s)
         raise NoToken(
             Stage.PUBLISH,
             f"the registry `{self.host}` gives no token",

@@ -20,6 +20,7 @@ import requests
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
 from ..core.package import Advised, Package
+from ..core.progress import step
 from ..core.words import count
 from ..locks import ecosystems
 from ..locks.read import Locks
@@ -72,6 +73,11 @@ class Finding:
     ignored: bool = False
 
     @property
+    def known_as(self) -> str:
+        """The name that people know a fault by: its CVE's where it has one."""
+        return next((name for name in self.ids if name.startswith("CVE-")), self.ids[0])
+
+    @property
     def counts_as(self) -> str:
         """The severity with ``unknown`` read as `osv.UNKNOWN_AS`."""
         return osv.UNKNOWN_AS if self.severity == "unknown" else self.severity
@@ -109,7 +115,7 @@ class AuditReport:
                 f"{finding.name} ({finding.kind})",
                 finding.version,
                 ", ".join(finding.fixed[:2]) or "-",
-                finding.ids[0] + (f" +{len(finding.ids) - 1}" if len(finding.ids) > 1 else ""),
+                " ".join(dict.fromkeys((finding.known_as, finding.ids[0]))),
                 ", ".join(finding.images),
                 ("accepted: " if finding.ignored else "") + finding.summary[:80],
             )
@@ -282,7 +288,10 @@ def fetch(store: Store, ecosystems: Sequence[str], *, source: str = OSV_SOURCE, 
     for ecosystem in ecosystems:
         url = f"{source.rstrip('/')}/{ecosystem}/all.zip"
         try:
-            with ask(functools.partial(requests.get, url, timeout=timeout_s)) as response:
+            with (
+                step(f"advisories of {ecosystem}"),
+                ask(functools.partial(requests.get, url, timeout=timeout_s)) as response,
+            ):
                 response.raise_for_status()
                 data = response.content
             zipfile.ZipFile(io.BytesIO(data)).close()

@@ -16,11 +16,13 @@ from typing import Any
 from ..core.digest import of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.progress import bar, step
 from ..core.words import count
 from ..machine.store import Store
 from ..make import linking
 from ..make.building import Built
 from ..oci import validate
+from ..oci.absent import absent
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
@@ -74,7 +76,7 @@ def fetch(client: Registry, reference: Reference, platform: Platform) -> Image:
     """
     image = client.get_image(reference.repository, reference.digest or reference.tag or "latest", platform)
     if image is None:
-        raise HelioError(Stage.CHECK, f"`{reference}` is not in the registry")
+        raise absent(client, reference, str(reference), Stage.CHECK)
     if reference.digest and tags.is_immutable(reference.tag):
         named = client.head_manifest(reference.repository, reference.tag)
         if named is None or named.digest != reference.digest:
@@ -108,18 +110,21 @@ def published(
     faults: list[str] = []
     checked: list[str] = []
     faults += _tag_faults(reference, image)
-    for number, layer in enumerate(image.layers):
-        place = _place(folder, layer.digest)
-        try:
-            with open(place, "wb") as file:
-                client.pull_blob(repository, layer, file)
-        except HelioError as error:
-            place.unlink()
-            faults.append(f"layers[{number}]: {_line(error)}")
-    # A layer that did not arrive whole is told once.
-    faults += [
-        line for line in validate.faults(image, lambda digest: _place(folder, digest)) if "is missing" not in line
-    ]
+    with bar("pull the layers", sum(layer.size for layer in image.layers), unit="bytes") as advance:
+        for number, layer in enumerate(image.layers):
+            place = _place(folder, layer.digest)
+            try:
+                with open(place, "wb") as file:
+                    client.pull_blob(repository, layer, file)
+            except HelioError as error:
+                place.unlink()
+                faults.append(f"layers[{number}]: {_line(error)}")
+            advance(layer.size)
+    with step("unpack and hash the layers"):
+        # A layer that did not arrive whole is told once.
+        faults += [
+            line for line in validate.faults(image, lambda digest: _place(folder, digest)) if "is missing" not in line
+        ]
     checked.append(f"manifest, config and {count(len(image.layers), 'layer')}")
     kinds: list[str] = []
     documents: dict[str, str] = {}

@@ -9,9 +9,9 @@ notebooks in it. Else it is built, as if there were nothing. Who signs vouches f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from ..core import threads
 from ..core.errors import HelioError
 from ..core.progress import say
 from ..locks.checkout import Checkout
@@ -75,7 +75,7 @@ def _fault(checkout: Checkout, client: Registry, built: Built, repository: str) 
         return client.blob_size(repository, blob)
 
     blobs = {blob.digest: blob.size for blob in (*built.image.layers, built.image.manifest.config)}
-    with ThreadPoolExecutor(_JOBS) as pool:
+    with threads.pool(_JOBS) as pool:
         sizes = dict(zip(blobs, pool.map(size, blobs), strict=True))
     if lost := [blob for blob, said in blobs.items() if sizes[blob] != said]:
         return f"{repository} does not have {len(lost)} of its layers, or with another size"

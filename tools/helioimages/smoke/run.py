@@ -18,7 +18,8 @@ from pathlib import Path
 from ..core import threads
 from ..core.digest import key_of, of_bytes
 from ..core.errors import HelioError, Stage
-from ..core.progress import say
+from ..core.near import meant
+from ..core.progress import bar, say, step
 from ..core.words import human_size
 from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
@@ -110,7 +111,8 @@ def smoke(
             Stage.USAGE,
             f"`{image.name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
             detail="expected one of " + (", ".join(path.stem for path in paths) or "none"),
-            hint="name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
+            hint=meant(missing[0], [path.stem for path in paths])
+            or "name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
         )
     wanted = books.read_all((path for path in paths if not only or path.stem in only), root)
     engine.pull(reference)
@@ -123,13 +125,21 @@ def smoke(
     def run_book(book: Book) -> Result:
         owner = next(spec for spec in lineage if spec.name == book.path.parent.name)
         chosen = books.choose(book, kernels)
-        result = _without_kernel(book, chosen.note) if chosen.missing else runner.run(book, chosen, owner.environment)
+        if chosen.missing:
+            result = _without_kernel(book, chosen.note)
+        else:
+            with step(f"notebook {book.name}", told=False):
+                result = runner.run(book, chosen, owner.environment)
+        advance(1)
         memory = f", {human_size(result.peak_memory_bytes)}" if result.peak_memory_bytes else ""
         note = f" ({result.note})" if result.note and not chosen.missing else ""
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
 
-    with threads.pool(options.jobs, end=engine.abandon) as pool:
+    with (
+        bar(f"notebooks of {image.name}", len(wanted), unit="notebook") as advance,
+        threads.pool(options.jobs, end=engine.abandon) as pool,
+    ):
         results = tuple(pool.map(run_book, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
     report.write(out, image, reference, results, network=options.network)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from ..core import files
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
+from ..core.progress import step
 from ..core.words import count
 from ..debian.ecosystem import RELEASES
 from ..prove import audit as auditing
 from ..prove import osv
+from ..prove.sarif import document as to_sarif
 from .command import Common, verb
 from .output import as_json
 
@@ -33,8 +37,17 @@ from .output import as_json
     help=f"Exit with 12 from this severity on; one that nobody rated counts as {osv.UNKNOWN_AS}.",
 )
 @click.option("--ignore", multiple=True, metavar="ID", help="A fault that was accepted: shown, not counted.")
+@click.option(
+    "--sarif", type=click.Path(path_type=Path, dir_okay=False), help="Also write what was found as SARIF 2.1.0."
+)
 def audit(
-    common: Common, advisories: Path | None, fetch: bool, source: str, fail_on: str, ignore: Sequence[str]
+    common: Common,
+    advisories: Path | None,
+    fetch: bool,
+    source: str,
+    fail_on: str,
+    ignore: Sequence[str],
+    sarif: Path | None,
 ) -> None:
     """Match the locks with security advisories."""
     # Either a folder, or what is fetched now.
@@ -49,14 +62,18 @@ def audit(
         advisories = auditing.fetch(common.machine().store, ["PyPI", *debian], source=source)
     assert advisories is not None
     packages = auditing.packages(locks, Platform.of(common.platform).subdir)
-    report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
+    with step("read the advisories"):
+        report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
+    if sarif:
+        text = json.dumps(to_sarif(report, lambda file: (checkout.root / file).read_text("utf-8")), indent=1)
+        files.write(sarif, text + "\n")
     print(as_json(report) if common.as_data else "\n".join(report.lines()))
     if failing := report.failing(fail_on):
         raise HelioError(
             Stage.CHECK,
             f"{count(len(failing), 'advisory')} of severity {fail_on} or more",
             detail="\n".join(
-                f"`{match.name}` {match.version}: {match.ids[0]} ({match.severity})" for match in failing[:20]
+                f"`{match.name}` {match.version}: {match.known_as} ({match.severity})" for match in failing[:20]
             ),
             hint="`buildimages lock --update NAME` takes a fixed version; --ignore ID accepts one",
         )

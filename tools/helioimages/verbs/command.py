@@ -5,7 +5,6 @@ Loaded for `--help` and at every press of TAB, so nothing but click is imported 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import glob
 import io
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 import click
 
 from .. import __version__
+from ..core.near import meant
 from ..core.platform import FIRST
 from .errors import telling, usage, wants_json
 
@@ -125,9 +125,9 @@ class Verbs(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if near and near[0] not in error.message:
-                raise click.UsageError(f"{error.message} Did you mean `{near[0]}`?", ctx) from error
+            # Click names one by itself, from some version on.
+            if "Did you mean" not in error.message and (near := meant(args[0], self.list_commands(ctx))):
+                raise click.UsageError(f"{error.message} {near[0].upper()}{near[1:]}", ctx) from error
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -58,6 +58,10 @@ def interrupted(*, as_data: bool) -> None:
     Raises:
         SystemExit: 130, as shells have it.
     """
+    # A thread that still works would hold the rows of the terminal, and its cursor.
+    from ..core import progress
+
+    progress.close()
     if as_data:
         hint = "the next run goes on from here"
         _Told(stage="interrupted", code=_INTERRUPTED, message="interrupted", hint=hint).write()

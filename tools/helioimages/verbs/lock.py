@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..locks import locking
+from ..locks import locking, named
 from ..machine import host
 from ..make import relocking
 from .command import Common, verb
@@ -44,6 +44,7 @@ def lock(
     # A wrong name or folder is told before minutes go into the channel.
     checkout.selected(())
     locking.selected(common.names, checkout.environments, checkout.images)
+    named.check(checkout, update)
     if not check:
         host.ensure()
     wish = locking.Wish(check=check, update=tuple(update), exclude_newer=newer, channel_dirs=tuple(channel_dir))

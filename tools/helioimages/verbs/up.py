@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core.progress import say
+from ..engines import own_engine
 from ..machine import host
 from . import options
 from .command import Common, verb
@@ -19,7 +20,19 @@ def up(common: Common, where: options.Publishing) -> None:
         images = common.checkout().images
         default = [image for image in done if images[image.image].hub.default]
         say(f"\nStart one:\n  {starting((default or done)[-1].reference, machine.engine.address)}")
+        if machine.engine.address != f"unix://{host.SOCKETS[0]}":
+            say(plain_lines(machine.engine.address, ours=own_engine.running(machine.store)))
         say("Stop what this started: buildimages down")
+
+
+def plain_lines(engine: str, *, ours: bool) -> str:
+    """Return what makes plain docker lines, as the documentation has them, reach an engine that docker does not find.
+
+    Args:
+        ours: this project started it.
+    """
+    why = "no engine of this machine ran, so one of this project's own does" if ours else "docker looks elsewhere"
+    return f"For plain `docker …` lines ({why}):\n  export DOCKER_HOST={engine}"
 
 
 def starting(reference: str, engine: str) -> str:

