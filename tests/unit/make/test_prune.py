@@ -19,7 +19,7 @@ from helioimages.locks.read import load
 from helioimages.machine import mounts
 from helioimages.machine.bootstrap import name_of
 from helioimages.machine.store import Store
-from helioimages.make import builder, linking, rootfs, toolchain
+from helioimages.make import builder, linking, rootfs, toolchain, travel
 from helioimages.make.channel import channel_key
 from helioimages.make.inputs import plan_of
 from helioimages.make.prune import prune, unknown
@@ -82,7 +82,7 @@ def named_in_the_code() -> set[str]:
             r"""\b(?:store\.root|_store\(\))(?:\.resolve\(\))? / "([\w.-]+)"(?: / "([\w.-]+)")?""", text
         ):
             found.add(f"{top}/{below}" if top in ("cache", "memo") else top)
-    return {*found, f"cache/{linking.LISTS}", f"memo/{linking.LAYERS}", "artefacts", "blobs"}
+    return {*found, f"cache/{linking.LISTS}", f"memo/{linking.LAYERS}", f"memo/{travel.METADATA}", "artefacts", "blobs"}
 
 
 def test_every_folder_of_a_store_has_a_rule(tmp_path):
@@ -96,6 +96,20 @@ def test_every_folder_of_a_store_has_a_rule(tmp_path):
     for name in ("cache/of-later", "memo/of-later", "of-later"):
         (tmp_path / name).mkdir()
     assert unknown(store) == ("cache/of-later", "memo/of-later", "of-later")
+
+
+def test_a_layer_that_came_from_a_cache_stays(workspace):
+    """It counts only for who reads caches, and is as costly to have again."""
+    store, key = workspace.store, plan_of(workspace.checkout, "base").layers[0].key
+    content = Content(2 << 20, lambda: random.Random(0).randbytes(2 << 20))
+    layer = linking.write(store, key, (Entry(path="x", kind=Kind.FILE, mode=0o644, content=content, origin="x"),))
+    rows = store.cached(linking.LISTS, key).read_bytes()
+    linking.adopt(store, key, layer, rows, "h.example.org/cache:layer-x")
+    written = store.blob(layer.digest), store.cached(linking.LISTS, key), memo(store, linking.LAYERS, key)
+    for path in written:
+        os.utime(path, (OLD, OLD))
+    sweep(workspace, age_s=HOUR, dry_run=False)
+    assert all(path.exists() for path in written)
 
 
 def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
@@ -116,6 +130,7 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
         store.remember(kind, name, value)
     for name in (wheel, other):
         store.remember("requires", name, [])
+        store.remember(travel.METADATA, name, "Name: x")
     for kind in ("smoke", "trust", "contents"):
         store.remember(kind, "7" * 64, {})
     for path in (store.root / "memo").rglob("*.json"):
@@ -130,6 +145,7 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
         memo(store, linking.OLD_LAYERS, "1" * 64),
         memo(store, "wheel", "5" * 64),
         memo(store, "requires", wheel),
+        memo(store, travel.METADATA, wheel),
         *(memo(store, kind, "7" * 64) for kind in ("smoke", "trust", "contents")),
         put(store.root / "toolchain" / toolchain.key(lock) / "srv" / "python"),
         put(store.root / "channels" / local / "channel.json"),
@@ -149,6 +165,7 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
         *(memo(store, linking.LAYERS, number * 64) for number in "23"),
         memo(store, "wheel", "6" * 64),
         memo(store, "requires", other),
+        memo(store, travel.METADATA, other),
         put(store.root / "cache" / "index" / ("8" * 16) / "numpy.json"),
         put(store.root / "cache" / "index" / ("8" * 16) / "sizes" / "x"),
         put(store.root / "cache" / "osv" / "PyPI.zip"),
@@ -171,7 +188,7 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
         "packages": 1,
         "layers": 1,
         "lists of files": 2,
-        "memos": 4,
+        "memos": 5,
         "root file systems": 1,
         "compiled modules": 1,
         "pages of indexes": 2,

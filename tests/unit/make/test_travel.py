@@ -18,8 +18,9 @@ from helioimages.cache import entry as entries
 from helioimages.cache.access import Cache
 from helioimages.core.digest import canonical_json, of_bytes
 from helioimages.machine.store import Store
-from helioimages.make import linking, travel
+from helioimages.make import linking, own_files, travel
 from helioimages.make.building import Built, Workshop, build
+from helioimages.make.plan import LayerKind
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Descriptor, Manifest
 from helioimages.publish import sbom, signing
@@ -76,6 +77,24 @@ def test_what_one_machine_made_another_has(cache, site, tmp_path):
         assert linking.files_of(store, key) == linking.files_of(site[0], key)
     # A second time nothing is asked for.
     assert travel.bring(store, (cache,), plans(site), jobs=1) == 0
+
+
+def test_several_are_read_while_others_come(cache, site, tmp_path):
+    kept(cache, site)
+    store, came = arrived(cache, site, tmp_path, jobs=2)
+    assert came == len(keys_of(site)) and travel.missing(store, plans(site)) == ()
+
+
+def test_the_folders_and_links_of_a_layer_are_known_when_it_was_read(cache, site, tmp_path):
+    """So an image's own files land where they belong, and Debian's layer is not read again for it."""
+    kept(cache, site)
+    store, _ = arrived(cache, site, tmp_path)
+    debian = [layer.key for layer in site[1].plan.stack if layer.kind is LayerKind.DEBIAN]
+    assert len(debian) == 2
+    for key in debian:
+        brought = store.recall(own_files.SHAPES, key)
+        own_files._shape(site[0], key)
+        assert brought == site[0].recall(own_files.SHAPES, key) and brought["rows"]
 
 
 def test_without_a_cache_nothing_that_travelled_counts(cache, site, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -16,13 +16,14 @@ Result = TypeVar("Result")
 
 
 def run(
-    function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, what: str
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, jobs: int, what: str
 ) -> Iterator[tuple[Task, Result]]:
     """Yield every task with its result as it is done.
 
     Args:
         function: of a module, called in one of at most ``jobs`` processes.
-        tasks: the largest first: a big one started last would be waited for by idle processes.
+        tasks: the largest first: a big one started last would be waited for by idle processes. What yields them may
+            take its time: work begins with the first.
         what: the work is for, shown when a worker dies.
 
     Raises:
@@ -30,9 +31,10 @@ def run(
     """
     if not tasks:
         return
+    most = min(jobs, len(tasks)) if isinstance(tasks, Sequence) else jobs
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool:
+    with ProcessPoolExecutor(most, mp_context=context) as pool:
         try:
             yield from _results(pool, function, tasks)
         except _Killed as killed:
@@ -69,13 +71,15 @@ class _Killed(Exception):
 
 
 def _results(
-    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterable[Task]
 ) -> Iterator[tuple[Task, Result]]:
-    try:
-        futures = {pool.submit(function, task): task for task in tasks}
-    except (BrokenProcessPool, OSError, EOFError) as error:
-        # Workers start on demand: one that dies meanwhile shows as a closed pipe.
-        raise _Killed(str(error) or type(error).__name__) from error
+    futures = {}
+    for task in tasks:
+        try:
+            futures[pool.submit(function, task)] = task
+        except (BrokenProcessPool, OSError, EOFError) as error:
+            # Workers start on demand: one that dies meanwhile shows as a closed pipe.
+            raise _Killed(str(error) or type(error).__name__) from error
     for future in as_completed(futures):
         try:
             result = future.result()

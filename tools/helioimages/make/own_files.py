@@ -18,9 +18,10 @@ Spec: OCI image-spec v1.1, layer.md, "Applying Changesets"; path_resolution(7).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 from ..core.digest import is_hex, key_of
 from ..core.entries import Entry, Kind, directory, merge, same
@@ -226,19 +227,30 @@ def _shape(store: Store, key: str) -> dict[str, Entry]:
         if layer is None:
             linking.files_of(store, key)  # says that the store lost it
             raise AssertionError(key)
-        rows = [
-            [entry.path, entry.mode, entry.uid, entry.gid] if entry.kind is Kind.DIR else [entry.path, entry.target]
-            for entry in read_layer(store.blob(layer.digest))
-            if entry.kind in (Kind.DIR, Kind.SYMLINK)
-        ]
-        known = {"digest": layer.digest, "rows": rows}
-        store.remember(SHAPES, key, known)
+        known = remember_shape(store, key, layer.digest, read_layer(store.blob(layer.digest)))
     return {
         path: Entry(path=path, kind=Kind.SYMLINK, target=rest[0])
         if len(rest) == 1
         else directory(path, mode=rest[0], uid=rest[1], gid=rest[2])
         for path, *rest in known["rows"]
     }
+
+
+def remember_shape(store: Store, key: str, digest: str, entries: Iterable[Entry]) -> dict[str, Any]:
+    """Remember the folders and links of a layer, for whoever has read it; returns the memo.
+
+    Args:
+        key, digest: the layer's.
+        entries: all of it, or its folders and links alone.
+    """
+    rows = [
+        [entry.path, entry.mode, entry.uid, entry.gid] if entry.kind is Kind.DIR else [entry.path, entry.target]
+        for entry in entries
+        if entry.kind in (Kind.DIR, Kind.SYMLINK)
+    ]
+    memo = {"digest": digest, "rows": rows}
+    store.remember(SHAPES, key, memo)
+    return memo
 
 
 def _in_order(image: str, files: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:

@@ -21,7 +21,7 @@ from ..machine import mounts
 from ..machine.bootstrap import name_of
 from ..machine.store import Store
 from ..spec.recipes import RECIPES
-from . import builder, channel, linking, own_files, rootfs, toolchain
+from . import builder, channel, linking, own_files, rootfs, toolchain, travel
 from .plan import ImagePlan
 
 _SHA256 = re.compile(rb"\b[0-9a-f]{64}\b")
@@ -58,7 +58,9 @@ def prune(
     """
     young = time.time() - age_s
     keys = {key for plan in plans for key in own_files.keys(store, plan)}
-    layers = {layer.digest for layer in (linking.recall(store, key) for key in keys) if layer}
+    # What came from a cache stays, too, whoever prunes.
+    every = Store(store.root, travelled=True)
+    layers = {layer.digest for layer in (linking.recall(every, key) for key in keys) if layer}
     # What is kept is settled before anything goes: a list of files is kept for its layer's memo.
     kinds = [
         (kind, [row for part in parts for row in part.rows]) for kind, parts in _kinds(checkout, store, layers, keys)
@@ -94,6 +96,7 @@ _PRUNED = frozenset(
         "memo/requires",
         "memo/cite",
         "memo/extend-wheel",
+        f"memo/{travel.METADATA}",
         *(f"memo/{name}" for name in (own_files.SETTLED, own_files.SHAPES)),
         "toolchain",
         "channels",
@@ -145,6 +148,7 @@ def _kinds(
             _Folder.of(store.root / "memo" / "requires", lambda path: path.stem in wanted),
             # What is made for others than this checkout's images is made again in seconds.
             *(_Folder.of(store.root / "memo" / name, lambda path: False) for name in ("cite", "extend-wheel")),
+            _Folder.of(store.root / "memo" / travel.METADATA, lambda path: path.stem in wanted),
             _Folder.of(store.root / "memo" / own_files.SHAPES, lambda path: path.stem in keys),
             _Folder.of(store.root / "memo" / own_files.SETTLED, lambda path: _settled_to(store, path) in keys),
         ),

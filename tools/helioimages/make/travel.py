@@ -8,8 +8,8 @@ or gone is told, and made here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ..cache.entry import LayerEntry, poisoned
 from ..cache.image_entry import ImageEntry
 from ..core import threads
 from ..core.digest import key_of, of_bytes
+from ..core.entries import Entry
 from ..core.errors import HelioError
 from ..core.package import Package
 from ..core.progress import bar, say
@@ -28,7 +29,7 @@ from ..machine import workers
 from ..machine.store import Store, has
 from ..oci.layer import Examined, examine
 from ..oci.types import Descriptor
-from . import linking, toolchain
+from . import linking, own_files, toolchain
 from .building import Built, BuiltLayer, assembled
 from .plan import PREFIX, ImagePlan, LayerKind, LayerPlan
 
@@ -93,28 +94,34 @@ def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, 
     if not wanted or not caches:
         return 0
     found = access.look_up(caches, wanted)
-    arrivals = []
-    with (
-        bar("layers of the cache", sum(one.entry.layer.size for one in found.values()), unit="bytes") as advance,
-        threads.pool(_DOWNLOADS) as pool,
-    ):
-        # The largest first: one that came last would be read while other processes idle.
-        largest = sorted(found.values(), key=lambda cached: -cached.entry.layer.size)
-        for cached, rows in pool.map(partial(_fetch, store=store), largest):
-            advance(cached.entry.layer.size)
-            if rows is not None:
-                arrivals.append(_arrival(store, cached, rows, wanted[cached.entry.key]))
     came = 0
-    for arrival, (fault, metadata) in workers.run(_examined, arrivals, jobs=jobs, what="layers of the cache"):
-        if fault:
-            say(f"warning: {poisoned(arrival.where, fault, '').message} ({arrival.where}); it is made here")
+    # Those that are here are read while others are on their way.
+    arrivals = _arrivals(store, found.values(), wanted)
+    for arrival, looked in workers.run(_examined, arrivals, jobs=jobs, what="layers of the cache"):
+        if looked.fault:
+            say(f"warning: {poisoned(arrival.where, looked.fault, '').message} ({arrival.where}); it is made here")
             continue
-        for sha256, text in metadata.items():
-            store.remember(METADATA, sha256, text)
         entry = found[arrival.key].entry
+        for sha256, text in looked.metadata.items():
+            store.remember(METADATA, sha256, text)
+        if looked.shape:
+            own_files.remember_shape(store, arrival.key, entry.layer.digest, looked.shape)
         linking.adopt(store, arrival.key, entry.layer, arrival.rows, arrival.where)
         came += 1
     return came
+
+
+def _arrivals(store: Store, found: Iterable[Cached], wanted: Mapping[str, LayerPlan]) -> Iterator[_Arrival]:
+    """Fetch layers, and yield those that came; the largest first, for one that came last would be waited for."""
+    largest = sorted(found, key=lambda cached: -cached.entry.layer.size)
+    with (
+        bar("layers of the cache", sum(cached.entry.layer.size for cached in largest), unit="bytes") as advance,
+        threads.pool(_DOWNLOADS) as pool,
+    ):
+        for cached, rows in pool.map(partial(_fetch, store=store), largest):
+            advance(cached.entry.layer.size)
+            if rows is not None:
+                yield _arrival(store, cached, rows, wanted[cached.entry.key])
 
 
 def _fetch(cached: Cached, store: Store) -> tuple[Cached, bytes | None]:
@@ -165,18 +172,34 @@ def metadata_of(store: Store, package: Package) -> str | None:
     return known if isinstance(known, str) else None
 
 
-def _examined(arrival: _Arrival) -> tuple[str, dict[str, str]]:
-    """Say what is wrong with a layer that came in, empty if nothing is, and the metadata that it has of packages."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What was seen of a layer that came in.
+
+    Attributes:
+        fault: what is wrong with it; empty if nothing is.
+        metadata: sha256 of a package -> what it says of itself.
+        shape: folders and links, of a layer that files of images may lie on.
+    """
+
+    fault: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    shape: tuple[Entry, ...] = ()
+
+
+def _examined(arrival: _Arrival) -> _Looked:
     try:
         real = examine(arrival.path, arrival.metadata)
     except HelioError as error:
-        return error.message, {}
-    fault = _fault(arrival, real)
+        return _Looked(fault=error.message)
+    if fault := _fault(arrival, real):
+        return _Looked(fault=fault)
     texts = {arrival.metadata[path]: data.decode("utf-8", "replace") for path, data in real.kept.items()}
-    return fault, {} if fault else texts
+    return _Looked(fault="", metadata=texts, shape=real.shape if arrival.origins is None else ())
 
 
 def _fault(arrival: _Arrival, real: Examined) -> str:
+    """Say what is wrong with a layer that came in; empty if nothing is."""
     if (real.diff_id, real.uncompressed_size) != (arrival.diff_id, arrival.uncompressed_size):
         return f"its layer holds other bytes: expected {arrival.diff_id} not {real.diff_id}"
     listed = linking.rows_of(arrival.rows)

@@ -193,12 +193,14 @@ class Examined:
         diff_id, uncompressed_size: of its tar stream, to the stream's end.
         held: path -> sha256 (hex) of the content, or target of the link; without directories.
         kept: path -> content, of the files that were asked for.
+        shape: its folders and symbolic links, without contents, in the layer's order.
     """
 
     diff_id: str
     uncompressed_size: int
     held: Mapping[str, str]
     kept: Mapping[str, bytes]
+    shape: tuple[Entry, ...]
 
 
 def examine(path: Path, keep: Container[str] = ()) -> Examined:
@@ -213,10 +215,13 @@ def examine(path: Path, keep: Container[str] = ()) -> Examined:
     stream = _Hashing(path)
     held: dict[str, str] = {}
     kept: dict[str, bytes] = {}
+    shape: list[Entry] = []
     try:
         with stream, tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
             for member in tar:
                 entry = _entry(member, tar, path)
+                if entry is not None and entry.kind in (Kind.DIR, Kind.SYMLINK):
+                    shape.append(entry)
                 if entry is not None and entry.kind is not Kind.DIR:
                     data = entry.content.read() if entry.content else None
                     held[entry.path] = entry.target if data is None else hashlib.sha256(data).hexdigest()
@@ -227,7 +232,7 @@ def examine(path: Path, keep: Container[str] = ()) -> Examined:
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
     digest = "sha256:" + stream.content.hexdigest()
-    return Examined(diff_id=digest, uncompressed_size=stream.size, held=held, kept=kept)
+    return Examined(diff_id=digest, uncompressed_size=stream.size, held=held, kept=kept, shape=tuple(shape))
 
 
 class _Hashing(gzip.GzipFile):
