@@ -66,6 +66,7 @@ LONG = {
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
+    "verbs/run.py run": _CLICK,
     "verbs/smoke.py smoke": _CLICK,
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
