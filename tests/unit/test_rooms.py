@@ -67,6 +67,7 @@ LONG = {
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
+    "verbs/run.py run": _CLICK,
     "verbs/smoke.py smoke": _CLICK,
     "verbs/verify.py verify": _CLICK,
     "oci/layer.py _block": _HEADER,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.auth
@@ -223,11 +224,14 @@ class Engine:
         """Remove the containers that this process waits for: it was interrupted."""
         leftovers.abandon(self.client)
 
-    def serve(self, reference: str, *, port: int, gpus: str | None = None) -> str:
+    def serve(
+        self, reference: str, *, port: int, gpus: str | None = None, desk: Mapping[str, Any] | None = None
+    ) -> str:
         """Start an image's own command in the background and return the address to open.
 
         Args:
             gpus: as in `RunOptions`.
+            desk: a folder in it, and whom it runs as; see `desk.Desk.server`.
 
         Raises:
             HelioError: the port is taken, the engine has no GPU to give, or the server does not come up.
@@ -239,6 +243,7 @@ class Engine:
             ports={"8888/tcp": ("127.0.0.1", port)},
             labels=leftovers.SERVED,
             device_requests=gpu_request(gpus),
+            **(desk or {}),
         )
         try:
             _start_with(container, gpus)
@@ -254,7 +259,11 @@ class Engine:
                 if "http://127.0.0.1:8888/lab?token=" in line:
                     say(f"stop it: docker -H {self.address} rm -f {container.short_id}")
                     return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
-            time.sleep(0.3)
+            try:
+                time.sleep(0.3)
+            except KeyboardInterrupt:
+                container.remove(force=True)
+                raise
         log = container.logs(tail=20).decode("utf-8", "replace")
         container.remove(force=True)
         raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
