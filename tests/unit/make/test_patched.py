@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -10,7 +11,7 @@ import pytest
 from building_support import Site, workshops
 
 from helioimages.core.errors import HelioError
-from helioimages.core.package import Patch
+from helioimages.core.package import Patch, Without
 from helioimages.make import linking, provision
 from helioimages.oci.layer import read_layer
 from helioimages.publish import sbom
@@ -88,7 +89,7 @@ def test_the_child_has_it_from_its_parent(site):
 def test_a_child_without_the_patch_is_refused(plain):
     with pytest.raises(HelioError) as caught:
         patched(plain, "base").plan("child")
-    assert caught.value.message == "`one` has other patches than in the parent image"
+    assert caught.value.message == "`one` has other changes than in the parent image"
     assert caught.value.detail == f"expected {PATCH.path} (sha256:{PATCH.sha256[:12]}…) not none"
 
 
@@ -138,3 +139,52 @@ def test_a_patch_that_does_not_fit_names_itself(plain):
         site.build("base")
     assert caught.value.message == "a patch does not fit `one-1.0`"
     assert caught.value.where == f"{PATCH.path} at line 3, file one/a.py"
+
+
+LEFT = Without(name="gone", reason="nothing needs it")
+
+
+@pytest.fixture
+def asking(tmp_path, make_wheel):
+    """Give a site whose package `asks` requires two others, one of which its lock leaves out."""
+    wheel = make_wheel({"asks/a.py": b"x = 1\n"}, name="asks", requires=("Gone>1", "one", "gone; extra == 'x'"))
+    plain = workshops(tmp_path, make_wheel)(more={"asks": wheel})
+    locks = {}
+    for name, lock in plain.locks.items():
+        have = {one.name: one for one in (*lock.pypi.wheels, dataclasses.replace(wheel[1], without=(LEFT,)))}
+        parts = {**lock.parts, "wheel": dataclasses.replace(lock.pypi, wheels=tuple(have.values()))}
+        locks[name] = dataclasses.replace(lock, parts=parts)
+    return dataclasses.replace(plain, locks=locks)
+
+
+def test_what_is_left_out_is_asked_for_no_more(asking):
+    base, child = asking.build("base"), asking.build("child")
+    files = {}
+    for layer in base.layers:
+        files |= {entry.path: entry for entry in read_layer(asking.store.blob(layer.layer.digest))}
+    metadata = files[f"{SITE}/asks-1.0.dist-info/METADATA"].content.read()
+    assert [row for row in metadata.splitlines() if row.startswith(b"Requires-Dist")] == [
+        b"Requires-Dist: one",
+        b"Requires-Dist: gone; extra == 'x'",
+    ]
+    digest = base64.urlsafe_b64encode(hashlib.sha256(metadata).digest()).rstrip(b"=").decode()
+    record = files[f"{SITE}/asks-1.0.dist-info/RECORD"].content.read().decode()
+    assert f"asks-1.0.dist-info/METADATA,sha256={digest},{len(metadata)}\n" in record.replace("\r", "")
+    found = sbom.components(asking.store, child)
+    told = {
+        row["name"]: row for row in json.loads(sbom.cyclonedx(child, found, "9"))["components"] if "pedigree" in row
+    }
+    notes = "It asks for what is left out: gone: nothing needs it"
+    assert {name: row["pedigree"] for name, row in told.items()} == {"asks": {"notes": notes}}
+    spdx = json.loads(sbom.spdx(child, found, "9"))
+    assert {row["name"]: row["sourceInfo"] for row in spdx["packages"] if "sourceInfo" in row} == {"asks": notes}
+
+
+def test_a_child_that_says_another_thing_of_it_is_refused(asking):
+    lock = asking.locks["child"]
+    wheels = tuple(dataclasses.replace(one, without=()) for one in lock.pypi.wheels)
+    lock = dataclasses.replace(lock, parts={**lock.parts, "wheel": dataclasses.replace(lock.pypi, wheels=wheels)})
+    site = dataclasses.replace(asking, locks={**asking.locks, "child": lock})
+    with pytest.raises(HelioError) as caught:
+        site.plan("child")
+    assert caught.value.detail == "expected without gone not none"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helioimages.core.entries import Kind, file, merge
 from helioimages.core.errors import HelioError, Stage
-from helioimages.pypi.wheel import link, with_compiled
+from helioimages.pypi.wheel import asking_less, link, with_compiled
 
 PREFIX = "srv/conda/envs/notebook"
 SITE = f"{PREFIX}/lib/python3.13/site-packages"
@@ -218,3 +218,31 @@ def test_files_that_record_misses_are_installed_and_told(make_wheel, capsys):
         "warning: demo-1.0-py3-none-any.whl: its RECORD does not list 2 of its files (e.g. demo/data.bin); they are "
         "installed, as pip does"
     )
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_requirements_that_are_left_out(make_wheel, end):
+    """Whatever their spelling or folding; extras stay, for packages read them, and so does all else of METADATA."""
+    head = [
+        b"Metadata-Version: 2.4",
+        b"Name: demo",
+        b"Version: 1.0",
+        b"Requires-Dist: Some.Lib (>=2,",
+        b"  <3)",
+        b"Requires-Dist: some-lib-more",
+        b"requires-dist: some_LIB[x]>=1; extra == 'y'",
+        b"Requires-Dist:some-lib@https://example.org/some-lib.whl",
+        b"Requires-Python: >=3",
+        b"",
+        b"Requires-Dist: some-lib",
+    ]
+    data = end.join(head) + end
+    path, wheel = make_wheel({"demo/a.py": b"", "demo-1.0.dist-info/METADATA": data})
+    linked = link(path, wheel)
+    changed = asking_less(linked, {"some-lib"}, "demo-1.0")
+    at = f"{SITE}/demo-1.0.dist-info/METADATA"
+    want = end.join([*head[:3], *head[5:7], *head[8:]]) + end
+    assert by_path(changed)[at].content.read() == want
+    assert rows_of(changed)["demo-1.0.dist-info/METADATA"][1] == str(len(want))
+    assert by_path(asking_less(linked, set(), "demo-1.0"))[at].content.read() == data
+    assert [entry.path for entry in changed] == [entry.path for entry in linked]

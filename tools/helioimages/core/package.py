@@ -31,6 +31,19 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Without:
+    """A requirement that a package states and that is left out on purpose.
+
+    Attributes:
+        name: of the distribution that the image lacks.
+        reason: why nothing is lost, in one line.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """One package: of a lock, of an image, of an SBOM.
 
@@ -45,6 +58,8 @@ class Package:
         depends: names of packages that it needs, where its lock tells.
         dropped: paths of this package that another one wins (``x-helioimages.clobber``).
         patches: changes of ours to its files, in the order in which they are made (``x-helioimages.patches``).
+        without: what it asks for and the image leaves out (``x-helioimages.without``); its metadata ask no more, extras
+            aside.
     """
 
     kind: str
@@ -59,6 +74,7 @@ class Package:
     depends: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     patches: tuple[Patch, ...] = ()
+    without: tuple[Without, ...] = ()
 
     @property
     def origin(self) -> str:

@@ -22,7 +22,7 @@ from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..pypi.resolve import Request, requested_names, resolve, versions
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
-from . import cuda, file_names
+from . import cuda, file_names, without
 from .patches import with_patches
 from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
 from .withdrawn import files_of
@@ -95,6 +95,9 @@ def lock_pypi(run: Run, question: Question, index: Index) -> PyPILock:
         built=_built(run, (current, parent.pypi if parent else None), upgrade) | _kept(run, parent, environment),
         content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
     )
+    request = dataclasses.replace(request, excluded=without.inherited(line, request))
+    asked = without.checked(environment, request) if environment.without else {}
+    request = dataclasses.replace(request, excluded=request.excluded | environment.without.keys())
     if children := descendants(environments, environment.name):
         request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
     resolved = resolve(request, index.sizes)
@@ -111,7 +114,10 @@ def lock_pypi(run: Run, question: Question, index: Index) -> PyPILock:
         resolved = dataclasses.replace(
             resolved, wheels=tuple(sorted((*resolved.wheels, *built), key=lambda wheel: wheel.name))
         )
-    return with_patches(run.root, line, pypi_lock.settled(current, resolved))
+    settled = without.recorded(
+        environment, asked, parent.pypi if parent else None, pypi_lock.settled(current, resolved)
+    )
+    return with_patches(run.root, line, settled)
 
 
 def _say_variants(lock: PyPILock, index: Index) -> None:

@@ -215,6 +215,7 @@ def pypi_hash(
             {name: [build.requires, dict(build.env), build.after] for name, build in ancestor.build.items()},
             # Not where nobody says it: locks of before this key stay current.
             *([dict(ancestor.names)] if ancestor.names else []),
+            *([["without", dict(ancestor.without)]] if ancestor.without else []),
         ]
         for ancestor in line
     ]

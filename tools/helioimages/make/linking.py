@@ -99,6 +99,7 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
     linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
     for patch, path in zip(package.patches, source.patches, strict=True):
         linked = patching.apply(linked, path.read_bytes(), patch.path, package.origin)
+    linked = wheel_link.asking_less(linked, {left.name for left in package.without}, package.origin)
     kept = without(linked, package)
     return wheel_link.with_compiled(kept, _compiled(store, kept, package, task))
 

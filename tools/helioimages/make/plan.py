@@ -86,8 +86,9 @@ class Group:
 
 
 def _named(package: Package) -> list[object]:
-    """Return what of a package decides the bytes of its layer; a package without patches has the key it always had."""
-    changes = [[patch.sha256 for patch in package.patches]] if package.patches else []
+    """Return what of a package decides the bytes of its layer; an unchanged package has the key it always had."""
+    changes: list[object] = [[patch.sha256 for patch in package.patches]] if package.patches else []
+    changes += [{"asks-less": sorted(left.name for left in package.without)}] if package.without else []
     return [package.kind, package.sha256, package.file_name, sorted(package.dropped), *changes]
 
 
@@ -408,7 +409,7 @@ def own_packages(mine: Iterable[Package], parents: Iterable[Package]) -> tuple[P
         elif (theirs := _changes(other)) != (ours := _changes(package)):
             raise HelioError(
                 Stage.BUILD,
-                f"`{package.name}` has other patches than in the parent image",
+                f"`{package.name}` has other changes than in the parent image",
                 detail=f"expected {theirs or 'none'} not {ours or 'none'}",
                 hint="run `buildimages lock`",
             )
@@ -416,7 +417,8 @@ def own_packages(mine: Iterable[Package], parents: Iterable[Package]) -> tuple[P
 
 
 def _changes(package: Package) -> str:
-    return ", ".join(f"{patch.path} (sha256:{patch.sha256[:12]}…)" for patch in package.patches)
+    patches = [f"{patch.path} (sha256:{patch.sha256[:12]}…)" for patch in package.patches]
+    return ", ".join([*patches, *(f"without {left.name}" for left in package.without)])
 
 
 def _by_name(package: Package) -> tuple[str, str]:

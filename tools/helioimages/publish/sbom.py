@@ -124,7 +124,7 @@ def cyclonedx(built: Built, parts: tuple[Component, ...], tool_version: str) -> 
             row["licenses"] = [{"expression": component.expression}]
         elif package.licenses:
             row["licenses"] = [{"license": {"name": package.licenses}}]
-        if package.patches:
+        if package.patches or package.without:
             row["pedigree"] = _pedigree(package)
         if component.files:
             row["components"] = [
@@ -171,7 +171,10 @@ def _pedigree(package: Package) -> dict[str, object]:
         for patch in package.patches
     ]
     told = "; ".join(f"{patch.path} (sha256:{patch.sha256}): {patch.reason}" for patch in package.patches)
-    return {"patches": patches, "notes": f"Files were changed by {told}"}
+    left = "; ".join(f"{one.name}: {one.reason}" for one in package.without)
+    notes = [f"Files were changed by {told}"] if told else []
+    notes += [f"It asks for what is left out: {left}"] if left else []
+    return ({"patches": patches} if patches else {}) | {"notes": ". ".join(notes)}
 
 
 def without_files(text: bytes) -> dict[str, object]:
@@ -249,7 +252,7 @@ def spdx_of(described: Described, parts: tuple[Component, ...], tool_version: st
         }
         if package.version:
             row["versionInfo"] = package.version
-        if package.patches:
+        if package.patches or package.without:
             row["sourceInfo"] = _pedigree(package)["notes"]
         if package.licenses and not component.expression:
             row["licenseComments"] = f"The package says: {package.licenses}"

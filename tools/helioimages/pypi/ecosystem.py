@@ -58,9 +58,10 @@ class PyPI(Ecosystem[PyPILock]):
         return Advised(ecosystems=self.advisories, name=package.name, version=package.version)
 
     def _package(self, record: Wheel | Sdist, *, built: bool) -> Package:
-        patches = record.patches if isinstance(record, Wheel) else ()
         package = self.package_of(record, file_name=record.file_name)
-        return dataclasses.replace(package, built=built, patches=patches)
+        if isinstance(record, Sdist):
+            return dataclasses.replace(package, built=built)
+        return dataclasses.replace(package, built=built, patches=record.patches, without=record.without)
 
 
 PYPI = PyPI()

@@ -3,7 +3,7 @@
 A PEP 751 lock without hosts: a wheel is named by ``path`` (its file name), sha256 and size, and the configured index
 supplies the address. A package that PyPI has as source only has its ``sdist``, and the wheel that the builder makes of
 it is recorded in the package's ``tool.helioimages.built-wheel``. Changes of ours to a wheel's files are pinned in
-``tool.helioimages.patches``.
+``tool.helioimages.patches``; what a package asks for and the image leaves out, in ``tool.helioimages.without``.
 
 Spec: PEP 751 / PyPA "pylock.toml Specification".
 """
@@ -22,7 +22,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from ..core.digest import is_hex
 from ..core.errors import Stage
-from ..core.package import Patch
+from ..core.package import Patch, Without
 from ..core.reading import SHA256, Form, Shape, Table, load_toml
 from .choose import variant_of
 
@@ -32,6 +32,7 @@ _PATCH = Shape.of(
     r"environments/(?:(?!\.{1,2}/)[^/\\\x00-\x1f\x7f]+/)+(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]+", "a file below environments/"
 )
 _LINE = Shape.of(r"[^\x00-\x1f\x7f\u0085\u2028\u2029]+", "one line of text")
+_NAME = Shape.of(r"[a-z0-9]+(?:-[a-z0-9]+)*", "a normalised name of a distribution")
 _PYTHON = Shape.of(r"[0-9]+\.[0-9]+", "a version such as 3.13")
 _PLATFORM = Shape.of(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9]+)?", "a platform such as linux/amd64")
 
@@ -48,6 +49,7 @@ class Wheel:
         uploaded: seconds since 1970 UTC, 0 where it is not known.
         built: made by the builder from the sdist of this name, not from the index.
         patches: changes of ours to its files, made when it is linked; its own sha256 is without them.
+        without: what it asks for and the image leaves out; its METADATA ask no more once it is linked.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Wheel:
     uploaded: int = 0
     built: bool = False
     patches: tuple[Patch, ...] = ()
+    without: tuple[Without, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,19 +178,26 @@ def _package(package: Table, wheels: list[Wheel], sdists: list[Sdist]) -> None:
     if sdist := package.table_or_none("sdist"):
         sdists.append(Sdist(name=name, version=version, **_file(sdist)))
     patches: tuple[Patch, ...] = ()
+    without: tuple[Without, ...] = ()
     if tool := package.table_or_none("tool"):
         ours = tool.table("helioimages", required=True)
         patches = tuple(_patch(table) for table in ours.tables("patches"))
-        # Who patches a wheel of the index has no other word of ours to say.
-        if built := ours.table_or_none("built-wheel") if patches else ours.table("built-wheel", required=True):
+        without = tuple(_left(table) for table in ours.tables("without"))
+        # Who changes a wheel of the index has no other word of ours to say.
+        if (
+            built := ours.table_or_none("built-wheel")
+            if patches or without
+            else ours.table("built-wheel", required=True)
+        ):
             mine.append(_checked(Wheel(name=name, version=version, built=True, **_file(built)), built))
             if sdist is None:
                 raise package.error("sdist", "expected the source of the built wheel, found nothing")
         ours.done()
         tool.done()
-        if patches and not mine:
-            raise package.error("tool.helioimages.patches", "expected a wheel that they change, found nothing")
-    wheels += [replace(wheel, patches=patches) for wheel in mine]
+        if (patches or without) and not mine:
+            key = "patches" if patches else "without"
+            raise package.error(f"tool.helioimages.{key}", "expected a wheel that they change, found nothing")
+    wheels += [replace(wheel, patches=patches, without=without) for wheel in mine]
     package.done()
 
 
@@ -200,6 +210,12 @@ def _patch(table: Table) -> Patch:
     )
     table.done()
     return patch
+
+
+def _left(table: Table) -> Without:
+    left = Without(name=table.text("name", shape=_NAME), reason=table.text("reason", shape=_LINE))
+    table.done()
+    return left
 
 
 def dump(lock: PyPILock) -> str:
@@ -229,6 +245,9 @@ def dump(lock: PyPILock) -> str:
             lines.append(f"wheels = [{_row(wheel)}]")
         if wheel and wheel.patches:
             lines.append(f"tool.helioimages.patches = [{', '.join(_patch_row(patch) for patch in wheel.patches)}]")
+        if wheel and wheel.without:
+            rows = ", ".join(f"{{ name = {_text(one.name)}, reason = {_text(one.reason)} }}" for one in wheel.without)
+            lines.append(f"tool.helioimages.without = [{rows}]")
     return "\n".join(lines) + "\n"
 
 

@@ -56,6 +56,7 @@ class Request:
         current: the lock that is there, whose versions are preferred.
         upgrade: distributions whose current version is forgotten; ``all`` forgets every one.
         exclude_newer: files uploaded later do not exist. Needs a time zone.
+        excluded: distributions that are left out, whoever asks for them.
         built: file name -> file, of wheels that were built of locked source archives: uv reads there what they need,
             and does not have to run the build of each to ask.
     """
@@ -72,6 +73,7 @@ class Request:
     current: PyPILock | None = None
     upgrade: tuple[str, ...] = ()
     exclude_newer: datetime | None = None
+    excluded: frozenset[str] = frozenset()
     built: Mapping[str, Path] = field(default_factory=dict)
     content_hash: str = ""
 
@@ -109,6 +111,15 @@ def versions(request: Request) -> dict[str, str] | None:
     return {name: version for name, version in pins.items() if name not in request.provided}
 
 
+def askers(request: Request) -> dict[str, tuple[str, ...]] | None:
+    """Return distribution -> those of a solution that require it, extras among their requirements; None without one.
+
+    What only the `pip` list asks for has no askers.
+    """
+    answer = _uv(request, [*request.constraints, *_exact(request.provided), *_pins(request.inherited)], annotated=True)
+    return None if answer.fault else dict(answer.askers)
+
+
 def places() -> Places:
     """Return where uv looks for packages, as its own and pip's variables and configuration files say.
 
@@ -130,19 +141,26 @@ def places() -> Places:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
     packages: tuple[Mapping[str, Any], ...] = ()
+    askers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fault: str = ""
 
 
-def _uv(request: Request, constraints: Sequence[str]) -> _Answer:
-    """Return uv's packages, or its explanation why there are none."""
+def _uv(request: Request, constraints: Sequence[str], *, annotated: bool = False) -> _Answer:
+    """Return uv's packages, or its explanation why there are none.
+
+    Args:
+        annotated: return who asks for each instead.
+    """
+    output = "requirements.txt" if annotated else "pylock.toml"
     with tempfile.TemporaryDirectory(prefix="helioimages-uv-") as scratch:
         folder = Path(scratch)
         (folder / "requirements.in").write_text("".join(f"{line}\n" for line in request.requirements))
         (folder / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints))
         # uv prefers what its output file has.
-        (folder / "pylock.toml").write_text(_preferences(request))
+        (folder / output).write_text(_preferences(request, output))
         arguments = [
-            *("--format", "pylock.toml", "--output-file", "pylock.toml", "--no-header", "--quiet", "--no-annotate"),
+            *("--format", output, "--output-file", output, "--no-header", "--quiet"),
+            *(("--annotation-style", "line") if annotated else ("--no-annotate",)),
             *("--python-version", request.python, "--constraints", "constraints.txt"),
             *("--python-platform", python_platform(request.platform, request.glibc)),
             # Source-only packages are asked what they need by this Python; the answer is for the image's.
@@ -154,16 +172,34 @@ def _uv(request: Request, constraints: Sequence[str]) -> _Answer:
             for name, path in request.built.items():
                 (folder / "built" / name).symlink_to(path)
             arguments += ["--find-links", "built"]
+        if request.excluded:
+            (folder / "excludes.txt").write_text("".join(f"{name}\n" for name in sorted(request.excluded)))
+            arguments += ["--excludes", "excludes.txt"]
         if request.exclude_newer is not None:
             arguments += ["--exclude-newer", request.exclude_newer.isoformat()]
         result = _run(arguments, cwd=folder)
         if result.returncode:
             return _Answer(fault=result.stderr.strip() or f"uv ended with exit status {result.returncode}")
-        document = tomllib.loads((folder / "pylock.toml").read_text("utf-8"))
+        text = (folder / output).read_text("utf-8")
+        if annotated:
+            return _Answer(askers=_told_askers(text))
+        document = tomllib.loads(text)
     return _Answer(packages=tuple(document.get("packages", ())))
 
 
-def _preferences(request: Request) -> str:
+def _told_askers(text: str) -> dict[str, tuple[str, ...]]:
+    """Return distribution -> who requires it, of lines such as ``numpy==2.5.5  # via pandas, -r requirements.in``."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        pin, _, via = line.partition("# via ")
+        names = [word.strip() for word in via.split(",")]
+        found[canonicalize_name(pin.partition("==")[0].strip())] = tuple(
+            canonicalize_name(name) for name in names if name and not name.startswith("-")
+        )
+    return found
+
+
+def _preferences(request: Request, output: str) -> str:
     """Return a lock of names and versions only: all that uv reads of a preference."""
     forgotten = {canonicalize_name(name) for name in request.upgrade}
     have: dict[str, str] = {}
@@ -172,11 +208,10 @@ def _preferences(request: Request) -> str:
             have[item.name] = item.version
     if "all" in request.upgrade:
         have = {}
-    rows = [
-        f'  {{ name = "{name}", version = "{version}" }},\n'
-        for name, version in sorted(have.items())
-        if name not in forgotten
-    ]
+    kept = sorted((name, version) for name, version in have.items() if name not in forgotten)
+    if output == "requirements.txt":
+        return "".join(f"{name}=={version}\n" for name, version in kept)
+    rows = [f'  {{ name = "{name}", version = "{version}" }},\n' for name, version in kept]
     return f'lock-version = "1.0"\ncreated-by = "helioimages"\npackages = [\n{"".join(rows)}]\n'
 
 

@@ -19,7 +19,7 @@ import hashlib
 import io
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from email.parser import HeaderParser
 from pathlib import Path
@@ -137,6 +137,46 @@ def with_contents(entries: Iterable[Entry], contents: Mapping[str, bytes], origi
         content = replace(Content.of(contents[path]), sha256=hashes[path].hexdigest())
         result.append(Entry(path=path, kind=Kind.FILE, content=content, origin=origin))
     return tuple(result)
+
+
+def asking_less(entries: Iterable[Entry], names: Collection[str], origin: str) -> tuple[Entry, ...]:
+    """Return a wheel's entries whose METADATA no longer requires some distributions.
+
+    What an extra asks for stays: packages read their own extras (sunpy at its import), and pip's check does not.
+
+    Args:
+        names: normalised as PEP 503 says.
+        origin: of the wheel, for messages.
+
+    Spec: PyPA "Core metadata specifications", Requires-Dist.
+    """
+    entries = tuple(entries)
+    changed = {}
+    for entry in entries:
+        if names and entry.content and entry.path.endswith(".dist-info/METADATA"):
+            head, end, body = _parted(entry.content.read())
+            changed[entry.path] = b"".join(field for field in _fields_of(head) if _required(field) not in names)
+            changed[entry.path] += end + body
+    return with_contents(entries, changed, origin)
+
+
+def _parted(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return a message's header, the empty line that ends it, and what follows."""
+    found = re.search(rb"(?m)^\r?\n", data)
+    return (data[: found.start()], found[0], data[found.end() :]) if found else (data, b"", b"")
+
+
+def _fields_of(head: bytes) -> list[bytes]:
+    """Return a header's fields, each with the lines that continue it."""
+    return re.findall(rb"(?m)^[^\n]*\n?(?:[ \t][^\n]*\n?)*", head)
+
+
+def _required(field: bytes) -> str:
+    """Return the normalised name of the distribution that a field requires, empty if it is another or an extra's."""
+    if re.search(rb";.*\bextra\b", field, re.DOTALL):
+        return ""
+    found = re.match(rb"(?i)Requires-Dist:\s*([A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)", field)
+    return canonicalize_name(found[1].decode()) if found else ""
 
 
 class _Source(WheelSource):

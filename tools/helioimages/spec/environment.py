@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..core.platform import SUBDIRS
@@ -71,6 +72,7 @@ class EnvironmentSpec:
         virtual_packages: e.g. ``{"__glibc": "2.41"}``; conda's words for what the machine brings.
         clobber: path in the prefix -> package whose file wins.
         build: source-only packages.
+        without: distribution that packages ask for and the image leaves out -> why nothing is lost.
         build_without: source-only package -> distributions that its source asks for and its build does not need.
         patches: changes of ours to wheels, in the order in which they are made.
         selected: conda's platform -> conda and pypi of it, where lines have selectors (``# [aarch64]``).
@@ -90,6 +92,7 @@ class EnvironmentSpec:
     virtual_packages: Mapping[str, str] = field(default_factory=dict)
     clobber: Mapping[str, str] = field(default_factory=dict)
     build: Mapping[str, BuildSpec] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
     build_without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     patches: tuple[PatchSpec, ...] = ()
     selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
@@ -173,7 +176,7 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
             pip_lines.check(text_of, table, f"requires[{at}]")
         table.done()
     spared = ours.table("build-without")
-    without: dict[str, tuple[str, ...]] = {
+    build_without: dict[str, tuple[str, ...]] = {
         canonicalize_name(key): tuple(map(canonicalize_name, spared.strings(key, shape=shapes.DISTRIBUTION)))
         for key in spared.names()
     }
@@ -193,7 +196,8 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         virtual_packages=ours.mapping("virtual-packages", keys=shapes.VIRTUAL, values=shapes.VERSION),
         clobber=ours.mapping("clobber", keys=shapes.RELATIVE, values=shapes.CLOBBER),
         build=build,
-        build_without=without,
+        without=_without(ours, pypi or ()),
+        build_without=build_without,
         patches=tuple(_patch(table) for table in ours.tables("patches")),
     )
     ours.done()
@@ -211,6 +215,18 @@ def _priority(ours: Table) -> str:
             "package from a later channel and leaves the others strict",
         )
     return priority
+
+
+def _without(ours: Table, pypi: tuple[str, ...]) -> dict[str, str]:
+    """Return what is left out, and why; what the same file asks for cannot be."""
+    reasons = ours.mapping("without", keys=shapes.DISTRIBUTION, values=shapes.LINE)
+    asked = {canonicalize_name(Requirement(text).name) for text in pypi}
+    for name in reasons:
+        if canonicalize_name(name) in asked:
+            raise ours.error(
+                f"without.{name}", "the `pip` list of the same file asks for it", hint="remove one of them"
+            )
+    return {canonicalize_name(name): reason for name, reason in reasons.items()}
 
 
 def _patch(table: Table) -> PatchSpec:
