@@ -225,7 +225,7 @@ class SourceWheel(InBuilder):
             name="test", path=self.archive, channels=(), conda=(), pypi=(), build={"tiny": BuildSpec()}
         )
         (wheel,) = wheelbuild.build_all(
-            wheelbuild.Workshop(
+            wheelbuild.WheelWorkshop(
                 store=store,
                 builder=self.builder(store),
                 tools=wheelbuild.unpack_tools(store, self.tools, self.python, self.wheels, self.platform),

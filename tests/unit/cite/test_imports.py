@@ -49,7 +49,7 @@ def test_lines_of_a_cell_may_be_a_list():
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"cells": 3}', '{"cells": [{"cell_type": "code"}]}'])
 def test_what_is_no_notebook(text):
-    with pytest.raises(HelioError, match=r"`a\.ipynb` is no notebook"):
+    with pytest.raises(HelioError, match=r"`a\.ipynb` is not a notebook"):
         of_notebook(text, "a.ipynb")
 
 

@@ -98,7 +98,7 @@ def test_a_layer_says_the_same(sun, tmp_path):
 
 def test_what_is_no_wheel(tmp_path):
     (tmp_path / "a.whl").write_bytes(b"x")
-    with pytest.raises(HelioError, match=r"`a.whl` is no wheel"):
+    with pytest.raises(HelioError, match=r"`a.whl` is not a wheel"):
         facts.of_wheel(tmp_path / "a.whl", "3.13")
 
 

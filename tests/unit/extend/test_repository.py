@@ -102,7 +102,7 @@ def test_other_links_stay(tmp_path, target):
 
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(HelioError, match="`pipe` is no file, folder or link"), repository.opened(str(tmp_path)):
+    with pytest.raises(HelioError, match="`pipe` is not a file, folder or link"), repository.opened(str(tmp_path)):
         pass
 
 
@@ -115,7 +115,7 @@ def test_too_much_is_refused(tmp_path, monkeypatch):
 
 
 def test_what_is_no_repository(tmp_path):
-    with pytest.raises(HelioError, match="is no repository"), repository.opened(str(tmp_path / "x")):
+    with pytest.raises(HelioError, match="is not a repository"), repository.opened(str(tmp_path / "x")):
         pass
     with pytest.raises(HelioError, match="`--ref main` is of an address"), repository.opened(str(tmp_path), "main"):
         pass

@@ -146,8 +146,8 @@ def test_what_is_asked_of_conda_is_looked_for_in_the_image_and_then_on_the_index
     [
         ("python=3.10", "`python=3.10` asks for another Python", "3.13.5"),
         ("python==3.13.4", "`python==3.13.4` asks for another Python", "3.13.5"),
-        ("r-base", "`r-base` is no Python package", "R is not in the images"),
-        ("ffmpeg", "`ffmpeg` is no Python package", "Debian's: ffmpeg in apt.txt"),
+        ("r-base", "`r-base` is not a Python package", "R is not in the images"),
+        ("ffmpeg", "`ffmpeg` is not a Python package", "Debian's: ffmpeg in apt.txt"),
         ("openssl=1.1", "`openssl=1.1` contradicts the image", "has openssl 3.5.4"),
     ],
 )

@@ -21,7 +21,7 @@ from helioimages.verbs.command import program
 
 FILES = Path(__file__).parents[2] / "support" / "foreign"
 WHY_NOT_PYTHON = (
-    "it is no Python package: wheels bring the C libraries that they need, programs can come from Debian "
+    "it is not a Python package: wheels bring the C libraries that they need, programs can come from Debian "
     "(`debian.packages` in image.toml)"
 )
 

@@ -177,7 +177,7 @@ def test_build_without_is_read_and_reaches_the_build(tmp_path, monkeypatch):
     monkeypatch.setattr(wheels, "build_wheel", build_wheel)
     sdist = Sdist(name="my-tiny", version="1.0", file_name="t.tar.gz", sha256="0" * 64, size=1)
     lock = PyPILock(python="3.13", platform="linux/amd64", content_hash="", wheels=(), sdists=(sdist,))
-    workshop = wheels.Workshop(
+    workshop = wheels.WheelWorkshop(
         store=None, builder=SimpleNamespace(image=str, abandon=str), tools=None, platform="linux/amd64", epoch=0
     )
     wheels.build_all(workshop, lock, spec, jobs=1)

@@ -13,7 +13,7 @@ from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
 from helioimages.oci.image import Settings, append
 from helioimages.oci.registry import Registry
-from helioimages.oci.transport import Credential, Request, Transport, _Challenge, refusal
+from helioimages.oci.transport import Credential, RegistryRequest, Transport, _Challenge, refusal
 from helioimages.oci.types import Descriptor, Platform
 
 IMAGE = append(None, [], Settings(cmd=("/hello",)), platform=Platform.of("linux/amd64"), created_epoch=1_700_000_000)
@@ -177,8 +177,11 @@ def test_a_login_never_goes_to_another_host(faulty, pauses):
     try:
         login = Credential(username="user", secret="secret")
         transport = Transport(faulty.host, credentials=lambda _: login, pause=pauses, tries=1)
-        assert transport.request(Request(method="GET", path="/v2/"), scope="s").status_code == 200
-        assert transport.request(Request(method="GET", path=f"http://{other.host}/v2/"), scope="s").status_code == 200
+        assert transport.request(RegistryRequest(method="GET", path="/v2/"), scope="s").status_code == 200
+        assert (
+            transport.request(RegistryRequest(method="GET", path=f"http://{other.host}/v2/"), scope="s").status_code
+            == 200
+        )
         transport.close()
     finally:
         other.close()

@@ -108,7 +108,7 @@ def test_what_is_no_file(root: Path, kind: str):
         os.mkfifo(path)
     with pytest.raises(HelioError) as caught:
         run(FakeEngine(), root)
-    assert caught.value.message == "`smoke-notebooks/helio/20-b.ipynb` is no file"
+    assert caught.value.message == "`smoke-notebooks/helio/20-b.ipynb` is not a file"
 
 
 def test_older_formats_and_lists_of_lines_are_read(root: Path):
@@ -194,7 +194,7 @@ def test_a_container_reaches_no_file_of_this_machine(root: Path, tmp_path: Path,
             return ran
 
     one = only(Evil(), root)
-    assert (one.status, one.summary) == ("failed", "the notebook that papermill left is no file")
+    assert (one.status, one.summary) == ("failed", "the notebook that papermill left is not a file")
     assert not (root.parent / "out" / "20-b.ipynb").exists()
 
 

@@ -55,8 +55,8 @@ def test_match_specs(spec: str, name: str, bounds: str, build: str) -> None:
     ("spec", "lost"),
     [
         ("x=1.2|1.3", "`=1.2|1.3` gives alternatives, which PEP 508 cannot say"),
-        ("x=2024h_1", "`=2024h_1` is no version that PEP 440 knows"),
-        ("https://conda.example/x-1-0.conda", "it is no match spec that names a package"),
+        ("x=2024h_1", "`=2024h_1` is not a version that PEP 440 knows"),
+        ("https://conda.example/x-1-0.conda", "it is not a match spec that names a package"),
     ],
 )
 def test_what_pep_508_cannot_say(spec: str, lost: str) -> None:

@@ -187,7 +187,7 @@ def test_a_catalogue_that_lacks_keys(call, tmp_path, given, lacks):
     done = call("profiles", "--catalogue", tmp_path / "x.json")
     assert (done.exit_code, done.stderr) == (
         2,
-        f"error: `{tmp_path}/x.json` is no catalogue\n  expected a key '{lacks}'\n\n"
+        f"error: `{tmp_path}/x.json` is not a catalogue\n  expected a key '{lacks}'\n\n"
         "hint: buildimages catalogue writes one\n",
     )
 

@@ -62,7 +62,7 @@ def test_a_file_that_is_no_catalogue(call, tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     done = call("profiles", "--catalogue", tmp_path / "x.json")
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"error: `{tmp_path}/x.json` is no catalogue\n")
+    assert done.stderr.startswith(f"error: `{tmp_path}/x.json` is not a catalogue\n")
 
 
 def test_delta_needs_two(call):

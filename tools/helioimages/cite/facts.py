@@ -77,7 +77,7 @@ def of_wheel(path: Path, python: str) -> Facts:
             }
             return _facts(archive.read(metadata).decode("utf-8", "replace"), paths, texts, python)
     except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
-        raise HelioError(Stage.CHECK, f"`{path.name}` is no wheel", where=str(path), detail=str(error)) from error
+        raise HelioError(Stage.CHECK, f"`{path.name}` is not a wheel", where=str(path), detail=str(error)) from error
 
 
 def of_layer(path: Path, python: str) -> dict[str, Facts]:

@@ -39,7 +39,7 @@ def of_notebook(text: str, where: str, read: Read = lambda name: None) -> frozen
         sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HelioError(
-            Stage.USAGE, f"`{where}` is no notebook", detail="expected JSON with cells (nbformat 4)"
+            Stage.USAGE, f"`{where}` is not a notebook", detail="expected JSON with cells (nbformat 4)"
         ) from error
     if language.lower() != "python":
         raise HelioError(

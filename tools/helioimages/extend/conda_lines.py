@@ -111,7 +111,7 @@ def _version(rest: str, text: str, place: Place) -> str:
 def _pip(node: yaml.MappingNode, file: str) -> Iterator[tuple[str, Place]]:
     for name, value in _pairs(node, file):
         if name != "pip":
-            raise _place(node, file).fault(f"`{name}` is no list that conda knows", detail="expected `pip`")
+            raise _place(node, file).fault(f"`{name}` is not a list that conda knows", detail="expected `pip`")
         for item in _items(value, file):
             yield _scalar(item, file), _place(item, file)
 

@@ -157,7 +157,7 @@ def _unpacked(path: Path, sdist: Sdist, place: Place) -> tuple[Entry, ...]:
                     mode = 0o755 if member.mode & 0o100 else 0o644
                     entries.append(Entry(path=relative, kind=Kind.FILE, mode=mode, content=Content.of(content.read())))
     except tarfile.TarError as error:
-        raise place.fault(f"`{sdist.file_name}` is no source archive", detail=str(error)) from error
+        raise place.fault(f"`{sdist.file_name}` is not a source archive", detail=str(error)) from error
     return tuple(entries)
 
 

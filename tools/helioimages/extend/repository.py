@@ -98,7 +98,7 @@ def opened(source: str, ref: str = "") -> Iterator[Repository]:
         if not folder.is_dir():
             raise HelioError(
                 Stage.USAGE,
-                f"`{source}` is no repository",
+                f"`{source}` is not a repository",
                 detail="expected a folder, or an address such as https://HOST/NAME.git",
             )
         if ref:
@@ -181,7 +181,7 @@ def walk(folder: Path) -> tuple[Entry, ...]:
                 entries.append(Entry(path=relative, kind=Kind.FILE, mode=mode, content=content))
             else:
                 raise HelioError(
-                    Stage.SPEC, f"`{relative}` is no file, folder or link", where=relative, hint="remove it"
+                    Stage.SPEC, f"`{relative}` is not a file, folder or link", where=relative, hint="remove it"
                 )
             if len(entries) > MOST_FILES or size > MOST_BYTES:
                 raise HelioError(

@@ -143,7 +143,7 @@ def _project(text: str, place: Place, extras: tuple[str, ...] = ()) -> Project:
         return _of_git(text, place, extras)
     if "://" in text:
         raise place.fault(
-            f"`{text}` is no git repository", hint="write git+https://…, or ask for a package by its name"
+            f"`{text}` is not a git repository", hint="write git+https://…, or ask for a package by its name"
         )
     if match := _EXTRAS.fullmatch(text):
         text, extras = match["path"], tuple(sorted(word.strip() for word in match["extras"].split(",")))
@@ -159,7 +159,7 @@ def _of_git(text: str, place: Place, extras: tuple[str, ...]) -> Project:
     split = urlsplit(address)
     path, at, ref = split.path.partition("@")
     if split.scheme not in ("https", "http", "file", "ssh") or (at and not ref):
-        raise place.fault(f"`{text}` is no address of a git repository", hint="write git+https://HOST/NAME@COMMIT")
+        raise place.fault(f"`{text}` is not an address of a git repository", hint="write git+https://HOST/NAME@COMMIT")
     folder = posixpath.normpath(said.get("subdirectory", ["."])[0])
     if folder.startswith(("/", "..")):
         raise place.fault(f"`{text}` names a folder out of its repository")

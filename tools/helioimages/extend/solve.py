@@ -89,7 +89,7 @@ def _of_conda(one: CondaWanted, parent: Parent) -> Wanted | None:
             return None
         if language or one.name in NOT_PYTHON:
             raise one.place.fault(
-                f"`{one.text}` is no Python package, and `{parent.name}` does not have it",
+                f"`{one.text}` is not a Python package, and `{parent.name}` does not have it",
                 detail=f"expected Python packages: {language} is not in the images" if language else "",
                 hint=f"ask for Debian's: {debian} in apt.txt" if debian else "remove it, or use repo2docker alone",
             )

@@ -15,7 +15,7 @@ from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..core.platform import Platform
 from ..core.progress import say, stage
-from ..core.words import human_size
+from ..core.words import count, human_size
 from ..make import provision
 from ..make.labels import BASE_DIGEST
 from ..make.machine import Machine
@@ -350,7 +350,8 @@ def _post_built(work: _Work, image: Image) -> Image:
                 difference = Difference(home=below.home, tar=tar, changed=box.changed())
                 addition = layers.of_difference(difference, work.machine.store)
             if others := layers.left_out(difference):
-                say(f"note: postBuild changed {len(others)} paths out of the home, which are left out: {others[0]} …")
+                changed = count(len(others), "path")
+                say(f"note: left out, since it is not in the home: {changed} that postBuild changed: {others[0]} …")
     finally:
         # What has no tag and no postBuild is nobody's.
         with contextlib.suppress(HelioError):

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ..conda import names
+from ..core.words import count
 from ..pypi.choose import supported_tags
 from ..pypi.index import IndexFile
 from ..spec.foreign import Foreign, Item, Row
@@ -29,7 +30,7 @@ Ask = Callable[[Sequence[str]], Mapping[str, Sequence[IndexFile]]]
 #: Conda packages that are there anyhow: parts of the interpreter, and what makes wheels.
 _PARTS = frozenset({"python_abi", "python-gil", "cpython", "_python_abi3_support"})
 _NO_DISTRIBUTION = (
-    "it is no Python package: wheels bring the C libraries that they need, programs can come from Debian "
+    "it is not a Python package: wheels bring the C libraries that they need, programs can come from Debian "
     "(`debian.packages` in image.toml)"
 )
 
@@ -101,8 +102,8 @@ class Imported:
 
     def lines(self) -> tuple[str, ...]:
         """Return the report for people."""
-        count = len(self.conda) + len(self.pypi) + len(self.constraints)
-        lines = [f"{self.target.name}: {self.form}, {count} packages; {self.kept} as they were, {len(self.rows)} not"]
+        packages = count(len(self.conda) + len(self.pypi) + len(self.constraints), "package")
+        lines = [f"{self.target.name}: {self.form}, {packages}; {self.kept} as they were, {len(self.rows)} not"]
         lines += [f"  {row.what} -> {row.became}: {row.why} ({row.where})" for row in self.rows if row.became]
         gone: dict[str, list[str]] = {}
         for row in self.rows:

@@ -39,7 +39,7 @@ from .debian import Moved, apt_of, lock_images, moved, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
 from .held_back import held
-from .pypi import Question, going, lock_pypi
+from .pypi import PyPIQuestion, going, lock_pypi
 from .stale import of_environment, other_patches
 from .state import (
     Builder,
@@ -225,7 +225,7 @@ def _lock(
                 )
                 files[file] = pypi_lock.dump(tools.now)
                 changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
-            question = Question(
+            question = PyPIQuestion(
                 environments=environments, environment=environment, parent=parent, conda=conda, current=before[1]
             )
             pypi = run.timed(f"{name}: PyPI", lock_pypi, run, question, index)

@@ -29,7 +29,7 @@ from .withdrawn import files_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PyPIQuestion:
     """What the PyPI part of an environment depends on.
 
     Attributes:
@@ -46,7 +46,7 @@ class Question:
     current: PyPILock | None
 
 
-def lock_pypi(run: Run, question: Question, index: Index) -> PyPILock:
+def lock_pypi(run: Run, question: PyPIQuestion, index: Index) -> PyPILock:
     """Return an environment's PyPI part, resolved under its conda part and the parent's packages.
 
     Args:

@@ -89,7 +89,7 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class WheelWorkshop:
     """Where and with what wheels are built.
 
     Attributes:
@@ -105,7 +105,7 @@ class Workshop:
     epoch: int
 
 
-def build_all(workshop: Workshop, lock: PyPILock, environment: EnvironmentSpec, *, jobs: int) -> tuple[Wheel, ...]:
+def build_all(workshop: WheelWorkshop, lock: PyPILock, environment: EnvironmentSpec, *, jobs: int) -> tuple[Wheel, ...]:
     """Build the wheels of every source archive of a lock.
 
     Args:
@@ -147,7 +147,7 @@ def build_all(workshop: Workshop, lock: PyPILock, environment: EnvironmentSpec, 
         return tuple(sorted((future.result() for future in pending), key=lambda wheel: wheel.name))
 
 
-def build_wheel(workshop: Workshop, sdist: Sdist, order: Order) -> BuiltWheel:
+def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: Order) -> BuiltWheel:
     """Build one wheel, or return it from the store.
 
     Args:
@@ -224,7 +224,7 @@ def unpack_tools(
     return Tools(folder=folder / PREFIX.lstrip("/"), key=key)
 
 
-def _run(workshop: Workshop, sdist: Sdist, order: Order, folder: Path) -> Path:
+def _run(workshop: WheelWorkshop, sdist: Sdist, order: Order, folder: Path) -> Path:
     """Return the wheel as the backend made it."""
     (folder / "sdist").mkdir()
     # The archive keeps its name: some backends read it.

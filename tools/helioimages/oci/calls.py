@@ -14,7 +14,7 @@ import requests
 from ..core.errors import HelioError, Stage
 from ..core.words import count
 from .reference import repository_in
-from .transport import NoToken, Request, Transport, refusal, same_host, scope_of
+from .transport import NoToken, RegistryRequest, Transport, refusal, same_host, scope_of
 
 #: Pages of one list; each has up to a thousand names.
 _MOST_PAGES = 10_000
@@ -41,7 +41,7 @@ class Calls:
         self._pushed.add(repository_in(self.host, repository))
 
     def call(
-        self, repository: str, request: Request, *, good: tuple[int, ...], write: bool = False
+        self, repository: str, request: RegistryRequest, *, good: tuple[int, ...], write: bool = False
     ) -> requests.Response:
         """Send a request about a repository.
 
@@ -91,7 +91,7 @@ class Calls:
                     hint="ask whoever runs it; what was read so far is not all of the list",
                 )
             seen.add(path)
-            response = self.call(repository, Request(method="GET", path=path), good=(200, *absent))
+            response = self.call(repository, RegistryRequest(method="GET", path=path), good=(200, *absent))
             if response.status_code in absent:
                 return
             yield response

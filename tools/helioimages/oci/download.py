@@ -15,7 +15,7 @@ from ..core.errors import HelioError, Stage
 from ..core.http import pause_s, stored
 from ..core.words import count
 from .calls import Calls, mismatch
-from .transport import Request
+from .transport import RegistryRequest
 from .types import Descriptor
 
 #: What a dropped download loses at most.
@@ -41,7 +41,7 @@ def download(
     """
     content, have, start = hashlib.sha256(), 0, out.tell()
     for attempt in range(1, tries + 1):
-        request = Request(
+        request = RegistryRequest(
             method="GET",
             path=f"blobs/{descriptor.digest}",
             headers={"Range": f"bytes={have}-"} if have else {},

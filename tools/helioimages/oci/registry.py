@@ -28,7 +28,7 @@ from .document import load, node
 from .download import download
 from .image import Image
 from .reference import registry_of, repository_in
-from .transport import MOST, Credential, Request, Transport, anonymous, refusal, scope_of
+from .transport import MOST, Credential, RegistryRequest, Transport, anonymous, refusal, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest
 from .upload import Dropped, Upload
 
@@ -94,7 +94,7 @@ class Registry:
         Raises:
             HelioError: the registry refuses, or does not answer.
         """
-        request = Request(method="HEAD", path=f"manifests/{reference}", headers={"Accept": _ACCEPT})
+        request = RegistryRequest(method="HEAD", path=f"manifests/{reference}", headers={"Accept": _ACCEPT})
         response = self._calls.call(repository, request, good=(200, 404))
         if response.status_code == 404:
             return None
@@ -112,7 +112,7 @@ class Registry:
         Raises:
             HelioError: the bytes are not what the digest says, or the registry refuses.
         """
-        request = Request(method="GET", path=f"manifests/{reference}", headers={"Accept": _ACCEPT})
+        request = RegistryRequest(method="GET", path=f"manifests/{reference}", headers={"Accept": _ACCEPT})
         response = self._calls.call(repository, request, good=(200, 404))
         if response.status_code == 404:
             return None
@@ -133,7 +133,7 @@ class Registry:
         Raises:
             HelioError: the registry refuses, e.g. since a blob is missing, or stored other bytes.
         """
-        request = Request(
+        request = RegistryRequest(
             method="PUT", path=f"manifests/{reference}", headers={"Content-Type": media_type}, body=lambda: data
         )
         for left in reversed(range(_WRITERS)):
@@ -156,7 +156,7 @@ class Registry:
 
         Spec: "Deleting Manifests".
         """
-        request = Request(method="DELETE", path=f"manifests/{digest}")
+        request = RegistryRequest(method="DELETE", path=f"manifests/{digest}")
         response = self._calls.call(repository, request, write=True, good=(200, 202, 400, 404, 405))
         return response.status_code in (200, 202, 404)
 
@@ -197,7 +197,7 @@ class Registry:
         return int(length) if response.status_code == 200 and length.isdigit() else None
 
     def _head_blob(self, repository: str, digest: str) -> requests.Response:
-        return self._calls.call(repository, Request(method="HEAD", path=f"blobs/{digest}"), good=(200, 404))
+        return self._calls.call(repository, RegistryRequest(method="HEAD", path=f"blobs/{digest}"), good=(200, 404))
 
     def get_bytes(self, repository: str, descriptor: Descriptor) -> bytes:
         """Return a small blob, verified.
@@ -303,7 +303,7 @@ class Registry:
         path = f"/v2/{name}/blobs/uploads/?mount={quote(digest)}&from={quote(source)}"
         scope = f"{scope_of(name, 'pull,push')} {scope_of(source, 'pull')}"
         try:
-            response = self._http.request(Request(method="POST", path=path), scope=scope, tries=1)
+            response = self._http.request(RegistryRequest(method="POST", path=path), scope=scope, tries=1)
         except HelioError:
             response = None
         if response is not None and response.status_code == 201:
@@ -326,7 +326,7 @@ class Registry:
         best, left = 0, self._tries
         while True:
             if upload is None:
-                request = Request(method="POST", path="blobs/uploads/")
+                request = RegistryRequest(method="POST", path="blobs/uploads/")
                 response = self._calls.call(repository, request, write=True, good=(202,))
                 upload = self._open(repository, response, advance)
             try:

@@ -41,7 +41,7 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RegistryRequest:
     """What is asked of a registry.
 
     Attributes:
@@ -113,7 +113,7 @@ class Transport:
         """Close the connections."""
         self._session.close()
 
-    def request(self, request: Request, *, scope: str, tries: int | None = None) -> requests.Response:
+    def request(self, request: RegistryRequest, *, scope: str, tries: int | None = None) -> requests.Response:
         """Send one request, as often as needed, and return the answer whatever its status.
 
         Args:
@@ -218,7 +218,7 @@ class Transport:
             hint="check the name and the network; a registry on another machine must speak TLS",
         )
 
-    def _authorised(self, request: Request, scope: str) -> requests.Response:
+    def _authorised(self, request: RegistryRequest, scope: str) -> requests.Response:
         """Send a request to its address (no path), with what says who we are."""
         method, url, headers = request.method, request.path, dict(request.headers)
         ours = same_host(url, self._base)

@@ -15,7 +15,7 @@ from urllib.parse import quote, urljoin
 import requests
 
 from ..core.errors import HelioError, Stage
-from .transport import Request, Transport, refusal, scope_of
+from .transport import RegistryRequest, Transport, refusal, scope_of
 from .types import Descriptor
 
 _PIECE = 1 << 20
@@ -77,7 +77,7 @@ class Upload:
 
         Spec: "Pushing a blob in chunks": GET of the location answers 204 with ``Range: 0-<last byte>``.
         """
-        response = self._ask(Request(method="GET", path=self._location))
+        response = self._ask(RegistryRequest(method="GET", path=self._location))
         match = re.fullmatch(r"(?:bytes=)?0-([0-9]+)", response.headers.get("Range", ""))
         alive = response.status_code == 204 and match is not None
         if alive:
@@ -95,14 +95,14 @@ class Upload:
 
     def cancel(self) -> None:
         """Let the registry forget the upload."""
-        self._ask(Request(method="DELETE", path=self._location))
+        self._ask(RegistryRequest(method="DELETE", path=self._location))
 
-    def _ask(self, request: Request, tries: int | None = None) -> requests.Response:
+    def _ask(self, request: RegistryRequest, tries: int | None = None) -> requests.Response:
         return self._http.request(request, scope=scope_of(self._repository, "pull,push"), tries=tries)
 
     def _request(self, method: str, url: str, file: IO[bytes], end: int, headers: dict[str, str]) -> requests.Response:
         begin = self.offset
-        request = Request(
+        request = RegistryRequest(
             method=method,
             path=url,
             headers=headers | {"Content-Type": "application/octet-stream", "Content-Length": str(end - begin)},

@@ -142,7 +142,7 @@ def read_executed(path: Path) -> Executed:
     try:
         # A link of the container's may lead to any file of this machine.
         if path.is_symlink():
-            raise Malformed("is no file")
+            raise Malformed("is not a file")
         return _shown(_loaded(path), path.stem)
     except Malformed as error:
         return Executed(fault=f"the notebook that papermill left {error}")
@@ -229,7 +229,7 @@ def _loaded(path: Path) -> NotebookNode:
     try:
         # A pipe would be read for ever.
         if not path.is_file():
-            raise Malformed("is no file")
+            raise Malformed("is not a file")
         data = path.read_bytes()
     except OSError as error:
         raise Malformed(f"cannot be read: {error.strerror or error}") from error

@@ -171,7 +171,7 @@ def _conda_spec(text: str, where: str) -> Item:
     spec = re.split(r"\s#", text.strip(), maxsplit=1)[0].strip()
     match = _SPEC.fullmatch(spec)
     if match is None or "://" in spec:
-        return Item(side="conda", name=spec, text=text, where=where, lost="it is no match spec that names a package")
+        return Item(side="conda", name=spec, text=text, where=where, lost="it is not a match spec that names a package")
     keys = {key: a or b or c for key, a, b, c in _KEYS.findall(match["keys"] or "")}
     item = Item(side="conda", name=match["name"].lower(), text=text, where=where, build=keys.get("build", ""))
     written = (match["rest"] or "").strip() or keys.get("version", "")
@@ -188,7 +188,7 @@ def _conda_spec(text: str, where: str) -> Item:
             item = replace(item, build=found["build"])
         bound = _bound(found["op"] or "", found["version"], exact=bool(found["build"]))
         if bound is None:
-            return replace(item, lost=f"`{piece}` is no version that PEP 440 knows")
+            return replace(item, lost=f"`{piece}` is not a version that PEP 440 knows")
         bounds.append(bound)
     return replace(item, bounds=",".join(filter(None, bounds)))
 
@@ -222,7 +222,7 @@ def _exact(side: str, name: str, version: str, where: str, build: str = "") -> I
     try:
         return replace(item, bounds=f"=={Version(version)}")
     except InvalidVersion:
-        return replace(item, lost=f"`{version}` is no version that PEP 440 knows")
+        return replace(item, lost=f"`{version}` is not a version that PEP 440 knows")
 
 
 def _conda_lock(document: Mapping[str, Any], subdir: str) -> Foreign:
@@ -261,7 +261,9 @@ def _explicit(text: str, subdir: str) -> Foreign:
             continue
         found = _of_address(url)
         if found is None:
-            rows.append(Row(what=line, where=f"line {number}", became="", why="it is no address of a conda package"))
+            rows.append(
+                Row(what=line, where=f"line {number}", became="", why="it is not an address of a conda package")
+            )
             continue
         items.append(_exact("conda", found[0], found[1], f"line {number}", found[2]))
         channels[urlsplit(url).path.rpartition("/")[0].rpartition("/")[0].rpartition("/")[2]] = None
@@ -299,7 +301,7 @@ def _pixi(document: Mapping[str, Any], subdir: str) -> Foreign:
         if side == "pypi" and (found is None or not version):
             rows.append(Row(what=what or address, where=where, became="", why="it is not from an index: " + _NOT_INDEX))
         elif not what or not version:
-            rows.append(Row(what=address, where=where, became="", why="it is no address of a conda package"))
+            rows.append(Row(what=address, where=where, became="", why="it is not an address of a conda package"))
         else:
             items.append(_exact(side, what, str(version), where, found[2] if found and side == "conda" else ""))
     channels = tuple(str(one["url"] if isinstance(one, dict) else one) for one in chosen.get("channels") or ())

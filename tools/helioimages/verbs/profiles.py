@@ -96,10 +96,10 @@ def _load(file: Path) -> dict[str, Any]:
                 _ = [entry[key] for key in _READ]
     except KeyError as error:
         raise HelioError(
-            Stage.USAGE, f"`{file}` is no catalogue", detail=f"expected a key {error}", hint=_HINT
+            Stage.USAGE, f"`{file}` is not a catalogue", detail=f"expected a key {error}", hint=_HINT
         ) from error
     except (OSError, ValueError, TypeError) as error:
-        raise HelioError(Stage.USAGE, f"`{file}` is no catalogue", detail=str(error), hint=_HINT) from error
+        raise HelioError(Stage.USAGE, f"`{file}` is not a catalogue", detail=str(error), hint=_HINT) from error
     return whole
 
 
