@@ -172,7 +172,7 @@ def refused(words: Sequence[str], *, in_image: bool = False) -> str:
         return ""
     if program in ("docker", "kubectl", "skopeo"):
         return _helped(program, rest)
-    known = program in ("curl", "cut", "echo", "git", "grep", "openssl") or (
+    known = program in ("cp", "curl", "cut", "echo", "git", "grep", "mkdir", "openssl") or (
         program == "python" and rest[0] in ("-m", "-c")
     )
     return "" if known else f"nobody checks `{program}`"
