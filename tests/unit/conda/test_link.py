@@ -16,6 +16,7 @@ import pytest
 from helioimages.conda.archive import read_archive, write_conda
 from helioimages.conda.link import Prefix, link
 from helioimages.conda.lock import CondaPackage
+from helioimages.conda.scripts import SCRIPT_HINT
 from helioimages.core import entries
 from helioimages.core.entries import Entry, Kind, merge
 from helioimages.core.errors import HelioError, Stage
@@ -197,8 +198,7 @@ def test_scripts_are_refused(tmp_path: Path, kind: str) -> None:
     assert str(caught.value) == (
         f"`tool-1.0-h0_0.conda` has a {kind} script, which would have to run at installation\n"
         f"  in tool-1.0-h0_0.conda at bin/.tool-{kind}.sh\n"
-        "\n"
-        "hint: layers are made without running anything; choose another build, or take the package from PyPI"
+        f"\nhint: {SCRIPT_HINT}"
     )
 
 
