@@ -32,13 +32,12 @@ FILES = (
 )
 
 
-def _make(folder: Path, files: tuple[Entry, ...] = FILES, **changes: object) -> tuple[Path, CondaPackage]:
-    noarch = changes.get("noarch")
+def _make(folder: Path, files: tuple[Entry, ...] = FILES, *, noarch: str | None = None) -> tuple[Path, CondaPackage]:
     subdir = "noarch" if noarch else "linux-64"
     index = {"name": "tool", "version": "1.0", "build": "h0_0", "build_number": 0, "subdir": subdir, "depends": ["a"]}
     index |= {"license": "MIT"} | ({"noarch": noarch} if noarch else {})
     path = folder / "tool-1.0-h0_0.conda"
-    sha256 = write_conda(path, index=index, entries=files, prefix_placeholder=PLACEHOLDER, **changes)
+    sha256 = write_conda(path, index=index, entries=files, prefix_placeholder=PLACEHOLDER)
     package = CondaPackage(
         name="tool",
         version="1.0",

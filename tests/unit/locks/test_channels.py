@@ -61,7 +61,6 @@ def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "li
             **({"noarch": "generic"} if subdir == "noarch" else {}),
         },
         entries=[Entry(path=file or f"share/{name}", kind=Kind.FILE, content=content)],
-        noarch="generic" if subdir == "noarch" else None,
     )
     write_repodata(channel, ("linux-64",))
     return path
