@@ -7,6 +7,7 @@ taken over into that store: that a lock of Debian packages gives one, `test_debi
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -44,6 +45,8 @@ ACTIVATE = "usr/local/lib/helioimages/activate.sh"
 PREFIX = "/srv/conda/envs/notebook"
 Files = Mapping[str, tuple[bytes | str, int]]
 SITE = "lib/python3.13/site-packages"
+#: What an installer would run, and what was read and found needless.
+SCRIPT = b"echo thank you\n"
 PASSWORD = "only-in-the-file-of-logins"
 ENVIRONMENT = """\
 name: stack
@@ -54,6 +57,8 @@ dependencies:
   - closed::tables
 x-helioimages:
   virtual-packages: {{__glibc: "2.41"}}
+  link-scripts:
+    - {{package: libsolver, sha256: {script}, reason: it would only print a word}}
 """
 IMAGE = """\
 name = "stack"
@@ -127,7 +132,8 @@ def fill(folder: Path) -> None:
     depends = {"depends": ["python >=3.13,<3.14.0a0", "libsolver >=1"]}
     write_package(folder / "arch", "solver", solver, index=depends, prefixes=prefixes)
     # Both have a file of one path: who needs the other wins.
-    write_package(folder / "arch", "libsolver", {"etc/shared": (b"libsolver", 0o644)}, as_bz2=True)
+    libsolver: Files = {"etc/shared": (b"libsolver", 0o644), "bin/.libsolver-post-link.sh": (SCRIPT, 0o755)}
+    write_package(folder / "arch", "libsolver", libsolver, as_bz2=True)
     # Of a later channel: not taken though it is newer.
     write_package(folder / "closed", "libsolver", {"etc/shared": (b"newer", 0o644)}, version="2.0")
     tables: Files = {"site-packages/tables.py": (b"ROWS = 7\n", 0o644)}
@@ -192,7 +198,9 @@ def made(in_frozen_world: None, served: str, tmp_path_factory: pytest.TempPathFa
     root = folder / "checkout"
     for name in ("environments/stack/environment.yml", "images/stack/image.toml"):
         (root / name).parent.mkdir(parents=True)
-    (root / "environments/stack/environment.yml").write_text(ENVIRONMENT.format(ours=served))
+    (root / "environments/stack/environment.yml").write_text(
+        ENVIRONMENT.format(ours=served, script=hashlib.sha256(SCRIPT).hexdigest())
+    )
     (root / "images/stack/image.toml").write_text(IMAGE)
     for source, target in ((f"images/base/files/{ACTIVATE}", f"images/stack/files/{ACTIVATE}"), (images.TEMPLATE,) * 2):
         (root / target).parent.mkdir(parents=True, exist_ok=True)
@@ -211,6 +219,7 @@ def test_the_lock_names_channels_and_who_wins(made: Made) -> None:
     assert mine == {"libsolver": "arch", "solver": "arch", "tables": "closed"}
     assert {"python", "openssl", "libzlib"} <= channels.keys()
     assert lock.clobbers == {"linux-64": {"etc/shared": "solver over libsolver"}}
+    assert lock.scripts == {"linux-64": {"libsolver": hashlib.sha256(SCRIPT).hexdigest()}}
     assert PASSWORD not in "".join(made.texts.values())
 
 

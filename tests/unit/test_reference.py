@@ -127,11 +127,12 @@ dependencies: [python, pip: [numpy]]
 x-helioimages:
   build:
     numpy: {reason: x}
+  link-scripts: [{package: tool, sha256: "%s", reason: x}]
   patches: [{package: numpy, version: "1", file: numpy.patch, reason: x, upstream: "https://example.org/1"}]
-"""
+""" % ("0" * 64)
     parse_environment(text, ROOT, "environments/x/environment.yml")
     keys = {
-        key.replace("build.numpy", "build.<name>").replace("patches[0]", "patches[]")
+        key.replace("build.numpy", "build.<name>").replace("[0]", "[]")
         for key in asked - {"x-helioimages", "dependencies[1].pip"}
     }
     keys -= {"x-helioimages.build.<name>"}

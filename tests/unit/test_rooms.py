@@ -72,7 +72,6 @@ LONG = {
     "verbs/verify.py verify": _CLICK,
     "oci/layer.py _block": _HEADER,
     "catalogue/read.py _entry": _LATER,
-    "conda/pack.py write_conda": _LATER,
     "make/channel.py build_channel": _LATER,
 }
 

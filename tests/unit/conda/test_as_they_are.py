@@ -13,7 +13,7 @@ from conda_support import locked_package, package_files, write_package
 from helioimages.conda.archive import read_index, write_repodata
 from helioimages.conda.link import Prefix, link, with_compiled
 from helioimages.conda.read import site_packages_of
-from helioimages.conda.scripts import refuse_scripts, script_kind
+from helioimages.conda.scripts import SCRIPT_HINT, refuse_scripts, script_kind
 from helioimages.core import entries
 from helioimages.core.entries import Content, Entry, Kind, merge
 from helioimages.core.errors import HelioError, Stage
@@ -95,6 +95,9 @@ def test_only_the_scripts_that_run_on_linux_count(tmp_path: Path, path: str, kin
             _linked(tmp_path)
 
 
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
 @pytest.mark.parametrize("as_bz2", [False, True])
 def test_packages_that_need_a_script_are_told_all_at_once(tmp_path: Path, as_bz2: bool) -> None:
     write_package(tmp_path, "one", {"bin/.one-post-link.sh": (b"", 0o755)}, as_bz2=as_bz2)
@@ -107,12 +110,39 @@ def test_packages_that_need_a_script_are_told_all_at_once(tmp_path: Path, as_bz2
     assert caught.value.stage is Stage.LOCK
     assert str(caught.value) == (
         "conda packages have scripts that would have to run at installation\n"
-        f"  one-1.0-h0_0{end}: post-link (bin/.one-post-link.sh)\n"
-        f"  two-1.0-h0_0{end}: post-link (python-scripts/.two-post-link.sh)\n"
-        "\n"
-        "hint: layers are made without running anything; choose another build, or take the package from PyPI"
+        f"  one-1.0-h0_0{end}: post-link (bin/.one-post-link.sh, sha256:{EMPTY})\n"
+        f"  two-1.0-h0_0{end}: post-link (python-scripts/.two-post-link.sh, sha256:{EMPTY})\n"
+        f"\nhint: {SCRIPT_HINT}"
     )
     refuse_scripts([(locked_package(path, "linux-64"), path) for path in files if "three" in path.name], Stage.LOCK)
+
+
+def test_a_script_that_people_read_is_a_file(tmp_path: Path) -> None:
+    """By its digest: the script of the next version is another question."""
+    write_package(tmp_path, "one", {"bin/.one-post-link.sh": (b"exit 1\n", 0o755)})
+    [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
+    package = locked_package(path, "linux-64")
+    digest = hashlib.sha256(b"exit 1\n").hexdigest()
+    refuse_scripts([(package, path)], Stage.LOCK, {"one": digest, "elsewhere": EMPTY})
+    with pytest.raises(HelioError, match=f"post-link .bin/.one-post-link.sh, sha256:{digest}"):
+        refuse_scripts([(package, path)], Stage.LOCK, {"one": EMPTY})
+    assert "bin/.one-post-link.sh" in _linked(tmp_path, scripts={digest})
+    with pytest.raises(HelioError, match="has a post-link script"):
+        _linked(tmp_path, scripts={EMPTY})
+
+
+def test_a_reviewed_script_that_is_gone_is_told(tmp_path: Path) -> None:
+    write_package(tmp_path, "one", {"bin/one": (b"", 0o755)})
+    [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
+    with pytest.raises(HelioError, match="the conda package `one` has no such script"):
+        refuse_scripts([(locked_package(path, "linux-64"), path)], Stage.LOCK, {"one": EMPTY})
+
+
+def test_a_script_without_a_digest_cannot_be_reviewed(tmp_path: Path) -> None:
+    write_package(tmp_path, "one", {"bin/.one-post-link.sh": (b"", 0o755)}, paths_json=False)
+    [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
+    with pytest.raises(HelioError, match="no digest"):
+        refuse_scripts([(locked_package(path, "linux-64"), path)], Stage.LOCK, {"one": EMPTY})
 
 
 def test_a_record_is_named_by_what_it_is(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from helioimages.conda.archive import read_archive, write_conda
 from helioimages.conda.link import Prefix, link
 from helioimages.conda.lock import CondaPackage
+from helioimages.conda.scripts import SCRIPT_HINT
 from helioimages.core import entries
 from helioimages.core.entries import Entry, Kind, merge
 from helioimages.core.errors import HelioError, Stage
@@ -31,13 +32,12 @@ FILES = (
 )
 
 
-def _make(folder: Path, files: tuple[Entry, ...] = FILES, **changes: object) -> tuple[Path, CondaPackage]:
-    noarch = changes.get("noarch")
+def _make(folder: Path, files: tuple[Entry, ...] = FILES, *, noarch: str | None = None) -> tuple[Path, CondaPackage]:
     subdir = "noarch" if noarch else "linux-64"
     index = {"name": "tool", "version": "1.0", "build": "h0_0", "build_number": 0, "subdir": subdir, "depends": ["a"]}
     index |= {"license": "MIT"} | ({"noarch": noarch} if noarch else {})
     path = folder / "tool-1.0-h0_0.conda"
-    sha256 = write_conda(path, index=index, entries=files, prefix_placeholder=PLACEHOLDER, **changes)
+    sha256 = write_conda(path, index=index, entries=files, prefix_placeholder=PLACEHOLDER)
     package = CondaPackage(
         name="tool",
         version="1.0",
@@ -197,8 +197,7 @@ def test_scripts_are_refused(tmp_path: Path, kind: str) -> None:
     assert str(caught.value) == (
         f"`tool-1.0-h0_0.conda` has a {kind} script, which would have to run at installation\n"
         f"  in tool-1.0-h0_0.conda at bin/.tool-{kind}.sh\n"
-        "\n"
-        "hint: layers are made without running anything; choose another build, or take the package from PyPI"
+        f"\nhint: {SCRIPT_HINT}"
     )
 
 

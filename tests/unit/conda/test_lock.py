@@ -209,6 +209,11 @@ def _locks(draw: st.DrawFn) -> CondaLock:
             )
         ),
         timestamp=draw(st.integers(0, 4_000_000_000)),
+        scripts={
+            platform: {package.name: draw(_hexes) for package in packages if package.platform == platform}
+            for platform in platforms
+            if any(package.platform == platform for package in packages) and draw(st.booleans())
+        },
     )
 
 
@@ -264,6 +269,12 @@ def test_round_trip(lock: CondaLock) -> None:
             "size:linux-64/pi",
             "metadata.custom_metadata.size:linux-64/pithon-3.13.5-h1_0.conda",
             "this key is not understood",
+        ),
+        (
+            "    virtual:linux-64:__a",
+            "    script:linux-64:nobody: '0'\n    virtual:linux-64:__a",
+            "metadata.custom_metadata.script:linux-64:nobody",
+            "expected a package's name, and 64 lower-case hexadecimal digits, not '0'",
         ),
         (
             "virtual:linux-64:__g",

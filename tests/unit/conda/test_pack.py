@@ -49,7 +49,6 @@ def test_same_bytes_whatever_the_order(tmp_path: Path) -> None:
         index=dict(reversed(INDEX.items())),
         entries=iter(shuffled),
         prefix_placeholder=PLACEHOLDER,
-        has_prefix={"bin/hello": "text", "lib/libhello.so.1": "binary", "bin/bonjour": "text"},
     )
     assert first == second == hashlib.sha256((tmp_path / "a" / NAME).read_bytes()).hexdigest()
     assert (tmp_path / "a" / NAME).read_bytes() == (tmp_path / "b" / NAME).read_bytes()
@@ -123,10 +122,8 @@ def test_repodata(tmp_path: Path) -> None:
     [
         ({"index": INDEX | {"version": "2"}}, "its name should be hello-2-h0_0.conda, as its index says"),
         ({"index": {k: v for k, v in INDEX.items() if k != "depends"}}, "index has no list `depends`"),
-        ({"has_prefix": {}}, "bin/hello holds the placeholder, but has_prefix does not name it"),
-        ({"has_prefix": {"bin/no": "text"}}, "has_prefix names bin/no, which is not among the entries"),
-        ({"noarch": "python"}, "noarch is 'python' but the index says None"),
-        ({"entry_points": ["a = b:c"]}, "only noarch python packages have entry points"),
+        ({"index": INDEX | {"noarch": "python"}}, "subdir linux-64 does not fit noarch 'python'"),
+        ({"index": INDEX | {"noarch": "yes"}}, "noarch is 'yes', expected python or generic"),
         ({"entries": (*FILES, entries.file("lib/libhello.so", b""))}, "lib/libhello.so is given twice"),
         (
             {"entries": (Entry(path="bin/x", kind=Kind.HARDLINK, target="bin/y"),)},

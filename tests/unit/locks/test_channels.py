@@ -1,6 +1,7 @@
 """Environments of several channels over HTTP on loopback: what is locked, fetched, refused."""
 
 import base64
+import hashlib
 import json
 import shutil
 import tempfile
@@ -60,7 +61,6 @@ def add(channel: Path, name: str, version: str, *depends: str, subdir: str = "li
             **({"noarch": "generic"} if subdir == "noarch" else {}),
         },
         entries=[Entry(path=file or f"share/{name}", kind=Kind.FILE, content=content)],
-        noarch="generic" if subdir == "noarch" else None,
     )
     write_repodata(channel, ("linux-64",))
     return path
@@ -305,13 +305,26 @@ def test_packages_that_need_a_script_are_refused_while_locking(made):
     world, folder, _ = made
     add(folder / "main", "tool", "1.0", file="bin/.tool-post-link.sh")
     add(folder / "extra", "gdal", "3.9", file="bin/.gdal-pre-link.sh")
+    tool, gdal = (hashlib.sha256(text).hexdigest() for text in (b"main tool", b"extra gdal"))
     world.asks("main", "extra", conda=("tool", "gdal"))
     with pytest.raises(HelioError) as caught:
         world.lock_it()
     assert caught.value.detail == (
-        "gdal-3.9-h0_0.conda: pre-link (bin/.gdal-pre-link.sh)\ntool-1.0-h0_0.conda: post-link (bin/.tool-post-link.sh)"
+        f"gdal-3.9-h0_0.conda: pre-link (bin/.gdal-pre-link.sh, sha256:{gdal})\n"
+        f"tool-1.0-h0_0.conda: post-link (bin/.tool-post-link.sh, sha256:{tool})"
     )
     assert not (world.root / "environments/e/conda-lock.yml").exists()
+    reviewed = [
+        {"package": name, "sha256": digest, "reason": "it prints a word"}
+        for name, digest in (("tool", tool), ("gdal", gdal))
+    ]
+    world.asks("main", "extra", conda=("tool", "gdal"), link_scripts=reviewed)
+    lock = world.lock_it()
+    assert lock.scripts == {"linux-64": {"tool": tool, "gdal": gdal}}
+    world.lock_it(check=True)
+    world.asks("main", "extra", conda=("tool",), link_scripts=reviewed)
+    with pytest.raises(HelioError, match="`gdal` is not a locked conda package"):
+        world.lock_it()
 
 
 def test_packages_that_take_a_path_from_each_other_are_locked_with_who_wins(made, capsys):

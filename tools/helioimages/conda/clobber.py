@@ -44,6 +44,7 @@ def clobbers(
     named: Sequence[str] = (),
     before: Mapping[str, str] | None = None,
     inherited: AbstractSet[str] = frozenset(),
+    scripts: AbstractSet[str] = frozenset(),
 ) -> tuple[Clobber, ...]:
     """Return the paths that packages would take from each other, sorted.
 
@@ -53,6 +54,7 @@ def clobbers(
         named: patterns of paths for which people said who wins.
         before: path -> winner, as the parent environment has it.
         inherited: names of the parent environment's packages.
+        scripts: sha256 of scripts that need not run.
 
     Raises:
         HelioError: a package is malformed.
@@ -71,10 +73,11 @@ def clobbers(
     }
     if not several:
         return ()
+    prefix = Prefix(python_version=version, site_packages=site, platform=platform, scripts=scripts)
     linked = {}
     for index in sorted({index for who in several.values() for index in who}):
         package, file = files[index]
-        entries = link(file, package, Prefix(python_version=version, site_packages=site, platform=platform))
+        entries = link(file, package, prefix)
         linked[index] = _by_path(entries)
     ranks = {name: rank for rank, name in enumerate(order([package for package, _ in files]))}
     settled = []

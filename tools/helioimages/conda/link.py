@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,14 @@ class Prefix:
         site_packages: where Python's packages lie, relative to the prefix: the python package's
             ``python_site_packages_path``; None for ``lib/python<version>/site-packages``.
         platform: conda's name of the target, e.g. ``linux-64``.
+        scripts: sha256 of scripts that installers run and that need not run here; they are only files.
     """
 
     path: str = PREFIX
     python_version: str | None
     site_packages: str | None = None
     platform: str
+    scripts: AbstractSet[str] = frozenset()
 
 
 def link(
@@ -218,7 +221,7 @@ class _Linker:
     def __init__(self, archive: Archive, package: CondaPackage, prefix: Prefix) -> None:
         self.origin = f"{package.name}-{package.version}"
         self._archive, self._package = archive, package
-        self._prefix, self._platform = prefix.path, prefix.platform
+        self._prefix, self._platform, self._scripts = prefix.path, prefix.platform, prefix.scripts
         self._python_version = prefix.python_version
         self._site_packages = prefix.site_packages or f"lib/python{prefix.python_version}/site-packages"
         self._listed = {member.listed.path: member for member in archive.members}
@@ -251,7 +254,8 @@ class _Linker:
         """Return the entry of one file, and note it for the record."""
         listed = member.listed
         target = self._target(listed.path)
-        if kind := script_kind(self._package.name, target):
+        kind = script_kind(self._package.name, target)
+        if kind and not (member.sha256 and member.sha256 in self._scripts):
             raise HelioError(
                 Stage.LINK,
                 f"`{self._package.file_name}` has a {kind} script, which would have to run at installation",

@@ -88,6 +88,7 @@ class CondaLock:
         virtual_packages: platform -> virtual package -> version (``x86_64`` and the like for ``__archspec``).
         timestamp: seconds since 1970 (UTC); becomes SOURCE_DATE_EPOCH.
         clobbers: platform -> path in the prefix -> ``winner over loser, loser``: names of packages.
+        scripts: platform -> package -> sha256 of its script that an installer would run and that people found needless.
     """
 
     channels: tuple[str, ...]
@@ -97,6 +98,7 @@ class CondaLock:
     virtual_packages: Mapping[str, Mapping[str, str]]
     timestamp: int
     clobbers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def channel(self) -> str:
@@ -142,6 +144,8 @@ def dump(lock: CondaLock) -> str:
         custom |= {f"virtual:{platform}:{name}": version for name, version in packages.items()}
     for platform, paths in lock.clobbers.items():
         custom |= {f"clobber:{platform}:{path}": text for path, text in paths.items()}
+    for platform, digests in lock.scripts.items():
+        custom |= {f"script:{platform}:{name}": sha256 for name, sha256 in digests.items()}
     records = []
     for package in sorted(lock.packages, key=_order):
         where = f"{package.subdir}/{package.file_name}"
@@ -250,6 +254,7 @@ def parse(text: str, where: str) -> CondaLock:
         custom.used.add(key)
     packages = tuple(_package(record, named, platforms, custom) for record in records)
     clobbers = _clobbers(custom, packages)
+    scripts = _scripts(custom, packages)
     for key in custom.values.keys() - custom.used:
         raise metadata.strange(f"custom_metadata.{key}")
     keys = [_order(package) for package in packages]
@@ -264,6 +269,7 @@ def parse(text: str, where: str) -> CondaLock:
         virtual_packages={platform: versions for platform, versions in virtual.items() if versions},
         timestamp=timestamp,
         clobbers=clobbers,
+        scripts=scripts,
     )
 
 
@@ -299,6 +305,20 @@ def _clobbers(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, di
         virtual.setdefault(platform, {})[path] = custom.values[key]
         custom.used.add(key)
     return virtual
+
+
+def _scripts(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, dict[str, str]]:
+    """Return whose scripts need not run, and which scripts those are."""
+    names = {(package.platform, package.name) for package in packages}
+    scripts: dict[str, dict[str, str]] = {}
+    for key in [key for key in custom.values if key.startswith("script:")]:
+        platform, _, name = key.removeprefix("script:").partition(":")
+        sha256 = custom.values[key]
+        if (platform, name) not in names or not is_hex(sha256):
+            raise custom.error(key, f"expected a package's name, and 64 lower-case hexadecimal digits, not {sha256!r}")
+        scripts.setdefault(platform, {})[name] = sha256
+        custom.used.add(key)
+    return scripts
 
 
 def _channels(metadata: Table) -> tuple[str, ...]:

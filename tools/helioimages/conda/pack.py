@@ -61,9 +61,6 @@ def write_conda(
     index: dict[str, Any],
     entries: Iterable[Entry],
     prefix_placeholder: str | None = None,
-    has_prefix: Mapping[str, str] | None = None,
-    noarch: str | None = None,
-    entry_points: Sequence[str] = (),
     about: dict[str, Any] | None = None,
     info_files: Mapping[str, bytes] | None = None,
 ) -> str:
@@ -71,26 +68,21 @@ def write_conda(
 
     Args:
         out: the file to write; its name must be ``<name>-<version>-<build>.conda`` of the index.
-        index: info/index.json; name, version, build, build_number, subdir and depends are required.
+        index: info/index.json; name, version, build, build_number, subdir and depends are required. Packages that it
+            calls ``noarch: python`` have ``site-packages/`` and ``python-scripts/`` instead of ``lib/…`` and ``bin/``.
         entries: files relative to the prefix, e.g. ``bin/python``. Owners are dropped and modes become 0644 or 0755.
             Folders are implied by what lies in them; conda packages cannot hold empty ones.
-        prefix_placeholder: the prefix that the files were built for, absolute; None when none holds a prefix.
-        has_prefix: path -> ``text`` or ``binary`` for the files that hold the placeholder; None finds them.
-        noarch: ``python`` or ``generic``; ``python`` packages have ``site-packages/`` and ``python-scripts/`` instead
-            of ``lib/…`` and ``bin/``.
-        entry_points: ``command = module:function`` lines of a noarch python package.
+        prefix_placeholder: the prefix that the files were built for, absolute, which is found in them; None when none
+            holds a prefix.
         about: info/about.json.
         info_files: further members of ``info/``, path relative to it -> content, e.g. ``licenses/LICENSE``.
 
     Raises:
         HelioError: the index or the entries contradict each other; names the package and the file.
     """
-    members = _members(out, index, entries, noarch, entry_points)
+    members = _members(out, index, entries)
     stem = out.name.removesuffix(".conda")
     paths: list[dict[str, Any]] = []
-    declared = dict(has_prefix) if has_prefix is not None else None
-    if strange := sorted(set(declared or ()) - set(members)):
-        raise _broken(out, f"has_prefix names {strange[0]}, which is not among the entries")
     out.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_zip_member("metadata.json"), json.dumps({"conda_pkg_format_version": 2}))
@@ -98,19 +90,17 @@ def write_conda(
             for path, entry in members.items():
                 data = _data(members, entry)
                 tar.addfile(_tar_member(entry, data), io.BytesIO(data) if entry.kind is Kind.FILE else None)
-                paths.append(_path_record(out, path, entry, data, prefix_placeholder, declared))
+                paths.append(_path_record(out, path, entry, data, prefix_placeholder))
         # paths.json is sorted by path; hard links come after the files in the tar, so sort again.
         paths.sort(key=lambda record: record["_path"])
         with _tar_zst(archive, f"info-{stem}.tar.zst") as tar:
-            for path, data in _info(index, paths, noarch, entry_points, about, info_files or {}):
+            for path, data in _info(index, paths, about, info_files or {}):
                 tar.addfile(_tar_member(Entry(path=path, kind=Kind.FILE), data), io.BytesIO(data))
     with open(out, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _members(
-    out: Path, index: dict[str, Any], entries: Iterable[Entry], noarch: str | None, entry_points: Sequence[str]
-) -> dict[str, Entry]:
+def _members(out: Path, index: dict[str, Any], entries: Iterable[Entry]) -> dict[str, Entry]:
     """Check the index and the entries; return path -> entry, hard links last and needless folders dropped."""
     for key, kind in _INDEX_REQUIRED.items():
         if not isinstance(index.get(key), kind):
@@ -118,12 +108,11 @@ def _members(
     expected = f"{index['name']}-{index['version']}-{index['build']}.conda"
     if out.name != expected:
         raise _broken(out, f"its name should be {expected}, as its index says")
-    if noarch != index.get("noarch") or (noarch and (noarch not in ("python", "generic"))):
-        raise _broken(out, f"noarch is {noarch!r} but the index says {index.get('noarch')!r}")
+    noarch = index.get("noarch")
+    if noarch not in ("python", "generic", None):
+        raise _broken(out, f"noarch is {noarch!r}, expected python or generic")
     if (noarch is not None) != (index["subdir"] == "noarch"):
         raise _broken(out, f"subdir {index['subdir']} does not fit noarch {noarch!r}")
-    if entry_points and noarch != "python":
-        raise _broken(out, "only noarch python packages have entry points")
     members: dict[str, Entry] = {}
     for entry in entries:
         path = check_path(entry.path, out.name)
@@ -151,9 +140,7 @@ def _data(members: dict[str, Entry], entry: Entry) -> bytes:
     return b""
 
 
-def _path_record(
-    out: Path, path: str, entry: Entry, data: bytes, placeholder: str | None, declared: dict[str, str] | None
-) -> dict[str, Any]:
+def _path_record(out: Path, path: str, entry: Entry, data: bytes, placeholder: str | None) -> dict[str, Any]:
     """Return one element of paths.json.
 
     Spec: CEP 34, "info/paths.json".
@@ -170,25 +157,14 @@ def _path_record(
             "size_in_bytes": len(data),
         }
     record |= {"sha256": hashlib.sha256(data).hexdigest(), "size_in_bytes": len(data)}
-    holds = placeholder is not None and placeholder.encode() in data
-    detected = ("binary" if b"\0" in data else "text") if holds else None
-    mode = detected if declared is None else declared.get(path)
-    if mode not in ("text", "binary", None):
-        raise _broken(out, f"has_prefix of {path} is {mode!r}, expected text or binary")
-    if mode and not holds:
-        raise _broken(out, f"{path} does not hold the placeholder, though has_prefix says so")
-    if holds and not mode:
-        raise _broken(out, f"{path} holds the placeholder, but has_prefix does not name it")
-    if mode:
-        record |= {"file_mode": mode, "prefix_placeholder": placeholder}
+    if placeholder is not None and placeholder.encode() in data:
+        record |= {"file_mode": "binary" if b"\0" in data else "text", "prefix_placeholder": placeholder}
     return record
 
 
 def _info(
     index: dict[str, Any],
     paths: list[dict[str, Any]],
-    noarch: str | None,
-    entry_points: Sequence[str],
     about: dict[str, Any] | None,
     extra: Mapping[str, bytes],
 ) -> list[tuple[str, bytes]]:
@@ -201,11 +177,8 @@ def _info(
     }
     if about is not None:
         members["info/about.json"] = _json(about)
-    if noarch is not None:
-        link: dict[str, Any] = {"type": noarch}
-        if noarch == "python" and entry_points:
-            link["entry_points"] = list(entry_points)
-        members["info/link.json"] = _json({"noarch": link, "package_metadata_version": 1})
+    if (noarch := index.get("noarch")) is not None:
+        members["info/link.json"] = _json({"noarch": {"type": noarch}, "package_metadata_version": 1})
     return sorted(members.items())
 
 

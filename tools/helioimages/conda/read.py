@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -176,11 +176,13 @@ class Listing:
         paths: in its order.
         noarch: ``python``, ``generic`` or None.
         commands: of its entry points.
+        digests: path -> sha256, of those for which it tells one.
     """
 
     paths: tuple[str, ...]
     noarch: str | None
     commands: tuple[str, ...]
+    digests: Mapping[str, str]
 
     def targets(self, site_packages: str) -> tuple[str, ...]:
         """Return where its files and scripts go, relative to the prefix. Spec: CEP 34, "noarch: python"."""
@@ -208,8 +210,10 @@ def read_listing(path: Path, name: str) -> Listing:
             file.seek(0)
             texts = _Tar(bz2.BZ2File(file), name, MAX_UNPACKED).texts()
         noarch, entry_points = metadata.read_link(texts, name)
+        listed = metadata.read_listed(texts, name)
         return Listing(
-            paths=tuple(item.path for item in metadata.read_listed(texts, name)),
+            paths=tuple(item.path for item in listed),
+            digests={item.path: item.sha256 for item in listed if item.sha256},
             noarch=noarch,
             commands=tuple(line.partition("=")[0].strip() for line in entry_points),
         )

@@ -9,14 +9,17 @@ Spec: conda-build, "Adding pre-link, post-link, and pre-unlink scripts".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from .lock import CondaPackage
 from .read import read_listing
 
-SCRIPT_HINT = "layers are made without running anything; choose another build, or take the package from PyPI"
+SCRIPT_HINT = (
+    "layers are made without running anything: choose another build or take the package from PyPI; or read the script, "
+    "put what it would write into the image's own files, and name it under x-helioimages.link-scripts"
+)
 
 
 def script_kind(name: str, path: str) -> str | None:
@@ -27,7 +30,9 @@ def script_kind(name: str, path: str) -> str | None:
     return None
 
 
-def refuse_scripts(packages: Iterable[tuple[CondaPackage, Path]], stage: Stage) -> None:
+def refuse_scripts(
+    packages: Iterable[tuple[CondaPackage, Path]], stage: Stage, reviewed: Mapping[str, str] | None = None
+) -> None:
     """Refuse packages that need a script to run, naming all of them.
 
     Channels do not say which packages have one (no field of repodata does), so the packages' own lists are read: while
@@ -37,16 +42,23 @@ def refuse_scripts(packages: Iterable[tuple[CondaPackage, Path]], stage: Stage) 
     Args:
         packages: each with its file.
         stage: in which this is found.
+        reviewed: package -> sha256 of the script that need not run, as people found.
 
     Raises:
-        HelioError: some need one, or a package is malformed.
+        HelioError: some need one, a reviewed one is another or is not there, or a package is malformed.
     """
-    scripts = []
-    for package, path in packages:
-        for listed in read_listing(path, package.file_name).paths:
+    scripts, seen = [], set()
+    files = tuple(packages)
+    for package, path in files:
+        listing = read_listing(path, package.file_name)
+        for listed in listing.paths:
             target = listed.replace("python-scripts/", "bin/", 1) if listed.startswith("python-scripts/") else listed
             if kind := script_kind(package.name, target):
-                scripts.append(f"{package.file_name}: {kind} ({listed})")
+                digest = listing.digests.get(listed, "")
+                seen.add((package.name, digest))
+                if not digest or digest != (reviewed or {}).get(package.name):
+                    told = f"sha256:{digest}" if digest else "no digest"
+                    scripts.append(f"{package.file_name}: {kind} ({listed}, {told})")
     if scripts:
         raise HelioError(
             stage,
@@ -54,3 +66,12 @@ def refuse_scripts(packages: Iterable[tuple[CondaPackage, Path]], stage: Stage) 
             detail="\n".join(sorted(scripts)),
             hint=SCRIPT_HINT,
         )
+    here = {package.name for package, _ in files}
+    for name, digest in sorted((reviewed or {}).items()):
+        if name in here and (name, digest) not in seen:
+            raise HelioError(
+                stage,
+                f"the conda package `{name}` has no such script",
+                detail=f"expected one of sha256:{digest}",
+                hint=f"take `{name}` off x-helioimages.link-scripts",
+            )

@@ -74,7 +74,8 @@ def lock_conda(
         packages, newest = solve_channels(question, asked)
         _fetch(run, packages, asked, where_of(environment))
     files = tuple(_at_hand(run, packages))
-    refuse_scripts(files, Stage.LOCK)
+    reviewed = _reviewed(line, packages)
+    refuse_scripts(files, Stage.LOCK, reviewed)
     chosen = {package.name: package for package in packages}
     for package in inherited:
         mine = chosen.get(package.name)
@@ -87,6 +88,7 @@ def lock_conda(
                 f"`{environment.name}` would have {mine.file_name if mine else 'none'}",
                 hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
             )
+    named = [pattern for ancestor in line for pattern in ancestor.clobber]
     lock = CondaLock(
         channels=channels,
         platforms=(subdir,),
@@ -94,7 +96,8 @@ def lock_conda(
         content_hash=conda_hash(environments, environment, parent.conda if parent else None),
         virtual_packages={subdir: virtual},
         timestamp=newest,
-        clobbers=_clobbers(files, [pattern for ancestor in line for pattern in ancestor.clobber], parent, subdir),
+        scripts={subdir: reviewed} if reviewed else {},
+        clobbers=_clobbers(files, named, parent, subdir, reviewed),
     )
     if len(files) < len(packages) and before[0] is not None and before[0].packages == packages:
         # What was seen in the files once is still so.
@@ -102,8 +105,33 @@ def lock_conda(
     return settled(before[0], lock)
 
 
+def _reviewed(line: Iterable[EnvironmentSpec], packages: Iterable[CondaPackage]) -> dict[str, str]:
+    """Return package -> sha256 of its script that need not run, as an environment and those it contains say.
+
+    Raises:
+        HelioError: a package is not locked: a slip would go unseen.
+    """
+    names = {package.name for package in packages}
+    reviewed = {}
+    for environment in line:
+        for at, script in enumerate(environment.link_scripts):
+            if script.package not in names:
+                raise HelioError(
+                    Stage.LOCK,
+                    f"`{script.package}` is not a locked conda package",
+                    where=f"{where_of(environment)} at x-helioimages.link-scripts[{at}]",
+                    hint="remove the entry, or name the conda package that is meant",
+                )
+            reviewed[script.package] = script.sha256
+    return reviewed
+
+
 def _clobbers(
-    files: Sequence[tuple[CondaPackage, Path]], named: Sequence[str], parent: Solved | None, subdir: str
+    files: Sequence[tuple[CondaPackage, Path]],
+    named: Sequence[str],
+    parent: Solved | None,
+    subdir: str,
+    reviewed: Mapping[str, str],
 ) -> dict[str, dict[str, str]]:
     """Return who wins the paths that several packages bring, and tell it."""
     above = parent.conda.clobbers.get(subdir, {}) if parent else {}
@@ -114,6 +142,7 @@ def _clobbers(
         named=named,
         before={path: text.partition(" over ")[0] for path, text in above.items()},
         inherited=inherited,
+        scripts=frozenset(reviewed.values()),
     )
     told: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for clobber in settled_paths:

@@ -187,6 +187,10 @@ def conda_hash(
                     dict(ancestor.virtual_packages),
                     # Not where it is the default: locks of before this key stay current.
                     *([ancestor.channel_priority] if ancestor.channel_priority != "strict" else []),
+                    *(
+                        [[(script.package, script.sha256) for script in ancestor.link_scripts]]
+                        * bool(ancestor.link_scripts)
+                    ),
                 ]
                 for ancestor in line
             ],

@@ -189,7 +189,10 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
         for package in layer.packages
         if isinstance(record := records[package.sha256], CondaPackage)
     ]
-    refuse_scripts(((package, shop.paths[package.sha256]) for package in conda), Stage.LINK)
+    names = {package.name for package in conda}
+    reviewed = lock.conda.scripts.get(plan.platform.subdir, {})
+    here = {name: sha256 for name, sha256 in reviewed.items() if name in names}
+    refuse_scripts(((package, shop.paths[package.sha256]) for package in conda), Stage.LINK, here)
     site_packages = site_packages_of(shop.paths[lock.python.sha256], lock.python) if conda else None
     tasks = [
         linking.Task(
@@ -209,6 +212,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
             platform=plan.platform.subdir,
             store=shop.store.root,
             site_packages=site_packages,
+            scripts=frozenset(reviewed.values()),
         )
         # The largest first: a big one started last would be waited for by idle processes.
         for layer in sorted(missing, key=lambda layer: -layer.size)

@@ -316,7 +316,6 @@ def _write(
         index=index,
         entries=payload.entries,
         prefix_placeholder=placeholder(),
-        noarch="generic" if recipe.noarch else None,
         about=about,
         info_files={f"licenses/{name}": text for name, text in payload.licenses.items()},
     )

@@ -51,6 +51,7 @@ class Task:
         python: ``3.13``, for noarch packages and script headers.
         interpreter: compiles .pyc.
         platform: conda's subdir, e.g. ``linux-64``.
+        scripts: sha256 of conda packages' scripts that need not run.
         site_packages: of a Python whose package names another folder than ``lib/python<version>/site-packages``.
     """
 
@@ -62,6 +63,7 @@ class Task:
     platform: str
     store: Path
     site_packages: str | None = None
+    scripts: frozenset[str] = frozenset()
 
 
 def make_layer(task: Task) -> Layer:
@@ -92,6 +94,7 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
                 python_version=task.python,
                 site_packages=task.site_packages,
                 platform=task.platform,
+                scripts=task.scripts,
             ),
         )
         kept = conda_link.forgetting(linked, without(linked, package), source.record, PREFIX)

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..core.platform import SUBDIRS
-from ..core.reading import Table, load_yaml
+from ..core.reading import SHA256, Table, load_yaml
 from . import pip_lines, selectors, shapes
 
 
@@ -56,6 +56,21 @@ class PatchSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkScript:
+    """A script of a conda package that an installer would run, read by people and found needless here.
+
+    Attributes:
+        package: the conda package.
+        sha256: of the script, 64 hexadecimal digits; another one is refused.
+        reason: why it need not run, or where in the image's own files its effects are.
+    """
+
+    package: str
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentSpec:
     """One ``environment.yml``.
 
@@ -74,6 +89,7 @@ class EnvironmentSpec:
         build: source-only packages.
         without: distribution that packages ask for and the image leaves out -> why nothing is lost.
         build_without: source-only package -> distributions that its source asks for and its build does not need.
+        link_scripts: scripts of conda packages that need not run.
         patches: changes of ours to wheels, in the order in which they are made.
         selected: conda's platform -> conda and pypi of it, where lines have selectors (``# [aarch64]``).
     """
@@ -94,6 +110,7 @@ class EnvironmentSpec:
     build: Mapping[str, BuildSpec] = field(default_factory=dict)
     without: Mapping[str, str] = field(default_factory=dict)
     build_without: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    link_scripts: tuple[LinkScript, ...] = ()
     patches: tuple[PatchSpec, ...] = ()
     selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
@@ -198,6 +215,7 @@ def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> Environmen
         build=build,
         without=_without(ours, pypi or ()),
         build_without=build_without,
+        link_scripts=tuple(_link_script(table) for table in ours.tables("link-scripts")),
         patches=tuple(_patch(table) for table in ours.tables("patches")),
     )
     ours.done()
@@ -227,6 +245,16 @@ def _without(ours: Table, pypi: tuple[str, ...]) -> dict[str, str]:
                 f"without.{name}", "the `pip` list of the same file asks for it", hint="remove one of them"
             )
     return {canonicalize_name(name): reason for name, reason in reasons.items()}
+
+
+def _link_script(table: Table) -> LinkScript:
+    script = LinkScript(
+        package=table.text("package", shape=shapes.PACKAGE),
+        sha256=table.text("sha256", shape=SHA256),
+        reason=table.text("reason", shape=shapes.LINE),
+    )
+    table.done()
+    return script
 
 
 def _patch(table: Table) -> PatchSpec:
