@@ -30,6 +30,7 @@ VERBS = {
         "catalogue": "Make a site of a registry's images to choose a tag from.",
         "delta": "Say what a node that has image A must pull for image B, and why.",
         "hub": "Start a JupyterHub on this machine with the published images.",
+        "hub-check": "Say which of a hub's images are old, yanked or vulnerable.",
         "profiles": "Write a hub's choices of images and sizes.",
     },
     "Prove": {

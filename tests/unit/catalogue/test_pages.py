@@ -34,6 +34,7 @@ REASONS = {
     "it needs cosign",
     "it needs oras",
     "it needs quay.io",
+    "it needs the values of your hub",
     "it needs licensed IDL",
     "it takes a quarter of an hour",
     "it takes as long as the tests themselves",

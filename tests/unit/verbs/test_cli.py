@@ -271,7 +271,7 @@ def test_the_table_has_every_module():
     """A verb's module has its name, and every module of the room is a verb's."""
     files = {path.stem for path in Path(command.__file__).parent.glob("*.py")}
     files -= {"__init__", "caching", "command", "errors", "options", "output"}
-    files = {name.removesuffix("_") for name in files}
+    files = {name.removesuffix("_").replace("_", "-") for name in files}
     table = {name: line for verbs in VERBS.values() for name, line in verbs.items()}
     assert files == set(table) == set(main.commands)
     assert [name for name, line in table.items() if len(line) > 70 or not line.endswith(".")] == []

@@ -20,6 +20,7 @@ import jinja2
 from ..core.errors import HelioError, Stage
 from ..core.words import count, human_size, plural
 from ..locks.diff import Change
+from . import feed
 from .delta import delta, summary
 from .model import Catalogue, Entry, ImagePage, Smoke, columns, document
 
@@ -101,6 +102,7 @@ class Site:
         for name in ("style.css", "app.js"):
             shutil.copyfile(_TEMPLATES / name, self.folder / "assets" / name)
         self._text("catalogue.json", json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        self._text(feed.FILE, feed.feed(catalogue))
         shutil.copyfile(SCHEMA, self.folder / "catalogue.schema.json")
         packed = json.dumps(columns(whole), separators=(",", ":"), ensure_ascii=False, sort_keys=True)
         self._text("data/contents.js", f"window.helioContents={packed};\n")

@@ -113,7 +113,7 @@ class Verbs(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         # `import` is a word of Python's: its module is import_.
-        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f".{name}", __package__), name)
         self.add_command(command, cmd_name)
         return command

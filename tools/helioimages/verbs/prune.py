@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from ..core.errors import HelioError
 from ..core.words import human_size
+from ..engines import engine, space
 from ..make.inputs import plan_of
 from ..make.prune import prune as sweep
 from .command import Common, verb
@@ -17,7 +19,8 @@ from .output import as_json
 def prune(common: Common, dry_run: bool, older: int) -> None:
     """Remove from the store what no lock of this checkout asks for: old packages, layers, file systems, caches.
 
-    Nothing is lost: a build fetches or makes it again. What was published stays in the registry.
+    Nothing is lost: a build fetches or makes it again. What the embedded registry and the engine hold stays; how much
+    that is, and what frees it, is said.
     """
     checkout, machine = common.checkout(), common.machine()
     plans = [plan_of(checkout, name) for name in checkout.images]
@@ -31,3 +34,10 @@ def prune(common: Common, dry_run: bool, older: int) -> None:
             f", {human_size(row.kept_bytes)} stay"
         )
     print(f"{'all':<30}{human_size(sum(row.removed_bytes for row in rows)):>10}")
+    try:
+        running = engine.running(machine.store)
+    except HelioError:
+        # DOCKER_HOST names one that does not answer; the store was pruned all the same.
+        running = None
+    for one in space.beside(machine.store, running):
+        print(f"\nnot touched: {one.name}, {human_size(one.size)}\n  {one.remove}")

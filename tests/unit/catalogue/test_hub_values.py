@@ -1,0 +1,77 @@
+"""Which images a hub's values offer: in every form that the charts take, and none of the hub's own programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from helioimages.catalogue import hub_values
+from helioimages.catalogue.hub_values import Offered
+from helioimages.core.errors import HelioError, Stage
+
+Z2JH = """\
+hub:
+  image: {name: quay.io/jupyterhub/k8s-hub, tag: "4.2.0"}
+singleuser:
+  image:
+    name: ghcr.io/heliocloud/base
+    tag: 2026.11.19
+  networkTools: {image: {name: quay.io/jupyterhub/k8s-network-tools, tag: "4.2.0"}}
+  profileList:
+    - display_name: Helio
+      kubespawner_override: {image: "ghcr.io/heliocloud/helio:2026.11.19"}
+    - display_name: Choose
+      profile_options:
+        image:
+          choices:
+            a: {kubespawner_override: {image: "ghcr.io/heliocloud/ml-gpu@sha256:1"}}
+            b: {kubespawner_override: {mem_limit: 8G}}
+prePuller: {pause: {image: {name: registry.k8s.io/pause, tag: "3.10"}}}
+"""
+
+
+def test_every_place_of_zero_to_jupyterhub():
+    assert hub_values.images(Z2JH, "values.yaml") == (
+        Offered(where="singleuser.image", reference="ghcr.io/heliocloud/base:2026.11.19"),
+        Offered(
+            where="singleuser.profileList[0].kubespawner_override.image",
+            reference="ghcr.io/heliocloud/helio:2026.11.19",
+        ),
+        Offered(
+            where="singleuser.profileList[1].profile_options.image.choices.a.kubespawner_override.image",
+            reference="ghcr.io/heliocloud/ml-gpu@sha256:1",
+        ),
+    )
+
+
+def test_daskhub_has_them_a_level_lower_and_its_gateway_too():
+    text = "jupyterhub:\n" + "".join(f"  {line}\n" for line in Z2JH.splitlines())
+    text += "dask-gateway:\n  gateway:\n    image: {name: x/gateway, tag: '1'}\n"
+    text += "    backend: {image: {name: pangeo/base-notebook, tag: latest}}\n"
+    found = hub_values.images(text, "x")
+    assert [one.where.partition(".")[0] for one in found] == ["jupyterhub"] * 3 + ["dask-gateway"]
+    assert found[-1].reference == "pangeo/base-notebook:latest"
+
+
+@pytest.mark.parametrize("text", ["", "a: 1\n", "- 1\n", "singleuser: {image: {name: null}}\n", "singleuser: []\n"])
+def test_files_that_offer_nothing(text):
+    assert hub_values.images(text, "x") == ()
+
+
+def test_what_is_no_yaml():
+    with pytest.raises(HelioError) as caught:
+        hub_values.images("a: [1\n", "values.yaml")
+    assert (caught.value.stage, caught.value.message) == (Stage.USAGE, "cannot read `values.yaml`")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("ghcr.io/a/b:1", "ghcr.io/a/b:1"),
+        ("localhost:5000/b:1", "localhost:5000/b:1"),
+        ("pangeo/pangeo-notebook:1", "docker.io/pangeo/pangeo-notebook:1"),
+        ("python:3", "docker.io/library/python:3"),
+        ("ghcr.io/a/B!:1", "None"),
+    ],
+)
+def test_names_are_read_as_docker_reads_them(text, told):
+    assert str(hub_values.parsed(text)) == told

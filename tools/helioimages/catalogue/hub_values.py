@@ -1,0 +1,94 @@
+"""Which images a hub offers its users, as its Helm values say: Zero to JupyterHub's, DaskHub's, any with these inside.
+
+Pure. Images of the hub's own programs (hub, proxies, schedulers) are not users' and are left out.
+
+Spec: Zero to JupyterHub, "Customizing User Environment": ``singleuser.image``, ``singleuser.profileList`` with
+``kubespawner_override.image``, also below ``profile_options.*.choices``; DaskHub: the same below ``jupyterhub``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ..core.errors import HelioError, Stage
+from ..oci.reference import Reference
+
+#: What stands above images of users' servers and clusters.
+_USERS = {"singleuser", "profileList", "kubespawner_override", "backend"}
+#: What stands beside users' containers, and is the chart's or the admin's.
+_HELPERS = {"networkTools", "extraContainers", "extra_containers", "initContainers", "init_containers"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """One image of a values file; ``where`` is its key, e.g. ``singleuser.image``."""
+
+    where: str
+    reference: str
+
+
+def images(text: str, file: str) -> tuple[Offered, ...]:
+    """Return the images that users get, each place once, in the file's order.
+
+    Args:
+        file: how errors call it.
+
+    Raises:
+        HelioError: it is no YAML.
+    """
+    try:
+        # Of several documents, Helm takes what all of them say.
+        documents = list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise HelioError(Stage.USAGE, f"cannot read `{file}`", where=file, detail=str(error)) from error
+    found = [one for document in documents for one in _walk(document, (), users=False)]
+    return tuple(dict.fromkeys(found))
+
+
+def _walk(value: Any, path: tuple[str, ...], *, users: bool) -> Iterator[Offered]:
+    if isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _walk(item, (*path[:-1], f"{path[-1]}[{at}]") if path else (f"[{at}]",), users=users)
+        return
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        below = (*path, str(key))
+        if str(key) in _HELPERS:
+            continue
+        mine = users or str(key) in _USERS
+        if key == "image" and mine and (reference := _reference(item)):
+            yield Offered(where=".".join(below), reference=reference)
+        else:
+            yield from _walk(item, below, users=mine)
+
+
+def _reference(item: Any) -> str:
+    """Return an image as one text: a map of name and tag, or the text itself; empty where it names none."""
+    if isinstance(item, str):
+        return item if "/" in item or ":" in item else ""
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return ""
+    tag = item.get("tag")
+    # YAML reads 2026.11 as a number and `latest` as a text.
+    suffix = "" if tag in (None, "") else f":{tag}"
+    return str(item["name"]) + suffix
+
+
+def parsed(reference: str) -> Reference | None:
+    """Return a reference with its registry; None where docker would add one that has no host here.
+
+    >>> parsed("ghcr.io/heliocloud/base:2026.11.19").tag, parsed("pangeo/pangeo-notebook:2026.01.01").host
+    ('2026.11.19', 'docker.io')
+    """
+    head, slash, _ = reference.partition("/")
+    if not slash or not ("." in head or ":" in head or head == "localhost"):
+        reference = f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
+    try:
+        return Reference.parse(reference)
+    except HelioError:
+        return None
