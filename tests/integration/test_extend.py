@@ -136,6 +136,12 @@ def place(workspace, built, tmp_path_factory) -> Iterator[Place]:
             index.add(f"{name}-1.0-py3-none-any.whl", data)
         index.add("source-1.0.tar.gz", sdist_bytes("source", "1.0"))
         yield Place(machine=machine, host=host, base=reference, index=index)
+    # The registry is everybody's.
+    with release.connect(store, None) as client:
+        for name in ("analysis", "same", "more", "of-git", "base"):
+            for tag in client.tags(f"test-extend/{name}"):
+                if found := client.head_manifest(f"test-extend/{name}", tag):
+                    client.delete_manifest(f"test-extend/{name}", found.digest)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 
 import pytest
@@ -11,7 +12,9 @@ from helioimages.core.entries import Kind
 from helioimages.core.errors import HelioError
 from helioimages.extend import layers
 from helioimages.machine.store import Store
+from helioimages.make.plan import bucket_of
 from helioimages.oci.layer import read_layer
+from helioimages.pypi.pyc import Interpreter
 
 
 @pytest.fixture
@@ -111,3 +114,45 @@ def test_an_image_without_room_says_so(parent, store, monkeypatch, make_wheel):
     monkeypatch.setattr(layers, "MAX_LAYERS", 0)
     with pytest.raises(HelioError, match="has too many layers to be extended"):
         layers.of_packages(parent, layers.Added(wheels=(wheel,), paths={wheel.sha256: path}), store, 1)
+
+
+@pytest.fixture
+def packages(parent, store, make_wheel, monkeypatch):
+    """Make the layers of packages that have one file each, by this Python and in this process."""
+    python = Interpreter(argv=(sys.executable,), env={}, cache_tag=sys.implementation.cache_tag)
+    monkeypatch.setattr(layers, "interpreter", lambda *_: python)
+    monkeypatch.setattr(layers.workers, "run", lambda make, tasks, **_: ((task, make(task)) for task in tasks))
+
+    def run(**contents: bytes):
+        made = [make_wheel({"shared.py": data}, name=name) for name, data in contents.items()]
+        added = layers.Added(wheels=tuple(one for _, one in made), paths={one.sha256: path for path, one in made})
+        return layers.of_packages(parent, added, store, 1)
+
+    return run
+
+
+def names(count: int, *, apart: bool) -> list[str]:
+    """Return names whose packages share a layer, or have one each."""
+    found: dict[int, list[str]] = {}
+    for name in (f"p{number}" for number in range(100)):
+        found.setdefault(bucket_of(name, layers._BUCKETS), []).append(name)
+    return [row[0] for row in found.values()][:count] if apart else next(iter(found.values()))[:count]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_packages_that_bring_one_path_are_refused_wherever_they_lie(packages, apart):
+    one, other = names(2, apart=apart)
+    with pytest.raises(HelioError) as caught:
+        packages(**{one: b"x = 1\n", other: b"x = 2\n"})
+    path = "srv/conda/envs/notebook/lib/python3.13/site-packages/shared.py"
+    assert caught.value.message in (
+        f"`{one}-1.0` and `{other}-1.0` both bring {path}",
+        f"`{other}-1.0` and `{one}-1.0` both bring {path}",
+    )
+    assert caught.value.hint.startswith("leave one of them out")
+
+
+@pytest.mark.parametrize(("apart", "count"), [(True, 2), (False, 1)])
+def test_equal_files_of_two_packages_are_one(packages, apart, count):
+    one, other = names(2, apart=apart)
+    assert len(packages(**{one: b"x = 1\n", other: b"x = 1\n"})) == count

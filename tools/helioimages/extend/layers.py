@@ -37,6 +37,7 @@ _ALONE = (8 << 20, 64 << 20, 512 << 20, 1 << 60)
 _BUCKETS = 4
 #: The files, postBuild's, and some for whoever extends the result.
 _RESERVE = 6
+_LEAVE_OUT = "leave one of them out: pip would let whichever comes last overwrite the other's file"
 #: What postBuild leaves there is not kept.
 _TEMPORARY = ("/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys", "/etc", "/var/cache", "/var/log")
 
@@ -88,6 +89,7 @@ def of_packages(parent: Parent, added: Added, store: Store, jobs: int) -> list[A
     made = {plan.key: layer for plan in plans if (layer := linking.recall(store, plan.key))}
     if missing := [plan for plan in plans if plan.key not in made]:
         made |= _linked(parent, added, store, missing, jobs)
+    _check_clashes(store, plans)
     return [_addition(plan.name, plan.comment, made[plan.key]) for plan in plans]
 
 
@@ -111,10 +113,30 @@ def _linked(parent: Parent, added: Added, store: Store, missing: Sequence[LayerP
     ]
     made = {}
     with bar("layers", sum(plan.size for plan in missing), unit="bytes") as advance:
-        for task, layer in workers.run(linking.make_layer, tasks, jobs=jobs, what="layers of the new packages"):
-            made[task.plan.key] = layer
-            advance(task.plan.size)
+        try:
+            for task, layer in workers.run(linking.make_layer, tasks, jobs=jobs, what="layers of the new packages"):
+                made[task.plan.key] = layer
+                advance(task.plan.size)
+        except HelioError as error:
+            if "both bring" in error.message:
+                error.hint = _LEAVE_OUT
+            raise
     return made
+
+
+def _check_clashes(store: Store, plans: Sequence[LayerPlan]) -> None:
+    """Refuse two new packages that bring different files of one name, in layers of their own too.
+
+    Raises:
+        HelioError: names both, as `entries.merge` does where they share a layer.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for plan in plans:
+        for path, (origin, held) in linking.files_of(store, plan.key).items():
+            other, other_held = seen.setdefault(path, (origin, held))
+            # Of what is compiled its source says it.
+            if other_held != held and "/__pycache__/" not in path:
+                raise HelioError(Stage.LINK, f"`{other}` and `{origin}` both bring {path}", hint=_LEAVE_OUT)
 
 
 def _addition(name: str, comment: str, layer: Layer) -> Addition:

@@ -87,5 +87,5 @@ def _lines(made: stage.Extended) -> list[str]:
         + (f": {added}" if added else ""),
         *([] if made.reproducible else ["  note    postBuild ran: it is not reproducible"]),
         *([f"  lock    {made.lock}"] if made.lock else []),
-        f"  start   docker run --rm -p 127.0.0.1:8888:8888 {made.tags[0]}",
+        f"  start   buildimages run --from {made.tags[0]}",
     ]
