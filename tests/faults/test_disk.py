@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -85,9 +86,13 @@ def test_two_runs_at_once_on_one_store(world, site, tmp_path, host, expected):
     shutil.rmtree(other.store)
     other.store.symlink_to(site.store)
     running = [once.spawn(one, host) for one in (site, other)]
-    # Both are waited for before anything can fail: a process that is left behind fails another test.
-    for code, result, said in [once.outcome(process) for process in running]:
-        assert (code, result) == (0, expected), said
+    try:
+        for process in running:
+            code, result, said = once.outcome(process)
+            assert (code, result) == (0, expected), said
+    finally:
+        for process in running:
+            once.end(process)
     assert look(site, host, expected) == []
     assert [path.name for path in (site.store / "tmp").iterdir()] == []
 
@@ -160,9 +165,11 @@ def _reachable() -> bool:
 def test_a_worker_that_is_killed(site, host, expected):
     """The out-of-memory killer takes one process, not the whole run."""
     process = once.spawn(site, host)
-    victim = _worker(process.pid)
-    os.kill(victim, signal.SIGKILL)
-    code, _, said = once.outcome(process)
+    try:
+        os.kill(_worker(process.pid), signal.SIGKILL)
+        code, _, said = once.outcome(process)
+    finally:
+        once.end(process)
     assert code == 6, said
     assert re.search(
         r"a worker that made layers of `(base|child)` was killed\n"
@@ -181,8 +188,9 @@ def _worker(pid: int) -> int:
     while time.monotonic() < deadline:
         for child in _children(pid):
             for grandchild in _children(child):
-                if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    return grandchild
+                with contextlib.suppress(FileNotFoundError):
+                    if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return grandchild
         time.sleep(0.001)
     raise AssertionError("the run has no worker")
 

@@ -117,17 +117,28 @@ def copied(target: Path, *, only_base: bool) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(engine, tmp_path_factory, built, frozen) -> Iterator[World]:
-    """Return the world; what it started is ended, and what the commands made in the engine is removed."""
+def hosts(tmp_path_factory) -> Iterator[list[str]]:
+    """Run the two registries that the documents speak of."""
     for program in ("docker", "skopeo", "docker-registry"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed (`.ci/run` installs it)")
+    folder, found = tmp_path_factory.mktemp("registries"), []
+    with contextlib.ExitStack() as stack:
+        for name, port in (("from", 5480), ("to", 5490)):
+            stack.callback(registry_server.stop, folder / name)
+            found.append(registry_server.start(folder / name, port=port).host)
+        yield found
+    # Pytest keeps what its last runs left, and this is gigabytes.
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def world(engine, tmp_path_factory, built, frozen, hosts) -> Iterator[World]:
+    """Return the world; what it started is ended, and what the commands made in the engine is removed."""
     # `hub` installs its programs once, from where this machine gets everything.
     hub_parts.parts(Store(default_root()))
     folder = tmp_path_factory.mktemp("commands")
     whole, small = copied(folder / "whole", only_base=False), copied(folder / "small", only_base=True)
-    servers = [registry_server.start(folder / name, port=port) for name, port in (("from", 5480), ("to", 5490))]
-    hosts = [server.host for server in servers]
     environment = tools(folder, hosts, engine.address) | frozen
     wheels = folder / "wheels"
     wheels.mkdir()
@@ -198,9 +209,6 @@ def world(engine, tmp_path_factory, built, frozen) -> Iterator[World]:
         known = subprocess.run(listing, capture_output=True, text=True).stdout.split()
         if pulled := [one for one in known if one.startswith(f"{hosts[0]}/") and "<none>" not in one]:
             subprocess.run([*docker, "rmi", *pulled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for part in ("from", "to"):
-            registry_server.stop(folder / part)
-        # Pytest keeps what its last runs left, and this is gigabytes.
         shutil.rmtree(folder)
 
 

@@ -16,6 +16,7 @@ from debian_support import Archive, configured, needs
 from locking_support import image_toml, record, write_channel
 from pypi_support import IndexServer, wheel_bytes
 
+from helioimages.conda.archive import write_conda
 from helioimages.core.errors import HelioError, Stage
 from helioimages.core.platform import FIRST
 from helioimages.core.words import human_size
@@ -53,10 +54,16 @@ class World:
     def __init__(self, folder: Path, archive: Archive, index: IndexServer) -> None:
         self.root, self.channel, self.archive, self.index = folder / "checkout", folder / "conda", archive, index
         self.store = Store(folder / "store")
-        digest = hashlib.sha256(b"python").hexdigest()
-        python = record("python", "3.13.5") | {"sha256": digest, "md5": digest[:32], "size": 6}
-        write_channel(self.channel, python)
-        self.python = digest
+        self.python, python = folder / "python-3.13.5-h0_0.conda", record("python", "3.13.5")
+        # A whole one: `lock` reads what the store has, for paths that packages take from each other.
+        told = {key: python[key] for key in ("name", "version", "build", "build_number", "subdir", "depends")}
+        write_conda(self.python, index=told, entries=())
+        data = self.python.read_bytes()
+        digests = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
+        }
+        write_channel(self.channel, python | digests | {"size": len(data)})
         for name, pypi, *debian in (("base", "lib", "tool"), ("child", "app", "child"), ("plain", "lib")):
             self.write(name, pypi, *debian)
         for name in ("base-files", "mawk", "apt"):
@@ -119,7 +126,7 @@ class World:
 
     def provide(self) -> None:
         """Bring all that the locks name into the store, as `up` does."""
-        self.store.artefact(self.python).write_bytes(b"python")
+        self.store.put_artefact(self.python)
         checkout = Checkout.of(self.root)
         locks = tuple(checkout.locks_of(tuple(checkout.images)).values())
 

@@ -7,6 +7,8 @@ is not a HelioError is a traceback and exit code 70. ``clock`` moves time.time()
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,9 +49,22 @@ def spawn(site, host: str, *, clock: float = 0, user: int | None = None) -> subp
 
 
 def outcome(process: subprocess.Popen) -> tuple[int, dict | None, str]:
-    """Return the exit code, the result, and what was said on stderr."""
-    out, err = process.communicate(timeout=120)
+    """Return the exit code, the result, and what was said on stderr; a run that does not end is ended."""
+    try:
+        out, err = process.communicate(timeout=600)
+    finally:
+        end(process)
     return process.returncode, json.loads(out) if process.returncode == 0 else None, err
+
+
+def end(process: subprocess.Popen) -> None:
+    """End a run that goes on, and its workers: what is left behind fails another test."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
 
 
 def main() -> None:
