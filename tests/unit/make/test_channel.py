@@ -141,7 +141,7 @@ def _build(root: Path, store: Path, builder: Shelf, **options) -> Path:
     other = Store(store)
     for path in (main.root / "artefacts/sha256").iterdir():
         other.put_artefact(path)
-    options = {"jobs": 4, "platform": "linux/amd64", "progress": lambda _: None} | options
+    options = {"jobs": 4, "platform": "linux/amd64"} | options
     return channel.build_channel(other, root, builder, **options)
 
 

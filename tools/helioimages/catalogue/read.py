@@ -116,7 +116,7 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
             say(f"warning: {repository}:{by_digest[named][0]} is left out: {error.message}")
             return []
         for image in images:
-            entry = _entry(source, name, repository, named, image, by_digest[named], all_tags)
+            entry = _entry(source, repository, named, image, by_digest[named], all_tags)
             labelled.append((entry, image.config.labels))
         return labelled
 
@@ -170,14 +170,9 @@ def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]
 
 
 def _entry(
-    source: Source,
-    name: str,
-    repository: str,
-    named: str,
-    image: Image,
-    tags: Iterable[str],
-    all_tags: frozenset[str],
+    source: Source, repository: str, named: str, image: Image, tags: Iterable[str], all_tags: frozenset[str]
 ) -> Entry:
+    name = repository.removeprefix(source.prefix)
     faults: list[str] = []
     artifacts: tuple[Artifact, ...] = ()
     try:

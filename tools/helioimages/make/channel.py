@@ -87,7 +87,6 @@ def build_channel(
     jobs: int,
     platform: str = FIRST,
     urls: Callable[[str, str], Sequence[str]] = source_urls,
-    progress: Callable[[str], None] = say,
 ) -> Path:
     """Build the local channel unless the store has it.
 
@@ -96,7 +95,6 @@ def build_channel(
         builder: the Debian builder for ``platform``.
         jobs: compilers at once; the bytes do not depend on it.
         urls: gives the addresses of (pool folder, file), asked only when a source is not in the store.
-        progress: is told one line a step.
 
     Returns:
         the channel's folder: ``<subdir>/`` and ``noarch/`` with packages and ``repodata.json``, and ``channel.json``.
@@ -114,7 +112,7 @@ def build_channel(
     sources = _fetch_sources(recipes, store, urls)
     with tempfile.TemporaryDirectory(dir=store.root / "tmp", prefix="channel.") as name:
         work = Path(name)
-        bench = _Bench(folder=root / "channel", work=work, builder=builder, jobs=jobs, progress=progress)
+        bench = _Bench(folder=root / "channel", work=work, builder=builder, jobs=jobs)
         payloads = _payloads(bench, recipes, sources)
         started = time.monotonic()
         staged = work / "channel"
@@ -140,7 +138,7 @@ def build_channel(
             # Another run was first, or one was interrupted here long ago; equal keys hold equal bytes.
             if not (final / "channel.json").exists():
                 raise
-        progress(f"    {count(len(written), 'package')} written: {time.monotonic() - started:.1f} s")
+        say(f"    {count(len(written), 'package')} written: {time.monotonic() - started:.1f} s")
     return final
 
 
@@ -174,14 +172,12 @@ class _Bench:
         folder: ``channel/`` of the checkout, which has the scripts.
         work: a folder for what is half made.
         jobs: compilers at once.
-        progress: is told one line a step.
     """
 
     folder: Path
     work: Path
     builder: Runner
     jobs: int
-    progress: Callable[[str], None]
 
 
 def _payloads(bench: _Bench, recipes: Recipes, sources: Mapping[str, Path]) -> dict[str, Payload]:
@@ -190,7 +186,7 @@ def _payloads(bench: _Bench, recipes: Recipes, sources: Mapping[str, Path]) -> d
     Args:
         sources: name -> file, of the archives that are compiled.
     """
-    folder, work, builder, progress = bench.folder, bench.work, bench.builder, bench.progress
+    folder, work, builder = bench.folder, bench.work, bench.builder
     epoch = {"SOURCE_DATE_EPOCH": str(recipes.timestamp // 1000)}
     started = time.monotonic()
     (work / "packages").write_text("".join(f"{p}\n" for recipe in recipes.packages for p in recipe.debian))
@@ -198,7 +194,7 @@ def _payloads(bench: _Bench, recipes: Recipes, sources: Mapping[str, Path]) -> d
     collected.mkdir()
     inputs = {"packages": work / "packages", "script": folder / "debian/collect.sh"}
     builder.run(["bash", "-c", 'exec bash "$IN/script"'], inputs=inputs, output=collected, env=epoch)
-    progress(f"    libraries of Debian collected: {time.monotonic() - started:.1f} s")
+    say(f"    libraries of Debian collected: {time.monotonic() - started:.1f} s")
     payloads: dict[str, Payload] = {}
     for recipe in recipes.packages:
         if recipe.debian:
@@ -219,7 +215,7 @@ def _payloads(bench: _Bench, recipes: Recipes, sources: Mapping[str, Path]) -> d
                 licenses={path.name: path.read_bytes() for path in sorted((out / "licenses").iterdir())},
             )
             steps = ", ".join(line for line in (log or "").splitlines() if re.fullmatch(r"[a-z ]+: \d+ s", line))
-            progress(f"    {recipe.name} compiled: {time.monotonic() - started:.1f} s ({steps})")
+            say(f"    {recipe.name} compiled: {time.monotonic() - started:.1f} s ({steps})")
         else:
             payloads[recipe.name] = Payload(version=recipe.version, entries=(), origin=(), licenses={})
     return payloads
