@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from command_line import main
 
+from helioimages.engines import registry_server
 from helioimages.machine import host
 from helioimages.make import images
 from helioimages.make.machine import Machine
@@ -37,7 +38,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         done = CliRunner().invoke(main, [*words, "--root", str(REPOSITORY)])
         return done, machines[0] if machines else None
 
-    return run
+    yield run
+    # `smoke` pushes to the embedded registry, which outlives it.
+    registry_server.stop(tmp_path / "store")
 
 
 def places(machine: Machine) -> list[str]:
