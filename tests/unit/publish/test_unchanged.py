@@ -59,7 +59,9 @@ class World:
 
 
 @pytest.fixture
-def world(site, tmp_path) -> Iterator[World]:
+def world(site, tmp_path, monkeypatch) -> Iterator[World]:
+    # What the site's locks are made of is made up, and hashed by nobody.
+    monkeypatch.setattr("helioimages.locks.stale.check", lambda *_, **__: None)
     shutil.copytree(site.root / "images", tmp_path / "images", symlinks=True)
     shutil.copytree(site.root / "smoke-notebooks", tmp_path / "smoke-notebooks")
     server = FaultyRegistry()

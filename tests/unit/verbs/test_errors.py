@@ -69,6 +69,8 @@ def call(*words: str) -> Result:
 def words_of(name: str) -> list[str]:
     """Return a verb and as many words as it must be given."""
     words = [name]
+    if name == "hub-check":
+        return [name, __file__]
     for one in main.commands[name].params:
         if one.required:
             words += ["word"] if isinstance(one, click.Argument) else [one.opts[0], "word"]
