@@ -105,7 +105,8 @@ def copied(target: Path, *, only_base: bool) -> Path:
         if (only_base and one_of_many and not rest.startswith("base/")) or not (ROOT / name).is_file():
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target / name)
+        # A link as a link: it is one in the image, too.
+        shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
     report = target / "_report" / "base" / "report.html"
     report.parent.mkdir(parents=True)
     # `publish` runs no notebooks that passed in this very image before and whose report is at hand.
