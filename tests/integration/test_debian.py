@@ -94,7 +94,7 @@ def test_a_parent_that_cannot_be_had_is_named_with_the_command_that_moves_all(ar
     with pytest.raises(HelioError) as caught:
         resolve(archive, "child", parent=parent)
     assert str(caught.value) == (
-        "the Debian mirror dropped 1 packages of the parent image\n  libtool1 1.0\n\n"
+        "the Debian mirror dropped 1 package of the parent image\n  libtool1 1.0\n\n"
         "hint: run `buildimages lock`, which moves the parent and all its children together; or name a mirror that has "
         "them in HELIOIMAGES_DEBIAN_SNAPSHOT"
     )

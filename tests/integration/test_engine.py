@@ -134,7 +134,8 @@ def test_gpus_are_all_or_a_number(engine, image, text):
 def test_an_image_for_gpus_says_that_it_was_given_none(engine, image):
     hook = Path(__file__).parents[2] / "images/ml-gpu/files/srv/start.d/gpu.sh"
     result = engine.run(image, ["echo", "on"], RunOptions(mounts={"/srv/start.d/gpu.sh": (hook, "ro")}))
-    assert result.log.splitlines() == [
+    # Two streams come in any order.
+    assert sorted(result.log.splitlines()) == [
         "helioimages: this container was given no GPU (docker run --gpus all; on Kubernetes a limit of nvidia.com/gpu)"
         "; PyTorch, JAX and XGBoost use the processor, CuPy cannot",
         "on",
@@ -147,7 +148,8 @@ def test_an_image_for_gpus_says_that_the_library_is_missing(engine, image, tmp_p
     device.touch()
     mounts = {"/srv/start.d/gpu.sh": (hook, "ro"), "/dev/nvidiactl": (device, "ro")}
     result = engine.run(image, ["echo", "on"], RunOptions(mounts=mounts))
-    assert result.log.splitlines() == [
+    # Two streams come in any order.
+    assert sorted(result.log.splitlines()) == [
         "helioimages: there is a GPU, but not its driver's library (libcuda.so.1): the node lacks NVIDIA's container "
         "toolkit; PyTorch, JAX and XGBoost use the processor, CuPy cannot",
         "on",

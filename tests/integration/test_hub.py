@@ -182,7 +182,7 @@ def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
             await ada.spawn(base)
             (server,) = containers(workspace, hub.name)
             assert server.attrs["Config"]["Image"] == references["base"]
-            assert await ada.run(WHERE) == "base /srv/conda/envs/notebook 1000 /home/jovyan\n"
+            assert await ada.run(WHERE) == "helio-notebook-base /srv/conda/envs/notebook 1000 /home/jovyan\n"
             screen = await ada.terminal(LOGIN_SHELL, "done")
             assert re.search(r"found=(.*?)\r?\n", screen.partition("done")[0].replace(LOGIN_SHELL, ""))[1] == (
                 "login /srv/conda/envs/notebook/bin/python notebook /home/jovyan"
@@ -198,7 +198,7 @@ def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
             await ada.spawn(choice(await ada.choices(), references["helio"], hub.folder))
             (server,) = containers(workspace, hub.name)
             assert server.attrs["Config"]["Image"] == references["helio"]
-            assert await ada.run(WHERE) == "helio /srv/conda/envs/notebook 1000 /home/jovyan\n"
+            assert await ada.run(WHERE) == "helio-notebook-py /srv/conda/envs/notebook 1000 /home/jovyan\n"
             assert await ada.contents("notes.txt") == "flare at 12:03"
             told = await ada.pull(address)
             assert told[-1]["phase"] == "finished", told
@@ -243,7 +243,7 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
                 await asyncio.wait([watching])
                 assert watching.cancelled(), watching.exception()
 
-    place = "('base', '/srv/conda/envs/notebook', 1000)"
+    place = "('helio-notebook-base', '/srv/conda/envs/notebook', 1000)"
     said = asyncio.run(work())
     assert said.splitlines() == ["sum 333833500", f"workers [{place}, {place}]", f"scheduler {place}"], said
     assert counted() == KINDS
