@@ -211,6 +211,8 @@ def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
 
 def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
     """Dask Gateway's local backend runs scheduler and workers in the image of the notebook that asks for them."""
+    if "FAKETIME" in os.environ:
+        pytest.skip("the gateway's certificate would be of next year, and the clock of containers is today's")
     seen: dict[str, set[str]] = {}
     addresses: set[str] = set()
     images: set[str] = set()
