@@ -281,16 +281,6 @@ class Registry:
         if not self.has_blob(repository, descriptor.digest):
             self._send(repository, descriptor, io.BytesIO(data), None, lambda _bytes: None)
 
-    def mount_blob(self, repository: str, digest: str, other: str) -> bool:
-        """Bring a blob into a repository from another one of this registry; says whether it is there now.
-
-        Spec: "Mounting a blob from another repository".
-        """
-        if self.has_blob(repository, digest):
-            return True
-        response = self._mount(repository, digest, other)
-        return response is not None and response.status_code == 201
-
     def _mount(self, repository: str, digest: str, other: str) -> requests.Response | None:
         """Return the answer to a mount, 201 or 202; None where it is refused, for whatever reason: bytes are sent then.
 
