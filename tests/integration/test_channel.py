@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from faultkit import making
 
-from helioimages.core.platform import Platform
+from helioimages.core.platform import FIRST, Platform
 from helioimages.debian import lock as apt_lock
 from helioimages.locks import apt
 from helioimages.machine.fetch import Wanted, fetch_all
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.network]
 
 ROOT = Path(__file__).parents[2]
 LOCK = "channel/apt-lock.json"
-PLATFORM = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(machine.machine(), "")
+PLATFORM = {"x86_64": FIRST, "aarch64": Platform.of("linux/arm64")}.get(machine.machine())
 PREFIX = "/in/prefix"
 
 INSTALL = """
@@ -122,7 +122,7 @@ def built(store, builder):
 @pytest.fixture(scope="module")
 def prefix(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("install")
-    arguments = [built, Platform.of(PLATFORM).subdir, folder / "prefix", folder / "cache", PREFIX]
+    arguments = [built, PLATFORM.subdir, folder / "prefix", folder / "cache", PREFIX]
     result = subprocess.run([sys.executable, "-c", INSTALL, *map(str, arguments)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     recipes = read_recipes((ROOT / "channel/recipes.toml").read_text())

@@ -16,6 +16,7 @@ from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDi
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import Platform
 from helioimages.extend import repository, stage
 from helioimages.make.machine import Machine
 from helioimages.oci.reference import Reference
@@ -88,7 +89,7 @@ class Place:
 
     def extend(self, folder: Path, **order) -> stage.Extended:
         connect = functools.partial(release.connect, self.machine.store)
-        said = {"source": Reference.parse(self.base), "platform": "linux/amd64", "prefix": "test-extend/"}
+        said = {"source": Reference.parse(self.base), "platform": Platform.of("linux/amd64"), "prefix": "test-extend/"}
         with repository.opened(str(folder)) as found, connect(None) as target:
             return stage.extend(found, stage.Order(**(said | order)), self.machine, connect, target)
 

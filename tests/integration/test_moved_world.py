@@ -18,7 +18,7 @@ from pypi_support import IndexServer, wheel_bytes
 
 from helioimages.conda.archive import write_conda
 from helioimages.core.errors import HelioError, Stage
-from helioimages.core.platform import FIRST
+from helioimages.core.platform import FIRST, Platform
 from helioimages.core.words import human_size
 from helioimages.debian.lock import AptLock, dump, parse
 from helioimages.locks import apt, healing, locking, mirror
@@ -137,7 +137,7 @@ class World:
             raise AssertionError("nothing is to be built here")
 
         supplies = provision.Supplies(
-            root=self.root, store=self.store, index=index, builder=builder, platform="linux/amd64", jobs=4
+            root=self.root, store=self.store, index=index, builder=builder, platform=Platform.of("linux/amd64"), jobs=4
         )
         provision.packages(supplies, locks)
         provision.debs(self.store, self.apt_lock("builder"), BUILDER, jobs=4)

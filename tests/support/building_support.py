@@ -16,6 +16,7 @@ from helioimages.conda.archive import write_conda
 from helioimages.conda.lock import CondaLock, CondaPackage
 from helioimages.core import entries
 from helioimages.core.entries import merge
+from helioimages.core.platform import Platform
 from helioimages.debian.lock import AptLock, Deb
 from helioimages.locks.read import Locks
 from helioimages.machine.store import Store
@@ -180,7 +181,7 @@ def workshops(
                     ),
                     "wheel": PyPILock(
                         python="3.13",
-                        platform="linux/amd64",
+                        platform=Platform.of("linux/amd64"),
                         content_hash="0" * 64,
                         wheels=tuple(sorted((have[name][1] for name in names), key=lambda one: one.name)),
                     ),

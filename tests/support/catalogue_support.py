@@ -9,10 +9,11 @@ import json
 from helioimages.catalogue.delta import LayerRef
 from helioimages.catalogue.model import Catalogue, Entry, ImagePage, newest_entries_first
 from helioimages.core.package import Package
+from helioimages.core.platform import Platform
 from helioimages.machine.store import Store
 from helioimages.oci.image import Image, artifact
 from helioimages.oci.registry import Registry
-from helioimages.oci.types import CONFIG, LAYER_GZIP, Descriptor, History, ImageConfig, Manifest, Platform
+from helioimages.oci.types import CONFIG, LAYER_GZIP, Descriptor, History, ImageConfig, Manifest
 from helioimages.publish.contents import Contents
 
 START = datetime.date(2026, 5, 5)
@@ -68,7 +69,7 @@ def entry(image: str = "helio", day: int = 0, **changes) -> Entry:
         "image": image,
         "digest": digest(key),
         "named": digest(key),
-        "platform": "linux/amd64",
+        "platform": Platform.of("linux/amd64"),
         "tags": (tag_of(day),),
         "created": f"{START + datetime.timedelta(days=day)}T00:00:00Z",
         "facts": {"python": "3.13.5"},
@@ -112,7 +113,7 @@ def push(
         documents: (artifact type, file name, media type, bytes) of what refers to it.
     """
     refs = layers(repository, day, stack)
-    platform = Platform.of("linux/amd64")
+    platform = Platform.of(Platform.of("linux/amd64"))
     descriptors = [_blob(client, store, repository, ref.digest.encode(), LAYER_GZIP) for ref in refs]
     config = ImageConfig(
         platform=platform,

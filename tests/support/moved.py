@@ -21,12 +21,13 @@ from debian_support import Archive
 from pypi_support import IndexServer, wheel_bytes
 
 from helioimages.core.files import of_file
+from helioimages.core.platform import FIRST
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
 from helioimages.engines.engine import Engine
 from helioimages.locks import apt, locking
 from helioimages.locks.checkout import Checkout
-from helioimages.locks.file_names import FIRST, builder_lock
+from helioimages.locks.file_names import builder_lock
 from helioimages.locks.withdrawn import files_of
 from helioimages.machine.store import Store, default_root
 from helioimages.make import provision, relocking

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 from catalogue_support import catalogue, entry, page
 
 from helioimages.catalogue import feed
+from helioimages.core.platform import Platform
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 
@@ -34,7 +35,7 @@ def test_each_build_is_an_entry_the_newest_first():
 
 
 def test_another_platforms_build_is_not_what_one_replaces():
-    other = dataclasses.replace(entry("helio", 0), platform="linux/arm64")
+    other = dataclasses.replace(entry("helio", 0), platform=Platform.of("linux/arm64"))
     root = read(catalogue(page("helio", entry("helio", 1), other)))
     assert all(item.findtext(f"{ATOM}content").startswith("The first one") for item in root.findall(f"{ATOM}entry"))
 

@@ -23,6 +23,7 @@ from helioimages.catalogue.model import (
 from helioimages.catalogue.read import read_smoke
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
+from helioimages.core.platform import Platform
 from helioimages.core.words import human_size
 from helioimages.publish.contents import NOTHING, Contents
 
@@ -114,7 +115,7 @@ def test_an_image_alone_and_in_an_index_has_two_pages(tmp_path: Path):
     rows = (
         entry(),
         entry(named=index, tags=("v2",)),
-        entry(named=index, tags=("v2",), digest=digest("arm"), platform="linux/arm64"),
+        entry(named=index, tags=("v2",), digest=digest("arm"), platform=Platform.of("linux/arm64")),
     )
     with catalogue_site.writing(tmp_path / "site") as site:
         site.write(catalogue(page("helio", *rows)))

@@ -47,5 +47,18 @@ def test_no_module_has_a_word_of_its_own(path):
 
 
 def test_the_first_platform_is_one_that_images_can_be_made_for():
-    first = Platform.of(FIRST)
-    assert (str(first), first.subdir in SUBDIRS, first.debian) == (FIRST, True, first.architecture)
+    assert Platform.of(str(FIRST)) == FIRST
+    assert (FIRST.subdir in SUBDIRS, FIRST.debian) == (True, FIRST.architecture)
+
+
+def test_a_platform_is_passed_as_the_value():
+    """The text of one is read where it comes in, by `verbs.command`, and written where it goes out."""
+    texts = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None
+        if (node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)) == "platform"
+        if ast.unparse(node.annotation) == "str" and path.name != "command.py"
+    ]
+    assert texts == []

@@ -17,6 +17,7 @@ import pytest
 from engine_api import EngineHandler, serving
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import Platform
 from helioimages.engines import engine as engines
 from helioimages.engines import logins
 from helioimages.engines.engine import Engine
@@ -185,7 +186,9 @@ def test_connect_takes_the_logins(tmp_path, monkeypatch):
 def test_verbs_have_a_machine_with_logins(home, monkeypatch):
     write(by_variable(home, monkeypatch), **{"registry.example": ADA})
     monkeypatch.setenv("HELIOIMAGES_STORE", str(home / "store"))
-    common = command.Common(names=(), root=home, jobs=1, platform="linux/amd64", channel="local", as_data=False)
+    common = command.Common(
+        names=(), root=home, jobs=1, platform=Platform.of("linux/amd64"), channel="local", as_data=False
+    )
     login = Credential(username="ada", secret="s3cret")
     assert common.machine().credentials("registry.example/org/helio") == login
     found = Engine(SimpleNamespace(), "unix:///x")

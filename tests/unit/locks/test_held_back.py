@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from helioimages.core.platform import Platform
 from helioimages.locks.held_back import newest
 from helioimages.pypi.index import IndexFile
 
@@ -25,4 +26,4 @@ def files(*names, **options):
     ],
 )
 def test_the_newest_version_that_could_be_installed(found, expected):
-    assert str(newest(found, "3.13", "linux/amd64", (2, 41), 20)) == expected
+    assert str(newest(found, "3.13", Platform.of("linux/amd64"), (2, 41), 20)) == expected

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from pypi_support import IndexServer, wheel_bytes
 
 from buildimages import VERBS
+from helioimages.core.platform import Platform
 from helioimages.locks import locking
 from helioimages.locks.importing import Imported, Target, name_of, translate
 from helioimages.machine.store import Store
@@ -27,7 +28,13 @@ WHY_NOT_PYTHON = (
 
 
 def target(**options: str) -> Target:
-    values = {"name": "mine", "channel": "local", "python": "3.13", "platform": "linux/amd64", "glibc": "2.41"}
+    values = {
+        "name": "mine",
+        "channel": "local",
+        "python": "3.13",
+        "platform": Platform.of("linux/amd64"),
+        "glibc": "2.41",
+    }
     return Target(**(values | options))
 
 

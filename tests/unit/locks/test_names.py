@@ -10,6 +10,7 @@ from conda_support import VIRTUAL
 from helioimages.conda import lock as conda_lock
 from helioimages.conda.lock import CondaLock, CondaPackage
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import Platform
 from helioimages.locks.pypi import ask_about_names, provided_by_conda, refuse_both
 from helioimages.pypi.lock import PyPILock, Wheel
 
@@ -45,7 +46,7 @@ def wheels(*names: str) -> PyPILock:
         Wheel(name=name, version="2.0", file_name=f"{name}-2.0-py3-none-any.whl", sha256="1" * 64, size=1)
         for name in names
     )
-    return PyPILock(python="3.13", platform="linux/amd64", content_hash="0" * 64, wheels=found)
+    return PyPILock(python="3.13", platform=Platform.of("linux/amd64"), content_hash="0" * 64, wheels=found)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import FIRST, Platform
 from helioimages.locks import file_names, locking
 from helioimages.locks import read as locks
 from helioimages.locks.checkout import Checkout
@@ -18,6 +19,8 @@ from helioimages.make.plan import plan_layers
 from helioimages.prove import changed
 
 ROOT = Path(__file__).parents[3]
+
+ARM = Platform.of("linux/arm64")
 
 
 @pytest.fixture
@@ -107,7 +110,7 @@ def put_arm(checkout: Path) -> None:
         path = checkout / file
         text = path.read_text()
         assert old in text
-        path.with_name(file_names.of(path.name, "linux/arm64")).write_text(text.replace(old, new))
+        path.with_name(file_names.of(path.name, ARM)).write_text(text.replace(old, new))
 
 
 def test_locks_of_two_platforms_lie_beside_each_other(checkout):
@@ -118,11 +121,11 @@ def test_locks_of_two_platforms_lie_beside_each_other(checkout):
         "pylock.linux-arm64.toml",
     ]
     assert digest(checkout) == before
-    arm = Checkout.of(checkout, platform="linux/arm64")
+    arm = Checkout.of(checkout, platform=ARM)
     found = arm.locks_of(["base"])["base"]
     assert (found.conda.platforms, found.pypi.platform, found.apt.architecture) == (
         ("linux-aarch64",),
-        "linux/arm64",
+        ARM,
         "arm64",
     )
     assert found.files == {
@@ -137,10 +140,10 @@ def test_locks_of_two_platforms_lie_beside_each_other(checkout):
 
 def test_a_platform_without_locks_names_the_file_that_is_missing(checkout):
     with pytest.raises(HelioError) as caught:
-        Checkout.of(checkout, platform="linux/arm64").locks_of(["base"])
+        Checkout.of(checkout, platform=ARM).locks_of(["base"])
     assert caught.value.message == "`environments/base/conda-lock.linux-arm64.yml` is missing"
     with pytest.raises(HelioError) as caught:
-        locking.lock(checkout, Store(checkout / "store"), ["base"], locking.Wish(check=True), platform="linux/arm64")
+        locking.lock(checkout, Store(checkout / "store"), ["base"], locking.Wish(check=True), platform=ARM)
     assert caught.value.detail == (
         "environments/base/conda-lock.linux-arm64.yml is missing\n"
         "environments/base/pylock.linux-arm64.toml is missing\n"
@@ -160,9 +163,9 @@ def test_locks_of_another_platform_under_this_ones_name_are_refused(checkout):
 
 
 def test_what_changed_is_of_one_platform(checkout):
-    def reasons(path: str, platform: str) -> bool:
+    def reasons(path: str, platform: Platform) -> bool:
         return bool(changed.changed(Checkout.of(checkout, platform=platform), ["base"], [path], lambda _path: None))
 
     for name in ("environments/base/pylock{}.toml", "images/base/apt-lock{}.json", "channel/apt-lock{}.json"):
-        assert [reasons(name.format(""), one) for one in ("linux/amd64", "linux/arm64")] == [True, False]
-        assert [reasons(name.format(".linux-arm64"), one) for one in ("linux/amd64", "linux/arm64")] == [False, True]
+        assert [reasons(name.format(""), platform) for platform in (FIRST, ARM)] == [True, False]
+        assert [reasons(name.format(".linux-arm64"), platform) for platform in (FIRST, ARM)] == [False, True]

@@ -11,6 +11,7 @@ import pytest
 from helioimages.conda.archive import read_index
 from helioimages.core.entries import Kind
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import Platform
 from helioimages.machine.store import Store
 from helioimages.make import channel
 from helioimages.spec.recipes import read_recipes, upstream_version
@@ -141,7 +142,7 @@ def _build(root: Path, store: Path, builder: Shelf, **options) -> Path:
     other = Store(store)
     for path in (main.root / "artefacts/sha256").iterdir():
         other.put_artefact(path)
-    options = {"jobs": 4, "platform": "linux/amd64"} | options
+    options = {"jobs": 4, "platform": Platform.of("linux/amd64")} | options
     return channel.build_channel(other, root, builder, **options)
 
 
@@ -193,7 +194,7 @@ def test_another_content_has_another_name(checkout, tmp_path):
 
 
 def test_another_platform_has_another_folder(checkout, tmp_path):
-    built = _build(checkout, tmp_path / "s", Shelf(), platform="linux/arm64")
+    built = _build(checkout, tmp_path / "s", Shelf(), platform=Platform.of("linux/arm64"))
     index = read_index(_one(built, "libzlib"))
     assert (index["subdir"], index["platform"], index["arch"]) == ("linux-aarch64", "linux", "aarch64")
     assert sorted(path.name for path in built.iterdir()) == ["channel.json", "linux-aarch64", "noarch"]
@@ -208,9 +209,9 @@ def test_a_built_channel_is_not_built_again(checkout, tmp_path):
 
 
 def test_a_changed_script_is_another_channel(checkout):
-    before = channel.channel_key(checkout, "a" * 64, "linux/amd64")
+    before = channel.channel_key(checkout, "a" * 64, Platform.of("linux/amd64"))
     (checkout / "channel/python/build.sh").write_text("# other\n")
-    assert channel.channel_key(checkout, "a" * 64, "linux/amd64") != before
+    assert channel.channel_key(checkout, "a" * 64, Platform.of("linux/amd64")) != before
 
 
 def test_the_builder_gets_what_the_scripts_read(checkout, tmp_path):
@@ -265,7 +266,7 @@ def test_a_package_without_files_is_an_error(checkout, tmp_path):
 
 def test_an_unknown_platform_is_an_error(checkout, tmp_path):
     with pytest.raises(HelioError) as caught:
-        _build(checkout, tmp_path / "s", Shelf(), platform="linux/s390x")
+        _build(checkout, tmp_path / "s", Shelf(), platform=Platform.of("linux/s390x"))
     assert str(caught.value) == (
         "images cannot be made for `linux/s390x`\n"
         "  expected one of linux/amd64, linux/arm64, linux/arm64/v8 as the platform"

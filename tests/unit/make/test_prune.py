@@ -12,6 +12,7 @@ import pytest
 from workspace import Workspace
 
 from helioimages.core.entries import Content, Entry, Kind
+from helioimages.core.platform import Platform
 from helioimages.debian import lock as apt_lock
 from helioimages.debian.lock import AptLock
 from helioimages.locks.debian import apt_of
@@ -135,7 +136,7 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
         store.remember(kind, "7" * 64, {})
     for path in (store.root / "memo").rglob("*.json"):
         os.utime(path, (OLD, OLD))
-    local = channel_key(workspace.root, builder.key(channel_lock(workspace.root)), "linux/amd64")
+    local = channel_key(workspace.root, builder.key(channel_lock(workspace.root)), Platform.of("linux/amd64"))
     keep = [
         put(store.artefact(lock.pypi.wheels[0].sha256)),
         put(store.artefact(lock.conda.packages[0].sha256)),

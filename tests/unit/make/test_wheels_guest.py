@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import Platform
 from helioimages.make import wheels
 from helioimages.make.sources import WheelBuilder
 from helioimages.pypi.lock import PyPILock, Sdist
@@ -176,9 +177,13 @@ def test_build_without_is_read_and_reaches_the_build(tmp_path, monkeypatch):
 
     monkeypatch.setattr(wheels, "build_wheel", build_wheel)
     sdist = Sdist(name="my-tiny", version="1.0", file_name="t.tar.gz", sha256="0" * 64, size=1)
-    lock = PyPILock(python="3.13", platform="linux/amd64", content_hash="", wheels=(), sdists=(sdist,))
+    lock = PyPILock(python="3.13", platform=Platform.of("linux/amd64"), content_hash="", wheels=(), sdists=(sdist,))
     workshop = wheels.WheelWorkshop(
-        store=None, builder=SimpleNamespace(image=str, abandon=str), tools=None, platform="linux/amd64", epoch=0
+        store=None,
+        builder=SimpleNamespace(image=str, abandon=str),
+        tools=None,
+        platform=Platform.of("linux/amd64"),
+        epoch=0,
     )
     wheels.build_all(workshop, lock, spec, jobs=1)
     assert [(order.without, order.spec.requires) for order in orders] == [(("a-b", "twine"), ())]
@@ -186,9 +191,15 @@ def test_build_without_is_read_and_reaches_the_build(tmp_path, monkeypatch):
 
 def test_an_environment_without_build_tools(tmp_path):
     sdist = Sdist(name="tiny", version="1.0", file_name="t.tar.gz", sha256="0" * 64, size=1)
-    lock = PyPILock(python="3.13", platform="linux/amd64", content_hash="", wheels=(), sdists=(sdist,))
+    lock = PyPILock(python="3.13", platform=Platform.of("linux/amd64"), content_hash="", wheels=(), sdists=(sdist,))
     nothing = WheelBuilder(
-        root=tmp_path, store=None, builder=None, index=None, channel_dir=None, platform="linux/amd64", jobs=1
+        root=tmp_path,
+        store=None,
+        builder=None,
+        index=None,
+        channel_dir=None,
+        platform=Platform.of("linux/amd64"),
+        jobs=1,
     )
     environment = EnvironmentSpec(name="x", path=tmp_path, channels=(), conda=(), pypi=())
     with pytest.raises(HelioError) as caught:

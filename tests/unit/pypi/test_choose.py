@@ -4,10 +4,11 @@ import pytest
 from packaging.utils import parse_wheel_filename
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import Platform
 from helioimages.pypi.choose import best, platform_tags, supported_tags, variant_of
 
-AMD = supported_tags("3.13.5", "linux/amd64", (2, 41))
-ARM = supported_tags("3.13", "linux/arm64", (2, 41))
+AMD = supported_tags("3.13.5", Platform.of("linux/amd64"), (2, 41))
+ARM = supported_tags("3.13", Platform.of("linux/arm64"), (2, 41))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_tags_are_ranked_as_packaging_ranks_them():
 
 
 def test_old_names_are_where_their_glibc_is():
-    found = list(platform_tags("linux/amd64", (2, 18)))
+    found = list(platform_tags(Platform.of("linux/amd64"), (2, 18)))
     assert found[:3] == ["manylinux_2_18_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
     assert found[3] == "manylinux_2_16_x86_64"
     assert found[-3:] == ["manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"]
@@ -73,7 +74,7 @@ def test_old_names_are_where_their_glibc_is():
 
 def test_an_unknown_platform():
     with pytest.raises(HelioError) as caught:
-        supported_tags("3.13", "linux/riscv64", (2, 41))
+        supported_tags("3.13", Platform.of("linux/riscv64"), (2, 41))
     assert str(caught.value) == (
         "images cannot be made for `linux/riscv64`\n"
         "  expected one of linux/amd64, linux/arm64, linux/arm64/v8 as the platform"

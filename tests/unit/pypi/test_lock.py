@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from packaging.pylock import Pylock
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import Platform
 from helioimages.pypi.lock import PyPILock, Sdist, Wheel, dump, parse
 
 HEX = "ab" * 32
 LOCK = PyPILock(
     python="3.13",
-    platform="linux/amd64",
+    platform=Platform.of("linux/amd64"),
     content_hash="0" * 64,
     wheels=(
         Wheel(
@@ -85,7 +86,11 @@ def test_the_reference_parser_reads_it():
 
 def test_a_source_without_its_wheel_is_unbuilt():
     lock = PyPILock(
-        python="3.13", platform="linux/amd64", content_hash="0" * 64, wheels=LOCK.wheels[1:], sdists=LOCK.sdists
+        python="3.13",
+        platform=Platform.of("linux/amd64"),
+        content_hash="0" * 64,
+        wheels=LOCK.wheels[1:],
+        sdists=LOCK.sdists,
     )
     assert lock.unbuilt == LOCK.sdists
     assert parse(dump(lock), "x") == lock
@@ -101,7 +106,7 @@ def test_locks_round_trip(packages):
         Wheel(name=n, version="1.0", file_name=f"{n}-1.0-py3-none-any.whl", sha256=HEX, size=size, uploaded=time)
         for n, (size, time) in sorted(packages.items())
     )
-    lock = PyPILock(python="3.13", platform="linux/arm64", content_hash="1" * 64, wheels=wheels)
+    lock = PyPILock(python="3.13", platform=Platform.of("linux/arm64"), content_hash="1" * 64, wheels=wheels)
     assert parse(dump(lock), "x") == lock
 
 

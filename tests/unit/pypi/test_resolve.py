@@ -12,6 +12,7 @@ import pytest
 from pypi_support import IndexServer, sdist_bytes, serving, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import Platform
 from helioimages.pypi.index import Index
 from helioimages.pypi.lock import PyPILock, Sdist, Wheel, dump
 from helioimages.pypi.places import Places
@@ -28,7 +29,12 @@ def ask(package_index, tmp_path):
     index = Index(package_index.url, tmp_path / "index")
 
     def resolved(*requirements: str, **options):
-        options = {"python": "3.13.5", "platform": "linux/amd64", "glibc": (2, 41), "content_hash": "0" * 64} | options
+        options = {
+            "python": "3.13.5",
+            "platform": Platform.of("linux/amd64"),
+            "glibc": (2, 41),
+            "content_hash": "0" * 64,
+        } | options
         return resolve(
             Request(where="environments/x/environment.yml", requirements=requirements, **options), index.sizes
         )
@@ -51,7 +57,10 @@ def test_the_newest_that_fit_with_the_file_of_the_platform(package_index, ask):
     assert found.wheels[1].file_name == "lib-1.5-cp313-cp313-manylinux_2_28_x86_64.whl"
     assert found.wheels[1].size == len(package_index.files[found.wheels[1].file_name])
     assert found.timestamp == int(datetime(2026, 2, 1, tzinfo=UTC).timestamp())
-    assert ask("app", platform="linux/arm64").wheels[1].file_name == "lib-1.5-cp313-cp313-manylinux_2_28_aarch64.whl"
+    assert (
+        ask("app", platform=Platform.of("linux/arm64")).wheels[1].file_name
+        == "lib-1.5-cp313-cp313-manylinux_2_28_aarch64.whl"
+    )
 
 
 def test_what_is_there_is_kept_unless_it_is_asked_to_go(package_index, ask):
@@ -102,7 +111,9 @@ def test_a_built_wheel_is_asked_in_place_of_its_source(package_index, ask, tmp_p
     sha256 = hashlib.sha256(data).hexdigest()
     source = Sdist(name="old", version="1.0", file_name="old-1.0.tar.gz", sha256="cd" * 32, size=9)
     wheel = Wheel(name="old", version="1.0", file_name="old-1.0-py3-none-any.whl", sha256=sha256, size=9, built=True)
-    current = PyPILock(python="3.13", platform="linux/amd64", content_hash="0" * 64, wheels=(wheel,), sdists=(source,))
+    current = PyPILock(
+        python="3.13", platform=Platform.of("linux/amd64"), content_hash="0" * 64, wheels=(wheel,), sdists=(source,)
+    )
     found = ask("old", current=current, built={wheel.file_name: path})
     assert versions(found) == {"lib": "1.0", "old": "1.0"}
     assert wheel in found.wheels and found.sdists == (source,)
@@ -192,10 +203,10 @@ def test_what_is_locked_from_other_places_is_found_there_again(package_index, as
 
 
 def test_uvs_platform_is_the_newest_that_the_c_library_allows():
-    assert python_platform("linux/amd64", (2, 34)) == "x86_64-manylinux_2_34"
-    assert python_platform("linux/arm64", (2, 30)) == "aarch64-manylinux_2_28"
+    assert python_platform(Platform.of("linux/amd64"), (2, 34)) == "x86_64-manylinux_2_34"
+    assert python_platform(Platform.of("linux/arm64"), (2, 30)) == "aarch64-manylinux_2_28"
     with pytest.raises(HelioError) as caught:
-        python_platform("linux/amd64", (2, 5))
+        python_platform(Platform.of("linux/amd64"), (2, 5))
     assert caught.value.message == "uv knows no manylinux platform for linux/amd64 with glibc 2.5"
 
 

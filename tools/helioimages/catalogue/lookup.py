@@ -8,7 +8,6 @@ from pathlib import Path
 from ..core.digest import is_digest
 from ..core.errors import HelioError, Stage
 from ..core.near import meant
-from ..core.platform import Platform
 from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..make import linking, own_files
@@ -143,7 +142,7 @@ def known_locks(checkout: Checkout) -> dict[str, Contents]:
 
 def _published(checkout: Checkout, store: Store, client: Registry, reference: Reference, label: str) -> Side:
     at = reference.digest or reference.tag or "latest"
-    image = client.get_image(reference.repository, at, Platform.of(checkout.platform))
+    image = client.get_image(reference.repository, at, checkout.platform)
     if image is None:
         raise absent(client, reference, label, Stage.USAGE)
     tags = client.tags(reference.repository)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.package import Package
+from ..core.platform import Platform
 from ..locks import diff, ecosystems
 from ..publish.contents import Contents
 from ..spec.tags import newest_first
@@ -94,7 +95,7 @@ class Entry:
     image: str
     digest: str
     named: str
-    platform: str
+    platform: Platform
     tags: tuple[str, ...]
     created: str
     facts: dict[str, str] = field(hash=False)
@@ -266,7 +267,7 @@ def _entry(
         "reference": f"{repository}@{entry.named}",
         "digest": entry.digest,
         "named": entry.named,
-        "platform": entry.platform,
+        "platform": str(entry.platform),
         "tags": list(entry.tags),
         "created": entry.created,
         "size": entry.size,

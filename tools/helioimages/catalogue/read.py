@@ -194,7 +194,7 @@ def _entry(
         image=name,
         digest=image.digest,
         named=named,
-        platform=str(image.config.platform),
+        platform=image.config.platform,
         tags=ordered,
         created=image.config.created,
         facts=facts,

@@ -18,6 +18,7 @@ from pathlib import Path
 import jinja2
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 from ..core.words import count, human_size, plural
 from ..locks.diff import Change
 from . import feed
@@ -237,7 +238,7 @@ def slug(name: str) -> str:
 def _steps(image: ImagePage) -> dict[str, Step | None]:
     """Return what each entry costs a node that has the entry before it, of the same platform."""
     steps: dict[str, Step | None] = {}
-    newer: dict[str, Entry] = {}
+    newer: dict[Platform, Entry] = {}
     for entry in image.entries:
         steps[entry.id] = None
         if (after := newer.get(entry.platform)) is not None:

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..core.entries import Entry, Kind, same
+from ..core.platform import Subdir
 from .link import PREFIX, Prefix, link
 from .lock import CondaPackage
 from .read import read_listing, site_packages_of
@@ -40,7 +41,7 @@ class Clobber:
 def clobbers(
     files: Sequence[tuple[CondaPackage, Path]],
     *,
-    platform: str,
+    platform: Subdir,
     named: Sequence[str] = (),
     before: Mapping[str, str] | None = None,
     inherited: AbstractSet[str] = frozenset(),

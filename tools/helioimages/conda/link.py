@@ -20,6 +20,7 @@ from typing import Any
 from ..core import entries
 from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError, Stage
+from ..core.platform import Subdir
 from .lock import CondaPackage
 from .metadata import malformed
 from .prefix import entry_point_script, replace_binary, replace_text
@@ -58,7 +59,7 @@ class Prefix:
     path: str = PREFIX
     python_version: str | None
     site_packages: str | None = None
-    platform: str
+    platform: Subdir
     scripts: AbstractSet[str] = frozenset()
 
 
@@ -197,7 +198,7 @@ def _check_prefix(prefix: str) -> None:
     check_path(prefix[1:], "the prefix")
 
 
-def _check_identity(archive: Archive, package: CondaPackage, platform: str) -> None:
+def _check_identity(archive: Archive, package: CondaPackage, platform: Subdir) -> None:
     """Refuse another package than the locked one (the store has checked the digest, the lock may be wrong)."""
     for key in ("name", "version", "build"):
         if archive.index[key] != getattr(package, key):

@@ -30,6 +30,7 @@ from packageurl import PackageURL
 
 from ..core.digest import is_hex
 from ..core.errors import HelioError, Stage
+from ..core.platform import Subdir
 from ..core.reading import SHA256, Form, Shape, Table, load_yaml
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -64,7 +65,7 @@ class CondaPackage:
     name: str
     version: str
     build: str
-    platform: str
+    platform: Subdir
     subdir: str
     channel: str
     file_name: str
@@ -92,7 +93,7 @@ class CondaLock:
     """
 
     channels: tuple[str, ...]
-    platforms: tuple[str, ...]
+    platforms: tuple[Subdir, ...]
     packages: tuple[CondaPackage, ...]
     content_hash: str
     virtual_packages: Mapping[str, Mapping[str, str]]
@@ -105,7 +106,7 @@ class CondaLock:
         """The channels in one word, for labels and messages."""
         return ",".join(self.channels)
 
-    def for_platform(self, platform: str) -> tuple[CondaPackage, ...]:
+    def for_platform(self, platform: Subdir) -> tuple[CondaPackage, ...]:
         """Return the packages of one platform, sorted by name.
 
         Raises:
@@ -228,7 +229,7 @@ def parse(text: str, where: str) -> CondaLock:
     top.done()
     hashes = metadata.mapping("content_hash")
     named = _channels(metadata)
-    platforms = metadata.strings("platforms", required=True)
+    platforms = tuple(Subdir(word) for word in metadata.strings("platforms", required=True))
     if not platforms or platforms != tuple(sorted(set(platforms))):
         raise metadata.error("platforms", "expected platforms, sorted and each once")
     texts = set(hashes.values())
@@ -335,7 +336,7 @@ def _channels(metadata: Table) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _package(record: Table, channels: tuple[str, ...], platforms: tuple[str, ...], custom: _Custom) -> CondaPackage:
+def _package(record: Table, channels: tuple[str, ...], platforms: tuple[Subdir, ...], custom: _Custom) -> CondaPackage:
     if (manager := record.text("manager")) != "conda":
         raise record.wrong("manager", "conda", manager)
     if (category := record.text("category")) != "main" or record.flag("optional"):
@@ -343,7 +344,7 @@ def _package(record: Table, channels: tuple[str, ...], platforms: tuple[str, ...
     url = record.text("url")
     subdir, _, file_name = url.rpartition("/")
     subdir = subdir.rpartition("/")[2]
-    platform = record.text("platform")
+    platform = Subdir(record.text("platform"))
     if platform not in platforms:
         raise record.wrong("platform", f"one of {', '.join(platforms)}", platform)
     if subdir not in (platform, "noarch") or not _FILE.fullmatch(file_name):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import Subdir
 from ..core.words import count
 
 #: The longest ``#!`` line that a kernel takes, in bytes and with the ``#!``.
@@ -32,7 +33,7 @@ if __name__ == '__main__':
 """
 
 
-def replace_text(data: bytes, placeholder: str, prefix: str, platform: str) -> bytes:
+def replace_text(data: bytes, placeholder: str, prefix: str, platform: Subdir) -> bytes:
     """Return a text file with every placeholder replaced and a ``#!`` line that the kernel takes.
 
     Args:
@@ -85,7 +86,7 @@ def replace_binary(data: bytes, placeholder: str, prefix: str) -> bytes:
     return b"".join(parts)
 
 
-def entry_point_script(line: str, prefix: str, python_version: str, platform: str, origin: str) -> tuple[str, bytes]:
+def entry_point_script(line: str, prefix: str, python_version: str, platform: Subdir, origin: str) -> tuple[str, bytes]:
     """Return the command's name and its script, for an entry point of a noarch python package.
 
     Args:

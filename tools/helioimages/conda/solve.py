@@ -17,6 +17,7 @@ from typing import Any
 
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
+from ..core.platform import Subdir
 from .lock import CondaPackage, package_url
 from .spec import Refused, advice, understand
 
@@ -41,7 +42,7 @@ class Question:
     """
 
     specs: Sequence[str]
-    platform: str
+    platform: Subdir
     virtual_packages: Mapping[str, str]
     locked: Sequence[CondaPackage] = ()
     pinned: Sequence[CondaPackage] = ()
@@ -211,7 +212,7 @@ def ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
     return answer
 
 
-def package_of(item: dict[str, Any], channel: str, platform: str) -> CondaPackage:
+def package_of(item: dict[str, Any], channel: str, platform: Subdir) -> CondaPackage:
     """Return the locked package that a record of the worker means.
 
     Raises:

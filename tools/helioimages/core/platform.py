@@ -7,8 +7,12 @@ folders ``x86_64-linux-gnu``. A new processor is one line in `_PROCESSORS`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NewType
 
 from .errors import HelioError, Stage
+
+#: conda's word for a platform, e.g. ``linux-64``: a type of its own, so that it is never taken for OCI's.
+Subdir = NewType("Subdir", str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +20,20 @@ class _Processor:
     """One processor in the words of the ecosystems, e.g. ``x86_64``, ``linux-64``, ``amd64``."""
 
     kernel: str
-    subdir: str
+    subdir: Subdir
     debian: str
 
 
 #: (OCI architecture, OCI variant) -> words.
 _PROCESSORS = {
-    ("amd64", ""): _Processor("x86_64", "linux-64", "amd64"),
-    ("arm64", ""): _Processor("aarch64", "linux-aarch64", "arm64"),
-    ("arm64", "v8"): _Processor("aarch64", "linux-aarch64", "arm64"),
+    ("amd64", ""): _Processor("x86_64", Subdir("linux-64"), "amd64"),
+    ("arm64", ""): _Processor("aarch64", Subdir("linux-aarch64"), "arm64"),
+    ("arm64", "v8"): _Processor("aarch64", Subdir("linux-aarch64"), "arm64"),
 }
 
 
 #: conda's words for what images can be made for.
 SUBDIRS = tuple(dict.fromkeys(processor.subdir for processor in _PROCESSORS.values()))
-#: What images are made for where nothing else is said; its locks have plain names.
-FIRST = "linux/amd64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +69,7 @@ class Platform:
         return cls(os=parts[0], architecture=parts[1], variant=parts[2] if len(parts) == 3 else "")
 
     @property
-    def subdir(self) -> str:
+    def subdir(self) -> Subdir:
         """The word of conda, e.g. ``linux-64``. Spec: CEP 26, "subdir"."""
         return self._processor.subdir
 
@@ -95,3 +97,7 @@ class Platform:
                 Stage.USAGE, f"images cannot be made for `{self}`", detail=f"expected one of {known} as the platform"
             )
         return processor
+
+
+#: What images are made for where nothing else is said; its locks have plain names.
+FIRST = Platform(os="linux", architecture="amd64")

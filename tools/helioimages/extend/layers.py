@@ -58,7 +58,7 @@ def of_packages(parent: Parent, added: Added, store: Store, jobs: int) -> list[A
     """
     if not added.wheels:
         return []
-    lock = PyPILock(python=parent.minor, platform=str(parent.platform), content_hash="", wheels=added.wheels)
+    lock = PyPILock(python=parent.minor, platform=parent.platform, content_hash="", wheels=added.wheels)
     packages = PYPI.packages(lock)
     room = MAX_LAYERS - _RESERVE - len(parent.image.layers)
     for alone in _ALONE:

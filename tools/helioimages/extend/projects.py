@@ -256,7 +256,7 @@ def _tools(shop: Shop, source: _Files) -> tuple[Wheel, ...]:
             where=f"{source.place} (its build requirements)",
             requirements=requires,
             python=parent.python,
-            platform=str(parent.platform),
+            platform=parent.platform,
             glibc=parent.glibc,
         ),
         shop.index().sizes,

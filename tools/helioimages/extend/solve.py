@@ -173,7 +173,7 @@ def _request(question: Question, store: Store) -> Request:
     }
     ours = tuple(one.wheel for one in question.locals)
     names = {wheel.name for wheel in ours}
-    lock = PyPILock(python=parent.minor, platform=str(parent.platform), content_hash="", wheels=inherited)
+    lock = PyPILock(python=parent.minor, platform=parent.platform, content_hash="", wheels=inherited)
     before = question.before or replace(lock, wheels=())
     return Request(
         where=question.wanted[0].place.file if question.wanted else "the repository",
@@ -184,7 +184,7 @@ def _request(question: Question, store: Store) -> Request:
         constraints=tuple(dict.fromkeys(one.text for one in question.limits)),
         inherited=lock,
         python=parent.python,
-        platform=str(parent.platform),
+        platform=parent.platform,
         glibc=parent.glibc,
         # A wheel that was built here is taken as it is, whatever the index has of its name.
         current=replace(before, wheels=(*(one for one in before.wheels if one.name not in names), *ours)),

@@ -47,7 +47,7 @@ class Order:
 
     Attributes:
         source: reference of the image that is extended.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
         name: repository of the result; empty is the source's own name.
         prefix: put before the name.
         write_lock: write the lock into the repository.
@@ -56,7 +56,7 @@ class Order:
     """
 
     source: Reference
-    platform: str
+    platform: Platform
     name: str = ""
     prefix: str = ""
     write_lock: bool = False
@@ -140,7 +140,7 @@ def extend(
     for note in asked.notes:
         say(f"note: {note}")
     with connect(order.source.host) as client:
-        below = parent.find(client, order.source, machine.store, Platform.of(order.platform))
+        below = parent.find(client, order.source, machine.store, order.platform)
         if (client.host, name) == (target.host, below.repository):
             raise HelioError(
                 Stage.USAGE, f"`{name}` would replace the image that it extends", hint="name another one with --name"
@@ -209,7 +209,7 @@ def _locked(work: _Work) -> _Locked:
         locals=local,
         before=before.lock if before else None,
     )
-    lock = PyPILock(python=below.minor, platform=str(below.platform), content_hash=question.key, wheels=())
+    lock = PyPILock(python=below.minor, platform=below.platform, content_hash=question.key, wheels=())
     if wanted or local:
         lock = solve.answer(question, machine.index, machine.store)
     built = projects.of_sdists(shop, lock.unbuilt, file)

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from ..core.errors import HelioError, Stage
-from ..core.platform import FIRST, Platform
+from ..core.platform import FIRST
 from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes
 from .mirror import mirror_urls, mirrors, missing, snapshot, source_urls
@@ -114,7 +114,7 @@ def resolve(
     requested: Sequence[str],
     *,
     suite: str = SUITE,
-    architecture: str = Platform.of(FIRST).debian,
+    architecture: str = FIRST.debian,
     parent: AptLock | None = None,
     prefer: Sequence[Deb] = (),
     obtain: Obtain = nothing,

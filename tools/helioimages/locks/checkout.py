@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.errors import HelioError, Stage
 from ..core.near import meant
-from ..core.platform import FIRST
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
 from ..machine.checkout import load_environments, load_images
 from ..spec.environment import EnvironmentSpec
@@ -23,21 +23,21 @@ class Checkout:
 
     Attributes:
         root: the folder that has ``images/`` and ``environments/``.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
         channel: ``local`` or ``conda-forge``: which of the conda locks is built.
         images, environments: by name, parents before children.
         frozen: locks that are stale are built as they are.
     """
 
     root: Path
-    platform: str
+    platform: Platform
     channel: str
     images: Mapping[str, ImageSpec]
     environments: Mapping[str, EnvironmentSpec]
     frozen: bool = False
 
     @classmethod
-    def of(cls, root: Path, *, platform: str = FIRST, channel: str = "local", frozen: bool = False) -> Checkout:
+    def of(cls, root: Path, *, platform: Platform = FIRST, channel: str = "local", frozen: bool = False) -> Checkout:
         """Read a checkout.
 
         Raises:

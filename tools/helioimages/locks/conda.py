@@ -14,7 +14,7 @@ from ..conda.scripts import refuse_scripts
 from ..conda.solve import Question, solve
 from ..conda.solve_channels import Channels, solve_channels
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
+from ..core.platform import Platform, Subdir
 from ..core.progress import say
 from ..machine.fetch import fetch_all
 from ..pypi.lock import PyPILock
@@ -40,7 +40,7 @@ def lock_conda(
         HelioError: no solution, or one that contradicts the parent.
     """
     line = lineage(environments, environment.name)
-    subdir = Platform.of(run.platform).subdir
+    subdir = run.platform.subdir
     specs = tuple(dict.fromkeys(text for ancestor in line for text in ancestor.conda))
     virtual = virtual_packages(environment, run.platform)
     inherited = parent.conda.for_platform(subdir) if parent else ()
@@ -130,7 +130,7 @@ def _clobbers(
     files: Sequence[tuple[CondaPackage, Path]],
     named: Sequence[str],
     parent: Solved | None,
-    subdir: str,
+    subdir: Subdir,
     reviewed: Mapping[str, str],
 ) -> dict[str, dict[str, str]]:
     """Return who wins the paths that several packages bring, and tell it."""
@@ -177,9 +177,9 @@ def _at_hand(run: Run, packages: Iterable[CondaPackage]) -> Iterator[tuple[Conda
             yield package, path
 
 
-def virtual_packages(environment: EnvironmentSpec, platform: str) -> dict[str, str]:
+def virtual_packages(environment: EnvironmentSpec, platform: Platform) -> dict[str, str]:
     """Return conda's words for what the machine brings: Linux, its processor, and what environment.yml says."""
-    system = {"__unix": "0", "__linux": "0", "__archspec": Platform.of(platform).machine}
+    system = {"__unix": "0", "__linux": "0", "__archspec": platform.machine}
     return system | dict(environment.virtual_packages)
 
 

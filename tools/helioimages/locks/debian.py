@@ -120,7 +120,7 @@ def by_family(images: Sequence[ImageSpec], lock_one: LockOne) -> dict[str, AptLo
 
 
 def _lock_debian(run: Run, image: ImageSpec, parent: AptLock | None, before: AptLock | None, moving: bool) -> AptLock:
-    architecture = Platform.of(run.platform).debian
+    architecture = run.platform.debian
     if parent and parent.architecture != architecture:
         raise HelioError(
             Stage.LOCK,
@@ -173,7 +173,7 @@ def stale_debian(image: ImageSpec, parent: AptLock | None, current: AptLock) -> 
     return ""
 
 
-def apt_of(root: Path, name: str, platform: str = FIRST, *, required: bool = False) -> AptLock | None:
+def apt_of(root: Path, name: str, platform: Platform = FIRST, *, required: bool = False) -> AptLock | None:
     """Return an image's Debian lock; None if it has none and needs none.
 
     Raises:

@@ -22,29 +22,28 @@ BUILD_LOCK = "build-lock.toml"
 TABLE = "packages.txt"
 
 
-def of(name: str, platform: str) -> str:
+def of(name: str, platform: Platform) -> str:
     """Return a lock file's name for a platform.
 
-    >>> of("pylock.toml", "linux/arm64"), of("conda-lock.conda-forge.yml", "linux/arm64/v8"), of(PYLOCK, FIRST)
-    ('pylock.linux-arm64.toml', 'conda-lock.conda-forge.linux-arm64.yml', 'pylock.toml')
+    >>> of("pylock.toml", Platform.of("linux/arm64/v8")), of(PYLOCK, FIRST)
+    ('pylock.linux-arm64.toml', 'pylock.toml')
 
     Raises:
         HelioError: images cannot be made for the platform.
     """
-    known = Platform.of(platform)
     # linux/arm64/v8 is what linux/arm64 means.
-    word = f"{known.os}-{known.debian}"
-    if word == FIRST.replace("/", "-"):
+    word = f"{platform.os}-{platform.debian}"
+    if word == f"{FIRST.os}-{FIRST.debian}":
         return name
     stem, _, ending = name.rpartition(".")
     return f"{stem}.{word}.{ending}"
 
 
-def builder_lock(platform: str) -> str:
+def builder_lock(platform: Platform) -> str:
     """Return the builder's Debian lock, relative to the checkout."""
     return f"channel/{of(APT_LOCK, platform)}"
 
 
-def image_lock(image: str, platform: str) -> str:
+def image_lock(image: str, platform: Platform) -> str:
     """Return an image's Debian lock, relative to the checkout."""
     return f"images/{image}/{of(APT_LOCK, platform)}"

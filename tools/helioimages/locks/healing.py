@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..core import files
 from ..core.errors import HelioError, Stage
-from ..core.platform import FIRST
+from ..core.platform import FIRST, Platform
 from ..core.progress import say
 from ..core.words import count
 from ..debian.lock import AptLock, Deb, changes, dump, parse
@@ -25,7 +25,7 @@ from .file_names import builder_lock, image_lock
 
 
 def heal(
-    root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool, strict: bool, platform: str = FIRST
+    root: Path, store: Store, images: Iterable[ImageSpec], *, builder: bool, strict: bool, platform: Platform = FIRST
 ) -> tuple[str, ...]:
     """Heal the Debian locks of images and of the builder.
 
@@ -80,7 +80,7 @@ def heal(
 
 
 @contextlib.contextmanager
-def undone(root: Path, images: Iterable[ImageSpec], *, platform: str = FIRST) -> Iterator[None]:
+def undone(root: Path, images: Iterable[ImageSpec], *, platform: Platform = FIRST) -> Iterator[None]:
     """Put the Debian locks back if what follows their healing fails: half of a healing is no lock of anything."""
     paths = [root / image_lock(image.name, platform) for image in images] + [root / builder_lock(platform)]
     before = {path: path.read_bytes() for path in paths if path.exists()}

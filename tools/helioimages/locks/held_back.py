@@ -71,7 +71,7 @@ def held(
 
 
 def newest(
-    files: Sequence[IndexFile], python: str, platform: str, glibc: tuple[int, ...], limit: int | None = None
+    files: Sequence[IndexFile], python: str, platform: Platform, glibc: tuple[int, ...], limit: int | None = None
 ) -> Version | None:
     """Return the newest version that the platform could install, pre-releases and withdrawn files aside.
 
@@ -110,7 +110,7 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, .
     environment: dict[str, str] = dict(cast(Mapping[str, str], default_environment())) | {
         "python_version": lock.python,
         "python_full_version": f"{lock.python}.0",
-        "platform_machine": Platform.of(lock.platform).machine,
+        "platform_machine": lock.platform.machine,
         "platform_system": "Linux",
         "sys_platform": "linux",
         "os_name": "posix",

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ..conda import names
+from ..core.platform import Platform
 from ..core.words import count
 from ..pypi.choose import supported_tags
 from ..pypi.index import IndexFile
@@ -42,7 +43,7 @@ class Target:
     Attributes:
         channel: where conda packages come from; ``local`` has the interpreter alone.
         python: ``3.13``.
-        platform: ``linux/amd64``.
+        platform: what it is for.
         glibc: ``2.41``.
         parent: an environment of the checkout, or None.
     """
@@ -50,7 +51,7 @@ class Target:
     name: str
     channel: str
     python: str
-    platform: str
+    platform: Platform
     glibc: str
     parent: str | None = None
 

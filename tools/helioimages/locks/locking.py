@@ -128,7 +128,7 @@ def lock(
     wish: Wish = Wish(),
     *,
     channel: str = "local",
-    platform: str = FIRST,
+    platform: Platform = FIRST,
 ) -> Report:
     """Lock environments and images, or check that their locks are not stale.
 
@@ -141,7 +141,7 @@ def lock(
         HelioError: no solution, a conflict between parent and child or conda and PyPI, a silent downgrade, a stale
             lock (stage CHECK).
     """
-    subdir = Platform.of(platform).subdir
+    subdir = platform.subdir
     environments = {name: environment.for_platform(subdir) for name, environment in load_environments(root).items()}
     images = load_images(root)
     wanted, of_images = selected(names, environments, images)

@@ -87,7 +87,7 @@ class Locks:
 
 
 def load(
-    root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str = "local", platform: str = FIRST
+    root: Path, images: Mapping[str, ImageSpec], name: str, *, channel: str = "local", platform: Platform = FIRST
 ) -> Locks:
     """Read the locks of one image.
 
@@ -114,7 +114,7 @@ def load(
     )
 
 
-def _lock_file(kind: Ecosystem[Any], image: ImageSpec, channel: str, platform: str) -> str:
+def _lock_file(kind: Ecosystem[Any], image: ImageSpec, channel: str, platform: Platform) -> str:
     folder, _, name = kind.lock_file(image.environment, image.name, channel).rpartition("/")
     return f"{folder}/{file_names.of(name, platform)}"
 
@@ -139,7 +139,7 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
             losers.setdefault(loser, []).append(path)
     # What conda packages take from each other is no business of a wheel of the same name.
     lost: dict[str, list[str]] = {}
-    for path, text in locks.conda.clobbers.get(Platform.of(locks.pypi.platform).subdir, {}).items():
+    for path, text in locks.conda.clobbers.get(locks.pypi.platform.subdir, {}).items():
         if any(fnmatch.fnmatchcase(path, pattern) for pattern in environment.clobber):
             continue  # people have said it since
         for loser in text.partition(" over ")[2].split(", "):

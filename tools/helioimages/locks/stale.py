@@ -11,7 +11,6 @@ from packaging.utils import canonicalize_name
 
 from ..conda.lock import CondaLock
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
 from ..core.progress import say
 from ..pypi.lock import PyPILock
 from ..spec.environment import EnvironmentSpec
@@ -95,7 +94,7 @@ def check(checkout: Checkout, locks: Mapping[str, Locks], *, healed: bool = True
 
 
 def _faults(checkout: Checkout, locks: Mapping[str, Locks], healed: bool) -> Iterator[str]:
-    subdir = Platform.of(checkout.platform).subdir
+    subdir = checkout.platform.subdir
     environments = {name: one.for_platform(subdir) for name, one in checkout.environments.items()}
     pairs = _pairs(locks)
     # A pylock is made under the local channel's pins, whichever channel the image is of.

@@ -17,6 +17,7 @@ from ..core import files, progress
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
+from ..core.platform import Platform
 from ..core.progress import say
 from ..debian.ecosystem import DEBIAN
 from ..debian.lock import AptLock
@@ -53,7 +54,7 @@ class Run:
     root: Path
     store: Store
     channel: str
-    platform: str
+    platform: Platform
     update: tuple[str, ...]
     exclude_newer: datetime | None
     channel_dirs: tuple[Path, ...]

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from ..conda.lock import CondaLock
 from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 from ..core.progress import say
 from ..pypi import lock as pypi_lock
 from ..pypi.index import Index
@@ -86,7 +87,7 @@ def _added(environment: EnvironmentSpec, tools: PyPILock) -> tuple[str, ...]:
     return tuple(text for text in asked if canonicalize_name(Requirement(text).name) not in locked)
 
 
-def _none(environment: EnvironmentSpec, conda: CondaLock, platform: str, file: str) -> PyPILock | None:
+def _none(environment: EnvironmentSpec, conda: CondaLock, platform: Platform, file: str) -> PyPILock | None:
     """Return a lock of no tools yet, where environment.yml asks for some."""
     if not any(build.requires for build in environment.build.values()):
         return None

@@ -67,7 +67,7 @@ def placeholder() -> str:
     return (start + "_placehold" * PLACEHOLDER_LENGTH)[:PLACEHOLDER_LENGTH]
 
 
-def channel_key(root: Path, builder_key: str, platform: str) -> str:
+def channel_key(root: Path, builder_key: str, platform: Platform) -> str:
     """Return 64 digits naming the channel that these recipes, builder and platform make."""
     folder = root / "channel"
     files = {
@@ -76,7 +76,7 @@ def channel_key(root: Path, builder_key: str, platform: str) -> str:
         # Prose and the builder's own lock (whose digest is builder_key) make no bytes.
         if path.is_file() and path.suffix != ".md" and not (path.parent == folder and path.name != "recipes.toml")
     }
-    return digest.key_of({"format": _FORMAT, "files": files, "builder": builder_key, "platform": platform})
+    return digest.key_of({"format": _FORMAT, "files": files, "builder": builder_key, "platform": str(platform)})
 
 
 def build_channel(
@@ -85,7 +85,7 @@ def build_channel(
     builder: Runner,
     *,
     jobs: int,
-    platform: str = FIRST,
+    platform: Platform = FIRST,
     urls: Callable[[str, str], Sequence[str]] = source_urls,
 ) -> Path:
     """Build the local channel unless the store has it.
@@ -102,8 +102,7 @@ def build_channel(
     Raises:
         HelioError: a source cannot be had, a script fails (with the end of its log), a recipe does not fit.
     """
-    platform = str(platform)
-    subdir = Platform.of(platform).subdir
+    subdir = platform.subdir
     recipes = read_recipes((root / RECIPES).read_text(encoding="utf-8"))
     key = channel_key(root, builder.key, platform)
     final = store.root / "channels" / key
@@ -116,13 +115,13 @@ def build_channel(
         payloads = _payloads(bench, recipes, sources)
         started = time.monotonic()
         staged = work / "channel"
-        written = [_write(recipes, recipe, payloads, staged, Platform.of(platform)) for recipe in recipes.packages]
+        written = [_write(recipes, recipe, payloads, staged, platform) for recipe in recipes.packages]
         write_repodata(staged, (subdir,))
         for path, _ in written:
             store.put_artefact(path)
         document = {
             "channel": "local",
-            "platform": platform,
+            "platform": str(platform),
             "packages": [
                 {"file": f"{path.parent.name}/{path.name}", "sha256": sha256, "size": path.stat().st_size}
                 for path, sha256 in sorted(written)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..cache import access
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
 from ..core.progress import say, stage
 from ..core.words import count, human_size
 from ..locks import stale
@@ -48,7 +47,7 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
         wanted = _wanted(checkout, machine, locks)
     stale.check(checkout, locks)
     paths = _artefacts(checkout, machine, locks, wanted)
-    oldest, subdir = next(iter(locks.values())), Platform.of(checkout.platform).subdir
+    oldest, subdir = next(iter(locks.values())), checkout.platform.subdir
     plans = inputs.plans(checkout, locks)
     links = any(layer.kind is LayerKind.PACKAGES for _, layer in travel.missing(machine.store, plans.values()))
     shop = building.Workshop(

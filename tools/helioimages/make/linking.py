@@ -20,6 +20,7 @@ from ..core.digest import key_of
 from ..core.entries import LINKER_VERSION, Content, Entry, Kind, merge
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
+from ..core.platform import Subdir
 from ..machine.store import Store, has
 from ..oci.layer import Layer, write_layer
 from ..pypi import patching, pyc
@@ -60,7 +61,7 @@ class Task:
     python: str
     interpreter: pyc.Interpreter
     interpreter_id: str
-    platform: str
+    platform: Subdir
     store: Path
     site_packages: str | None = None
     scripts: frozenset[str] = frozenset()

@@ -171,7 +171,7 @@ class ImagePlan:
     @property
     def platform(self) -> Platform:
         """What the image runs on."""
-        return Platform.of(self.locks.pypi.platform)
+        return self.locks.pypi.platform
 
     @property
     def line(self) -> tuple[ImagePlan, ...]:

@@ -15,7 +15,7 @@ from ..conda.channels import Places, read_places
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
-from ..core.platform import FIRST
+from ..core.platform import FIRST, Platform
 from ..core.progress import stage
 from ..core.words import count
 from ..debian import lock as apt_lock
@@ -43,7 +43,9 @@ def debs(store: Store, lock: AptLock, where: str, *, jobs: int) -> dict[str, Pat
     return fetch_all(_debs(lock, where), store, jobs=jobs, label="Debian packages")
 
 
-def builder(root: Path, store: Store, client: Callable[[], object], *, jobs: int, platform: str = FIRST) -> Builder:
+def builder(
+    root: Path, store: Store, client: Callable[[], object], *, jobs: int, platform: Platform = FIRST
+) -> Builder:
     """Return the builder of ``channel/apt-lock.json``; ``client`` gives a Docker SDK client when one is needed."""
     file = builder_lock(platform)
     try:
@@ -61,7 +63,7 @@ class Supplies:
         root: the checkout.
         index: gives the package index when a file must be fetched.
         builder: gives the builder when something must be made.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
         jobs: downloads, or compilers, at once.
     """
 
@@ -69,7 +71,7 @@ class Supplies:
     store: Store
     index: Callable[[], Index]
     builder: Callable[[], Builder]
-    platform: str
+    platform: Platform
     jobs: int
 
 

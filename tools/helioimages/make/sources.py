@@ -31,7 +31,7 @@ class WheelBuilder:
 
     Attributes:
         channel_dir: the local channel, for `for_lock`.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
     """
 
     root: Path
@@ -39,7 +39,7 @@ class WheelBuilder:
     builder: Callable[[], Builder]
     index: Callable[[], Index]
     channel_dir: Path | None
-    platform: str
+    platform: Platform
     jobs: int
 
     def for_lock(
@@ -53,7 +53,7 @@ class WheelBuilder:
         if not sdists:
             return ()
         assert self.channel_dir is not None
-        subdir = Platform.of(self.platform).subdir
+        subdir = self.platform.subdir
         question = Question(
             specs=environment.conda,
             platform=subdir,

@@ -17,6 +17,7 @@ from ..conda.read import site_packages_of
 from ..core.digest import key_of
 from ..core.entries import Entry, Kind, merge
 from ..core.errors import HelioError, Stage
+from ..core.platform import Subdir
 from ..debian.lock import AptLock, Deb
 from ..locks.read import Locks
 from ..machine.store import Store, settle
@@ -31,7 +32,7 @@ def key(locks: Locks) -> str:
     return key_of(["toolchain", 1, sorted(p.sha256 for p in locks.conda.packages), sorted(_system(locks.apt))])
 
 
-def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subdir: str) -> Interpreter:
+def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subdir: Subdir) -> Interpreter:
     """Return the locked interpreter, unpacked if this store does not have it.
 
     Args:

@@ -94,14 +94,14 @@ class WheelWorkshop:
 
     Attributes:
         store: has the source archives, and gets the wheels.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
         epoch: SOURCE_DATE_EPOCH, seconds since 1970 UTC.
     """
 
     store: Store
     builder: Builder
     tools: Tools
-    platform: str
+    platform: Platform
     epoch: int
 
 
@@ -168,7 +168,7 @@ def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: Order) -> BuiltWhe
             workshop.builder.key,
             guest,
             _ENV,
-            workshop.platform,
+            str(workshop.platform),
             workshop.epoch,
         ]
     )
@@ -178,7 +178,7 @@ def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: Order) -> BuiltWhe
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch:
         folder = Path(scratch)
         raw = _run(workshop, sdist, order, folder)
-        wheel = repack.plan(raw, f"linux_{Platform.of(workshop.platform).machine}")
+        wheel = repack.plan(raw, f"linux_{workshop.platform.machine}")
         _check_name(wheel.file_name, sdist)
         final = folder / "normal.whl"
         with open(final, "wb") as file:
@@ -194,7 +194,7 @@ def unpack_tools(
     tools: PyPILock,
     python: Iterable[tuple[CondaPackage, Path]],
     wheels: Mapping[str, Path],
-    platform: str,
+    platform: Platform,
 ) -> Tools:
     """Return the folder with the locked Python and tools, unpacked if the store lacks it."""
     packages = sorted(python, key=lambda pair: pair[0].name)
@@ -204,7 +204,7 @@ def unpack_tools(
     folder = store.root / "toolchain" / f"build-{key}"
     if not folder.exists():
         entries: list[Entry] = []
-        prefix = conda_link.Prefix(path=PREFIX, python_version=version, platform=Platform.of(platform).subdir)
+        prefix = conda_link.Prefix(path=PREFIX, python_version=version, platform=platform.subdir)
         for package, path in packages:
             entries += conda_link.link(path, package, prefix)
         for wheel in tools.wheels:

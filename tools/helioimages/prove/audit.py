@@ -20,6 +20,7 @@ import requests
 from ..core.errors import HelioError, Stage
 from ..core.http import ask
 from ..core.package import Advised, Package
+from ..core.platform import Subdir
 from ..core.progress import step
 from ..core.words import count
 from ..locks import ecosystems
@@ -129,7 +130,7 @@ class AuditReport:
         return [*(line.rstrip() for line in (table if rows else [])), *notes, last]
 
 
-def packages(locks_by_image: Mapping[str, Locks], platform: str) -> tuple[Asked, ...]:
+def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[Asked, ...]:
     """Return the packages of images, each once, with all the images that have it.
 
     Args:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import Platform
 from ..locks import file_names
 from ..locks.checkout import Checkout
 from ..locks.file_names import CONDA_LOCK
@@ -130,7 +131,7 @@ def changed(
     return tuple(concerned)
 
 
-def _shared(path: str, channel: str, platform: str) -> str | None:
+def _shared(path: str, channel: str, platform: Platform) -> str | None:
     """Say what a file is that every image has in common."""
     room = path.removeprefix(_PACKAGE).partition("/")[0] if path.startswith(_PACKAGE) else ""
     if path == "images/Dockerfile.j2":
@@ -148,7 +149,7 @@ def _shared(path: str, channel: str, platform: str) -> str | None:
     return None
 
 
-def _own(path: str, image: ImageSpec, channel: str, platform: str) -> str | None:
+def _own(path: str, image: ImageSpec, channel: str, platform: Platform) -> str | None:
     """Say what a file is to the image that it belongs to."""
     environment, folder = f"environments/{image.environment}/", f"images/{image.name}/"
     known = {

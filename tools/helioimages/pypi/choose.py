@@ -22,13 +22,13 @@ _VARIANT = re.compile(r"([^-]+-[^-]+(?:-[0-9][^-]*)?-[^-0-9][^-]*-[^-]+-[^-]+)-(
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 
 
-def platform_tags(platform: str, glibc: tuple[int, int]) -> Iterator[str]:
+def platform_tags(platform: Platform, glibc: tuple[int, int]) -> Iterator[str]:
     """Yield the platform tags that run, the best first.
 
-    >>> list(platform_tags("linux/arm64", (2, 18)))
+    >>> list(platform_tags(Platform.of("linux/arm64"), (2, 18)))
     ['manylinux_2_18_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64', 'linux_aarch64']
     """
-    processor = Platform.of(platform).machine
+    processor = platform.machine
     oldest = 5 if processor == "x86_64" else 17
     for minor in range(glibc[1], oldest - 1, -1):
         yield f"manylinux_2_{minor}_{processor}"
@@ -38,7 +38,7 @@ def platform_tags(platform: str, glibc: tuple[int, int]) -> Iterator[str]:
 
 
 @lru_cache
-def supported_tags(python_version: str, platform: str, glibc: tuple[int, int]) -> dict[Tag, int]:
+def supported_tags(python_version: str, platform: Platform, glibc: tuple[int, int]) -> dict[Tag, int]:
     """Return tag -> rank, 0 the best, in the order that installers use.
 
     Args:

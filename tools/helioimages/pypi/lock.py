@@ -23,6 +23,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from ..core.digest import is_hex
 from ..core.errors import Stage
 from ..core.package import Patch, Without
+from ..core.platform import Platform
 from ..core.reading import SHA256, Form, Shape, Table, load_toml
 from .choose import variant_of
 
@@ -81,7 +82,7 @@ class PyPILock:
 
     Attributes:
         python: e.g. ``3.13``.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
         content_hash: of what was asked for; 64 hexadecimal digits.
         timestamp: newest upload, seconds since 1970 UTC.
         wheels: sorted by name; those from the index and those that were built.
@@ -89,7 +90,7 @@ class PyPILock:
     """
 
     python: str
-    platform: str
+    platform: Platform
     content_hash: str
     wheels: tuple[Wheel, ...]
     sdists: tuple[Sdist, ...] = ()
@@ -153,7 +154,7 @@ def parse(text: str, where: str) -> PyPILock:
     ours = tool.table("helioimages", required=True)
     lock = PyPILock(
         python=ours.text("python", shape=_PYTHON),
-        platform=ours.text("platform", shape=_PLATFORM),
+        platform=Platform.of(ours.text("platform", shape=_PLATFORM)),
         content_hash=ours.text("content-hash"),
         wheels=(),
     )
@@ -229,7 +230,7 @@ def dump(lock: PyPILock) -> str:
         "",
         "[tool.helioimages]",
         f"python = {_text(lock.python)}",
-        f"platform = {_text(lock.platform)}",
+        f"platform = {_text(str(lock.platform))}",
         f"content-hash = {_text(lock.content_hash)}",
     ]
     sdists = {sdist.name: sdist for sdist in lock.sdists}

@@ -51,7 +51,7 @@ class Request:
         inherited: the parent environment's lock: its packages at its versions, and its files.
         from_source: distributions that are built from source though the index may have a wheel.
         python: e.g. ``3.13.5``.
-        platform: e.g. ``linux/amd64``.
+        platform: what it is for.
         glibc: of the image, e.g. ``(2, 41)``.
         current: the lock that is there, whose versions are preferred.
         upgrade: distributions whose current version is forgotten; ``all`` forgets every one.
@@ -68,7 +68,7 @@ class Request:
     inherited: PyPILock | None = None
     from_source: frozenset[str] = frozenset()
     python: str
-    platform: str
+    platform: Platform
     glibc: tuple[int, int]
     current: PyPILock | None = None
     upgrade: tuple[str, ...] = ()
@@ -357,13 +357,13 @@ def _file_name(file: Mapping[str, Any]) -> str:
     return file.get("name") or unquote(urlsplit(file["url"]).path.rpartition("/")[2])
 
 
-def python_platform(platform: str, glibc: tuple[int, int]) -> str:
+def python_platform(platform: Platform, glibc: tuple[int, int]) -> str:
     """Return uv's name of a platform: of those it knows, the newest manylinux that the glibc allows.
 
     Raises:
         HelioError: uv knows none.
     """
-    processor = Platform.of(platform).machine
+    processor = platform.machine
     known = [int(minor) for minor in re.findall(rf"\b{processor}-manylinux_2_(\d+)\b", _platforms())]
     fitting = [minor for minor in known if minor <= glibc[1]]
     if not fitting:

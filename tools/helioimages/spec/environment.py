@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ..core.platform import SUBDIRS
+from ..core.platform import SUBDIRS, Subdir
 from ..core.reading import SHA256, Table, load_yaml
 from . import pip_lines, selectors, shapes
 
@@ -114,7 +114,7 @@ class EnvironmentSpec:
     patches: tuple[PatchSpec, ...] = ()
     selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
-    def for_platform(self, subdir: str) -> EnvironmentSpec:
+    def for_platform(self, subdir: Subdir) -> EnvironmentSpec:
         """Return what is asked for on a platform, e.g. ``linux-aarch64``."""
         if subdir not in self.selected:
             return self

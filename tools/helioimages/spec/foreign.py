@@ -21,6 +21,7 @@ from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import Subdir
 from . import selectors
 
 #: Returns the text of a file beside the one that is read, None if it is not there.
@@ -92,7 +93,7 @@ class Foreign:
     rows: tuple[Row, ...] = ()
 
 
-def read_foreign(text: str, file: str, subdir: str, read: Read = lambda name: None) -> Foreign:
+def read_foreign(text: str, file: str, subdir: Subdir, read: Read = lambda name: None) -> Foreign:
     """Read a file of another tool; its form is told by what is in it, and by its name.
 
     Args:
@@ -128,7 +129,7 @@ def _unread(file: str, detail: str) -> HelioError:
     )
 
 
-def _yaml(text: str, file: str, subdir: str) -> Foreign:
+def _yaml(text: str, file: str, subdir: Subdir) -> Foreign:
     document = yaml.safe_load(selectors.select(text, subdir, file))
     if not isinstance(document, dict):
         raise ValueError("expected a mapping")
@@ -225,7 +226,7 @@ def _exact(side: str, name: str, version: str, where: str, build: str = "") -> I
         return replace(item, lost=f"`{version}` is not a version that PEP 440 knows")
 
 
-def _conda_lock(document: Mapping[str, Any], subdir: str) -> Foreign:
+def _conda_lock(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
     items, rows = [], []
     platforms = document["metadata"].get("platforms") or []
     if subdir not in platforms:
@@ -251,7 +252,7 @@ def _of_address(url: str) -> tuple[str, str, str] | None:
     return (match["name"], match["version"], match["build"]) if match else None
 
 
-def _explicit(text: str, subdir: str) -> Foreign:
+def _explicit(text: str, subdir: Subdir) -> Foreign:
     items, rows, channels = [], [], dict[str, None]()
     if (told := re.search(r"^# platform: (\S+)$", text, re.MULTILINE)) and told[1] != subdir:
         raise ValueError(f"it is for {told[1]}, not {subdir}")
@@ -270,7 +271,7 @@ def _explicit(text: str, subdir: str) -> Foreign:
     return Foreign(form="explicit conda lock", channels=tuple(channels), items=tuple(items), rows=tuple(rows))
 
 
-def _pixi(document: Mapping[str, Any], subdir: str) -> Foreign:
+def _pixi(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
     environments = document["environments"]
     name = "default" if "default" in environments else min(environments)
     rows = [

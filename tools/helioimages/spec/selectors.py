@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..core.errors import HelioError, Stage
+from ..core.platform import Subdir
 
 #: conda's platform -> the selectors that are true for it. Those of other systems are known too, so that their lines go.
 _TRUE = {
@@ -23,7 +24,7 @@ _KNOWN = frozenset().union(*_TRUE.values())
 _SELECTED = re.compile(r"(?P<line>\s*-\s.*?\S)\s+#(?P<comment>[^\[\]#]*)\[(?P<selector>[^\[\]]+)\]\s*")
 
 
-def select(text: str, subdir: str, file: str) -> str:
+def select(text: str, subdir: Subdir, file: str) -> str:
     """Return environment.yml without the list items that are for other platforms; lines keep their numbers.
 
     Args:

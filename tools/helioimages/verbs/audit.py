@@ -10,7 +10,6 @@ import click
 
 from ..core import files
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
 from ..core.progress import step
 from ..core.words import count
 from ..debian.ecosystem import RELEASES
@@ -61,7 +60,7 @@ def audit(
         debian = [f"Debian:{RELEASES.get(suite, suite)}" for suite in suites]
         advisories = auditing.fetch(common.machine().store, ["PyPI", *debian], source=source)
     assert advisories is not None
-    packages = auditing.packages(locks, Platform.of(common.platform).subdir)
+    packages = auditing.packages(locks, common.platform.subdir)
     with step("read the advisories"):
         report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
     if sarif:

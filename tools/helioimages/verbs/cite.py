@@ -8,7 +8,6 @@ import click
 
 from ..cite import formats, stage
 from ..core import files
-from ..core.platform import Platform
 from ..core.progress import say
 from ..oci.reference import Reference
 from ..publish import release
@@ -53,7 +52,7 @@ def cite(
         place = stage.Place(
             client=client,
             reference=whole or Reference.parse(f"{client.host}/{prefix}{image}"),
-            platform=Platform.of(common.platform),
+            platform=common.platform,
             store=machine.store,
             jobs=common.jobs,
         )

@@ -22,7 +22,7 @@ import click
 
 from .. import __version__
 from ..core.near import meant
-from ..core.platform import FIRST
+from ..core.platform import FIRST, Platform
 from .errors import telling, usage, wants_json
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Common:
     Attributes:
         root: the checkout, absolute.
         jobs: processes and downloads at once.
-        platform: what images are for, e.g. ``linux/amd64``.
+        platform: what images are for.
         channel: which conda lock is built.
         as_data: print the result as JSON.
         frozen: build the locks as they are, though something else is asked for by now.
@@ -52,7 +52,7 @@ class Common:
 
     root: Path
     jobs: int
-    platform: str
+    platform: Platform
     channel: str
     as_data: bool
     frozen: bool = False
@@ -230,7 +230,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True,
                 common = Common(
                     root=root.resolve(),
                     jobs=jobs,
-                    platform=platform,
+                    platform=Platform.of(platform),
                     channel=channel,
                     as_data=as_data,
                     frozen=options.pop("frozen", False),
@@ -247,7 +247,7 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True,
             "--root", type=click.Path(path_type=Path, file_okay=False), default=checkout, help="The checkout."
         ),
         click.option("--jobs", type=click.IntRange(1), default=_CORES, show_default=True, help="Workers."),
-        click.option("--platform", default=FIRST, show_default=True, help="What images are for."),
+        click.option("--platform", default=str(FIRST), show_default=True, help="What images are for."),
         click.option(
             "--channel",
             type=click.Choice(["local", "conda-forge"]),

@@ -14,7 +14,6 @@ from ..catalogue import delta as deltas
 from ..catalogue import hub_values, lookup
 from ..catalogue.delta import Side
 from ..core.errors import HelioError
-from ..core.platform import Platform
 from ..core.progress import step
 from ..core.words import count, human_size
 from ..locks.checkout import Checkout
@@ -97,9 +96,7 @@ def _look(
     here = lookup.side(checkout, machine.store, connect, str(reference))
     with connect(reference.host) as client:
         there = client.tags(reference.repository)
-        image = client.get_image(
-            reference.repository, reference.digest or reference.tag or "latest", Platform.of(checkout.platform)
-        )
+        image = client.get_image(reference.repository, reference.digest or reference.tag or "latest", checkout.platform)
         digest = image.digest if image else ""
         attached = referrers.artifacts(client, reference.repository, digest, tags=there, store=machine.store)
         dated = tags.newest_first(there)

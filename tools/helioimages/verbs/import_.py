@@ -9,7 +9,6 @@ import click
 
 from ..core import files
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
 from ..locks.importing import Target, name_of, translate
 from ..machine.checkout import load_environments
 from ..machine.store import Store, default_root
@@ -36,9 +35,7 @@ def import_(
 
     Versions stay where they can be had; what could not be kept is told, with the reason. Then comes `buildimages lock`.
     """
-    foreign = read_foreign(
-        _text(path), path.name, Platform.of(common.platform).subdir, lambda other: _beside(path, other)
-    )
+    foreign = read_foreign(_text(path), path.name, common.platform.subdir, lambda other: _beside(path, other))
     name = name or name_of(foreign, path.resolve().as_posix())
     if not shapes.NAME.fits(name):
         raise HelioError(

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
 from ..core.progress import say, stage
 from ..engines import desk, engine
 from ..machine import host
@@ -118,7 +117,7 @@ def _published(common: Common, machine: Machine, text: str) -> tuple[str, str]:
     whole = Reference.parse(text) if "/" in text.partition("@")[0] else None
     with release.connect(machine.store, whole.host if whole else None) as client:
         reference = whole or Reference.parse(f"{client.host}/{text}")
-        image = image_of(client, reference, Platform.of(common.platform))
+        image = image_of(client, reference, common.platform)
         return reference.repository, f"{client.host}/{reference.repository}@{image.digest}"
 
 

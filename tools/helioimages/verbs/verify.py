@@ -8,7 +8,6 @@ import click
 
 from ..catalogue import lookup
 from ..core.errors import HelioError, Stage
-from ..core.platform import Platform
 from ..core.progress import stage
 from ..machine import host
 from ..make import images
@@ -63,7 +62,7 @@ def verify(
     with release.connect(machine.store, host_name) as client, verifying.folder(machine.store) as scratch:
         folder = Path(scratch)
         reference = Reference.parse(f"{client.host}/{prefix}{text}" if short else text)
-        image = verifying.fetch(client, reference, Platform.of(common.platform))
+        image = verifying.fetch(client, reference, common.platform)
         with stage("what the registry has"):
             checked, faults = verifying.published(client, reference, image, folder, key=key, identity=identity or "")
         if rebuild:
