@@ -24,6 +24,12 @@ _REASONS = (
     ("(401 ", "it wants a login", "give one in ~/.rattler/credentials.json or ~/.netrc"),
     ("(403 ", "it refuses this login", "check the login in ~/.rattler/credentials.json or ~/.netrc"),
     ("(404 ", "it has no index there", ""),
+    # rattler does not say what was wrong with the connection.
+    (
+        "error sending request",
+        "no connection",
+        "where a proxy reads HTTPS, SSL_CERT_FILE names its authority",
+    ),
     ("parse", "its index is damaged or cut", "ask for it again later, or name another mirror"),
 )
 

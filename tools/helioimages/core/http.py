@@ -36,6 +36,22 @@ _TELLING = threading.Lock()
 _LONGEST_ASKED_S = 60.0
 
 
+def untrusted(error: BaseException) -> bool:
+    """Say whether a request failed because the server's certificate is not believed, which no other try changes."""
+    return isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def reason(error: BaseException) -> str:
+    """Return why a request failed, without its address, which may hold a login.
+
+    >>> reason(requests.ConnectTimeout("https://me:secret@host/"))
+    'ConnectTimeout'
+    """
+    if untrusted(error):
+        return "its certificate is of an authority that is not believed here; SSL_CERT_FILE names those that are"
+    return type(error).__name__
+
+
 def pause_s(attempt: int, asked: float = 0.0, *, first: float = 0.25) -> float:
     """Return the seconds to wait after a failed try: twice as long each time, and as long as the server asks.
 
@@ -116,7 +132,7 @@ def ask(
         try:
             response = send()
         except DROPPED as error:
-            if last:
+            if last or untrusted(error):
                 raise
             why, url = type(error).__name__, error.request.url if error.request is not None else None
         else:

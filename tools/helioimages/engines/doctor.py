@@ -14,6 +14,7 @@ import requests
 
 from ..core import threads
 from ..core.errors import HelioError
+from ..core.http import reason
 from ..core.words import human_size
 from ..locks import mirror
 from ..locks.apt import SUITE
@@ -156,4 +157,4 @@ def _asked(page: str) -> str:
         with requests.get(page, timeout=_TIMEOUT_S, stream=True) as response:
             return "" if response.ok else f"{response.status_code} {response.reason}"
     except requests.RequestException as error:
-        return type(error).__name__
+        return reason(error)

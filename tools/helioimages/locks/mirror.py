@@ -19,7 +19,7 @@ import requests
 
 from ..core import threads
 from ..core.errors import HelioError, Stage
-from ..core.http import ask
+from ..core.http import ask, reason
 from ..core.progress import bar
 from ..debian.lock import Deb
 from ..machine.fetch import Wanted
@@ -180,7 +180,7 @@ def _has(session: requests.Session, deb: Deb, url: str) -> bool:
                 return False
             response.raise_for_status()
     except requests.RequestException as error:
-        answer = error.response.status_code if error.response is not None else type(error).__name__
+        answer = error.response.status_code if error.response is not None else reason(error)
         raise HelioError(
             Stage.FETCH,
             f"cannot ask the mirror for `{deb.name}`",

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -54,6 +55,13 @@ if sys.version_info < (3, 11):  # noqa: UP036
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "tools" / "requirements.lock"
+#: Where Debian and Ubuntu, Red Hat and Fedora, SUSE, and Alpine keep what the system believes.
+SYSTEM_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 _NEEDED = (
     "click",
     "rich",
@@ -121,8 +129,15 @@ def _make(folder: Path, lock: Path) -> None:
         _apt(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
     _run([sys.executable, "-m", "venv", str(folder)])
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    _run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)])
+    _run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)], _believing(os.environ))
     (folder / "complete").touch()
+
+
+def _believing(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with which any pip believes a site's own authority; its `--cert` and `cert` are stronger."""
+    found = environ.get("SSL_CERT_FILE") or next(filter(os.path.isfile, SYSTEM_CERTIFICATES), "")
+    told = any(environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    return dict(environ) if told or not found else dict(environ, REQUESTS_CA_BUNDLE=found)
 
 
 def _store() -> Path:
@@ -139,8 +154,8 @@ def _apt(package: str) -> None:
     _run([*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", package])
 
 
-def _run(argv: list[str]) -> None:
-    result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def _run(argv: list[str], environ: Mapping[str, str] | None = None) -> None:
+    result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ)
     if result.returncode:
         sys.exit(f"{result.stdout}\nerror: `{' '.join(argv[:4])} …` failed with {result.returncode}")
 

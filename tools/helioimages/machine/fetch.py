@@ -25,7 +25,7 @@ from requests.utils import get_auth_from_url
 
 from ..core import files, threads
 from ..core.errors import HelioError, Stage
-from ..core.http import AGAIN, Tries, pause_s, retry_after, stored, without_login
+from ..core.http import AGAIN, Tries, pause_s, reason, retry_after, stored, untrusted, without_login
 from ..core.progress import bar
 from ..core.words import count
 from .store import Store, has
@@ -253,7 +253,7 @@ def _download(
                 if stop.is_set():
                     raise _Again(f"{_shown(url)} was interrupted")
     except requests.RequestException as error:
-        raise _Again(f"{_shown(url)}: {type(error).__name__}") from error
+        raise _Again(f"{_shown(url)}: {reason(error)}", lasts=untrusted(error)) from error
     finally:
         file.flush()
     if item.size is not None and have < item.size:

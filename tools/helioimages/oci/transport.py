@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from ..core.errors import HelioError, Stage
-from ..core.http import AGAIN, DROPPED, Tries, pause_s, retry_after
+from ..core.http import AGAIN, DROPPED, Tries, pause_s, reason, retry_after, untrusted
 from ..core.words import count
 from .reference import address_of, is_loopback, registry_of
 
@@ -194,20 +194,23 @@ class Transport:
         schemes = ("http", "https") if self._insecure else ("https",)
         fault, told = "", Tries(self.host, self._tries)
         for attempt in range(self._tries):
-            asked = 0.0
+            asked, lasts = 0.0, True
             for scheme in schemes:
                 try:
                     url = f"{scheme}://{self._at}/v2/"
                     response = self._session.get(url, timeout=_TIMEOUT, allow_redirects=False, proxies=_proxies(url))
                 except requests.RequestException as error:
-                    fault = _reason(error)
+                    fault, lasts = _reason(error), lasts and untrusted(error)
                     continue
+                lasts = False
                 if response.status_code in (200, 401):
                     self._learn(response)
                     return f"{scheme}://{self._at}"
                 fault = explain(response)
                 if response.status_code in AGAIN:
                     asked = max(asked, retry_after(response))
+            if lasts:
+                break
             if attempt + 1 < self._tries:
                 self._wait(told, fault, attempt + 1, asked)
         raise HelioError(
@@ -407,6 +410,8 @@ def _basic(credential: Credential) -> str:
 
 def _reason(error: BaseException) -> str:
     """The innermost cause of a requests error, without the pool's address."""
+    if untrusted(error):
+        return reason(error)
     while inner := error.__cause__ or error.__context__:
         error = inner
     return f"{type(error).__name__}: {error}"

@@ -18,7 +18,7 @@ from pathlib import Path
 import requests
 
 from ..core.errors import HelioError, Stage
-from ..core.http import ask
+from ..core.http import ask, reason, untrusted
 from ..core.package import Advised, Package
 from ..core.platform import Subdir
 from ..core.progress import step
@@ -301,7 +301,7 @@ def fetch(store: Store, ecosystems: Sequence[str], *, source: str = OSV_SOURCE, 
                 Stage.FETCH,
                 f"cannot fetch the advisories of `{ecosystem}`",
                 where=url,
-                detail=f"{type(error).__name__}: {error}",
+                detail=reason(error) if untrusted(error) else f"{type(error).__name__}: {error}",
                 hint="download the file where the network allows it, and give its folder with --advisories",
             ) from error
         name = f"{ecosystem.replace(':', '-').replace('/', '-')}.zip"

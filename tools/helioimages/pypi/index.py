@@ -36,7 +36,7 @@ from packaging.utils import (
 
 from ..core import threads
 from ..core.errors import HelioError, Stage
-from ..core.http import ask
+from ..core.http import ask, reason
 from ..core.reading import Form, Table, parse_json
 from .places import Places
 
@@ -352,7 +352,7 @@ def _ask(session: requests.Session, method: str, url: str, what: str, *, headers
             lambda: session.request(method, url, headers=headers, timeout=_TIMEOUT, allow_redirects=True), first=0.5
         )
     except requests.RequestException as error:
-        fault = type(error).__name__
+        fault = reason(error)
     else:
         if response.status_code in (200, 404):
             if "charset" not in response.headers.get("Content-Type", ""):

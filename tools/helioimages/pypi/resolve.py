@@ -230,6 +230,8 @@ def _hint(fault: str) -> str:
             "wheel variants (PEP 825) are for one machine's GPU or processor, and images are for many: constrain the "
             "package to a version that has plain wheels, or take it from conda"
         )
+    if "UnknownIssuer" in fault or "invalid peer certificate" in fault:
+        return "the index's certificate is of an authority not believed here: SSL_CERT_FILE names those that are"
     return "loosen a requirement or a constraint; uv's explanation above names those that clash"
 
 

@@ -225,8 +225,10 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True,
         for number, handler in before.items():
             if number == signal.SIGTERM or handler is not signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
+        from ..machine.certificates import believed
+
         try:
-            with telling(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)):
+            with telling(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)), believed():
                 common = Common(
                     root=root.resolve(),
                     jobs=jobs,
