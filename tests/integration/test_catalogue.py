@@ -38,7 +38,7 @@ ACCESSIBILITY = (Path(__file__).parents[1] / "support" / "accessibility.js").rea
 #: A page is loaded before its script has read the data and filled it.
 FILLED = """() => {
   const page = document.body.dataset.page, rows = document.getElementById("package-rows");
-  if (page === "compare") return document.querySelector(".totals") !== null;
+  if (page === "compare") return document.getElementById("result").children.length > 0;
   if (page === "packages") return document.getElementById("package-count").textContent !== "";
   return rows === null || rows.children.length > 0;
 }"""
@@ -292,6 +292,7 @@ def test_an_address_of_a_build_that_is_gone_is_said(open_page, site):
     page = open_page(f"compare.html#helio-000000000000..{entry.id}")
     assert "not in this catalogue" in page.get_by_role("note").inner_text()
     page.get_by_label("A node has").select_option(value=entry.id)
+    page.get_by_role("heading", name=f"From {entry.image} {entry.tag} to").wait_for()
     assert page.get_by_role("note").count() == 0
     assert open_page("compare.html").get_by_role("note").count() == 0
 
@@ -299,11 +300,12 @@ def test_an_address_of_a_build_that_is_gone_is_said(open_page, site):
 def test_compare_says_what_delta_says(open_page, site):
     _, found = site
     entries = {f"{entry.image} {entry.tag}": entry for entry in found.entries}
-    cases = [(f"helio {tag_of(10)}", f"helio {tag_of(90)}"), (f"base {tag_of(79)}", f"helio {tag_of(119)}")]
+    cases = [(f"helio {tag_of(70)}", f"helio {tag_of(110)}"), (f"base {tag_of(79)}", f"helio {tag_of(119)}")]
     page = open_page("compare.html", name="light-compare")
     for old, new in cases:
         page.get_by_label("A node has").select_option(label=old)
         page.get_by_label("It should run").select_option(label=new)
+        page.get_by_role("heading", name=f"From {old} to {new}").wait_for()
         want = delta(entries[old].side(), entries[new].side())
         totals = page.locator(".totals")
         assert int(totals.get_attribute("data-pull")) == want.pull_bytes
@@ -318,9 +320,23 @@ def test_compare_says_what_delta_says(open_page, site):
         assert len(said) > 50
     page.get_by_role("button", name="Swap the two images").click()
     assert page.get_by_label("A node has").input_value() == entries[cases[-1][1]].id
+    page.get_by_role("heading", name=f"From {cases[-1][1]} to {cases[-1][0]}").wait_for()
     # The address is what one sends to a colleague.
     again = open_page("compare.html#" + page.url.partition("#")[2])
     assert again.locator("#result").inner_text() == page.locator("#result").inner_text()
+
+
+def test_two_builds_that_the_site_has_no_delta_of(open_page, site):
+    _, found = site
+    base, helio = found.images
+    older, newest = helio.entries[-1], helio.entries[0]
+    for old, new in ((older, newest), (newest, older), (base.entries[3], newest)):
+        page = open_page(f"compare.html#{old.id}..{new.id}")
+        assert "`buildimages delta A B` compares any two" in page.get_by_role("note").inner_text()
+        assert page.locator(".totals").count() == 0
+    page.get_by_label("A node has").select_option(value=helio.entries[1].id)
+    page.locator(".totals").wait_for()
+    assert page.get_by_role("note").count() == 0
 
 
 def test_an_entry_notebooks_packages_and_copying(open_page, site):
@@ -421,9 +437,11 @@ def test_seconds_of_200_builds(open_page, site, capsys):
         times[path] = round(page.loaded, 3)
     size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
     data = (folder / "data" / "contents.js").stat().st_size
+    deltas = sum(one.stat().st_size for one in (folder / "data" / "deltas").iterdir())
     with capsys.disabled():
         print(
             f"\ncatalogue of {len(found.entries)} builds: {size / 1e6:.1f} MB, data {data / 1e3:.0f} kB,"
+            f" deltas {deltas / 1e6:.1f} MB,"
             f" seconds to load: {times}"
         )
-    assert data < 1_000_000
+    assert data < 1_000_000 and deltas < 10_000_000

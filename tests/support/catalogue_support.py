@@ -113,7 +113,7 @@ def push(
         documents: (artifact type, file name, media type, bytes) of what refers to it.
     """
     refs = layers(repository, day, stack)
-    platform = Platform.of(Platform.of("linux/amd64"))
+    platform = Platform.of("linux/amd64")
     descriptors = [_blob(client, store, repository, ref.digest.encode(), LAYER_GZIP) for ref in refs]
     config = ImageConfig(
         platform=platform,

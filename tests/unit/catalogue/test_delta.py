@@ -92,4 +92,5 @@ def test_an_image_without_a_list_says_so():
     ],
 )
 def test_changes(old, new, expected):
-    assert [change.kind for change in changes(old, new)] == expected
+    found = changes(side("a", contents=old), side("b", contents=new))
+    assert [change.kind for change in found] == expected

@@ -7,9 +7,10 @@ stacked from below; dockerd's classic store fetches these again too. Stable laye
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
+from ..core.package import Package
 from ..core.words import count, human_size
 from ..locks import diff
 from ..locks.diff import Change
@@ -41,12 +42,19 @@ class Side:
         label: how messages call it.
         layers: base layer first.
         config: the config's digest and size in bytes; size 0 where it was never built (it has some kilobytes).
+        packages: those of ``contents`` by their identity.
     """
 
     label: str
     layers: tuple[LayerRef, ...]
     config: tuple[str, int]
     contents: Contents
+    packages: Mapping[tuple[str, str], Package] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once a side, for a catalogue compares each with a hundred others. Package lists have no digests.
+        listed = sorted(self.contents.packages, key=lambda package: (package.kind, package.name))
+        object.__setattr__(self, "packages", diff.by_identity(replace(package, sha256="") for package in listed))
 
     @property
     def size(self) -> int:
@@ -65,6 +73,7 @@ class Delta:
         unpack: layers of the new image from the lowest that differs.
         exact: whether the size of every layer is measured.
         changes: packages, in `locks.diff`'s order.
+        known: whether both sides name packages at all.
         partial: labels of sides whose package list is not whole, with where it came from.
     """
 
@@ -78,6 +87,7 @@ class Delta:
     unpack: tuple[LayerRef, ...]
     exact: bool
     changes: tuple[Change, ...]
+    known: bool
     partial: tuple[str, ...]
 
     def lines(self) -> tuple[str, ...]:
@@ -128,34 +138,32 @@ def delta(old: Side, new: Side) -> Delta:
         shared=tuple(layer for layer in new.layers if layer.digest in have),
         unpack=new.layers[same:],
         exact=all(layer.exact for layer in pull),
-        changes=changes(old.contents, new.contents),
+        changes=changes(old, new),
+        known=_known(old, new),
         partial=partial,
     )
 
 
-def changes(old: Contents, new: Contents) -> tuple[Change, ...]:
+def changes(old: Side, new: Side) -> tuple[Change, ...]:
     """Return the packages that changed; none where one side says nothing of its packages.
 
     Where a list is not whole, a package that only the other side names proves nothing, and is left out. What was
     rebuilt at the same version is not told: package lists have no digests.
     """
-    if "none" in (old.source, new.source):
+    if not _known(old, new):
         return ()
-    unproven = {kind for kind, side in (("added", old), ("removed", new)) if not side.complete}
-    before, after = (
-        tuple(
-            replace(package, sha256="")
-            for package in sorted(side.packages, key=lambda package: (package.kind, package.name))
-        )
-        for side in (old, new)
-    )
-    return tuple(change for change in diff.diff(before, after) if change.kind not in unproven)
+    unproven = {kind for kind, side in (("added", old), ("removed", new)) if not side.contents.complete}
+    return tuple(change for change in diff.between(old.packages, new.packages) if change.kind not in unproven)
 
 
 def summary(differences: Iterable[Change]) -> str:
     """Return e.g. ``2 upgraded, 1 added``."""
     kinds = [change.kind for change in differences]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in diff.KINDS if kind in kinds) or "none changed"
+
+
+def _known(old: Side, new: Side) -> bool:
+    return "none" not in (old.contents.source, new.contents.source)
 
 
 def _missing(side: Side) -> str:

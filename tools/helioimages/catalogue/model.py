@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.package import Package
 from ..core.platform import Platform
-from ..locks import diff, ecosystems
+from ..locks import ecosystems
 from ..publish.contents import Contents
 from ..spec.tags import newest_first
 from ..spec.yanks import Yank
@@ -296,83 +296,28 @@ def _entry(
 
 
 def columns(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what the site's pages compare with, small: lists of rows as differences from the entry before.
+    """Return what the site's pages search, small: each package once, and its rows of each entry.
 
-    A list is ``[removed, added]`` against the previous entry's, the first one against nothing. Layers keep their
-    order, so theirs is ``[head, tail, middle]``: how many rows the previous list's start and end give, and what is
-    between.
-
-    A row of a package is ``[kind, name, version, licenses, identity, rank, common rank]``: rows of one identity are one
-    package; of two rows of a kind the higher rank is the newer version, of others the higher common rank. ``words`` are
-    those for a change, in the order in which people want to know them. So pages know no order of versions of their own.
+    An entry's rows are ``[removed, added]`` against the entry before, the first one's against nothing.
     """
     entries = []
-    rows: list[int] = []
-    layers: list[int] = []
+    rows: set[int] = set()
     for image in document["images"]:
         for entry in image["entries"]:
-            new, stack = entry["packages"]["rows"], entry["layers"]
-            had, has = set(rows), set(new)
-            head = _same(layers, stack)
-            tail = _same(layers[head:][::-1], stack[head:][::-1])
+            listed = set(entry["packages"]["rows"])
             entries.append(
                 {
                     "id": entry_id(image["name"], entry["digest"], entry["named"]),
                     "image": image["name"],
                     "tags": entry["tags"],
-                    "platform": entry["platform"],
-                    "config": [entry["config"]["digest"], entry["config"]["size"]],
-                    "source": entry["packages"]["source"],
-                    "complete": entry["packages"]["complete"],
-                    "yanked": bool(entry["advisory"] and entry["advisory"]["level"] == "yanked"),
-                    "packages": [sorted(had - has), sorted(has - had)],
-                    "layers": [head, tail, stack[head : len(stack) - tail]],
+                    "packages": [sorted(rows - listed), sorted(listed - rows)],
                 }
             )
-            rows, layers = new, stack
-    packages = [Package(kind=row["kind"], name=row["name"], version=row["version"]) for row in document["packages"]]
+            rows = listed
     return {
-        "words": list(diff.KINDS),
-        "packages": [
-            [row["kind"], row["name"], row["version"], row["licenses"], *ranks]
-            for row, ranks in zip(document["packages"], _ranks(packages), strict=True)
-        ],
-        "layers": [[layer["size"], layer["name"]] for layer in document["layers"]],
+        "packages": [[row["kind"], row["name"], row["version"], row["licenses"]] for row in document["packages"]],
         "entries": entries,
     }
-
-
-def _ranks(packages: Sequence[Package]) -> list[tuple[int, int, int]]:
-    """Return each package's identity as a number, its rank among its kind and its rank among all of its identity."""
-    identities = [ecosystems.identity(package) for package in packages]
-    number = {identity: index for index, identity in enumerate(sorted(set(identities)))}
-    own = _dense(
-        [(package.kind, package.name) for package in packages], [ecosystems.order(o.kind, o.version) for o in packages]
-    )
-    common = _dense(identities, [ecosystems.common_order(o.kind, o.version) for o in packages])
-    return [(number[identity], own[at], common[at]) for at, identity in enumerate(identities)]
-
-
-def _dense(groups: Sequence[tuple[str, str]], keys: Sequence[ecosystems.Key]) -> list[int]:
-    """Return the rank of each key within its group; equal keys have one rank."""
-    ranks = [0] * len(keys)
-    members: dict[tuple[str, str], list[int]] = {}
-    for at, group in enumerate(groups):
-        members.setdefault(group, []).append(at)
-    for rows in members.values():
-        rows.sort(key=lambda at: keys[at])
-        for before, at in itertools.pairwise(rows):
-            ranks[at] = ranks[before] + (keys[before] != keys[at])
-    return ranks
-
-
-def _same(left: Sequence[int], right: Sequence[int]) -> int:
-    count = 0
-    for a, b in zip(left, right, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The catalogue as a folder of static pages: open `index.html`, no server and no network needed.
 
-Browsers refuse to fetch from a folder, so the data that pages search and compare is a script that is loaded when a page
-needs it. Each package and each layer stands in it once, and each build as a difference from the build before.
+Browsers refuse to fetch from a folder, so the data that pages search and show are scripts that are loaded when a page
+needs them: each package once, and each build's as a difference from the build before; and a file of deltas a build.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..core.platform import Platform
 from ..core.words import count, human_size, plural
 from ..locks.diff import Change
 from . import feed
+from .comparison import compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, Entry, ImagePage, Smoke, columns, document
 
@@ -105,8 +106,10 @@ class Site:
         self._text("catalogue.json", json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
         self._text(feed.FILE, feed.feed(catalogue))
         shutil.copyfile(SCHEMA, self.folder / "catalogue.schema.json")
-        packed = json.dumps(columns(whole), separators=(",", ":"), ensure_ascii=False, sort_keys=True)
-        self._text("data/contents.js", f"window.helioContents={packed};\n")
+        self._text("data/contents.js", f"window.helioContents={_packed(columns(whole))};\n")
+        for entry, deltas in comparisons(catalogue):
+            named = f"(window.helioDeltas??={{}})[{_packed(entry.id)}]"
+            self._text(f"data/deltas/{entry.id}.js", f"{named}={_packed(deltas)};\n")
         environment = _environment()
 
         def page(path: str, template: str, **values: object) -> None:
@@ -117,7 +120,14 @@ class Site:
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
         page("index.html", "index.html.j2", page="index")
         page("packages.html", "packages.html.j2", page="packages")
-        page("compare.html", "compare.html.j2", page="compare", chosen=_chosen(catalogue), several_platforms=platforms)
+        page(
+            "compare.html",
+            "compare.html.j2",
+            page="compare",
+            chosen=_chosen(catalogue),
+            compared=compared(catalogue),
+            several_platforms=platforms,
+        )
         for image in catalogue.images:
             steps = _steps(image)
             shown = [
@@ -226,6 +236,10 @@ def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
     return tuple(lines)
 
 
+def _packed(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+
+
 def slug(name: str) -> str:
     """Return an image's name as a file name.
 
@@ -243,13 +257,12 @@ def _steps(image: ImagePage) -> dict[str, Step | None]:
         steps[entry.id] = None
         if (after := newer.get(entry.platform)) is not None:
             difference = delta(entry.side(), after.side())
-            known = "none" not in (entry.contents.source, after.contents.source)
             steps[after.id] = Step(
                 old_id=entry.id,
                 old_tag=entry.tag,
                 bytes=difference.pull_bytes,
                 layers=len(difference.pull),
-                summary=f"Packages: {summary(difference.changes)}" if known else "Packages are not known",
+                summary=f"Packages: {summary(difference.changes)}" if difference.known else "Packages are not known",
                 changes=difference.changes,
                 partial=difference.partial,
             )

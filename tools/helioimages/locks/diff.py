@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,12 +19,17 @@ _WORDS = {-1: "downgraded", 0: "rebuilt", 1: "upgraded"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One line of a diff; ``old`` or ``new`` is empty for an added or removed package."""
+    """One line of a diff; ``old`` or ``new`` is empty for an added or removed package.
+
+    Attributes:
+        package_kind: ``conda``, ``wheel`` or ``debian``: of the new package, of the old one where that is gone.
+    """
 
     kind: str
     name: str
     old: str = ""
     new: str = ""
+    package_kind: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         versions = " -> ".join(version for version in (self.old, self.new) if version)
@@ -51,20 +56,30 @@ def diff(old: Iterable[Package], new: Iterable[Package]) -> tuple[Change, ...]:
     A package that moves from conda to PyPI or back is one package; Debian's names are a world of their own: its `six`
     and Python's are two. ``rebuilt`` has the same version in another file, or written in another way.
     """
-    before = {ecosystems.identity(item): item for item in old}
-    after = {ecosystems.identity(item): item for item in new}
+    return between(by_identity(old), by_identity(new))
+
+
+def by_identity(packages: Iterable[Package]) -> dict[tuple[str, str], Package]:
+    """Return packages by what they share with the same ones elsewhere; of several of one identity the last."""
+    return {ecosystems.identity(package): package for package in packages}
+
+
+def between(before: Mapping[tuple[str, str], Package], after: Mapping[tuple[str, str], Package]) -> tuple[Change, ...]:
+    """Return what `diff` returns, of packages whose identities are known: who compares one list often asks here."""
     changes = []
     for key in sorted(before.keys() | after.keys()):
         earlier, later = before.get(key), after.get(key)
         if earlier is None and later is not None:
-            changes.append(Change(kind="added", name=later.name, new=later.version))
+            changes.append(Change(kind="added", name=later.name, new=later.version, package_kind=later.kind))
         elif later is None and earlier is not None:
-            changes.append(Change(kind="removed", name=earlier.name, old=earlier.version))
+            changes.append(Change(kind="removed", name=earlier.name, old=earlier.version, package_kind=earlier.kind))
         elif earlier is not None and later is not None and earlier.version != later.version:
             kind = _WORDS[ecosystems.compare(earlier, later)]
-            changes.append(Change(kind=kind, name=later.name, old=earlier.version, new=later.version))
+            changes.append(
+                Change(kind=kind, name=later.name, old=earlier.version, new=later.version, package_kind=later.kind)
+            )
         elif earlier is not None and later is not None and earlier.sha256 != later.sha256:
-            changes.append(Change(kind="rebuilt", name=later.name, new=later.version))
+            changes.append(Change(kind="rebuilt", name=later.name, new=later.version, package_kind=later.kind))
     return tuple(sorted(changes, key=order))
 
 

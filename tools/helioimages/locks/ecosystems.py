@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -64,6 +65,7 @@ def identity(package: Package) -> tuple[str, str]:
     return world.kind, world.normal(package.name)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def order(kind: str, version: str) -> Key:
     """Return a key of a version: all of a kind are in one total order.
 

@@ -5,29 +5,30 @@
   const $ = (id) => document.getElementById(id);
 
   // --- data ---------------------------------------------------------------------------------------------------------
-  let loading = null;
-  function contents() {
-    loading ??= new Promise((done, failed) => {
-      const script = document.createElement("script");
-      script.src = up + "data/contents.js";
-      script.onload = () => done(unpack(window.helioContents));
-      script.onerror = () => { say("data/contents.js cannot be read"); failed(new Error("no contents")); };
-      document.head.append(script);
-    });
-    return loading;
+  const loading = new Map();
+  function load(path, read) {
+    if (!loading.has(path)) {
+      loading.set(path, new Promise((done, failed) => {
+        const script = document.createElement("script");
+        script.src = up + path;
+        script.onload = () => done(read());
+        script.onerror = () => { say(`${path} cannot be read`); failed(new Error(path)); };
+        document.head.append(script);
+      }));
+    }
+    return loading.get(path);
   }
-  // Each entry's lists are differences from the entry before; see `catalogue.columns`.
+  const contents = () => load("data/contents.js", () => unpack(window.helioContents));
+  const deltas = (id) => load(`data/deltas/${id}.js`, () => window.helioDeltas[id]);
+  // Each entry's list is a difference from the entry before; see `catalogue.model.columns`.
   function unpack(data) {
-    let rows = new Set(), stack = [];
+    let rows = new Set();
     for (const entry of data.entries) {
       const [removed, added] = entry.packages;
       rows = new Set(rows);
       for (const row of removed) rows.delete(row);
       for (const row of added) rows.add(row);
       entry.rows = [...rows].sort((a, b) => a - b);
-      const [head, tail, middle] = entry.layers;
-      stack = [...stack.slice(0, head), ...middle, ...stack.slice(stack.length - tail)];
-      entry.stack = stack;
     }
     data.byId = new Map(data.entries.map((entry) => [entry.id, entry]));
     return data;
@@ -107,36 +108,19 @@
     run();
   }
 
-  // --- comparing: sets of rows of the two tables; what they mean is in the data --------------------------------------
-  function compare(data, old, to) {
-    const have = new Set(old.stack), seen = new Set();
-    const pull = to.stack.filter((row) => !have.has(row) && !seen.has(row) && seen.add(row));
-    let same = 0;
-    while (same < old.stack.length && old.stack[same] === to.stack[same]) same += 1;
-    const sum = (rows) => rows.reduce((total, row) => total + data.layers[row][0], 0);
+  // --- comparing: what `buildimages delta` found, as data; see `catalogue.comparison.packed` ---------------------------
+  // A line of a build's file, and the rows of builds for which it holds: first, last, first, last, ...
+  const holds = (runs, at) => runs.some((first, index) => index % 2 === 0 && first <= at && at <= runs[index + 1]);
+  function compare(data, id) {
+    const at = data.from.findIndex((row) => row[0] === id);
+    if (at < 0) return null;
+    const [, label, bytes, pulled, unpackBytes, unpacked, shared, summary, notes] = data.from[at];
     return {
-      pull, unpack: to.stack.slice(same), unpackBytes: sum(to.stack.slice(same)),
-      bytes: sum(pull) + (old.config[0] === to.config[0] ? 0 : to.config[1]),
-      shared: to.stack.filter((row) => have.has(row)).length, size: sum(to.stack) + to.config[1],
-      changes: changes(data, old, to),
+      label, bytes, pulled, unpackBytes, unpacked, shared, summary, notes,
+      pull: data.pull.filter((row) => holds(row.slice(2), at)),
+      changes: data.changes.flatMap(([what, name, kind, after, rows]) =>
+        rows.filter((row) => holds(row.slice(1), at)).map(([before]) => [what, name, before, after, kind])),
     };
-  }
-  function changes(data, old, to) {
-    if (old.source === "none" || to.source === "none") return null;
-    // Which rows are one package, and which of two versions is newer, is in the data: see `catalogue.model.columns`.
-    const [DOWN, REMOVED, UP, ADDED, REBUILT] = data.words;
-    const named = (rows) => new Map(rows.map((row) => [data.packages[row][4], row]));
-    const before = named(old.rows), after = named(to.rows), found = [];
-    const keys = [...new Set([...before.keys(), ...after.keys()])].sort((a, b) => a - b);
-    for (const key of keys) {
-      const had = data.packages[before.get(key)], has = data.packages[after.get(key)];
-      if (!had) { if (old.complete) found.push([ADDED, has[1], "", has[2], has[0]]); continue; }
-      if (!has) { if (to.complete) found.push([REMOVED, had[1], had[2], "", had[0]]); continue; }
-      if (had[2] === has[2]) continue;
-      const rank = had[0] === has[0] ? 5 : 6, step = has[rank] - had[rank];
-      found.push([step < 0 ? DOWN : step > 0 ? UP : REBUILT, has[1], had[2], has[2], has[0]]);
-    }
-    return found.sort((a, b) => data.words.indexOf(a[0]) - data.words.indexOf(b[0]) || (a[1] < b[1] ? -1 : a[1] > b[1] ? 1 : 0));
   }
   function total(big, small, share) {
     const made = element("div", { class: "total" }, element("b", {}, big), element("span", {}, small));
@@ -145,39 +129,34 @@
     }
     return made;
   }
-  function show(data, old, to) {
-    const found = compare(data, old, to), box = $("result");
-    const title = (entry) => element("a", { href: `tags/${entry.id}.html` }, `${entry.image} ${entry.tags[0] ?? entry.id}`);
-    const parts = [element("h2", {}, "From ", title(old), " to ", title(to))];
-    if (to.yanked) {
-      parts.push(element("div", { class: "banner bad", role: "note" }, element("p", {}, "The second image is yanked; hubs should not start it.")));
+  const banner = (kind, text) => element("div", { class: `banner ${kind}`, role: "note" }, element("p", {}, text));
+  function show(data, from, to) {
+    const found = data && compare(data, from), box = $("result");
+    if (!found) {
+      box.replaceChildren(banner("warn", "These two are not compared here: the site holds the deltas between an image's newest builds, and from the newest build of each other image. `buildimages delta A B` compares any two."));
+      return;
     }
+    const title = (id, label) => element("a", { href: `tags/${id}.html` }, label);
+    const parts = [element("h2", {}, "From ", title(from, found.label), " to ", title(to, data.label))];
+    if (data.yanked) parts.push(banner("bad", "The second image is yanked; hubs should not start it."));
     const summary = element("div", { class: "totals" },
-      total(size(found.bytes), `to pull in ${count(found.pull.length, "layer")}, of ${size(found.size)} in ${to.stack.length}`, found.size ? found.bytes / found.size : 0),
-      total(size(found.unpackBytes), `to unpack in ${count(found.unpack.length, "layer")}; dockerd's classic store pulls these again`),
+      total(size(found.bytes), `to pull in ${count(found.pulled, "layer")}, of ${size(data.size)} in ${data.layers}`, data.size ? found.bytes / data.size : 0),
+      total(size(found.unpackBytes), `to unpack in ${count(found.unpacked, "layer")}; dockerd's classic store pulls these again`),
       total(String(found.shared), `${found.shared === 1 ? "layer is" : "layers are"} there already`));
     summary.dataset.pull = found.bytes;
-    summary.dataset.layers = found.pull.length;
+    summary.dataset.layers = found.pulled;
     parts.push(summary);
     const left = element("section", {}, element("h2", {}, "Packages"));
-    if (found.changes === null) {
-      left.append(element("p", { class: "soft" }, "One of them has no package list, so packages are not compared."));
-    } else {
-      for (const entry of [old, to].filter((one) => !one.complete)) {
-        left.append(element("p", { class: "soft" }, `${entry.image} ${entry.tags[0] ?? ""} lists no packages: only what its history names is compared.`));
-      }
-      const kinds = [...new Set(found.changes.map((row) => row[0]))];
-      left.append(element("p", {}, kinds.map((kind) => `${found.changes.filter((row) => row[0] === kind).length} ${kind}`).join(", ") || (old.complete && to.complete ? "None changed." : "None of those changed.")));
-      if (found.changes.length) {
-        left.append(table("Packages that changed", [["Change"], ["Package"], ["From"], ["To"], ["Kind"]],
-          found.changes.map(([what, name, from, now, kind]) => [what, name, from || "–", now || "–", KIND[kind]])));
-      }
+    for (const note of found.notes) left.append(element("p", { class: "soft" }, `${note}.`));
+    if (found.summary) left.append(element("p", {}, found.summary));
+    if (found.changes.length) {
+      left.append(table("Packages that changed", [["Change"], ["Package"], ["From"], ["To"], ["Kind"]],
+        found.changes.map(([what, name, before, after, kind]) => [what, name, before || "–", after || "–", KIND[kind]])));
     }
     const right = element("section", {}, element("h2", {}, "Layers to pull"));
     if (found.pull.length) {
-      const rows = [...found.pull].sort((a, b) => data.layers[b][0] - data.layers[a][0]);
       right.append(table("Layers to pull, the largest first", [["Layer"], ["Download", "num"]],
-        rows.map((row) => [data.layers[row][1] || "–", size(data.layers[row][0])])));
+        found.pull.map(([name, bytes]) => [name || "–", size(bytes)])));
     } else {
       right.append(element("p", { class: "soft" }, "None: the node has them all."));
     }
@@ -203,21 +182,23 @@
       body.replaceChildren(...rows);
       filter($("package-filter"), rows, entry.rows.map((row) => data.packages[row].slice(0, 4).join(" ").toLowerCase()), $("package-count"), "package");
     },
-    async compare() {
-      const data = await contents(), from = $("from"), to = $("to");
-      const go = (keep) => {
-        show(data, data.byId.get(from.value), data.byId.get(to.value));
-        if (!keep) history.replaceState(null, "", `#${from.value}..${to.value}`);
+    compare() {
+      const from = $("from"), to = $("to");
+      const chosen = (select) => select.selectedOptions[0];
+      const go = async (keep, note) => {
+        const pair = [from.value, to.value];
+        if (!keep) history.replaceState(null, "", `#${pair.join("..")}`);
+        const older = [from, to].some((select) => "older" in chosen(select).dataset);
+        const data = older ? null : await deltas(pair[1]);
+        if (pair[0] !== from.value || pair[1] !== to.value) return;  // Another was chosen while the file came.
+        show(data, ...pair);
+        if (note) $("result").prepend(note);
       };
       const read = () => {
-        const [a, b] = location.hash.slice(1).split("..");
-        const known = data.byId.has(a) && data.byId.has(b);
-        if (known) { from.value = a; to.value = b; }
-        go(true);
-        if (a && !known) {
-          $("result").prepend(element("div", { class: "banner warn", role: "note" },
-            element("p", {}, "The address names a build that is not in this catalogue. These are others.")));
-        }
+        const pair = location.hash.slice(1).split("..");
+        const known = [from, to].every((select, at) => [...select.options].some((option) => option.value === pair[at]));
+        if (known) [from.value, to.value] = pair;
+        go(true, !known && pair[0] && banner("warn", "The address names a build that is not in this catalogue. These are others."));
       };
       from.addEventListener("change", () => go());
       to.addEventListener("change", () => go());
