@@ -327,6 +327,36 @@ def test_packages_that_need_a_script_are_refused_while_locking(made):
         world.lock_it()
 
 
+def test_reviewed_scripts_that_are_to_run_are_run_while_locking(made):
+    world, folder, _ = made
+    add(folder / "main", "tool", "1.0", file="bin/.tool-post-link.sh")
+    add(folder / "main", "quiet", "1.0", file="bin/.quiet-post-link.sh")
+    reviewed = [
+        {"package": name, "sha256": hashlib.sha256(text).hexdigest(), "reason": "fonts", "run": run}
+        for name, text, run in (("tool", b"main tool", True), ("quiet", b"main quiet", False))
+    ]
+    world.asks("main", conda=("tool", "quiet"), link_scripts=reviewed)
+    with pytest.raises(HelioError) as caught:
+        world.lock_it()
+    assert caught.value.message == "post-link scripts cannot be run here: tool"
+    assert caught.value.where == "environments/e/environment.yml at x-helioimages.link-scripts"
+    asked = []
+
+    def run(lock, files, names):
+        asked.append(([package.name for package in lock.packages if package.sha256 in files], names))
+        return dict.fromkeys(names, "f" * 64)
+
+    lock = world.lock_it(run_scripts=run)
+    assert lock.ran == {"linux-64": {"tool": "f" * 64}}
+    assert asked == [([package.name for package in lock.packages], ["tool"])]
+    world.lock_it(check=True)
+    # Whether it runs is part of the question.
+    world.asks("main", conda=("tool", "quiet"), link_scripts=[one | {"run": False} for one in reviewed])
+    with pytest.raises(HelioError, match="a lock is stale"):
+        world.lock_it(check=True)
+    assert world.lock_it().ran == {}
+
+
 def test_packages_that_take_a_path_from_each_other_are_locked_with_who_wins(made, capsys):
     world, folder, _ = made
     add(folder / "main", "a", "1.0", file="etc/x")
