@@ -31,7 +31,8 @@ class Served(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         token, self.path = self.path.startswith("/t/tk-1/"), self.path.removeprefix("/t/tk-1")
-        if self.path.startswith("/closed/") and self.headers.get("Authorization") != LOGIN and not token:
+        login = self.headers.get("Authorization") in (LOGIN, "Bearer tk-2")
+        if self.path.startswith("/closed/") and not login and not token:
             self.send_error(401)
         elif self.path.startswith("/denied/"):
             self.send_error(403)
@@ -161,6 +162,61 @@ def test_every_way_of_a_login_opens_a_channel_and_stays_out_of_the_lock(made, tm
     assert len(world.fetch(lock)) == 3
     text = (world.root / "environments/e/conda-lock.yml").read_text()
     assert "tk-1" not in text and "me:" not in text.replace("name:", "").replace("time:", "") and host not in text
+
+
+BEARER = {"BearerToken": "tk-2"}
+
+
+@pytest.mark.parametrize(
+    "login",
+    [{"BasicHTTP": {"username": "me", "password": "secret"}}, BEARER, {"CondaToken": "tk-1"}],
+    ids=["Basic", "Bearer", "token"],
+)
+@pytest.mark.parametrize(
+    "by_host", [{}, {"127.0.0.1": {"BearerToken": "of-another-port"}}], ids=["alone", "and host's"]
+)
+def test_a_login_of_a_host_and_port_opens_a_channel(made, tmp_path, login, by_host):
+    """rattler looks up hosts alone, and what fetches packages the port first: both must find it."""
+    world, _, url = made
+    logins = {**by_host, url.removeprefix("http://"): login}
+    (tmp_path / "home/.rattler/credentials.json").write_text(json.dumps(logins))
+    world.asks("main", "closed", conda=("secretive",))
+    lock = world.lock_it()
+    assert found(lock)["secretive"] == ("1.0", "closed")
+    assert len(world.fetch(lock)) == 3
+    text = (world.root / "environments/e/conda-lock.yml").read_text()
+    assert "tk-" not in text and "me:" not in text.replace("name:", "").replace("time:", "") and url not in text
+
+
+def test_a_login_of_a_port_is_not_sent_to_another_port(made, tmp_path):
+    world, folder, url = made
+    asked = []
+
+    class Other(Served):
+        def do_GET(self):
+            asked.append(self.headers.get("Authorization"))
+            super().do_GET()
+
+        do_HEAD = do_GET
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), partial(Other, directory=str(folder)))
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        (tmp_path / "home/.rattler/credentials.json").write_text(json.dumps({url.removeprefix("http://"): BEARER}))
+        there = f"http://127.0.0.1:{other.server_port}"
+        with (tmp_path / "home/.condarc").open("a") as file:
+            file.write(f"custom_channels: {{extra: '{there}'}}\n")
+        world.asks("main", "closed", "extra", conda=("secretive", "tool"))
+        assert found(world.lock_it())["tool"] == ("1.0", "extra")
+        assert asked and set(asked) == {None}
+        # The same path at two ports of one host: rattler does not say which one it asks.
+        world.asks("main", f"{there}/main", conda=())
+        with pytest.raises(HelioError, match="another port of this host has the same path and another login"):
+            world.lock_it()
+        assert set(asked) == {None}
+    finally:
+        other.shutdown()
+        other.server_close()
 
 
 def test_a_spec_names_its_channel(made):
