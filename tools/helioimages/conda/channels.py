@@ -33,7 +33,7 @@ from ..core.reading import load_yaml
 ALIAS = "https://conda.anaconda.org"
 
 #: conda's word for Anaconda's own channels: which ones is a setting of a machine, and their terms are not everyone's.
-_UNCLEAR = {"defaults", "system"}
+UNCLEAR = {"defaults", "system"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Places:
                 detail="expected an address without user, password or token: environment.yml is not a secret",
                 hint=f"give the login in ~/.rattler/credentials.json or ~/.netrc, or the whole address in {self.file}",
             )
-        if text in _UNCLEAR:
+        if text in UNCLEAR:
             raise HelioError(
                 Stage.SPEC,
                 f"the channel `{text}` means other channels on other machines",

@@ -193,7 +193,8 @@ def _ask_with(asking: dict[str, dict[str, str]], address: str, headers: dict[str
     place = f"{parts.hostname}{parts.path.rstrip('/')}/"
     if asking.setdefault(place, headers) != headers:
         raise ValueError(
-            "another port of this host has the same path and another login: write the login into its address in ~/.condarc"
+            "another port of this host has the same path and another login: "
+            "write the login into its address in ~/.condarc"
         )
 
 
