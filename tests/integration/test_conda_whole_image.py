@@ -47,6 +47,10 @@ Files = Mapping[str, tuple[bytes | str, int]]
 SITE = "lib/python3.13/site-packages"
 #: What an installer would run, and what was read and found needless.
 SCRIPT = b"echo thank you\n"
+#: What is to be run while locking, with the interpreter that its package needs.
+RUN = b"""
+"$PREFIX/bin/python" -c 'import pathlib, solver; pathlib.Path("../share/index").write_text(f"{solver.ANSWER}")'
+"""
 PASSWORD = "only-in-the-file-of-logins"
 ENVIRONMENT = """\
 name: stack
@@ -59,6 +63,7 @@ x-helioimages:
   virtual-packages: {{__glibc: "2.41"}}
   link-scripts:
     - {{package: libsolver, sha256: {script}, reason: it would only print a word}}
+    - {{package: solver, sha256: {run}, reason: it writes an index of its modules, run: true}}
 """
 IMAGE = """\
 name = "stack"
@@ -87,6 +92,7 @@ print(json.dumps({
     "script": pathlib.Path(shutil.which("solve")).read_text().splitlines()[0],
     "pc": pathlib.Path(sys.prefix, "lib/pkgconfig/solver.pc").read_text(),
     "winner": pathlib.Path(sys.prefix, "etc/shared").read_text(),
+    "ran": pathlib.Path(sys.prefix, "share/index").read_text(),
     "cached": solver.__cached__,
     "module": (solver.ANSWER, tables.ROWS),
     "channel": ssl.OPENSSL_VERSION.split()[0],
@@ -120,6 +126,7 @@ def fill(folder: Path) -> None:
         "etc/conda/activate.d/solver.sh": (b'export SOLVER_DATA="' + at + b'/share/solver"\n', 0o644),
         "etc/conda/deactivate.d/solver.sh": (b"unset SOLVER_DATA\n", 0o644),
         "etc/shared": (b"solver", 0o644),
+        "bin/.solver-post-link.sh": (RUN, 0o755),
         f"{SITE}/solver.py": (b"ANSWER = 42\n", 0o644),
         f"{SITE}/__pycache__/solver.cpython-313.pyc": (b"of the machine that made the package", 0o644),
     }
@@ -199,10 +206,13 @@ def made(in_frozen_world: None, served: str, tmp_path_factory: pytest.TempPathFa
     for name in ("environments/stack/environment.yml", "images/stack/image.toml"):
         (root / name).parent.mkdir(parents=True)
     (root / "environments/stack/environment.yml").write_text(
-        ENVIRONMENT.format(ours=served, script=hashlib.sha256(SCRIPT).hexdigest())
+        ENVIRONMENT.format(ours=served, script=hashlib.sha256(SCRIPT).hexdigest(), run=hashlib.sha256(RUN).hexdigest())
     )
     (root / "images/stack/image.toml").write_text(IMAGE)
-    for source, target in ((f"images/base/files/{ACTIVATE}", f"images/stack/files/{ACTIVATE}"), (images.TEMPLATE,) * 2):
+    for source, target in (
+        (f"images/base/files/{ACTIVATE}", f"images/stack/files/{ACTIVATE}"),
+        *((name, name) for name in (images.TEMPLATE, "channel/apt-lock.json")),
+    ):
         (root / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / source, root / target)
     workspace = other_machine(root, folder / "store")
@@ -219,7 +229,9 @@ def test_the_lock_names_channels_and_who_wins(made: Made) -> None:
     assert mine == {"libsolver": "arch", "solver": "arch", "tables": "closed"}
     assert {"python", "openssl", "libzlib"} <= channels.keys()
     assert lock.clobbers == {"linux-64": {"etc/shared": "solver over libsolver"}}
-    assert lock.scripts == {"linux-64": {"libsolver": hashlib.sha256(SCRIPT).hexdigest()}}
+    digests = {"libsolver": hashlib.sha256(SCRIPT).hexdigest(), "solver": hashlib.sha256(RUN).hexdigest()}
+    assert lock.scripts == {"linux-64": digests}
+    assert lock.ran["linux-64"].keys() == {"solver"}
     assert PASSWORD not in "".join(made.texts.values())
 
 
@@ -257,6 +269,7 @@ def test_it_is_published_runs_and_verifies(made: Made, engine, tmp_path: Path) -
                 "script": f"#!{PREFIX}/bin/python",
                 "pc": f"prefix={PREFIX}\n",
                 "winner": "solver",
+                "ran": "42",
                 "cached": f"{PREFIX}/{SITE}/__pycache__/solver.cpython-313.pyc",
                 "module": [42, 7],
                 "channel": "OpenSSL",

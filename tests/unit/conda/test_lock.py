@@ -197,6 +197,11 @@ def _locks(draw: st.DrawFn) -> CondaLock:
         for p in packages
         for first in [sizes.setdefault(f"{p.subdir}/{p.file_name}", p)]
     ]
+    scripts = {
+        platform: {package.name: draw(_hexes) for package in packages if package.platform == platform}
+        for platform in platforms
+        if any(package.platform == platform for package in packages) and draw(st.booleans())
+    }
     return CondaLock(
         channels=("chan",),
         platforms=platforms,
@@ -209,10 +214,11 @@ def _locks(draw: st.DrawFn) -> CondaLock:
             )
         ),
         timestamp=draw(st.integers(0, 4_000_000_000)),
-        scripts={
-            platform: {package.name: draw(_hexes) for package in packages if package.platform == platform}
-            for platform in platforms
-            if any(package.platform == platform for package in packages) and draw(st.booleans())
+        scripts=scripts,
+        ran={
+            platform: {name: draw(_hexes) for name in names}
+            for platform, names in scripts.items()
+            if draw(st.booleans())
         },
     )
 
@@ -251,6 +257,12 @@ def test_round_trip(lock: CondaLock) -> None:
             "c" * 63,
             "metadata.content_hash",
             "expected one hash of 64 hexadecimal digits, given for each platform",
+        ),
+        (
+            "  custom_metadata:\n",
+            f"  custom_metadata:\n    ran:linux-64:python: {'d' * 64}\n",
+            "metadata.custom_metadata.ran:linux-64:python",
+            "expected the script too, as script:<platform>:<name>",
         ),
         (
             "'12345'",

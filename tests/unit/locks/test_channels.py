@@ -31,7 +31,8 @@ class Served(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         token, self.path = self.path.startswith("/t/tk-1/"), self.path.removeprefix("/t/tk-1")
-        if self.path.startswith("/closed/") and self.headers.get("Authorization") != LOGIN and not token:
+        login = self.headers.get("Authorization") in (LOGIN, "Bearer tk-2")
+        if self.path.startswith("/closed/") and not login and not token:
             self.send_error(401)
         elif self.path.startswith("/denied/"):
             self.send_error(403)
@@ -161,6 +162,61 @@ def test_every_way_of_a_login_opens_a_channel_and_stays_out_of_the_lock(made, tm
     assert len(world.fetch(lock)) == 3
     text = (world.root / "environments/e/conda-lock.yml").read_text()
     assert "tk-1" not in text and "me:" not in text.replace("name:", "").replace("time:", "") and host not in text
+
+
+BEARER = {"BearerToken": "tk-2"}
+
+
+@pytest.mark.parametrize(
+    "login",
+    [{"BasicHTTP": {"username": "me", "password": "secret"}}, BEARER, {"CondaToken": "tk-1"}],
+    ids=["Basic", "Bearer", "token"],
+)
+@pytest.mark.parametrize(
+    "by_host", [{}, {"127.0.0.1": {"BearerToken": "of-another-port"}}], ids=["alone", "and host's"]
+)
+def test_a_login_of_a_host_and_port_opens_a_channel(made, tmp_path, login, by_host):
+    """rattler looks up hosts alone, and what fetches packages the port first: both must find it."""
+    world, _, url = made
+    logins = {**by_host, url.removeprefix("http://"): login}
+    (tmp_path / "home/.rattler/credentials.json").write_text(json.dumps(logins))
+    world.asks("main", "closed", conda=("secretive",))
+    lock = world.lock_it()
+    assert found(lock)["secretive"] == ("1.0", "closed")
+    assert len(world.fetch(lock)) == 3
+    text = (world.root / "environments/e/conda-lock.yml").read_text()
+    assert "tk-" not in text and "me:" not in text.replace("name:", "").replace("time:", "") and url not in text
+
+
+def test_a_login_of_a_port_is_not_sent_to_another_port(made, tmp_path):
+    world, folder, url = made
+    asked = []
+
+    class Other(Served):
+        def do_GET(self):
+            asked.append(self.headers.get("Authorization"))
+            super().do_GET()
+
+        do_HEAD = do_GET
+
+    other = ThreadingHTTPServer(("127.0.0.1", 0), partial(Other, directory=str(folder)))
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    try:
+        (tmp_path / "home/.rattler/credentials.json").write_text(json.dumps({url.removeprefix("http://"): BEARER}))
+        there = f"http://127.0.0.1:{other.server_port}"
+        with (tmp_path / "home/.condarc").open("a") as file:
+            file.write(f"custom_channels: {{extra: '{there}'}}\n")
+        world.asks("main", "closed", "extra", conda=("secretive", "tool"))
+        assert found(world.lock_it())["tool"] == ("1.0", "extra")
+        assert asked and set(asked) == {None}
+        # The same path at two ports of one host: rattler does not say which one it asks.
+        world.asks("main", f"{there}/main", conda=())
+        with pytest.raises(HelioError, match="another port of this host has the same path and another login"):
+            world.lock_it()
+        assert set(asked) == {None}
+    finally:
+        other.shutdown()
+        other.server_close()
 
 
 def test_a_spec_names_its_channel(made):
@@ -325,6 +381,36 @@ def test_packages_that_need_a_script_are_refused_while_locking(made):
     world.asks("main", "extra", conda=("tool",), link_scripts=reviewed)
     with pytest.raises(HelioError, match="`gdal` is not a locked conda package"):
         world.lock_it()
+
+
+def test_reviewed_scripts_that_are_to_run_are_run_while_locking(made):
+    world, folder, _ = made
+    add(folder / "main", "tool", "1.0", file="bin/.tool-post-link.sh")
+    add(folder / "main", "quiet", "1.0", file="bin/.quiet-post-link.sh")
+    reviewed = [
+        {"package": name, "sha256": hashlib.sha256(text).hexdigest(), "reason": "fonts", "run": run}
+        for name, text, run in (("tool", b"main tool", True), ("quiet", b"main quiet", False))
+    ]
+    world.asks("main", conda=("tool", "quiet"), link_scripts=reviewed)
+    with pytest.raises(HelioError) as caught:
+        world.lock_it()
+    assert caught.value.message == "post-link scripts cannot be run here: tool"
+    assert caught.value.where == "environments/e/environment.yml at x-helioimages.link-scripts"
+    asked = []
+
+    def run(lock, files, names):
+        asked.append(([package.name for package in lock.packages if package.sha256 in files], names))
+        return dict.fromkeys(names, "f" * 64)
+
+    lock = world.lock_it(run_scripts=run)
+    assert lock.ran == {"linux-64": {"tool": "f" * 64}}
+    assert asked == [([package.name for package in lock.packages], ["tool"])]
+    world.lock_it(check=True)
+    # Whether it runs is part of the question.
+    world.asks("main", conda=("tool", "quiet"), link_scripts=[one | {"run": False} for one in reviewed])
+    with pytest.raises(HelioError, match="a lock is stale"):
+        world.lock_it(check=True)
+    assert world.lock_it().ran == {}
 
 
 def test_packages_that_take_a_path_from_each_other_are_locked_with_who_wins(made, capsys):

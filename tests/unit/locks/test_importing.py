@@ -104,6 +104,92 @@ def test_another_channel_keeps_conda_packages() -> None:
     assert found.rows == ()
 
 
+def with_channels(*channels: str, specs: Sequence[str] = ("python=3.13", "gdal")) -> Foreign:
+    text = json.dumps({"channels": list(channels), "dependencies": list(specs)})
+    return read_foreign(text, "environment.yml", "linux-64")
+
+
+OTHER_MACHINE = "which channels it means is a setting of each machine: add the URLs of those that are meant"
+
+
+@pytest.mark.parametrize(
+    ("channels", "kept", "rows"),
+    [
+        (("pyviz", "conda-forge"), ("pyviz", "conda-forge"), []),
+        (("conda-forge", "nodefaults"), ("conda-forge", "nodefaults"), []),
+        (("nodefaults",), ("conda-forge", "nodefaults"), []),
+        ((), ("conda-forge",), []),
+        (("conda-forge", "defaults"), ("conda-forge",), [("defaults", "", OTHER_MACHINE)]),
+        (("defaults",), ("conda-forge",), [("defaults", "", OTHER_MACHINE)]),
+        (("https://conda.example.org/lab/", "a", "a"), ("https://conda.example.org/lab", "a"), []),
+        (
+            ("https://me:secret@conda.example.org/t/tk-1/lab",),
+            ("https://conda.example.org/lab",),
+            [
+                (
+                    "https://conda.example.org/lab",
+                    "https://conda.example.org/lab",
+                    "a login is no part of an environment: put it into ~/.rattler/credentials.json",
+                )
+            ],
+        ),
+        (
+            ("./mine", "local", "conda-forge/label/rc"),
+            ("conda-forge/label/rc",),
+            [
+                (
+                    "./mine",
+                    "",
+                    "it is a folder of one machine: give it a name and `lock` its folder, --channel-dir NAME=FOLDER",
+                ),
+                (
+                    "local",
+                    "",
+                    "it is a folder of the machine where packages were built, and here the name of another channel",
+                ),
+            ],
+        ),
+    ],
+)
+def test_channels_are_the_file_s(channels: tuple[str, ...], kept: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    found = translate(with_channels(*channels), target(channel="conda-forge"), None)
+    assert found.channels == kept
+    assert [(row.what, row.became, row.why) for row in found.rows] == rows
+    made = parse_environment(found.environment("environment.yml"), Path(), "environment.yml")
+    assert made.channels == kept
+    assert found.as_data()["channels"] == list(kept)
+    assert "secret" not in str(found) and "tk-1" not in str(found)
+
+
+def test_with_the_local_channel_the_file_s_are_told() -> None:
+    found = translate(with_channels("pyviz", "conda-forge", "nodefaults", specs=("python=3.13",)), target(), None)
+    assert found.channels == ("local",)
+    assert [(row.what, row.where, row.became) for row in found.rows] == [
+        ("pyviz", "channels[0]", "local"),
+        ("conda-forge", "channels[1]", "local"),
+    ]
+
+
+def test_specs_keep_the_channel_that_they_name() -> None:
+    specs = ("conda-forge::python=3.13", "pyviz::panel>=1", "lab/linux-64::tool", "gdal[channel=x]")
+    found = translate(with_channels("pyviz", "conda-forge", specs=specs), target(channel="conda-forge"), None)
+    assert found.channels == ("pyviz", "conda-forge", "lab")
+    assert found.conda == specs
+    assert [(row.what, row.became, row.why) for row in found.rows] == [
+        ("lab/linux-64::tool", "lab/linux-64::tool", "`lab` is added to channels, as the last")
+    ]
+
+
+def test_channels_of_an_explicit_lock_have_their_host_unless_conda_s() -> None:
+    lines = (
+        "@EXPLICIT",
+        "https://conda.anaconda.org/conda-forge/linux-64/python-3.13.5-h1_0.conda#" + "0" * 32,
+        "https://conda.example.org/lab/noarch/tool-1.0-h1_0.conda",
+    )
+    found = read_foreign("\n".join(lines), "conda-linux-64.lock", "linux-64")
+    assert found.channels == ("conda-forge", "https://conda.example.org/lab")
+
+
 def test_what_the_index_has_not() -> None:
     ask = index(
         same=["same-1.0-py3-none-any.whl", "same-2.0-py3-none-any.whl"],
@@ -212,6 +298,8 @@ def test_the_verb_writes_an_environment_that_locks(
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == (
         "their-env: conda environment, 2 packages; 2 as they were, 2 not\n"
+        "  conda-forge -> local: conda brings the interpreter alone, from there; "
+        "--channel conda-forge keeps channels and packages (channels[0])\n"
         f"  left out: {WHY_NOT_PYTHON}:\n    graphviz\n"
         "  left out: the package index has no project of this name:\n    other=1\n"
         "next: buildimages lock their-env\n"

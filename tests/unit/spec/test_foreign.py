@@ -102,7 +102,7 @@ def test_heliocloud_environment() -> None:
 
 def test_heliocloud_explicit_lock() -> None:
     found, bounds = public("heliocloud-conda-linux-64.lock")
-    assert (found.form, found.channels) == ("explicit conda lock", ("conda-forge",))
+    assert (found.form, found.channels) == ("explicit conda lock", ("https://conda.example/conda-forge",))
     assert bounds["sunpy"] == "==5.1.2" and bounds["typing_extensions"] == "==4.13.2"
     assert bounds["tzdata"] == "==2025b0"
     assert {item.name: item.build for item in found.items}["numpy"] == "py311h64a7726_0"

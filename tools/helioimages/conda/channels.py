@@ -6,7 +6,8 @@ rattler have it said:
 * ``$CONDARC``, else ``~/.condarc``: ``channel_alias``, ``custom_channels`` and mamba's ``mirrored_channels``. Addresses
   there may hold a login: ``https://user:password@host/…`` or conda's ``https://host/t/<TOKEN>/…``;
 * ``$CONDA_CHANNEL_ALIAS`` goes before the file's alias;
-* ``$RATTLER_AUTH_FILE``, else ``~/.rattler/credentials.json``: logins by host;
+* ``$RATTLER_AUTH_FILE``, else ``~/.rattler/credentials.json``: logins by host, or by host and port, which rattler does
+  not look up itself;
 * ``~/.netrc`` (read by rattler and requests themselves).
 
 Spec: conda's and mamba's configuration; rattler's authentication storage; CEP 26 (names of channels).
@@ -32,7 +33,7 @@ from ..core.reading import load_yaml
 ALIAS = "https://conda.anaconda.org"
 
 #: conda's word for Anaconda's own channels: which ones is a setting of a machine, and their terms are not everyone's.
-_UNCLEAR = {"defaults", "system"}
+UNCLEAR = {"defaults", "system"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class Places:
         alias: the address below which a channel lies by its name.
         custom: channel -> the address below which it lies.
         mirrored: channel -> its own addresses, in the order in which they are asked.
-        logins: host, or ``*.domain`` -> rattler's word for the login -> its value.
+        logins: host, ``host:port`` or ``*.domain`` -> rattler's word for the login -> its value.
         file: where custom and mirrored come from, for messages.
     """
 
@@ -68,7 +69,7 @@ class Places:
                 detail="expected an address without user, password or token: environment.yml is not a secret",
                 hint=f"give the login in ~/.rattler/credentials.json or ~/.netrc, or the whole address in {self.file}",
             )
-        if text in _UNCLEAR:
+        if text in UNCLEAR:
             raise HelioError(
                 Stage.SPEC,
                 f"the channel `{text}` means other channels on other machines",
@@ -90,6 +91,15 @@ class Places:
         if "://" in channel:
             return (channel,)
         return (f"{self.custom.get(channel, self.alias).rstrip('/')}/{channel}",)
+
+    def of_port(self, url: str) -> tuple[str, Mapping[str, str]]:
+        """Return what `login` does if the login is one of a host and port, else the address alone.
+
+        rattler looks logins up by host, so those it must be handed.
+        """
+        parts = urlsplit(url)
+        key = parts.netloc.rpartition("@")[2]
+        return self.login(url) if parts.port is not None and key in self.logins else (url, {})
 
     def login(self, url: str) -> tuple[str, Mapping[str, str]]:
         """Return an address and the headers to ask it with, as rattler would: by the login of its host, if any."""

@@ -42,6 +42,7 @@ class Conda(Ecosystem[CondaLock]):
             dataclasses.replace(
                 self.package_of(package, build=package.build, channel=package.channel, subdir=package.subdir),
                 depends=tuple(spec.split()[0] for spec in package.depends if spec.strip()),
+                ran=lock.ran.get(package.platform, {}).get(package.name, ""),
             )
             for package in lock.packages
         )

@@ -7,6 +7,9 @@ The file is one that stock conda-lock and micromamba read. What that format has 
 * ``depends:<subdir>/<file>``: the package's dependencies as JSON, where the mapping of name to constraint that the
   format has cannot hold them (two constraints on one name);
 * ``virtual:<platform>:<name>``: a virtual package that the solver was told of, and its version;
+* ``clobber:<platform>:<path>``: who wins a path that several packages bring, and whom it is taken from;
+* ``script:<platform>:<name>``: sha256 of a package's script that people read;
+* ``ran:<platform>:<name>``: sha256 of what that script wrote, where it was run (see captured.py);
 * ``channel:<subdir>/<file>``: the package's channel, where a lock is of several and the URL does not begin with it.
 
 A package has the URL ``<channel>/<subdir>/<file>``, e.g. ``local/noarch/x-1-0.conda``: no host and no folder of any
@@ -89,7 +92,8 @@ class CondaLock:
         virtual_packages: platform -> virtual package -> version (``x86_64`` and the like for ``__archspec``).
         timestamp: seconds since 1970 (UTC); becomes SOURCE_DATE_EPOCH.
         clobbers: platform -> path in the prefix -> ``winner over loser, loser``: names of packages.
-        scripts: platform -> package -> sha256 of its script that an installer would run and that people found needless.
+        scripts: platform -> package -> sha256 of its script that an installer would run and that people read.
+        ran: platform -> package -> sha256 of what that script wrote, of those that were run; the others are only files.
     """
 
     channels: tuple[str, ...]
@@ -100,6 +104,7 @@ class CondaLock:
     timestamp: int
     clobbers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ran: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def channel(self) -> str:
@@ -145,8 +150,9 @@ def dump(lock: CondaLock) -> str:
         custom |= {f"virtual:{platform}:{name}": version for name, version in packages.items()}
     for platform, paths in lock.clobbers.items():
         custom |= {f"clobber:{platform}:{path}": text for path, text in paths.items()}
-    for platform, digests in lock.scripts.items():
-        custom |= {f"script:{platform}:{name}": sha256 for name, sha256 in digests.items()}
+    for word, table in (("script", lock.scripts), ("ran", lock.ran)):
+        for platform, digests in table.items():
+            custom |= {f"{word}:{platform}:{name}": sha256 for name, sha256 in digests.items()}
     records = []
     for package in sorted(lock.packages, key=_order):
         where = f"{package.subdir}/{package.file_name}"
@@ -255,7 +261,10 @@ def parse(text: str, where: str) -> CondaLock:
         custom.used.add(key)
     packages = tuple(_package(record, named, platforms, custom) for record in records)
     clobbers = _clobbers(custom, packages)
-    scripts = _scripts(custom, packages)
+    scripts, ran = _digests("script", custom, packages), _digests("ran", custom, packages)
+    for platform, names in ran.items():
+        if other := names.keys() - scripts.get(platform, {}).keys():
+            raise custom.error(f"ran:{platform}:{min(other)}", "expected the script too, as script:<platform>:<name>")
     for key in custom.values.keys() - custom.used:
         raise metadata.strange(f"custom_metadata.{key}")
     keys = [_order(package) for package in packages]
@@ -271,6 +280,7 @@ def parse(text: str, where: str) -> CondaLock:
         timestamp=timestamp,
         clobbers=clobbers,
         scripts=scripts,
+        ran=ran,
     )
 
 
@@ -308,12 +318,12 @@ def _clobbers(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, di
     return virtual
 
 
-def _scripts(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, dict[str, str]]:
-    """Return whose scripts need not run, and which scripts those are."""
+def _digests(word: str, custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, dict[str, str]]:
+    """Return platform -> package -> digest, of the keys ``<word>:<platform>:<package>``."""
     names = {(package.platform, package.name) for package in packages}
     scripts: dict[str, dict[str, str]] = {}
-    for key in [key for key in custom.values if key.startswith("script:")]:
-        platform, _, name = key.removeprefix("script:").partition(":")
+    for key in [key for key in custom.values if key.startswith(f"{word}:")]:
+        platform, _, name = key.removeprefix(f"{word}:").partition(":")
         sha256 = custom.values[key]
         if (platform, name) not in names or not is_hex(sha256):
             raise custom.error(key, f"expected a package's name, and 64 lower-case hexadecimal digits, not {sha256!r}")

@@ -17,8 +17,9 @@ from .lock import CondaPackage
 from .read import read_listing
 
 SCRIPT_HINT = (
-    "layers are made without running anything: choose another build or take the package from PyPI; or read the script, "
-    "put what it would write into the image's own files, and name it under x-helioimages.link-scripts"
+    "layers are made without running anything: choose another build or take the package from PyPI; or read the script "
+    "and name it under x-helioimages.link-scripts: with `run: true` it is run in the builder while locking, without it "
+    "is only a file, and what it would write goes into the image's own files"
 )
 
 
@@ -42,7 +43,7 @@ def refuse_scripts(
     Args:
         packages: each with its file.
         stage: in which this is found.
-        reviewed: package -> sha256 of the script that need not run, as people found.
+        reviewed: package -> sha256 of the script that people read.
 
     Raises:
         HelioError: some need one, a reviewed one is another or is not there, or a package is malformed.

@@ -82,7 +82,9 @@ def solve_channels(question: Question, channels: Channels) -> tuple[tuple[CondaP
     request = question.request() | {
         "specs": [spec for spec, _ in understood],
         "of": [name for _, name in understood],
-        "channels": [[name, list(channels.addresses(name))] for name in channels.names],
+        "channels": [
+            [name, [list(channels.places.of_port(url)) for url in channels.addresses(name)]] for name in channels.names
+        ],
         "strict": channels.strict,
         "cache": str(channels.cache),
         "progress": sys.stderr.isatty(),

@@ -15,8 +15,10 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import rattler
+import rattler.networking
 from rattler.exceptions import SolverError
 
 
@@ -87,8 +89,9 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
 
     The first address of a channel that answers is taken; the gateway keeps what it read on disk.
     """
+    asking: dict[str, dict[str, str]] = {}
     gateway = rattler.Gateway(
-        cache_dir=request["cache"], client=rattler.Client.default_client(), show_progress=request["progress"]
+        cache_dir=request["cache"], client=_client(request, asking), show_progress=request["progress"]
     )
     platforms = [request["platform"], "noarch"]
     taken: list[tuple[str, rattler.Channel]] = []
@@ -96,12 +99,20 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
     faults = []
     for name, addresses in request["channels"]:
         tried = []
-        for address in addresses:
+        for address, headers in addresses:
             channel = rattler.Channel(address)
+            before = dict(asking)
+            try:
+                _ask_with(asking, address, headers)
+            except ValueError as error:
+                tried.append([address, str(error)])
+                continue
             try:
                 names = await gateway.names([channel], platforms)
             except Exception as error:  # the classes that rattler raises differ between minor versions
                 tried.append([address, str(error)])
+                asking.clear()
+                asking.update(before)
             else:
                 taken.append((name, channel))
                 has[name] = {match.normalized for match in names}
@@ -144,6 +155,47 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
             _package(record) | {"channel": name, "there": there, "timestamp": int(stamp.timestamp()) if stamp else 0}
         )
     return {"packages": packages}
+
+
+def _client(request: dict[str, Any], asking: dict[str, dict[str, str]]) -> rattler.Client:
+    """Return rattler's own client; if a login is handed to it, one that sends ``asking``'s headers too.
+
+    Args:
+        asking: host and path of what is asked -> headers. rattler does not say the port.
+    """
+    if not any(headers for _, addresses in request["channels"] for _, headers in addresses):
+        return rattler.Client.default_client()
+
+    def headers_of(host: str, path: str) -> dict[str, str] | None:
+        places = [place for place in asking if f"{host}{path}".startswith(place)]
+        return asking[max(places, key=len)] if places else None
+
+    return rattler.Client(
+        [
+            rattler.networking.RetryMiddleware(3),
+            # Before rattler's own, which leaves a request alone that has a login.
+            rattler.networking.AddHeadersMiddleware(headers_of),
+            rattler.networking.AuthenticationMiddleware(),
+            rattler.networking.OciMiddleware(),
+            rattler.networking.GCSMiddleware(),
+            rattler.networking.S3Middleware(),
+        ]
+    )
+
+
+def _ask_with(asking: dict[str, dict[str, str]], address: str, headers: dict[str, str]) -> None:
+    """Note what an address is asked with.
+
+    Raises:
+        ValueError: it cannot be told from another one, whose login would be sent to it.
+    """
+    parts = urlsplit(address)
+    place = f"{parts.hostname}{parts.path.rstrip('/')}/"
+    if asking.setdefault(place, headers) != headers:
+        raise ValueError(
+            "another port of this host has the same path and another login: "
+            "write the login into its address in ~/.condarc"
+        )
 
 
 def _clean(url: str) -> str:

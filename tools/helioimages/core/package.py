@@ -60,6 +60,8 @@ class Package:
         patches: changes of ours to its files, in the order in which they are made (``x-helioimages.patches``).
         without: what it asks for and the image leaves out (``x-helioimages.without``); its metadata ask no more, extras
             aside.
+        ran: sha256 of what its post-link script wrote in the builder (``x-helioimages.link-scripts``); empty if none
+            ran.
     """
 
     kind: str
@@ -75,6 +77,7 @@ class Package:
     dropped: tuple[str, ...] = ()
     patches: tuple[Patch, ...] = ()
     without: tuple[Without, ...] = ()
+    ran: str = ""
 
     @property
     def origin(self) -> str:

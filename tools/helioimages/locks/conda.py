@@ -99,14 +99,43 @@ def lock_conda(
         scripts={subdir: reviewed} if reviewed else {},
         clobbers=_clobbers(files, named, parent, subdir, reviewed),
     )
+    lock = dataclasses.replace(lock, ran=_ran(run, line, lock, subdir, files))
     if len(files) < len(packages) and before[0] is not None and before[0].packages == packages:
         # What was seen in the files once is still so.
         lock = dataclasses.replace(lock, clobbers=before[0].clobbers)
     return settled(before[0], lock)
 
 
+def _ran(
+    run: Run,
+    line: Iterable[EnvironmentSpec],
+    lock: CondaLock,
+    subdir: str,
+    files: Sequence[tuple[CondaPackage, Path]],
+) -> dict[str, dict[str, str]]:
+    """Return what the scripts wrote that environments want to be run.
+
+    Raises:
+        HelioError: one failed, or cannot be run here.
+    """
+    told = {script.package: environment for environment in line for script in environment.link_scripts if script.run}
+    told = {name: environment for name, environment in told.items() if name in lock.scripts.get(subdir, {})}
+    if not told:
+        return {}
+    if run.run_scripts is None or len(files) < len(lock.packages):
+        raise HelioError(
+            Stage.LOCK,
+            f"post-link scripts cannot be run here: {', '.join(sorted(told))}",
+            where=", ".join(dict.fromkeys(f"{where_of(one)} at x-helioimages.link-scripts" for one in told.values())),
+            detail="a script is run in the builder, beside the files of the packages that its package needs"
+            + ("" if len(files) == len(lock.packages) else "; some packages are not at hand"),
+            hint="give a channel that has the packages, not only their index",
+        )
+    return {subdir: dict(run.run_scripts(lock, {package.sha256: path for package, path in files}, sorted(told)))}
+
+
 def _reviewed(line: Iterable[EnvironmentSpec], packages: Iterable[CondaPackage]) -> dict[str, str]:
-    """Return package -> sha256 of its script that need not run, as an environment and those it contains say.
+    """Return package -> sha256 of its script that people read, as an environment and those it contains say.
 
     Raises:
         HelioError: a package is not locked: a slip would go unseen.

@@ -18,6 +18,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ..conda import names
+from ..conda.channels import UNCLEAR
+from ..core.http import without_login
 from ..core.platform import Platform
 from ..core.words import count
 from ..pypi.choose import supported_tags
@@ -41,7 +43,8 @@ class Target:
     """What the environment is made for.
 
     Attributes:
-        channel: where conda packages come from; ``local`` has the interpreter alone.
+        channel: where conda packages come from; ``local`` has the interpreter alone, with another one the file's own
+            channels are kept, and this one stands where it names none.
         python: ``3.13``.
         platform: what it is for.
         glibc: ``2.41``.
@@ -61,6 +64,7 @@ class Imported:
     """What came of a file.
 
     Attributes:
+        channels: the first has priority.
         conda: match specs.
         pypi: requirements.
         constraints: limits of packages that may or may not be needed.
@@ -70,6 +74,7 @@ class Imported:
 
     target: Target
     form: str
+    channels: tuple[str, ...]
     conda: tuple[str, ...]
     pypi: tuple[str, ...]
     constraints: tuple[str, ...]
@@ -94,7 +99,7 @@ class Imported:
             ours["constraints"] = list(self.constraints)
         document = {
             "name": self.target.name,
-            "channels": [self.target.channel],
+            "channels": list(self.channels),
             "dependencies": dependencies,
             "x-helioimages": ours,
         }
@@ -104,7 +109,8 @@ class Imported:
     def lines(self) -> tuple[str, ...]:
         """Return the report for people."""
         packages = count(len(self.conda) + len(self.pypi) + len(self.constraints), "package")
-        lines = [f"{self.target.name}: {self.form}, {packages}; {self.kept} as they were, {len(self.rows)} not"]
+        lost = sum(not row.where.startswith("channels[") for row in self.rows)
+        lines = [f"{self.target.name}: {self.form}, {packages}; {self.kept} as they were, {lost} not"]
         lines += [f"  {row.what} -> {row.became}: {row.why} ({row.where})" for row in self.rows if row.became]
         gone: dict[str, list[str]] = {}
         for row in self.rows:
@@ -118,6 +124,7 @@ class Imported:
         return {
             "name": self.target.name,
             "form": self.form,
+            "channels": list(self.channels),
             "conda": list(self.conda),
             "pypi": list(self.pypi),
             "constraints": list(self.constraints),
@@ -138,21 +145,23 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
     Args:
         ask: the index, which says what can be had; without it every name and version is believed.
     """
-    rows = list(foreign.rows)
+    channels, of_channels = _channels(foreign, target)
+    rows = [*foreign.rows, *of_channels]
     conda: dict[str, str] = {}
     pypi: dict[str, list[tuple[Item, str]]] = {}
     kept = 0
     for item in foreign.items:
         if item.side == "conda" and item.name == "python":
-            spec, row = _python(item, target)
+            spec, row = _python(item, target, channels)
             conda["python"] = spec
             rows += [row] if row else []
             kept += row is None
         elif item.side == "conda" and (item.name in _PARTS or item.name.startswith("__")):
             continue
         elif item.side == "conda" and target.channel != "local":
-            conda[item.name] = re.sub(r"^[^\s\[]+::", "", item.text)
-            kept += 1
+            conda[item.name], row = _of_channel(item, channels)
+            rows += [row] if row else []
+            kept += row is None
         elif item.side == "conda":
             found = names.distributions(item.name)
             if not found:
@@ -179,6 +188,7 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
     return Imported(
         target=target,
         form=foreign.form,
+        channels=tuple(channels),
         conda=tuple(conda.values()),
         pypi=tuple(asked),
         constraints=tuple(limits),
@@ -192,10 +202,59 @@ def _glibc(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _python(item: Item, target: Target) -> tuple[str, Row | None]:
+def _channels(foreign: Foreign, target: Target) -> tuple[list[str], list[Row]]:
+    """Return the environment's channels, and what is told of those of the file that are not among them."""
+    kept: list[str] = []
+    rows = []
+    for at, text in enumerate(foreign.channels):
+        channel = without_login(text.rstrip("/"))
+        became, why = "", ""
+        if channel == "nodefaults":
+            # conda's word against channels of its own settings, of which nothing is taken here.
+            kept += [channel] if target.channel != "local" else []
+            continue
+        if target.channel == "local":
+            became = "local"
+            why = "conda brings the interpreter alone, from there; --channel conda-forge keeps channels and packages"
+        elif channel in UNCLEAR:
+            why = "which channels it means is a setting of each machine: add the URLs of those that are meant"
+        elif channel == "local":
+            why = "it is a folder of the machine where packages were built, and here the name of another channel"
+        elif channel.startswith((".", "/", "~")):
+            why = "it is a folder of one machine: give it a name and `lock` its folder, --channel-dir NAME=FOLDER"
+        else:
+            kept.append(channel)
+            became = channel
+            if channel != text.rstrip("/"):
+                why = "a login is no part of an environment: put it into ~/.rattler/credentials.json"
+        if why:
+            rows.append(Row(what=without_login(text), where=f"channels[{at}]", became=became, why=why))
+    if not set(kept) - {"nodefaults"}:
+        kept.insert(0, target.channel)
+    return list(dict.fromkeys(kept)), rows
+
+
+def _of_channel(item: Item, channels: list[str]) -> tuple[str, Row | None]:
+    """Return a match spec, and what is told of the one channel that it may come from, which is added if it is new.
+
+    Where there is one channel alone, it need not be named.
+    """
+    place, colons, rest = item.text.partition("::")
+    if not colons or "[" in place or " " in place.strip():
+        return item.text, None
+    channel = without_login(place.strip())
+    named = re.sub(r"/(?:noarch|linux-\w+)$", "", channel)
+    if named in channels:
+        return (item.text.strip() if set(channels) - {named, "nodefaults"} else rest.strip()), None
+    channels.append(named)
+    spec = f"{channel}::{rest.strip()}"
+    return spec, Row(what=item.text, where=item.where, became=spec, why=f"`{named}` is added to channels, as the last")
+
+
+def _python(item: Item, target: Target, channels: list[str]) -> tuple[str, Row | None]:
     """Return the match spec for the interpreter, and what is told of it."""
     if target.channel != "local":
-        return re.sub(r"^[^\s\[]+::", "", item.text), None
+        return _of_channel(item, channels)
     spec = f"python={target.python}"
     # A series is what can be kept: the channel has one version of it.
     if SpecifierSet(item.bounds).contains(target.python + ".99") and not item.lost:

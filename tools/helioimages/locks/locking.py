@@ -44,6 +44,7 @@ from .stale import of_environment, other_patches
 from .state import (
     Builder,
     Run,
+    Scripts,
     Solved,
     current_locks,
     debs,
@@ -110,6 +111,7 @@ class Wish:
             for older versions.
         channel_dirs: folders with the channel's ``<subdir>/repodata.json``; ``NAME=FOLDER`` is another channel's.
         build_wheels: makes wheels of source-only packages; without it they stay unbuilt.
+        run_scripts: runs reviewed post-link scripts; without it none is run, which is an error if one has to be.
         rebuild: make them again though a lock has them.
     """
 
@@ -118,6 +120,7 @@ class Wish:
     exclude_newer: datetime | None = None
     channel_dirs: tuple[Path, ...] = ()
     build_wheels: Builder | None = None
+    run_scripts: Scripts | None = None
     rebuild: bool = False
 
 
@@ -160,6 +163,7 @@ def lock(
         channel_dirs=folders,
         channel_folders=others,
         build_wheels=wish.build_wheels,
+        run_scripts=wish.run_scripts,
         rebuild=wish.rebuild,
     )
     if wish.check:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,10 @@ from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import file_names
 from .file_names import CONDA_LOCK
+
+#: Runs the reviewed post-link scripts of packages that it is given by name: a lock, sha256 -> file of its packages
+#: -> package -> sha256 of what its script wrote, which the store has.
+Scripts = Callable[[CondaLock, Mapping[str, Path], Sequence[str]], Mapping[str, str]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +64,7 @@ class Run:
     channel_dirs: tuple[Path, ...]
     channel_folders: Mapping[str, Path]
     build_wheels: Builder | None
+    run_scripts: Scripts | None = None
     rebuild: bool = False
     lost: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
@@ -189,7 +194,12 @@ def conda_hash(
                     # Not where it is the default: locks of before this key stay current.
                     *([ancestor.channel_priority] if ancestor.channel_priority != "strict" else []),
                     *(
-                        [[(script.package, script.sha256) for script in ancestor.link_scripts]]
+                        [
+                            [
+                                (script.package, script.sha256, *(["run"] if script.run else []))
+                                for script in ancestor.link_scripts
+                            ]
+                        ]
                         * bool(ancestor.link_scripts)
                     ),
                 ]

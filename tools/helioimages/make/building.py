@@ -203,6 +203,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
                     record=records[package.sha256],
                     path=shop.paths[package.sha256],
                     patches=tuple(shop.paths[patch.sha256] for patch in package.patches),
+                    ran=shop.paths[package.ran] if package.ran else None,
                 )
                 for package in layer.packages
             ),

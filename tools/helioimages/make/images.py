@@ -21,7 +21,7 @@ from . import render as rendering
 from .building import Built
 from .machine import Machine
 from .plan import LayerKind
-from .relocking import heal, wheel_builder
+from .relocking import heal, script_runner, wheel_builder
 
 TEMPLATE = "images/Dockerfile.j2"
 #: Downloads at once, at least: they wait for others, not for a processor.
@@ -104,10 +104,11 @@ def _artefacts(
             jobs=max(_DOWNLOADS, machine.jobs),
         )
         paths = provision.packages(supplies, tuple(locks.values()), wanted)
-        wheels = wheel_builder(checkout, machine)
+        wheels, scripts = wheel_builder(checkout, machine), script_runner(checkout, machine)
         for name, lock in locks.items():
             environment = checkout.environments[checkout.images[name].environment]
             paths |= wheels.for_build(environment, lock, paths, wanted)
+            paths |= scripts.for_build(lock, paths, wanted)
     return paths
 
 

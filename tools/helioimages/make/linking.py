@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..conda import captured
 from ..conda import link as conda_link
 from ..conda.lock import CondaPackage
 from ..core.digest import key_of
@@ -36,12 +37,19 @@ OLD_LAYERS, OLD_LISTS = "layer", "files"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One package of a layer: how the plan sees it, its record in the lock, its file, and those of its patches."""
+    """One package of a layer.
+
+    Attributes:
+        package: how the plan sees it; ``record`` is how the lock does.
+        path: its file; ``patches`` are those of its patches.
+        ran: what its post-link script wrote; None if none ran.
+    """
 
     package: Package
     record: CondaPackage | Wheel
     path: Path
     patches: tuple[Path, ...] = ()
+    ran: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +60,7 @@ class Task:
         python: ``3.13``, for noarch packages and script headers.
         interpreter: compiles .pyc.
         platform: conda's subdir, e.g. ``linux-64``.
-        scripts: sha256 of conda packages' scripts that need not run.
+        scripts: sha256 of conda packages' scripts that people read.
         site_packages: of a Python whose package names another folder than ``lib/python<version>/site-packages``.
     """
 
@@ -99,6 +107,10 @@ def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ..
             ),
         )
         kept = conda_link.forgetting(linked, without(linked, package), source.record, PREFIX)
+        if source.ran is not None:
+            kept = captured.applied(
+                kept, captured.parse(source.ran.read_bytes(), package.origin), source.record, PREFIX
+            )
         return conda_link.with_compiled(kept, _compiled(store, kept, package, task), source.record, PREFIX)
     linked = wheel_link.link(source.path, source.record, prefix=PREFIX, python_version=task.python)
     for patch, path in zip(package.patches, source.patches, strict=True):
@@ -135,6 +147,7 @@ def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: 
             *(LINKER_VERSION, package.kind, package.sha256, package.file_name, sorted(package.dropped)),
             task.interpreter_id,
             *([[patch.sha256 for patch in package.patches]] if package.patches else []),
+            *([{"ran": package.ran}] if package.ran else []),
         ]
     )
     cached = store.cached("pyc", key)

@@ -89,6 +89,7 @@ def _named(package: Package) -> list[object]:
     """Return what of a package decides the bytes of its layer; an unchanged package has the key it always had."""
     changes: list[object] = [[patch.sha256 for patch in package.patches]] if package.patches else []
     changes += [{"asks-less": sorted(left.name for left in package.without)}] if package.without else []
+    changes += [{"ran": package.ran}] if package.ran else []
     return [package.kind, package.sha256, package.file_name, sorted(package.dropped), *changes]
 
 
@@ -418,7 +419,8 @@ def own_packages(mine: Iterable[Package], parents: Iterable[Package]) -> tuple[P
 
 def _changes(package: Package) -> str:
     patches = [f"{patch.path} (sha256:{patch.sha256[:12]}…)" for patch in package.patches]
-    return ", ".join([*patches, *(f"without {left.name}" for left in package.without)])
+    ran = [f"post-link sha256:{package.ran[:12]}…"] if package.ran else []
+    return ", ".join([*patches, *(f"without {left.name}" for left in package.without), *ran])
 
 
 def _by_name(package: Package) -> tuple[str, str]:

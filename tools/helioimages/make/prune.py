@@ -93,6 +93,7 @@ _PRUNED = frozenset(
         *(f"cache/{name}" for name in (linking.LISTS, linking.OLD_LISTS)),
         *(f"memo/{name}" for name in (linking.LAYERS, linking.OLD_LAYERS)),
         "memo/wheel",
+        "memo/post-link",
         "memo/requires",
         "memo/cite",
         "memo/extend-wheel",
@@ -144,7 +145,7 @@ def _kinds(
         "memos",
         (
             *(_Folder.of(store.root / "memo" / kind, _about(store, kind, layers)) for kind, _ in pairs),
-            _Folder.of(store.root / "memo" / "wheel", _about(store, "wheel", wanted)),
+            *(_Folder.of(store.root / "memo" / kind, _about(store, kind, wanted)) for kind in ("wheel", "post-link")),
             _Folder.of(store.root / "memo" / "requires", lambda path: path.stem in wanted),
             # What is made for others than this checkout's images is made again in seconds.
             *(_Folder.of(store.root / "memo" / name, lambda path: False) for name in ("cite", "extend-wheel")),

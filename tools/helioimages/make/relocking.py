@@ -12,6 +12,7 @@ from ..locks import file_names, healing, locking
 from ..locks.channels import LOCAL, channels_of, folders_of
 from ..locks.checkout import Checkout
 from . import channel
+from .link_scripts import ScriptRunner
 from .machine import Machine
 from .sources import WheelBuilder
 
@@ -51,6 +52,16 @@ def wheel_builder(checkout: Checkout, machine: Machine, folder: Path | None = No
     )
 
 
+def script_runner(checkout: Checkout, machine: Machine) -> ScriptRunner:
+    """Return what runs reviewed post-link scripts of conda packages."""
+    return ScriptRunner(
+        root=checkout.root,
+        store=machine.store,
+        builder=lambda: machine.builder(checkout),
+        platform=checkout.platform,
+    )
+
+
 def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locking.Wish) -> locking.Report:
     """Lock environments and images; see `locking.lock`.
 
@@ -77,6 +88,7 @@ def lock(checkout: Checkout, machine: Machine, names: Sequence[str], wish: locki
 def _lock(
     checkout: Checkout, machine: Machine, names: Sequence[str], wish: locking.Wish, folders: Sequence[Path]
 ) -> locking.Report:
+    wish = dataclasses.replace(wish, run_scripts=script_runner(checkout, machine).for_lock)
     if folders and checkout.channel == LOCAL:
         builder = wheel_builder(checkout, machine, folders[0])
         wish = dataclasses.replace(wish, build_wheels=builder.for_lock)
@@ -106,6 +118,7 @@ def heal(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: 
         for sha256 in (
             *(package.sha256 for package in locks.conda.packages if package.channel == "local"),
             *(wheel.sha256 for wheel in locks.pypi.wheels if wheel.built),
+            *(sha256 for names in locks.conda.ran.values() for sha256 in names.values()),
         )
     )
     images = [checkout.images[name] for name in checkout.with_ancestors(wanted)]

@@ -63,6 +63,7 @@ def needed(plans: Sequence[tuple[ImagePlan, LayerPlan]], oldest: Locks) -> dict[
                 found |= {deb.sha256: deb.size for deb in apt.packages}
         else:
             found |= {package.sha256: package.size for package in layer.packages}
+            found |= {package.ran: None for package in layer.packages if package.ran}
             for locks in (plan.locks, oldest):
                 found |= {package.sha256: package.size for package in locks.conda.packages}
             found |= {deb.sha256: deb.size for deb in toolchain.libraries(oldest.apt)}
@@ -150,9 +151,9 @@ def _arrival(store: Store, cached: Cached, rows: bytes, plan: LayerPlan) -> _Arr
 def _metadata(plan: LayerPlan, rows: bytes) -> dict[str, str]:
     """Return path -> sha256 of the package, of the files that tell a package's licence.
 
-    A patch may have changed them, so whoever wants those of a patched package reads the package.
+    A patch or a script may have changed them, so whoever wants those of such a package reads the package.
     """
-    packages = {package.origin: package for package in plan.packages if not package.patches}
+    packages = {package.origin: package for package in plan.packages if not (package.patches or package.ran)}
     paths = {}
     for path, (origin, _) in linking.rows_of(rows).items():
         package = packages.get(origin)
@@ -312,6 +313,7 @@ def keep_artefacts(cache: Cache, built: Built, store: Store) -> int:
     locks = built.locks
     rows: Mapping[str, tuple[str, int | None]] = {
         **{package.sha256: (package.file_name, package.size) for package in locks.conda.packages},
+        **{sha256: (f"{name}.post-link", None) for names in locks.conda.ran.values() for name, sha256 in names.items()},
         **{wheel.sha256: (wheel.file_name, wheel.size) for wheel in locks.pypi.wheels},
         **{deb.sha256: (deb.file_name, deb.size) for deb in locks.apt.packages},
     }

@@ -124,7 +124,7 @@ def cyclonedx(built: Built, parts: tuple[Component, ...], tool_version: str) -> 
             row["licenses"] = [{"expression": component.expression}]
         elif package.licenses:
             row["licenses"] = [{"license": {"name": package.licenses}}]
-        if package.patches or package.without:
+        if package.patches or package.without or package.ran:
             row["pedigree"] = _pedigree(package)
         if component.files:
             row["components"] = [
@@ -174,6 +174,7 @@ def _pedigree(package: Package) -> dict[str, object]:
     left = "; ".join(f"{one.name}: {one.reason}" for one in package.without)
     notes = [f"Files were changed by {told}"] if told else []
     notes += [f"It asks for what is left out: {left}"] if left else []
+    notes += [f"Its post-link script wrote what has sha256:{package.ran}"] if package.ran else []
     return ({"patches": patches} if patches else {}) | {"notes": ". ".join(notes)}
 
 
@@ -252,7 +253,7 @@ def spdx_of(described: Described, parts: tuple[Component, ...], tool_version: st
         }
         if package.version:
             row["versionInfo"] = package.version
-        if package.patches or package.without:
+        if package.patches or package.without or package.ran:
             row["sourceInfo"] = _pedigree(package)["notes"]
         if package.licenses and not component.expression:
             row["licenseComments"] = f"The package says: {package.licenses}"

@@ -57,17 +57,19 @@ class PatchSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkScript:
-    """A script of a conda package that an installer would run, read by people and found needless here.
+    """A script of a conda package that an installer would run, read by people.
 
     Attributes:
         package: the conda package.
         sha256: of the script, 64 hexadecimal digits; another one is refused.
-        reason: why it need not run, or where in the image's own files its effects are.
+        reason: what it does and why it may run; or why it need not, or where in the image's own files its effects are.
+        run: it is run in the builder, and what it writes are files of the package's layer; else it is only a file.
     """
 
     package: str
     sha256: str
     reason: str
+    run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ class EnvironmentSpec:
         build: source-only packages.
         without: distribution that packages ask for and the image leaves out -> why nothing is lost.
         build_without: source-only package -> distributions that its source asks for and its build does not need.
-        link_scripts: scripts of conda packages that need not run.
+        link_scripts: scripts of conda packages that people read.
         patches: changes of ours to wheels, in the order in which they are made.
         selected: conda's platform -> conda and pypi of it, where lines have selectors (``# [aarch64]``).
     """
@@ -252,6 +254,7 @@ def _link_script(table: Table) -> LinkScript:
         package=table.text("package", shape=shapes.PACKAGE),
         sha256=table.text("sha256", shape=SHA256),
         reason=table.text("reason", shape=shapes.LINE),
+        run=table.flag("run", False),
     )
     table.done()
     return script

@@ -161,7 +161,7 @@ def _environment(document: Mapping[str, Any]) -> Foreign:
     return Foreign(
         form="conda environment",
         name=str(document.get("name") or ""),
-        channels=tuple(document.get("channels") or ()),
+        channels=tuple(str(channel).strip() for channel in document.get("channels") or ()),
         items=tuple(items),
         rows=tuple(rows),
     )
@@ -267,7 +267,8 @@ def _explicit(text: str, subdir: Subdir) -> Foreign:
             )
             continue
         items.append(_exact("conda", found[0], found[1], f"line {number}", found[2]))
-        channels[urlsplit(url).path.rpartition("/")[0].rpartition("/")[0].rpartition("/")[2]] = None
+        # The channel, its subdir, the file; conda shows the channels of its own host by name.
+        channels[re.sub(r"^https?://conda\.anaconda\.org/(?=[^/]+$)", "", url.rsplit("/", 2)[0])] = None
     return Foreign(form="explicit conda lock", channels=tuple(channels), items=tuple(items), rows=tuple(rows))
 
 
