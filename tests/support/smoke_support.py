@@ -48,11 +48,15 @@ class FakeEngine:
     outputs: dict[str, list[Any] | None] = field(default_factory=dict)
     left: dict[str, bytes] = field(default_factory=dict)
     kernels: dict[str, str] = field(default_factory=lambda: {"python3": "python"})
+    has: tuple[int, int] = (2, 8 << 30)
     pulled: list[str] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
 
     def pull(self, reference: str) -> None:
         self.pulled.append(reference)
+
+    def room(self) -> tuple[int, int]:
+        return self.has
 
     def abandon(self) -> None:
         """An interrupt came."""

@@ -139,6 +139,7 @@ def test_json_values():
         "image": "helio",
         "reference": REFERENCE,
         "passed": True,
+        "at_once": 1,
         "notebooks": [
             {
                 "name": "base/10-y",

@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines import engine, own_engine
@@ -178,3 +180,15 @@ def test_the_command_that_up_prints_finds_the_engine():
     assert up.starting("127.0.0.1:5000/helio@sha256:1", "unix:///run/own/docker.sock") == (
         "docker -H unix:///run/own/docker.sock run --rm -p 127.0.0.1:8888:8888 127.0.0.1:5000/helio@sha256:1"
     )
+
+
+def test_the_engine_tells_its_own_machine_s_room_or_says_that_it_does_not():
+    client = SimpleNamespace(info=lambda: {"NCPU": 6, "MemTotal": 8 << 30})
+    assert engine.Engine(client, "unix:///x").room() == (6, 8 << 30)
+
+    def gone() -> dict[str, int]:
+        raise requests.ConnectionError("gone")
+
+    with pytest.raises(HelioError) as caught:
+        engine.Engine(SimpleNamespace(info=gone), "unix:///x").room()
+    assert (caught.value.stage, caught.value.detail) == (Stage.ENGINE, "gone")

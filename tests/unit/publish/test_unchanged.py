@@ -262,7 +262,7 @@ def order(world: World, **changes: object) -> release.Order:
 
 def test_publish_only_sets_tags(world, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "build", lambda *_, **__: pytest.fail("built"))
-    machine = SimpleNamespace(store=Store(tmp_path / "fresh"), caches=(world.cache,))
+    machine = SimpleNamespace(store=Store(tmp_path / "fresh"), caches=(world.cache,), abandon=pytest.fail)
     done = release.publish(world.checkout, machine, ("base", "child"), order(world))
     for image in done:
         built = world.site.build(image.image)
@@ -277,12 +277,12 @@ def test_publish_only_sets_tags(world, tmp_path, monkeypatch):
 def test_who_signs_or_runs_again_makes_it(world, tmp_path, monkeypatch):
     asked: list[tuple[str, ...]] = []
 
-    def build(checkout, machine, names, *, strict):
+    def build(checkout, machine, names, *, strict, ready):
         asked.append(tuple(names))
         raise StopIteration
 
     monkeypatch.setattr(images, "build", build)
-    machine = SimpleNamespace(store=Store(tmp_path / "fresh"), caches=(world.cache,))
+    machine = SimpleNamespace(store=Store(tmp_path / "fresh"), caches=(world.cache,), abandon=pytest.fail)
     key = write_key(tmp_path / "key", 1)
     for change in ({"reuse": False}, {"before_tag": "true"}, {"key": key}, {"prefix": "other/"}):
         with pytest.raises(StopIteration):

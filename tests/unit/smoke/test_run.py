@@ -16,9 +16,11 @@ from smoke_support import LINEAGE, REFERENCE, FakeEngine, add, ended, failing, o
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines.engine import RunOptions, RunResult
 from helioimages.machine.checkout import load_images
+from helioimages.smoke import room
 from helioimages.smoke import run as smoke
 from helioimages.smoke.books import NUMBERS
 from helioimages.smoke.report import Figure
+from helioimages.spec.image import SmokeSpec
 from helioimages.spec.lineage import lineage
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +49,43 @@ def test_results_are_in_the_order_of_notebooks_at_any_number_of_jobs(root: Path,
     assert [one["name"] for one in written["notebooks"]] == [one.name for one in report.results]
     assert (root.parent / "out" / "report.html").exists()
     assert (root.parent / "out" / "30-z.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "has", "expected"),
+    [
+        ("4g", 2, (2, 64 << 30), 1),
+        ("4g", 2, (8, 64 << 30), 4),
+        # 2 GiB are left to others.
+        ("4g", 2, (8, 10 << 30), 2),
+        ("4g", 2, (8, 9 << 30), 1),
+        # Less than one needs: it runs all the same.
+        ("4g", 2, (1, 1 << 30), 1),
+        ("512m", 0.5, (2, 4 << 30), 4),
+        ("524288K", 1, (64, 3 << 30), 2),
+    ],
+)
+def test_as_many_notebooks_at_once_as_have_processors_and_memory_of_their_own(memory, cpus, has, expected):
+    assert room.at_once(SmokeSpec(memory=memory, cpus=cpus), has) == expected
+
+
+@pytest.mark.parametrize(("has", "expected"), [((2, 64 << 30), 1), ((4, 64 << 30), 2), ((64, 640 << 30), 4)])
+def test_notebooks_run_at_once_where_there_is_room_and_the_report_says_so(root: Path, has, expected):
+    gate, waiting = threading.Semaphore(0), []
+
+    class Engine(FakeEngine):
+        def run(self, *given):
+            waiting.append(None)
+            # The last that may be here opens for all; with fewer at once nobody would.
+            if len(waiting) % expected == 0:
+                gate.release(expected)
+            assert gate.acquire(timeout=30)
+            return super().run(*given)
+
+    assert run(Engine(has=has), root).passed
+    assert json.loads((root.parent / "out" / "report.json").read_text())["at_once"] == expected
+    page = " ".join((root.parent / "out" / "report.html").read_text().split())
+    assert (f"of memory, {expected} at a time." in page) == (expected > 1)
 
 
 def test_a_run_that_leaves_no_notebook_leaves_no_older_one_either(root: Path):

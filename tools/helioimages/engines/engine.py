@@ -216,6 +216,18 @@ class Engine:
             with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
                 container.remove(force=True)
 
+    def room(self) -> tuple[int, int]:
+        """Return the engine's processors and bytes of memory: those of its machine, which may be another one.
+
+        Raises:
+            HelioError: it does not tell.
+        """
+        try:
+            told = self.client.info()
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(Stage.ENGINE, "the engine does not tell what it has", detail=str(error)) from error
+        return int(told["NCPU"]), int(told["MemTotal"])
+
     def end_served(self) -> int:
         """Stop and remove every container of `serve`, and return how many there were."""
         return leftovers.served(self.client, ended=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 from ..cache import access
@@ -28,10 +28,18 @@ TEMPLATE = "images/Dockerfile.j2"
 _DOWNLOADS = 8
 
 
-def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict: bool = False) -> dict[str, Built]:
+def build(
+    checkout: Checkout,
+    machine: Machine,
+    names: Sequence[str],
+    *,
+    strict: bool = False,
+    ready: Callable[[Built], None] = lambda _: None,
+) -> dict[str, Built]:
     """Build images after their ancestors, and return all of them by name.
 
     Args:
+        ready: called with each when it is built, parents first.
         strict: refuse to build when the Debian mirror dropped a locked package, instead of healing the lock.
 
     Raises:
@@ -62,6 +70,7 @@ def build(checkout: Checkout, machine: Machine, names: Sequence[str], *, strict:
             built = building.build(shop, plan, done)
             layers = count(len(built.image.layers), "layer")
             say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
+            ready(built)
     return done
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,9 @@ from ..pypi import resolve
 from ..pypi.index import Index
 from . import provision
 from .builder import Builder
+
+#: Threads ask for the engine at once, and only one of them may start it.
+_CONNECTING = threading.Lock()
 
 
 # No slots: `cached_property` keeps what it made in the instance's dict.
@@ -37,12 +41,21 @@ class Machine:
     @cached_property
     def engine(self) -> engine.Engine:
         """The container engine, started if none runs."""
-        return engine.connect(self.store, self.credentials)
+        with _CONNECTING:
+            if "engine" not in self.__dict__:
+                self.__dict__["engine"] = engine.connect(self.store, self.credentials)
+            made: engine.Engine = self.__dict__["engine"]
+            return made
 
     @cached_property
     def index(self) -> Index:
         """The configured package index."""
         return Index(resolve.places(), self.store.root / "cache" / "index")
+
+    def abandon(self) -> None:
+        """Remove the containers that this process waits for, if it ever spoke to an engine: it was interrupted."""
+        if made := self.__dict__.get("engine"):
+            made.abandon()
 
     def builder(self, checkout: Checkout) -> Builder:
         """Return the builder of a checkout's local channel and source-only packages, as its lock is now.

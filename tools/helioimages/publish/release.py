@@ -25,7 +25,7 @@ from ..oci.registry import Registry
 from ..smoke import run
 from ..smoke import stage as smoking
 from ..spec import tags
-from . import attach, documents, passed, push, unchanged
+from . import attach, documents, overlap, passed, push, unchanged
 from .credentials import from_docker_config
 
 
@@ -86,11 +86,21 @@ def push_built(client: Registry, machine: Machine, built: Built, prefix: str) ->
     )
 
 
-def publish(checkout: Checkout, machine: Machine, names: Sequence[str], order: Order) -> tuple[Published, ...]:
-    """Build, push by digest, smoke that digest, then tag.
+def publish(
+    checkout: Checkout,
+    machine: Machine,
+    names: Sequence[str],
+    order: Order,
+    announce: Callable[[Published], None] = lambda _: None,
+) -> tuple[Published, ...]:
+    """Build, push by digest, smoke that digest, then tag; an image is built while those before it are published.
+
+    Args:
+        announce: called, in another thread, with each image when it is published.
 
     Raises:
-        HelioError: the order is wrong (before any work), or a stage fails; no tag names what was not tested.
+        HelioError: the order is wrong (before any work), or a stage fails; no tag names what was not tested. What else
+            could be published is.
     """
     wanted = checkout.selected(names)
     push.check_place(order.host, [order.prefix + name for name in wanted])
@@ -103,16 +113,71 @@ def publish(checkout: Checkout, machine: Machine, names: Sequence[str], order: O
     known = _known(checkout, machine, wanted, order)
     stale.check(checkout, checkout.locks_of(tuple(known)), healed=False)
     rest = tuple(name for name in wanted if name not in known)
-    built = images.build(checkout, machine, rest, strict=strict) if rest else {}
-    published = []
     with connect(machine.store, order.host) as client:
-        for name in wanted:
-            with stage(f"publish {name}"):
-                if name in known:
-                    published.append(_tag_known(client, known[name], order))
-                else:
-                    published.append(_publish(checkout, machine, client, built[name], order))
-    return tuple(published)
+        line = _Line(checkout=checkout, machine=machine, client=client, order=order, strict=strict, announce=announce)
+        done, faults = overlap.overlapped(
+            overlap.Steps(
+                make=partial(line.make, tuple(known.values()), rest),
+                send=line.send,
+                finish=line.finish,
+                end=machine.abandon,
+            )
+        )
+    if faults:
+        raise overlap.told(faults)
+    return tuple(sorted(done, key=lambda image: wanted.index(image.image)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """An image that is in the registry, without tags; what is ``known`` was tested, too."""
+
+    built: Built
+    pushed: push.PushReport | None = None
+    known: unchanged.Known | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """The steps of `publish`, for each image."""
+
+    checkout: Checkout
+    machine: Machine
+    client: Registry
+    order: Order
+    strict: bool
+    announce: Callable[[Published], None]
+
+    def make(
+        self, known: Sequence[unchanged.Known], names: Sequence[str], ready: Callable[[Built | unchanged.Known], None]
+    ) -> None:
+        """Give what is published already, and build the rest."""
+        for one in known:
+            ready(one)
+
+        def wanted(built: Built) -> None:
+            if built.spec.name in names:
+                ready(built)
+
+        if names:
+            images.build(self.checkout, self.machine, names, strict=self.strict, ready=wanted)
+
+    def send(self, item: Built | unchanged.Known) -> _Sent:
+        """Push an image by digest."""
+        if isinstance(item, unchanged.Known):
+            return _Sent(built=item.built, known=item)
+        return _Sent(built=item, pushed=push_built(self.client, self.machine, item, self.order.prefix))
+
+    def finish(self, sent: _Sent) -> Published:
+        """Test and tag it."""
+        with stage(f"publish {sent.built.spec.name}"):
+            if sent.known is not None:
+                done = _tag_known(self.client, sent.known, self.order)
+            else:
+                assert sent.pushed is not None
+                done = _publish(self.checkout, self.machine, self.client, sent.built, sent.pushed, self.order)
+        self.announce(done)
+        return done
 
 
 def _known(checkout: Checkout, machine: Machine, names: Sequence[str], order: Order) -> dict[str, unchanged.Known]:
@@ -151,11 +216,12 @@ def _promote(client: Registry, repository: str, built: Built) -> tuple[str, ...]
     return plan.wanted
 
 
-def _publish(checkout: Checkout, machine: Machine, client: Registry, built: Built, order: Order) -> Published:
+def _publish(
+    checkout: Checkout, machine: Machine, client: Registry, built: Built, pushed: push.PushReport, order: Order
+) -> Published:
     store, digest = machine.store, built.image.digest
     repository, out = order.prefix + built.spec.name, order.out / built.spec.name
     signed = order.key is not None or bool(order.before_tag)
-    pushed = push_built(client, machine, built, order.prefix)
     run_key = run.key(digest, checkout.lineage(built.spec.name), checkout.root)
     if not (order.reuse and _passed(client, machine, built, order, run_key)):
         smoking.smoke(checkout, machine, built, pushed.reference, out)

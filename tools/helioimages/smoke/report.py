@@ -53,13 +53,26 @@ class Result:
     note: str = ""
 
 
-def write(out: Path, image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> None:
-    """Write both reports into ``out``; ``network``: whether the notebooks could reach it."""
-    (out / "report.json").write_text(as_json(image, reference, results), "utf-8")
-    (out / "report.html").write_text(as_html(image, reference, results, network=network), "utf-8")
+def write(
+    out: Path,
+    image: ImageSpec,
+    reference: str,
+    results: Sequence[Result],
+    *,
+    network: bool = False,
+    at_once: int = 1,
+) -> None:
+    """Write both reports into ``out``.
+
+    Args:
+        network: the notebooks could reach it.
+        at_once: notebooks that ran at a time.
+    """
+    (out / "report.json").write_text(as_json(image, reference, results, at_once=at_once), "utf-8")
+    (out / "report.html").write_text(as_html(image, reference, results, network=network, at_once=at_once), "utf-8")
 
 
-def as_json(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
+def as_json(image: ImageSpec, reference: str, results: Sequence[Result], *, at_once: int = 1) -> str:
     """Return the JSON report, version 1: docs/reference.md describes it."""
     rows = []
     for result in results:
@@ -70,12 +83,15 @@ def as_json(image: ImageSpec, reference: str, results: Sequence[Result]) -> str:
         "image": image.name,
         "reference": reference,
         "passed": bool(results) and all(result.status == "passed" for result in results),
+        "at_once": at_once,
         "notebooks": rows,
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
-def as_html(image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False) -> str:
+def as_html(
+    image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False, at_once: int = 1
+) -> str:
     """Return the page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
@@ -88,6 +104,7 @@ def as_html(image: ImageSpec, reference: str, results: Sequence[Result], *, netw
         reference=reference,
         results=results,
         network=network,
+        at_once=at_once,
         passed=sum(result.status == "passed" for result in results),
         seconds=sum(result.seconds for result in results),
     )

@@ -24,7 +24,7 @@ from ..core.words import human_size
 from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
-from . import books, report
+from . import books, report, room
 from .books import Book, Chosen, Executed
 from .report import Result
 
@@ -42,17 +42,17 @@ class Options:
         parameters: given to papermill.
         network: the container may reach the network.
         gpus: how many NVIDIA GPUs a container gets, a number or ``all``; None gives none.
-        jobs: containers at once.
+        jobs: containers at once; None is as many as the engine has processors and memory for.
     """
 
     only: tuple[str, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
     network: bool = False
     gpus: str | None = None
-    jobs: int = 1
+    jobs: int | None = None
 
 
-#: All notebooks, one after another, without the network.
+#: All notebooks, without the network.
 USUAL = Options()
 
 
@@ -122,6 +122,8 @@ def smoke(
     usual = all(book.kernel == books.OURS for book in wanted)
     kernels = {books.OURS: "python"} if usual else runner.kernels()
 
+    at_once = min(options.jobs or room.at_once(image.smoke, engine.room()), max(1, len(wanted)))
+
     def run_book(book: Book) -> Result:
         owner = next(spec for spec in lineage if spec.name == book.path.parent.name)
         chosen = books.choose(book, kernels)
@@ -138,11 +140,11 @@ def smoke(
 
     with (
         bar(f"notebooks of {image.name}", len(wanted), unit="notebook") as advance,
-        threads.pool(options.jobs, end=engine.abandon) as pool,
+        threads.pool(at_once, end=engine.abandon) as pool,
     ):
         results = tuple(pool.map(run_book, wanted))
     done = SmokeReport(image=image.name, reference=reference, results=results)
-    report.write(out, image, reference, results, network=options.network)
+    report.write(out, image, reference, results, network=options.network, at_once=at_once)
     return done
 
 

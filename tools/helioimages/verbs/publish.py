@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -29,9 +30,16 @@ def publish(common: Common, where: options.Publishing, before_tag: str) -> None:
 
 
 def run(
-    common: Common, where: options.Publishing, before_tag: str = ""
+    common: Common,
+    where: options.Publishing,
+    before_tag: str = "",
+    announce: Callable[[Machine, release.Published], None] = lambda *_: None,
 ) -> tuple[Machine, tuple[release.Published, ...]]:
-    """Publish what the command line names; returns the machine that did it, too."""
+    """Publish what the command line names; returns the machine that did it, too.
+
+    Args:
+        announce: called with each image when it is published.
+    """
     host.ensure()
     checkout = common.checkout()
     machine = caching.machine(common, where.caches, where.cache_key, registry=where.registry, prefix=where.prefix)
@@ -43,7 +51,8 @@ def run(
         key=where.key,
         before_tag=before_tag,
     )
-    return machine, release.publish(checkout, machine, checkout.chosen(common.names), order)
+    names = checkout.chosen(common.names)
+    return machine, release.publish(checkout, machine, names, order, functools.partial(announce, machine))
 
 
 def show(common: Common, done: Sequence[release.Published]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..core.progress import say
 from ..engines import own_engine
 from ..machine import host
+from ..make.machine import Machine
+from ..publish import release
 from . import options
 from .command import Common, verb
 from .publish import run, show
@@ -14,7 +16,7 @@ from .publish import run, show
 @options.publishing
 def up(common: Common, where: options.Publishing) -> None:
     """The whole main job: set up this machine, build, test and publish every image."""
-    machine, done = run(common, where)
+    machine, done = run(common, where, announce=_announce)
     show(common, done)
     if not common.as_data:
         images = common.checkout().images
@@ -23,6 +25,11 @@ def up(common: Common, where: options.Publishing) -> None:
         if machine.engine.address != f"unix://{host.SOCKETS[0]}":
             say(plain_lines(machine.engine.address, ours=own_engine.running(machine.store)))
         say("Stop what this started: buildimages down")
+
+
+def _announce(machine: Machine, image: release.Published) -> None:
+    """Say that an image can be used, while others are made."""
+    say(f"    {image.image} is published; start it:\n      {starting(image.reference, machine.engine.address)}")
 
 
 def plain_lines(engine: str, *, ours: bool) -> str:
