@@ -181,6 +181,19 @@ def test_the_index_is_the_one_that_uv_uses(package_index, monkeypatch):
     assert places() == Places(indexes=("http://127.0.0.1:9/pip/simple",))
 
 
+def test_uv_tells_its_index_without_any_other_python(package_index, tmp_path, monkeypatch):
+    """On PATH may be none, or pyenv's scripts, which take ten times as long as the answer."""
+    asked = tmp_path / "asked"
+    for name in ("python", "python3", "python3.13"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {name} >> {asked}\nexit 1\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert places() == Places(indexes=(package_index.url,))
+    assert not asked.exists()
+
+
 def test_what_is_locked_from_other_places_is_found_there_again(package_index, ask, tmp_path, monkeypatch):
     with serving() as other:
         add(package_index, "app", "1.0", "lib", "linked")

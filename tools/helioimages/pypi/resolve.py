@@ -126,7 +126,9 @@ def places() -> Places:
     Raises:
         HelioError: uv does not tell, or a configuration file cannot be read.
     """
-    result = _run(["--no-header", "--emit-index-url", "--emit-find-links", "-"], input_text="")
+    # Without a Python of ours uv asks the one on PATH about itself, each time anew where that is pyenv's script.
+    arguments = ["--python", sys.executable, "--no-header", "--emit-index-url", "--emit-find-links", "-"]
+    result = _run(arguments, input_text="")
     indexes = read(result.stdout, _environment())
     if result.returncode or not (indexes.indexes or indexes.links):
         raise HelioError(
