@@ -135,6 +135,8 @@ def place(workspace, built, tmp_path_factory) -> Iterator[Place]:
         for name, requires in (("kepler", ()), ("orbits", ("kepler", "numpy>=2"))):
             data = wheel_bytes({f"{name}/__init__.py": b"X = 1\n"}, name=name, requires=requires)
             index.add(f"{name}-1.0-py3-none-any.whl", data)
+        for name, path in (("covers", "numpy/__init__.py"), ("covers2", "orbits/__init__.py")):
+            index.add(f"{name}-1.0-py3-none-any.whl", wheel_bytes({path: b"X = 2\n"}, name=name))
         index.add("source-1.0.tar.gz", sdist_bytes("source", "1.0"))
         yield Place(machine=machine, host=host, base=reference, index=index)
     # The registry is everybody's.
@@ -216,6 +218,9 @@ def test_without_a_post_build_the_same_repository_is_the_same_image(place, work,
         work({"requirements.txt": "orbits\n", "b.py": "2\n"}), name="more", source=Reference.parse(first.reference)
     )
     assert (third.parent, dict(third.added)) == (first.reference, {})
+    # What the first added is the image's to the next, too.
+    with pytest.raises(HelioError, match=r"`covers2-1.0` brings \S+/orbits/__init__.py, which `test-extend/same` of"):
+        place.extend(work({"requirements.txt": "covers2\n"}), name="more", source=Reference.parse(first.reference))
 
 
 def test_a_git_repository_stays_at_the_commit_of_the_lock(place, work, tmp_path):
@@ -249,6 +254,11 @@ def test_a_git_repository_stays_at_the_commit_of_the_lock(place, work, tmp_path)
         ({"postBuild": "#!/bin/bash\necho boo\nexit 3\n"}, "`postBuild` failed", "boo\nit ended with exit status 3"),
         ({"postBuild": "#!/bin/bash\necho waits\nsleep 600\n"}, "`postBuild` did not end within 3 s", "waits"),
         ({"requirements.txt": "numpy<2\n"}, "`numpy<2` contradicts the image", "has numpy"),
+        (
+            {"requirements.txt": "covers\n"},
+            "`covers-1.0` brings srv/conda/envs/notebook/lib/python3.13/site-packages/",
+            "",
+        ),
         ({"apt.txt": "libgsl28\n"}, "`libgsl28` is a Debian package that", "cannot be added"),
         ({"requirements.txt": "source\n"}, "what pylock.base.toml asks for does not build", "pip ended with"),
         ({"pyproject.toml": PYPROJECT, "backend.py": "raise SystemExit('no')\n"}, "pyproject.toml asks for", "no"),

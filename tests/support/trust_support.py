@@ -126,24 +126,29 @@ def pinned_cosigns() -> dict[str, tuple[str, Deb]]:
 def cosign(major: str, folder: Path, *, today: bool = False) -> Path:
     """Return the pinned cosign of a major version, or the one that its Debian suite has today."""
     suite, deb = pinned_cosigns()[major]
+    return unpacked(suite, deb, folder, today=today) / "usr" / "bin" / "cosign"
+
+
+def unpacked(suite: str, deb: Deb, folder: Path, *, today: bool = False) -> Path:
+    """Return a folder with the files of a pinned Debian package, or of the one that its suite has today."""
     architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
     if today:
-        lock = apt.resolve(("cosign",), suite=suite, architecture=architecture)
-        (deb,) = (one for one in lock.packages if one.name == "cosign")
+        lock = apt.resolve((deb.name,), suite=suite, architecture=architecture)
+        (deb,) = (one for one in lock.packages if one.name == deb.name)
     elif architecture != deb.architecture:
-        pytest.skip(f"cosign {major} is pinned for {deb.architecture}")
+        pytest.skip(f"{deb.name} {deb.version} is pinned for {deb.architecture}")
     # In the store of the machine, so that the next run finds it whatever the archive has dropped meanwhile.
     store = Store(default_root())
     if not store.artefact(deb.sha256).exists() and debian_mirror.missing([deb]):
         pytest.skip(
-            f"the Debian mirror dropped cosign {deb.version}: tests/run --world says so, and which one is there"
+            f"the Debian mirror dropped {deb.name} {deb.version}: tests/run --world says so, and which one is there"
         )
     wanted = fetch.Wanted(
         name=deb.file_name, sha256=deb.sha256, size=deb.size, where=suite, urls=lambda: debian_mirror.mirror_urls(deb)
     )
     (path,) = fetch.fetch_all([wanted], store).values()
     subprocess.run(["dpkg-deb", "-x", str(path), str(folder / "tree")], check=True)
-    return folder / "tree" / "usr" / "bin" / "cosign"
+    return folder / "tree"
 
 
 def run_cosign(program: Path, *words: str, password: str = "") -> subprocess.CompletedProcess[str]:

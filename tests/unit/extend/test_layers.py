@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 import tarfile
@@ -10,7 +11,7 @@ import pytest
 
 from helioimages.core.entries import Kind
 from helioimages.core.errors import HelioError
-from helioimages.extend import layers
+from helioimages.extend import covered, layers
 from helioimages.machine.store import Store
 from helioimages.make.plan import bucket_of
 from helioimages.oci.layer import read_layer
@@ -113,7 +114,7 @@ def test_an_image_without_room_says_so(parent, store, monkeypatch, make_wheel):
     path, wheel = make_wheel({"demo/__init__.py": b""})
     monkeypatch.setattr(layers, "MAX_LAYERS", 0)
     with pytest.raises(HelioError, match="has too many layers to be extended"):
-        layers.of_packages(parent, layers.Added(wheels=(wheel,), paths={wheel.sha256: path}), store, 1)
+        layers.of_packages(parent, layers.Added(wheels=(wheel,), paths={wheel.sha256: path}), store, 1, dict)
 
 
 @pytest.fixture
@@ -123,10 +124,10 @@ def packages(parent, store, make_wheel, monkeypatch):
     monkeypatch.setattr(layers, "interpreter", lambda *_: python)
     monkeypatch.setattr(layers.workers, "run", lambda make, tasks, **_: ((task, make(task)) for task in tasks))
 
-    def run(**contents: bytes):
-        made = [make_wheel({"shared.py": data}, name=name) for name, data in contents.items()]
+    def run(below: covered.Held = {}, path: str = "shared.py", **contents: bytes):  # noqa: B006
+        made = [make_wheel({path: data}, name=name) for name, data in contents.items()]
         added = layers.Added(wheels=tuple(one for _, one in made), paths={one.sha256: path for path, one in made})
-        return layers.of_packages(parent, added, store, 1)
+        return layers.of_packages(parent, added, store, 1, lambda: below)
 
     return run
 
@@ -150,6 +151,36 @@ def test_packages_that_bring_one_path_are_refused_wherever_they_lie(packages, ap
         f"`{other}-1.0` and `{one}-1.0` both bring {path}",
     )
     assert caught.value.hint.startswith("leave one of them out")
+
+
+SITE = "srv/conda/envs/notebook/lib/python3.13/site-packages"
+
+
+@pytest.mark.parametrize(
+    ("below", "path", "message"),
+    [
+        ("shared.py", "shared.py", "`p1-1.0` brings {site}/shared.py, which `numpy 2.4.6` of the image has with other"),
+        ("shared", "shared/a.py", "`p1-1.0` brings {site}/shared/a.py, but {site}/shared of `numpy 2.4.6` is a file"),
+        ("shared/a.py", "shared", "`p1-1.0` brings {site}/shared, which is a folder in the image"),
+    ],
+)
+def test_a_new_package_lies_over_no_file_of_the_image(packages, below, path, message):
+    held = {f"{SITE}/{below}": ("numpy 2.4.6", hashlib.sha256(b"x = 1\n").hexdigest())}
+    # The second run finds the layer in the store: it is refused all the same.
+    for _ in range(2):
+        with pytest.raises(HelioError) as caught:
+            packages(held, path, p1=b"x = 2\n")
+        assert caught.value.message.startswith(message.format(site=SITE))
+        assert caught.value.hint.startswith("leave it out")
+
+
+def test_equal_bytes_and_what_is_compiled_of_them_are_no_clash(packages):
+    held = {
+        f"{SITE}/shared.py": ("numpy 2.4.6", hashlib.sha256(b"x = 1\n").hexdigest()),
+        f"{SITE}/__pycache__/shared.{sys.implementation.cache_tag}.pyc": ("numpy 2.4.6", "0" * 64),
+        f"{SITE}/shared_other.py": ("numpy 2.4.6", ""),
+    }
+    assert len(packages(held, p1=b"x = 1\n")) == 1
 
 
 @pytest.mark.parametrize(("apart", "count"), [(True, 2), (False, 1)])

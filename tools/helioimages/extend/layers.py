@@ -7,7 +7,7 @@ have in common, with each other and with the images of a checkout.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,7 @@ from ..oci.image import Addition
 from ..oci.layer import Layer, write_layer
 from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock, Wheel
+from . import covered
 from .interpreter import interpreter
 from .parent import Parent
 from .repository import Repository
@@ -50,11 +51,16 @@ class Added:
     paths: Mapping[str, Path]
 
 
-def of_packages(parent: Parent, added: Added, store: Store, jobs: int) -> list[Addition]:
+def of_packages(
+    parent: Parent, added: Added, store: Store, jobs: int, below: Callable[[], covered.Held]
+) -> list[Addition]:
     """Return the layers of the new packages, lowest first.
 
+    Args:
+        below: returns the files of the parent.
+
     Raises:
-        HelioError: a wheel is malformed, two of them clash, or the image has no room for more layers.
+        HelioError: a wheel is malformed, it clashes with another or the parent, or there is no room for more layers.
     """
     if not added.wheels:
         return []
@@ -89,7 +95,7 @@ def of_packages(parent: Parent, added: Added, store: Store, jobs: int) -> list[A
     made = {plan.key: layer for plan in plans if (layer := linking.recall(store, plan.key))}
     if missing := [plan for plan in plans if plan.key not in made]:
         made |= _linked(parent, added, store, missing, jobs)
-    _check_clashes(store, plans)
+    covered.check(_check_clashes(store, plans), below())
     return [_addition(plan.name, plan.comment, made[plan.key]) for plan in plans]
 
 
@@ -124,8 +130,8 @@ def _linked(parent: Parent, added: Added, store: Store, missing: Sequence[LayerP
     return made
 
 
-def _check_clashes(store: Store, plans: Sequence[LayerPlan]) -> None:
-    """Refuse two new packages that bring different files of one name, in layers of their own too.
+def _check_clashes(store: Store, plans: Sequence[LayerPlan]) -> covered.Held:
+    """Return the files of the new packages; refuse two that bring different ones of one name, in other layers too.
 
     Raises:
         HelioError: names both, as `entries.merge` does where they share a layer.
@@ -137,6 +143,7 @@ def _check_clashes(store: Store, plans: Sequence[LayerPlan]) -> None:
             # Of what is compiled its source says it.
             if other_held != held and "/__pycache__/" not in path:
                 raise HelioError(Stage.LINK, f"`{other}` and `{origin}` both bring {path}", hint=_LEAVE_OUT)
+    return seen
 
 
 def _addition(name: str, comment: str, layer: Layer) -> Addition:

@@ -29,7 +29,7 @@ from ..publish.holdings import LATEST
 from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock
 from ..spec import tags
-from . import binder, layers, lock_file, parent, projects, solve
+from . import binder, covered, layers, lock_file, parent, projects, solve
 from .asked import Asked
 from .containers import Command, session
 from .interpreter import blob
@@ -98,6 +98,7 @@ class _Work:
     machine: Machine
     target: Registry
     name: str
+    connect: Callable[[str], Registry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +154,7 @@ def extend(
             machine=machine,
             target=target,
             name=name,
+            connect=connect,
         )
         _check_debian(work)
         with stage(f"lock {name}"):
@@ -253,7 +255,9 @@ def _image(work: _Work, locked: _Locked) -> Image:
     """Return the image without what postBuild makes; its own blobs are in the store."""
     below, repository, asked = work.parent, work.repository, work.asked
     store = work.machine.store
-    additions = layers.of_packages(below, locked.added, store, work.machine.jobs)
+    additions = layers.of_packages(
+        below, locked.added, store, work.machine.jobs, lambda: covered.files_of(below, store, work.connect)
+    )
     programs = [path for path in (asked.post_build, asked.start) if path]
     additions.append(layers.of_files(below, repository, programs, store))
     for one in additions:

@@ -88,13 +88,12 @@ class ScriptRunner:
 
     Attributes:
         root: the checkout, whose lock of the builder says which one it is.
-        platform: e.g. ``linux/amd64``.
     """
 
     root: Path
     store: Store
     builder: Callable[[], Builder]
-    platform: str
+    platform: Platform
 
     def for_lock(self, lock: CondaLock, files: Mapping[str, Path], names: Sequence[str]) -> dict[str, str]:
         """Return package -> sha256 of what its script wrote, each run twice unless the store knows it.
@@ -118,7 +117,7 @@ class ScriptRunner:
         Raises:
             HelioError: as `for_lock` says, or a script wrote something else than is locked.
         """
-        told = locks.conda.ran.get(Platform.of(self.platform).subdir, {})
+        told = locks.conda.ran.get(self.platform.subdir, {})
         wanted = {name: sha256 for name, sha256 in told.items() if needed is None or sha256 in needed}
         if not all(has(self.store.artefact(sha256), None) for sha256 in wanted.values()):
             self._run(locks.conda, paths, sorted(told), told)
@@ -127,7 +126,7 @@ class ScriptRunner:
     def _run(
         self, lock: CondaLock, files: Mapping[str, Path], names: Sequence[str], expected: Mapping[str, str]
     ) -> dict[str, str]:
-        subdir = Platform.of(self.platform).subdir
+        subdir = self.platform.subdir
         packages = {package.name: package for package in lock.for_platform(subdir)}
         needs = {name: _closure(packages, name) for name in names}
         found: dict[str, str] = {}
