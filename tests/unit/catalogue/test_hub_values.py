@@ -30,7 +30,7 @@ prePuller: {pause: {image: {name: registry.k8s.io/pause, tag: "3.10"}}}
 
 
 def test_every_place_of_zero_to_jupyterhub():
-    assert hub_values.images(Z2JH, "values.yaml") == (
+    assert hub_values.images(Z2JH.encode(), "values.yaml") == (
         Offered(where="singleuser.image", reference="ghcr.io/heliocloud/base:2026.11.19"),
         Offered(
             where="singleuser.profileList[0].kubespawner_override.image",
@@ -47,20 +47,36 @@ def test_daskhub_has_them_a_level_lower_and_its_gateway_too():
     text = "jupyterhub:\n" + "".join(f"  {line}\n" for line in Z2JH.splitlines())
     text += "dask-gateway:\n  gateway:\n    image: {name: x/gateway, tag: '1'}\n"
     text += "    backend: {image: {name: pangeo/base-notebook, tag: latest}}\n"
-    found = hub_values.images(text, "x")
+    found = hub_values.images(text.encode(), "x")
     assert [one.where.partition(".")[0] for one in found] == ["jupyterhub"] * 3 + ["dask-gateway"]
     assert found[-1].reference == "pangeo/base-notebook:latest"
 
 
 @pytest.mark.parametrize("text", ["", "a: 1\n", "- 1\n", "singleuser: {image: {name: null}}\n", "singleuser: []\n"])
 def test_files_that_offer_nothing(text):
-    assert hub_values.images(text, "x") == ()
+    assert hub_values.images(text.encode(), "x") == ()
 
 
-def test_what_is_no_yaml():
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b"a: [1\n", "values.yaml:2:1"),
+        # Of public repositories of hubs: a template, a file that git-crypt encrypted, and one with a byte of Latin-1.
+        (b"a: 1\n{% if x %}\nb: 2\n", "values.yaml:2:2"),
+        (b"\0GITCRYPT\0\xe5\x10", "values.yaml"),
+        (b"a: caf\xe9\n", "values.yaml"),
+    ],
+)
+def test_what_is_not_yaml(data, where):
     with pytest.raises(HelioError) as caught:
-        hub_values.images("a: [1\n", "values.yaml")
+        hub_values.images(data, "values.yaml")
     assert (caught.value.stage, caught.value.message) == (Stage.USAGE, "cannot read `values.yaml`")
+    assert caught.value.where == where
+    assert "unicode string" not in caught.value.detail and "sops" in caught.value.hint
+
+
+def test_a_byte_order_mark_is_not_part_of_a_key():
+    assert len(hub_values.images("\ufeffsingleuser: {image: a/b:1}\n".encode(), "x")) == 1
 
 
 @pytest.mark.parametrize(

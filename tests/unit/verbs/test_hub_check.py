@@ -98,6 +98,27 @@ def test_one_that_is_gone_is_a_fault_with_the_tags_there(registry, tmp_path, che
     assert "fault: `" in done.stdout and "2026.11.27" in done.stdout
 
 
+def test_an_image_of_many_profiles_is_asked_for_once(registry, tmp_path, checkout):
+    name = f"{registry.host}/heliocloud/base:2026.11.27"
+    check(tmp_path, checkout, name)
+    once = len(registry.log)
+    offers = [{"kubespawner_override": {"image": name}} for _ in range(3)]
+    (tmp_path / "values.yaml").write_text(json.dumps({"singleuser": {"image": name, "profileList": offers}}))
+    words = ["hub-check", str(tmp_path / "values.yaml"), "--root", str(checkout), "--json"]
+    rows = json.loads(CliRunner().invoke(main, words).stdout)
+    assert [row["where"] for row in rows] == [
+        "singleuser.image",
+        *(f"singleuser.profileList[{at}].kubespawner_override.image" for at in range(3)),
+    ]
+    assert len(registry.log) == 2 * once
+
+
+def test_a_file_that_cannot_be_read_is_told_without_a_traceback(tmp_path, checkout):
+    (tmp_path / "values.yaml").write_bytes(b"\0GITCRYPT\0")
+    done = CliRunner().invoke(main, ["hub-check", str(tmp_path / "values.yaml"), "--root", str(checkout)])
+    assert done.exit_code == 2 and "cannot read `values.yaml`" in done.stderr
+
+
 def test_a_yanked_one_is_a_fault(registry, tmp_path, checkout):
     (checkout / "images/base/yanked.toml").write_text(
         '[[yanked]]\ntag = "2026.11.19"\nreason = "broken"\ndate = 2026-11-20\nreplacement = "2026.11.27"\n'

@@ -31,22 +31,36 @@ class Offered:
     reference: str
 
 
-def images(text: str, file: str) -> tuple[Offered, ...]:
+def images(data: bytes, file: str) -> tuple[Offered, ...]:
     """Return the images that users get, each place once, in the file's order.
 
     Args:
         file: how errors call it.
 
     Raises:
-        HelioError: it is no YAML.
+        HelioError: it is not YAML, as files that are encrypted or templates of charts are not.
     """
     try:
         # Of several documents, Helm takes what all of them say.
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        raise HelioError(Stage.USAGE, f"cannot read `{file}`", where=file, detail=str(error)) from error
+        documents = list(yaml.safe_load_all(data.decode("utf-8-sig")))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
+        raise _unread(file, where, error.problem or "") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _unread(file, file, " ".join(str(error).split())) from error
     found = [one for document in documents for one in _walk(document, (), users=False)]
     return tuple(dict.fromkeys(found))
+
+
+def _unread(file: str, where: str, why: str) -> HelioError:
+    return HelioError(
+        Stage.USAGE,
+        f"cannot read `{file}`",
+        where=where,
+        detail=f"expected Helm values in YAML: {why}",
+        hint="an encrypted file is decrypted first (`sops --decrypt`), a template is made values by `helm template`",
+    )
 
 
 def _walk(value: Any, path: tuple[str, ...], *, users: bool) -> Iterator[Offered]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Mapping
@@ -57,11 +58,15 @@ def hub_check(common: Common, values: tuple[Path, ...], advisories: Path | None)
     of high severity or more; an old or unsigned one is said.
     """
     checkout, machine = common.checkout(), common.machine()
-    offered = [one for path in values for one in hub_values.images(path.read_text("utf-8"), path.name)]
-    rows = []
+    offered = [one for path in values for one in hub_values.images(path.read_bytes(), path.name)]
+    rows: list[Checked] = []
+    # Hubs offer an image under many profiles; it is asked for once.
+    asked: dict[str, Checked] = {}
     for one in offered:
-        with step(one.reference):
-            rows.append(_check(checkout, machine, one, advisories))
+        if one.reference not in asked:
+            with step(one.reference):
+                asked[one.reference] = _check(checkout, machine, one, advisories)
+        rows.append(dataclasses.replace(asked[one.reference], where=one.where))
     if common.as_data:
         print(as_json(rows))
     else:
