@@ -16,6 +16,7 @@ from helioimages.conda import captured, link
 from helioimages.conda.lock import CondaLock, CondaPackage
 from helioimages.core.entries import Entry, Kind, merge
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import FIRST
 from helioimages.machine.store import Store, default_root
 from helioimages.make import link_scripts, provision
 from helioimages.make.link_scripts import ScriptRunner
@@ -40,7 +41,7 @@ class World:
             self.runs += 1
             return provision.builder(ROOT, whole, lambda: engine.client, jobs=2)
 
-        self.runner = ScriptRunner(root=ROOT, store=self.store, builder=builder, platform="linux/amd64")
+        self.runner = ScriptRunner(root=ROOT, store=self.store, builder=builder, platform=FIRST)
 
     def write(self, script: str, **files: str) -> tuple[CondaLock, dict[str, Path]]:
         """Write `tool` with a script, `needed` and `stranger`; return their lock and files."""

@@ -22,6 +22,7 @@ from helioimages.conda.channels import Places as CondaPlaces
 from helioimages.conda.solve import Question
 from helioimages.conda.solve_channels import Channels, solve_channels
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import FIRST
 from helioimages.machine import bootstrap, certificates, fetch
 from helioimages.machine.store import Store
 from helioimages.oci.registry import Registry
@@ -161,7 +162,7 @@ def fetched(tmp_path: Path) -> bytes:
 
 def locked(tmp_path: Path) -> str:
     request = resolve.Request(
-        where="environment.yml", requirements=("demo",), python="3.13.5", platform="linux/amd64", glibc=(2, 41)
+        where="environment.yml", requirements=("demo",), python="3.13.5", platform=FIRST, glibc=(2, 41)
     )
     index = Index(resolve.places(), tmp_path / "index")
     return resolve.resolve(request, index.sizes).wheels[0].file_name
