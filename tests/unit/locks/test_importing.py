@@ -180,6 +180,12 @@ def test_specs_keep_the_channel_that_they_name() -> None:
     ]
 
 
+def test_several_specs_of_one_package_are_all_kept() -> None:
+    specs = ("python>=3.13", "numpy>=1.26,<2", "numpy[version='!=1.26.1']", "numpy>=1.26,<2", "python<3.14")
+    found = translate(with_channels("conda-forge", specs=specs), target(channel="conda-forge"), None)
+    assert found.conda == ("python>=3.13", "python<3.14", "numpy>=1.26,<2", "numpy[version='!=1.26.1']")
+
+
 def test_channels_of_an_explicit_lock_have_their_host_unless_conda_s() -> None:
     lines = (
         "@EXPLICIT",

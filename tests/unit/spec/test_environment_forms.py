@@ -39,6 +39,23 @@ def test_what_conda_exports() -> None:
     assert spec.pypi == ("six==1.16.0",)
 
 
+def test_keys_without_a_value_are_absent() -> None:
+    text = "name:\nchannels:\ndependencies:\n  - python\n  - pip:\nprefix:\nvariables:\nplatforms:\n"
+    spec = parse_environment(text, Path("environments/x/environment.yml"), FILE)
+    assert (spec.name, spec.channels, spec.conda, spec.pypi) == ("x", (), ("python",), ())
+    # Without a folder to be named after.
+    with pytest.raises(HelioError, match="expected this key, found nothing"):
+        parse_environment(text, Path("environment.yml"), FILE)
+    assert parse_environment("dependencies:\n", Path("environments/x/environment.yml"), FILE).conda == ()
+
+
+@pytest.mark.parametrize("item", ["''", "{python: 3.13}", "{npm: [left-pad]}", "3.13", "null", "{pip: [], npm: []}"])
+def test_what_is_no_dependency_is_refused(item: str) -> None:
+    error = _error(f"dependencies: [python, {item}]\n")
+    assert error.where == f"{FILE} at dependencies[1]"
+    assert error.detail.startswith("expected a conda match spec or one `pip` list, not ")
+
+
 def test_keys_of_conda_lock() -> None:
     assert _parse("dependencies: [python]\nplatforms: [osx-64, linux-64]\ncategory: main\n").conda == ("python",)
     error = _error("dependencies: [python]\nplatforms: [osx-64]\n")
@@ -51,7 +68,8 @@ def test_keys_of_conda_lock() -> None:
 
 def test_variables_are_refused_with_the_place_for_them() -> None:
     error = _error("dependencies: [python]\nvariables:\n  A: b\n")
-    assert (error.where, error.hint) == (f"{FILE} at variables", "write them under `env` in image.toml")
+    assert (error.where, error.hint) == (f"{FILE} at variables", "write them under `config.env` in image.toml")
+    assert _error("dependencies: [python]\nvariables: {A: 1}\n").hint == error.hint
 
 
 def test_lines_for_a_platform() -> None:

@@ -56,7 +56,6 @@ def test_match_specs(spec: str, name: str, bounds: str, build: str) -> None:
     [
         ("x=1.2|1.3", "`=1.2|1.3` gives alternatives, which PEP 508 cannot say"),
         ("x=2024h_1", "`=2024h_1` is not a version that PEP 440 knows"),
-        ("https://conda.example/x-1-0.conda", "it is not a match spec that names a package"),
     ],
 )
 def test_what_pep_508_cannot_say(spec: str, lost: str) -> None:
@@ -191,3 +190,55 @@ def test_what_is_none_of_them(text: str, file: str) -> None:
     assert caught.value.stage is Stage.SPEC
     assert caught.value.message == f"cannot read `{file}`"
     assert "expected environment.yml, conda-lock.yml" in caught.value.hint
+
+
+def test_addresses_among_the_dependencies_are_builds_of_a_channel() -> None:
+    url = "https://conda.example/main/linux-64/x-1.0-h0_0.conda"
+    found = foreign(f"dependencies: ['{url}#{'0' * 32}', 'https://conda.example/x']\n")
+    assert [(item.name, item.bounds, item.build, item.text) for item in found.items] == [
+        ("x", "==1.0", "h0_0", "x==1.0=h0_0")
+    ]
+    assert [(row.where, row.became, row.why) for row in found.rows] == [
+        ("dependencies[0]", "x==1.0=h0_0", "packages are taken from a channel, by name"),
+        ("dependencies[1]", "", "it is not an address of a conda package"),
+    ]
+
+
+def test_what_is_no_dependency_is_told() -> None:
+    found = foreign("dependencies: [python, {npm: [left-pad]}, {python: 3.13}, {pip: }]\nmine: 1\n")
+    assert [item.name for item in found.items] == ["python"]
+    why = "it is neither a match spec nor a `pip` list"
+    assert [(row.where, row.why) for row in found.rows] == [
+        *((f"dependencies[{at}]", why) for at in (1, 2)),
+        ("mine", "this key of environment.yml is not understood"),
+    ]
+
+
+def test_files_that_a_pip_list_names_are_read() -> None:
+    text = "dependencies: [{pip: ['-r more.txt', '-c limits.txt', '-r gone.txt', six]}]\n"
+    found = foreign(text, more="numpy>=2\nscipy\n", limits="scipy<2\n")
+    assert [(item.name, item.where, item.limit) for item in found.items] == [
+        ("numpy", "more.txt line 1", False),
+        ("scipy", "more.txt line 2", False),
+        ("scipy", "limits.txt line 1", True),
+        ("six", "dependencies[0].pip[3]", False),
+    ]
+    assert [(row.what, row.why) for row in found.rows] == [("-r gone.txt", "an option of pip")]
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("dependencies: [{pip: numpy}]", "expected a list at dependencies[0].pip, not 'numpy'"),
+        ("dependencies: ['']", "expected a match spec or a `pip` list at dependencies[0], not ''"),
+        ("dependencies: [null]", "expected a match spec or a `pip` list at dependencies[0], not None"),
+        ("dependencies: numpy", "expected a list at dependencies, not 'numpy'"),
+        ("dependencies: []\nchannels: conda-forge", "expected a list at channels, not 'conda-forge'"),
+        ("dependencies: []\nchannels: [{url: x}]", "expected strings in channels, not {'url': 'x'}"),
+        ("dependencies: []\nvariables: [x]", "expected a mapping at variables, not ['x']"),
+    ],
+)
+def test_another_shape_is_refused(text: str, detail: str) -> None:
+    with pytest.raises(HelioError) as caught:
+        foreign(text + "\n")
+    assert detail in str(caught.value.detail)

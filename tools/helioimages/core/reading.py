@@ -119,6 +119,12 @@ class Table:
         """Return the key path of ``name``."""
         return ".".join(part for part in (self.key, name) if part)
 
+    def forget_empty(self, *names: str) -> None:
+        """Take keys that stand there without a value, as tools write them, for absent."""
+        for name in names:
+            if self._left.get(name, "") is None:
+                del self._left[name]
+
     def take(self, name: str, kind: type, default: Any = ...) -> Any:
         """Return the value of a key, its type checked; without a default the key must be there."""
         lacks, value = self._lacks(name), self._left.pop(name, None)

@@ -147,19 +147,20 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
     """
     channels, of_channels = _channels(foreign, target)
     rows = [*foreign.rows, *of_channels]
-    conda: dict[str, str] = {}
+    conda: dict[str, list[str]] = {}
     pypi: dict[str, list[tuple[Item, str]]] = {}
     kept = 0
     for item in foreign.items:
         if item.side == "conda" and item.name == "python":
             spec, row = _python(item, target, channels)
-            conda["python"] = spec
+            conda.setdefault("python", []).append(spec)
             rows += [row] if row else []
             kept += row is None
         elif item.side == "conda" and (item.name in _PARTS or item.name.startswith("__")):
             continue
         elif item.side == "conda" and target.channel != "local":
-            conda[item.name], row = _of_channel(item, channels)
+            spec, row = _of_channel(item, channels)
+            conda.setdefault(item.name, []).append(spec)
             rows += [row] if row else []
             kept += row is None
         elif item.side == "conda":
@@ -172,7 +173,7 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
             pypi.setdefault(name, []).append((item, name))
         else:
             pypi.setdefault(canonicalize_name(item.name), []).append((item, item.name))
-    conda = {"python": conda.pop("python", f"python={target.python}"), **conda}
+    conda = {"python": conda.pop("python", [f"python={target.python}"]), **conda}
     have = ask(tuple(pypi)) if ask else {}
     tags = supported_tags(target.python, target.platform, _glibc(target.glibc)) if ask else {}
     asked: list[str] = []
@@ -189,7 +190,7 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
         target=target,
         form=foreign.form,
         channels=tuple(channels),
-        conda=tuple(conda.values()),
+        conda=tuple(dict.fromkeys(spec for specs in conda.values() for spec in specs)),
         pypi=tuple(asked),
         constraints=tuple(limits),
         kept=kept,

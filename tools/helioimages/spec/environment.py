@@ -152,19 +152,23 @@ def parse_environment(text: str, path: Path, file: str, read: pip_lines.Read = l
 
 def _parse(text: str, path: Path, file: str, read: pip_lines.Read) -> EnvironmentSpec:
     top = load_yaml(text, file)
-    name = top.text("name", shape=shapes.NAME)
+    # `conda env export` of an environment that was given by its folder has no name; without values are keys of people.
+    top.forget_empty("name", "channels", "dependencies", "prefix", "platforms", "variables")
+    folder = path.parent.name
+    name = top.text("name", folder if shapes.NAME.fits(folder) else ..., shape=shapes.NAME)
     channels = top.strings("channels", shape=shapes.CHANNEL)
     _exported(top)
     conda: list[str] = []
     pypi: tuple[str, ...] | None = None
     limits: tuple[str, ...] = ()
-    for index, item in enumerate(top.take("dependencies", list)):
+    for index, item in enumerate(top.take("dependencies", list, [])):
         key = f"dependencies[{index}]"
-        if isinstance(item, str):
+        if isinstance(item, str) and item.strip():
             conda.append(item)
-        elif isinstance(item, dict) and pypi is None:
+        elif isinstance(item, dict) and item.keys() == {"pip"} and pypi is None:
             table = Table(item, file, key)
-            pypi = table.strings("pip", required=True)
+            table.forget_empty("pip")
+            pypi = table.strings("pip")
             table.done()
             lines = pip_lines.lines_of(pypi, table, read)
             pypi, limits = lines.requirements, lines.constraints
@@ -280,9 +284,9 @@ def _exported(top: Table) -> None:
         raise top.error("platforms", f"expected one of {', '.join(SUBDIRS)}, not {', '.join(platforms)}")
     if (category := top.text("category", "main", shapes.WORD)) != "main":
         raise top.error("category", f"expected main, not {category!r}", hint="make an environment of its own of it")
-    if top.mapping("variables"):
+    if top.take("variables", dict, {}):
         raise top.error(
             "variables",
             "variables of an activated environment are not set in an image that is started without activating it",
-            hint="write them under `env` in image.toml",
+            hint="write them under `config.env` in image.toml",
         )

@@ -110,7 +110,7 @@ def read_foreign(text: str, file: str, subdir: Subdir, read: Read = lambda name:
         if re.search(r"^@EXPLICIT\s*$", text, re.MULTILINE):
             return _explicit(text, subdir)
         if file.endswith((".yml", ".yaml")) or re.search(r"^(version|dependencies|packages|environments):", text, re.M):
-            return _yaml(text, file, subdir)
+            return _yaml(text, file, subdir, read)
     except (tomllib.TOMLDecodeError, yaml.YAMLError, PylockValidationError, RecursionError) as error:
         raise _unread(file, str(error)) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -129,12 +129,12 @@ def _unread(file: str, detail: str) -> HelioError:
     )
 
 
-def _yaml(text: str, file: str, subdir: Subdir) -> Foreign:
+def _yaml(text: str, file: str, subdir: Subdir, read: Read) -> Foreign:
     document = yaml.safe_load(selectors.select(text, subdir, file))
     if not isinstance(document, dict):
         raise ValueError("expected a mapping")
     if "dependencies" in document:
-        return _environment(document)
+        return _environment(document, read)
     if "environments" in document:
         return _pixi(document, subdir)
     if "package" in document and "metadata" in document:
@@ -142,29 +142,74 @@ def _yaml(text: str, file: str, subdir: Subdir) -> Foreign:
     raise ValueError("it has neither `dependencies`, `environments` nor `package`")
 
 
-def _environment(document: Mapping[str, Any]) -> Foreign:
+def _environment(document: Mapping[str, Any], read: Read) -> Foreign:
     items: list[Item] = []
     rows: list[Row] = []
-    for index, item in enumerate(document["dependencies"] or ()):
+    for index, item in enumerate(_list(document["dependencies"], "dependencies")):
         where = f"dependencies[{index}]"
-        if isinstance(item, str):
+        if isinstance(item, str) and (match := re.match(r"\S+://\S+", item.strip())):
+            found = _of_address(match[0].partition("#")[0])
+            if found is None:
+                rows.append(Row(what=item, where=where, became="", why="it is not an address of a conda package"))
+                continue
+            exact = f"{found[0]}=={found[1]}={found[2]}"
+            items.append(replace(_exact("conda", found[0], found[1], where, found[2]), text=exact))
+            rows.append(Row(what=item, where=where, became=exact, why="packages are taken from a channel, by name"))
+        elif isinstance(item, str) and item.strip():
             items.append(_conda_spec(item, where))
+        elif isinstance(item, dict) and item.keys() == {"pip"}:
+            for at, line in enumerate(_list(item["pip"], f"{where}.pip")):
+                for place, one, limit in _pip_lines(str(line), f"{where}.pip[{at}]", read):
+                    _line(one, place, items, rows, limit=limit)
+        elif isinstance(item, dict):
+            why = "it is neither a match spec nor a `pip` list"
+            rows.append(Row(what=str(item), where=where, became="", why=why))
         else:
-            for at, line in enumerate(item.get("pip") or ()):
-                _line(line, f"{where}.pip[{at}]", items, rows)
-    for key in ("variables", "platforms", "category"):
-        if document.get(key) and key == "variables":
-            rows += [
-                Row(what=f"{name}={value}", where=key, became="", why="write it under `config.env` in image.toml")
-                for name, value in document[key].items()
-            ]
+            raise ValueError(f"expected a match spec or a `pip` list at {where}, not {item!r}")
+    variables = document.get("variables") or {}
+    if not isinstance(variables, dict):
+        raise ValueError(f"expected a mapping at variables, not {variables!r}")
+    rows += [
+        Row(what=f"{name}={value}", where="variables", became="", why="write it under `config.env` in image.toml")
+        for name, value in variables.items()
+    ]
+    # A key that asks for nothing of an image, or that only we read, is nothing lost.
+    known = {"name", "channels", "dependencies", "prefix", "variables", "platforms", "category"}
+    rows += [
+        Row(what=str(key), where=str(key), became="", why="this key of environment.yml is not understood")
+        for key in document
+        if key not in known
+    ]
     return Foreign(
         form="conda environment",
         name=str(document.get("name") or ""),
-        channels=tuple(str(channel).strip() for channel in document.get("channels") or ()),
+        channels=tuple(_text(one, "channels").strip() for one in _list(document.get("channels"), "channels")),
         items=tuple(items),
         rows=tuple(rows),
     )
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    """Return a list; one that is not filled in is empty."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list at {where}, not {value!r}")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected strings in {where}, not {value!r}")
+    return value
+
+
+def _pip_lines(line: str, where: str, read: Read) -> Iterator[tuple[str, str, bool]]:
+    """Yield place, line and whether it only limits: a ``pip`` list may name requirements files."""
+    if re.match(r"-r|--requirement|-c|--constraint", line.strip()):
+        yield from _lines(line, where, read, 0)
+    else:
+        yield where, line, False
 
 
 def _conda_spec(text: str, where: str) -> Item:

@@ -102,7 +102,9 @@ def check(text: str, table: Table, key: str) -> None:
     try:
         parsed = Requirement(text)
     except InvalidRequirement as error:
-        if re.match(r"(?:[a-z]+\+)?[a-z]+://|\.{0,2}/", text) or text.endswith((".whl", ".tar.gz", ".zip")):
+        if re.match(r"(?:[a-z]+\+)?[a-z]+://|\.{0,2}/|\.{1,2}(?:$|\[)", text) or text.endswith(
+            (".whl", ".tar.gz", ".zip")
+        ):
             raise table.error(key, f"{text!r} is a direct reference", hint=_instead(text)) from error
         raise table.error(key, f"{text!r} is not a PEP 508 requirement: {error}") from error
     if parsed.url:
