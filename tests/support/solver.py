@@ -101,7 +101,7 @@ def _answer(module: object, place: bytes, descriptors: Sequence[int]) -> NoRetur
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
-        json.dump(module.main(json.load(sys.stdin)), sys.stdout)  # type: ignore[attr-defined]
+        json.dump(module.answer(json.load(sys.stdin)), sys.stdout)  # type: ignore[attr-defined]
         sys.stdout.flush()
         code = 0
     except BaseException:

@@ -182,8 +182,8 @@ def test_a_damaged_channel(tmp_path: Path) -> None:
     (_channel(tmp_path, _record("libz", "1")) / "linux-64" / "repodata.json").write_text('{"packages": ')
     with pytest.raises(HelioError) as caught:
         _solve(tmp_path, "libz")
-    assert caught.value.message == "the conda solver failed on the channel `local` (exit status 1)"
-    assert caught.value.hint == "the channel's repodata.json may be damaged; run `buildimages channel`"
+    assert caught.value.message == "the conda solver cannot read what the channel `local` says"
+    assert "Traceback" not in str(caught.value) and "run `buildimages channel`" in caught.value.hint
 
 
 def _subset() -> Path:

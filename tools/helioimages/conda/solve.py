@@ -209,6 +209,14 @@ def ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
             hint="the channel's repodata.json may be damaged; run `buildimages channel`",
         )
     answer: dict[str, Any] = json.loads(done.stdout)
+    if "failed" in answer:
+        raise HelioError(
+            Stage.LOCK,
+            f"the conda solver cannot read what the channel `{channel}` says",
+            detail=" ".join(without_login(answer["failed"]).split())[:2000],
+            hint="its index is damaged, or a record is malformed: tell those who keep it; for `local`, run "
+            "`buildimages channel`",
+        )
     return answer
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
@@ -30,6 +31,7 @@ _REASONS = (
         "no connection",
         "where a proxy reads HTTPS, SSL_CERT_FILE names its authority",
     ),
+    ("No such file", "it has no index there", "give a folder that has noarch/repodata.json"),
     ("parse", "its index is damaged or cut", "ask for it again later, or name another mirror"),
 )
 
@@ -89,6 +91,7 @@ def solve_channels(question: Question, channels: Channels) -> tuple[tuple[CondaP
         "cache": str(channels.cache),
         "progress": sys.stderr.isatty(),
     }
+    _refuse_packed(channels, question)
     answer = ask(request, ", ".join(channels.names))
     if "unreachable" in answer:
         raise _unreachable(answer["unreachable"], question.where)
@@ -116,6 +119,28 @@ def solve_channels(question: Question, channels: Channels) -> tuple[tuple[CondaP
     return tuple(sorted(packages, key=lambda package: package.name)), max(
         (item["timestamp"] for item in answer["packages"]), default=0
     )
+
+
+def _refuse_packed(channels: Channels, question: Question) -> None:
+    """Refuse folders whose index is only there compressed: rattler would take them for empty.
+
+    Raises:
+        HelioError: names the first one.
+    """
+    for name in channels.names:
+        for address in channels.addresses(name):
+            parts = urlsplit(address)
+            for subdir in (question.platform, "noarch") if parts.scheme == "file" else ():
+                folder = Path(unquote(parts.path), subdir)
+                packed = sorted(path.name for path in folder.glob("repodata*.json.*"))
+                if packed and not (folder / "repodata.json").exists():
+                    raise HelioError(
+                        Stage.LOCK,
+                        f"the folder of the conda channel `{name}` has its index only compressed",
+                        where=f"{folder}/{packed[0]}",
+                        detail="expected repodata.json; compressed indexes are read over http",
+                        hint=f"unpack it, e.g. `zstd -d {packed[0]}`",
+                    )
 
 
 def _hint(absent: Sequence[Sequence[str]], channels: Channels) -> str:

@@ -252,7 +252,15 @@ def _package(record: rattler.RepoDataRecord) -> dict[str, Any]:
     }
 
 
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what `main` does, or ``{"failed": why}``: an index may hold records that rattler cannot read."""
+    try:
+        return main(request)
+    except Exception as error:  # the classes that rattler raises differ between minor versions
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
 if __name__ == "__main__":
-    json.dump(main(json.load(sys.stdin)), sys.stdout)
+    json.dump(answer(json.load(sys.stdin)), sys.stdout)
     sys.stdout.flush()
     os._exit(0)
