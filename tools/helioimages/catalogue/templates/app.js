@@ -169,8 +169,11 @@
       const kinds = [...new Set(found.changes.map((row) => row[0]))];
       left.append(element("p", {}, kinds.map((kind) => `${found.changes.filter((row) => row[0] === kind).length} ${kind}`).join(", ") || (old.complete && to.complete ? "None changed." : "None of those changed.")));
       if (found.changes.length) {
-        left.append(table("Packages that changed", [["Change"], ["Package"], ["From"], ["To"], ["Kind"]],
-          found.changes.map(([what, name, from, now, kind]) => [what, name, from || "–", now || "–", KIND[kind]])));
+        helioTables.changes(left, {
+          title: "Packages that changed", rows: found.changes.map((row) => [...row.slice(0, 4), KIND[row[4]]]),
+          make: (caption, rows) => table(caption, [["Change"], ["Package"], ["From", "fixed"], ["To", "fixed"], ["Kind"]],
+            rows.map(([what, name, from, now, kind]) => [what, name, from || "–", now || "–", kind])),
+        });
       }
     }
     const right = element("section", {}, element("h2", {}, "Layers to pull"));
@@ -183,6 +186,7 @@
     }
     parts.push(element("div", { class: "two" }, left, right));
     box.replaceChildren(...parts);
+    helioTables.sortable(box);
   }
 
   const pages = {
