@@ -351,15 +351,87 @@ def test_an_entry_notebooks_packages_and_copying(open_page, site):
     page.get_by_label("Search").fill("package-07 bsd")
     assert page.locator("#package-rows tr:visible").count() == 10
     assert page.locator("#package-count").inner_text() == "10 of 302 packages"
-    page.get_by_role("button", name="Copy").nth(3).click()
+    reference = f"{found.registry}/t/helio@{entry.digest}"
+    for button, text in (
+        (page.locator('button[data-copy="copy-5"]'), page.locator("#copy-5").inner_text()),
+        (page.locator('button[data-copy="copy-1"]'), f"docker pull {reference}"),
+        (page.get_by_role("button", name="Copy the digest", exact=True), entry.digest),
+        (page.get_by_role("button", name="Copy the reference by digest"), reference),
+    ):
+        page.evaluate("document.getElementById('said').textContent = ''")
+        button.click()
+        page.wait_for_function("document.getElementById('said').textContent === 'Copied'")
+        assert page.evaluate("navigator.clipboard.readText()") == text
+    page.get_by_text("62 layers").click()
+    page.evaluate("document.getElementById('said').textContent = ''")
+    page.get_by_role("button", name="Copy the digest of layer 2", exact=True).click()
     page.wait_for_function("document.getElementById('said').textContent === 'Copied'")
-    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#copy-4").inner_text()
+    assert page.evaluate("navigator.clipboard.readText()") == entry.layers[1].digest
     page.get_by_role("textbox", name="Hub").fill("https://hub.example.edu/")
     page.get_by_role("textbox", name="Open").fill("a b.ipynb")
     assert page.locator("#gitpuller-link").inner_text() == (
         "https://hub.example.edu/hub/user-redirect/git-pull?repo=https%3A%2F%2Fexample.org%2Fgroup%2Fnotebooks"
         "&branch=main&urlpath=lab%2Ftree%2Fnotebooks%2Fa+b.ipynb"
     )
+
+
+def column(page, table: str, at: int) -> list[str]:
+    return page.locator(f"{table} tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{at}].innerText.trim())")
+
+
+def figure(text: str) -> float:
+    """Return the bytes that a cell tells; a first build's are below all."""
+    value, unit = (*text.split(), "")[:2]
+    return float(value) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit] if unit in ("B", "kB", "MB") else -1
+
+
+def test_tables_are_sorted(open_page, site):
+    """A figure by its value, a word by its letters; the second time the other way round. Versions have no button."""
+    entries = site[1].images[1].entries
+    page = open_page("images/helio.html")
+    pull = page.get_by_role("button", name="Pull from the one before")
+    pull.click()
+    sorted_by = page.locator('#tags th[aria-sort="descending"]').inner_text()
+    assert sorted_by.split() == ["Pull", "from", "the", "one", "before"]
+    shown = [figure(text) for text in column(page, "#tags", 3)]
+    assert shown == sorted(shown, reverse=True) and len(set(shown)) > 2
+    assert column(page, "#tags", 3)[-1] == "first"
+    pull.click()
+    assert [figure(text) for text in column(page, "#tags", 3)] == sorted(shown)
+    page.get_by_role("button", name="Tag", exact=True).click()
+    assert column(page, "#tags", 0)[0].startswith(tag_of(0)) and page.locator("#tags [aria-sort]").count() == 1
+    page.get_by_role("searchbox").fill(tag_of(100))
+    assert page.locator("#tags tbody tr:visible").count() == 1
+    assert page.get_by_role("columnheader", name="Python").get_by_role("button").count() == 0
+    page = open_page(f"tags/{entries[0].id}.html")
+    page.get_by_role("button", name="From", exact=True).focus()
+    page.keyboard.press("Enter")
+    kinds = column(page, ".scroll[aria-label=Packages] table", 2)
+    assert kinds == sorted(kinds, key=str.lower) and len(set(kinds)) == 3
+
+
+def test_changes_are_filtered_grouped_and_taken_along(open_page, site):
+    helio = {entry.tag: entry for entry in site[1].images[1].entries}
+    old, new = helio[tag_of(10)], helio[tag_of(90)]
+    page = open_page(f"compare.html#{old.id}..{new.id}", name="light-compare-tools")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    rows = page.get_by_role("table", name="Packages that changed").locator("tbody tr")
+    count = rows.count()
+    page.get_by_label("Filter").fill("debian up")
+    assert rows.all_inner_texts() == ["upgraded\tbash\t5.2-1\t5.2-2\tDebian"]
+    assert page.locator("#change-count").inner_text() == f"1 of {count}"
+    page.get_by_role("button", name="Copy as Markdown").click()
+    page.wait_for_function("document.getElementById('said').textContent === 'Copied'")
+    assert page.evaluate("navigator.clipboard.readText()") == (
+        "### Packages that changed\n\n| Change | Package | From | To | Kind |\n|---|---|---|---|---|\n"
+        "| upgraded | bash | 5.2-1 | 5.2-2 | Debian |\n"
+    )
+    page.get_by_label("Filter").fill("")
+    page.get_by_label("Group by").select_option("kind")
+    kinds = page.locator("#result h3").all_inner_texts()
+    assert sorted(kinds) == ["Debian (1)", f"PyPI ({count - 1})"]
+    assert page.get_by_role("table", name="Packages that changed: Debian").locator("tbody tr").count() == 1
+    assert "#### Debian\n\n| Change" in page.locator("#change-markdown").get_attribute("data-text")
 
 
 def test_which_builds_have_a_package(open_page):

@@ -173,10 +173,11 @@ def test_markup_of_notebooks_is_text_on_the_page():
     assert {tag for tag, _ in found.tags} == {
         *("html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "code", "strong", "div", "span"),
         *("article", "header", "a", "details", "summary", "pre", "table", "tr", "td", "img"),
+        *("nav", "ol", "li"),
     }
     for text in (BAD.title, BAD.summary, BAD.error, f"key {EVIL}", f"value {EVIL}", IMAGE.title):
         assert text in found.text
-    assert found.all("a", "href") == ["10-y.ipynb", '20-b".ipynb']
+    assert found.all("a", "href") == ["#base-10-y", "#helio-20-b", "10-y.ipynb", '20-b".ipynb']
     assert found.all("img", "alt") == ['a "map" <b>', "second"]
 
 
@@ -188,6 +189,7 @@ def test_failures_are_shown():
     words = found.all("span", "class")
     assert words == [
         *("passed", "failed", "oom"),
+        *("soft", "status failed", "soft", "status oom", "soft"),
         *("status passed", "soft facts", "status failed", "soft facts", "status oom", "soft facts"),
     ]
     assert found.all("article", "id") == ["base-10-y", "helio-20-b", "helio-30-c"]
@@ -197,6 +199,8 @@ def test_failures_are_shown():
 def test_a_pass_shows_figures_and_numbers_and_no_error():
     found = page(GOOD)
     assert found.all("details", "open") == []
+    # One notebook needs no list of contents.
+    assert "nav" not in {tag for tag, _ in found.tags}
     assert found.all("img", "src") == [
         f"data:image/png;base64,{base64.b64encode(one.png).decode()}" for one in GOOD.figures
     ]

@@ -102,5 +102,7 @@ def test_an_image_that_is_only_locked(ws):
     assert {change.kind for change in found.changes} == {"added"}
     lock = locks.load(ROOT, ws.checkout.images, "helio")
     assert len(helio.contents.packages) == sum(map(len, (lock.conda.packages, lock.pypi.wheels, lock.apt.packages)))
-    assert [layer.name for layer in base.layers if layer.exact] == ["files"]
+    assert [layer.name for layer in base.layers if layer.exact] == ["files of base"]
+    titles = [layer.name for layer in helio.layers]
+    assert len(titles) == len(set(titles)) and {"debian of base", "debian of helio"} < set(titles)
     assert found.lines()[3].endswith("layers not built yet: counted by the packages' files")

@@ -197,6 +197,7 @@ def test_snippets():
     found = {one.title: one.text for one in catalogue_site.snippets(entry(), "ghcr.io/org/helio")}
     reference = f"ghcr.io/org/helio@{digest('helio 0')}"
     assert found == {
+        "Pull": f"docker pull {reference}",
         "Docker": f'docker run --rm -it -p 127.0.0.1:8888:8888 \\\n  -v "$PWD":/home/jovyan/work \\\n  {reference}',
         "Podman": "podman run --rm -it -p 127.0.0.1:8888:8888 --userns=keep-id:uid=1000,gid=1000 \\\n"
         f'  -v "$PWD":/home/jovyan/work \\\n  {reference}',

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from helioimages.publish.contents import (
     from_list,
     from_sbom,
     layer_names,
+    layer_titles,
 )
 
 SUNPY = Package(name="sunpy", version="7.0.5", kind="wheel", licenses="BSD-2-Clause", purl="pkg:pypi/sunpy@7.0.5")
@@ -92,6 +94,18 @@ def test_history_names_what_it_can():
     ]
     assert (contents.source, contents.complete) == ("history", False)
     assert layer_names(found) == ("debian", "python", "sunpy", "wheels-01", "files")
+
+
+def test_layers_of_a_line_say_whose_they_are():
+    lines = ("debian", "", "numpy", "", "wheels-00", "", "files", "files of images/base", "debian", "", "wheels-00", "")
+    line = [History(created_by=f"ADD {name}", comment=said) for name, said in zip(lines[::2], lines[1::2], strict=True)]
+    found = replace(config(*line, layers=6), env=("A=b", "HELIOIMAGES_IMAGE=ml-tf"))
+    assert layer_titles(found) == (
+        *("debian of base", "numpy", "wheels-00 of base", "files of base", "debian of ml-tf", "wheels-00 of ml-tf"),
+    )
+    # Who does not say its name, and other tools' images, keep the names as they are.
+    assert layer_titles(replace(found, env=()))[-2:] == ("debian", "wheels-00")
+    assert layer_titles(config(*line[:2], layers=2)) == ("debian", "numpy")
 
 
 def test_another_tools_history():

@@ -20,7 +20,7 @@ from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..oci.types import Manifest
 from ..publish import referrers
-from ..publish.contents import Contents, from_history, layer_names
+from ..publish.contents import Contents, from_history, layer_titles, owned
 from ..publish.documents import of_locks
 from .delta import LayerRef, Side
 
@@ -116,7 +116,7 @@ def of_image(image: Image, label: str, known: Mapping[str, Contents], sbom: Cont
         known: lock digest -> contents, for images of this checkout.
         sbom: what its SBOM says; it wins.
     """
-    names = layer_names(image.config)
+    names = layer_titles(image.config)
     return Side(
         label=label,
         layers=tuple(
@@ -191,15 +191,15 @@ def _layout(text: str) -> Image | None:
 def _refs(store: Store, plan: ImagePlan) -> tuple[LayerRef, ...]:
     references: list[LayerRef] = []
     below: list[own_files.Lower] = []
-    owners = [(image, layer) for image in plan.line for layer in image.layers]
-    for (image, layer), key in zip(owners, own_files.keys(store, plan), strict=True):
-        known = linking.recall(store, key)
+    line = [(image, layer) for image in plan.line for layer in image.layers]
+    for (image, layer), key in zip(line, own_files.keys(store, plan), strict=True):
+        known, title = linking.recall(store, key), owned(layer.name, layer.image)
         if known is None and layer.kind is LayerKind.FILES:
             # An image's own files are here, and few: its layer is known without a build.
             known = own_files.foreseen(store, image, below)
         if known is not None:
-            references.append(LayerRef(digest=known.digest, size=known.size, name=layer.name))
+            references.append(LayerRef(digest=known.digest, size=known.size, name=title))
         else:
-            references.append(LayerRef(digest=f"key:{key}", size=layer.size, name=layer.name, exact=False))
+            references.append(LayerRef(digest=f"key:{key}", size=layer.size, name=title, exact=False))
         below.append(own_files.Lower(kind=layer.kind, key=key))
     return tuple(references)

@@ -22,7 +22,7 @@ from ..oci.image import Image
 from ..oci.registry import Registry
 from ..oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
 from ..publish import push, referrers
-from ..publish.contents import Contents, from_history, layer_names
+from ..publish.contents import Contents, from_history, layer_titles
 from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
 from ..spec import yanks as yanked
 from .delta import LayerRef
@@ -200,7 +200,7 @@ def _entry(
         facts=facts,
         layers=tuple(
             LayerRef(digest=layer.digest, size=layer.size, name=layer_name)
-            for layer, layer_name in zip(image.layers, layer_names(image.config), strict=True)
+            for layer, layer_name in zip(image.layers, layer_titles(image.config), strict=True)
         ),
         config=(image.manifest.config.digest, image.manifest.config.size),
         contents=contents,

@@ -101,7 +101,7 @@ class Site:
         """Write the pages, the data and the JSON for machines."""
         whole = document(catalogue)
         (self.folder / "assets").mkdir(exist_ok=True)
-        for name in ("style.css", "app.js"):
+        for name in ("style.css", "tables.js", "app.js"):
             shutil.copyfile(_TEMPLATES / name, self.folder / "assets" / name)
         self._text("catalogue.json", json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
         self._text(feed.FILE, feed.feed(catalogue))
@@ -149,6 +149,8 @@ class Site:
                     page="entry",
                     entry=entry,
                     step=steps[entry.id],
+                    repository=f"{catalogue.registry}/{image.repository}",
+                    reference=f"{catalogue.registry}/{image.repository}@{entry.named}",
                     snippets=snippets(entry, f"{catalogue.registry}/{image.repository}"),
                 )
 
@@ -213,6 +215,7 @@ def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
     words = (" --gpus all", " --device nvidia.com/gpu=all", " --nv") if "cuda" in entry.facts else ("", "", "")
     title = "{} with a GPU" if "cuda" in entry.facts else "{}"
     lines = [
+        Snippet(title="Pull", text=f"docker pull {reference}", note="podman pull and nerdctl pull take the same."),
         Snippet(title=title.format("Docker"), text=f"docker {run}{words[0]}{end}"),
         Snippet(
             title=title.format("Podman"),

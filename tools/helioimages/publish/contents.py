@@ -167,6 +167,31 @@ def layer_names(config: ImageConfig) -> tuple[str, ...]:
     return (*names, *[""] * missing) if missing >= 0 else tuple(names[: len(config.diff_ids)])
 
 
+def layer_titles(config: ImageConfig) -> tuple[str, ...]:
+    """Return `layer_names`, and whose a layer is where each image of a line has one: ``debian of base``."""
+    titles = list(layer_names(config))
+    lines = [line for line in config.history if not line.empty_layer]
+    owners = [line.comment.removeprefix("files of images/") if line.created_by == "ADD files" else "" for line in lines]
+    if not any(owners):
+        return tuple(titles)
+    # The topmost image may have no files of its own.
+    own = "HELIOIMAGES_IMAGE="
+    owner = next((line.removeprefix(own) for line in config.env if line.startswith(own)), "")
+    for place in reversed(range(min(len(lines), len(titles)))):
+        owner = owners[place] or owner
+        titles[place] = owned(titles[place], owner)
+    return tuple(titles)
+
+
+def owned(layer: str, image: str) -> str:
+    """Return a layer's title: its name, and the image's where every image has a layer of that name.
+
+    >>> owned("wheels-07", "helio"), owned("numpy", "base")
+    ('wheels-07 of helio', 'numpy')
+    """
+    return f"{layer} of {image}" if image and re.fullmatch(r"debian|conda|files|wheels-\d+", layer) else layer
+
+
 def _cyclonedx(component: Mapping[str, Any]) -> Package | None:
     purl = _text(component, "purl")
     return _package(_text(component, "name"), _text(component, "version"), purl, _cyclonedx_licenses(component))

@@ -150,8 +150,11 @@
     for (const note of found.notes) left.append(element("p", { class: "soft" }, `${note}.`));
     if (found.summary) left.append(element("p", {}, found.summary));
     if (found.changes.length) {
-      left.append(table("Packages that changed", [["Change"], ["Package"], ["From"], ["To"], ["Kind"]],
-        found.changes.map(([what, name, before, after, kind]) => [what, name, before || "–", after || "–", KIND[kind]])));
+      helioTables.changes(left, {
+        title: "Packages that changed", rows: found.changes.map((row) => [...row.slice(0, 4), KIND[row[4]]]),
+        make: (caption, rows) => table(caption, [["Change"], ["Package"], ["From", "fixed"], ["To", "fixed"], ["Kind"]],
+          rows.map(([what, name, before, after, kind]) => [what, name, before || "–", after || "–", kind])),
+      });
     }
     const right = element("section", {}, element("h2", {}, "Layers to pull"));
     if (found.pull.length) {
@@ -162,6 +165,7 @@
     }
     parts.push(element("div", { class: "two" }, left, right));
     box.replaceChildren(...parts);
+    helioTables.sortable(box);
   }
 
   const pages = {
