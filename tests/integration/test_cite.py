@@ -41,7 +41,11 @@ def cite(workspace, tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "imported", "needed"),
     [
-        ("10-sdo-irradiance-scan.ipynb", {"astropy", "dask", "cloudcatalog", "numpy", "matplotlib"}, {"pandas"}),
+        (
+            "10-sdo-irradiance-scan.ipynb",
+            {"sunpy", "astropy", "dask", "cloudcatalog", "numpy", "matplotlib"},
+            {"pandas"},
+        ),
         ("20-sunpy-map.ipynb", {"sunpy", "astropy", "numpy", "matplotlib"}, {"pyerfa"}),
         ("30-cdf-pyspedas.ipynb", {"pyspedas", "cdflib", "astropy", "sunpy"}, {"hapiclient"}),
         ("40-plasmapy.ipynb", {"plasmapy", "astropy", "scipy"}, {"xarray"}),

@@ -97,6 +97,44 @@ def test_a_read_only_root(start):
     assert log.endswith("served\n")
 
 
+def test_as_apptainer_starts_it(workspace, image, tmp_path):
+    """No entry point, the caller's uid and home, a read-only root, no variable but the image's own.
+
+    Spec: Apptainer, "Docker and OCI containers"; ``--cleanenv`` keeps what the image sets.
+    """
+    tmp_path.chmod(0o777)
+    script = """
+    set -e
+    cd "$HOME"
+    python -c 'import xarray, dask, s3fs, matplotlib.pyplot as p; p.plot([1]); p.savefig("a.png")'
+    echo '{"cells":[{"cell_type":"code","id":"a","metadata":{},"execution_count":null,"outputs":[],"source":"1"}],
+      "metadata":{"kernelspec":{"name":"python3","display_name":"P"}},"nbformat":4,"nbformat_minor":5}' > a.ipynb
+    python -m papermill --no-progress-bar a.ipynb b.ipynb 2> log || { cat log; exit 5; }
+    ls
+    touch /srv/x 2>/dev/null && exit 6
+    python -m pip install --user --no-index x 2>&1 | grep -c 'No matching distribution'
+    """
+    container = workspace.engine.client.containers.create(
+        image,
+        ["-c", script + SERVER],
+        entrypoint="/bin/sh",
+        user="123456:123456",
+        environment={"HOME": "/people/me", "USER": "me"},
+        volumes={str(tmp_path): {"bind": "/people/me", "mode": "rw"}},
+        tmpfs={"/tmp": "rw,mode=1777"},
+        read_only=True,
+        network_mode="none",
+    )
+    try:
+        container.start()
+        code = container.wait(timeout=600)["StatusCode"]
+        log = container.logs().decode()
+    finally:
+        container.remove(force=True)
+    assert code == 0, log
+    assert log.splitlines() == ["a.ipynb", "a.png", "b.ipynb", "log", "1", "served"]
+
+
 def test_a_full_home_still_starts(start):
     script = f"head -c 300000 /dev/zero >~/big 2>/dev/null; cat >/tmp/s <<'END'\n{SERVER}END\n/srv/start bash /tmp/s"
     log = start(script, user="1000:0", tmpfs={"/home/jovyan": "rw,mode=0775,size=128k"})

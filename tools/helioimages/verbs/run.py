@@ -10,6 +10,7 @@ import click
 from ..core.errors import HelioError, Stage
 from ..core.progress import say, stage
 from ..engines import desk, engine
+from ..machine import browser as screen
 from ..machine import host
 from ..make import images
 from ..make.machine import Machine
@@ -35,6 +36,9 @@ _USUAL = 8888
     help="Run a notebook by papermill; the executed copy NAME-executed.ipynb is beside it.",
 )
 @click.option("--mount/--no-mount", default=True, show_default=True, help="The current folder, writable, as ~/work.")
+@click.option(
+    "--browser/--no-browser", default=True, show_default=True, help="Open JupyterLab in the browser, if there is one."
+)
 @options.gpus
 def run(
     common: Common,
@@ -44,6 +48,7 @@ def run(
     shell: bool,
     notebook: Path | None,
     mount: bool,
+    browser: bool,
     gpus: str | None,
 ) -> None:
     """Start an image locally (the hubs' default one if none is named) and print its address.
@@ -75,6 +80,8 @@ def run(
         return
     address = machine.engine.serve(reference, port=port or _port(), gpus=gpus, desk=work.server())
     print(as_json({"image": name, "reference": reference, "address": address}) if common.as_data else address)
+    if browser and not common.as_data:
+        screen.show(address)
 
 
 def _check(common: Common, published: str | None, shell: bool, notebook: Path | None, mount: bool) -> None:
