@@ -25,6 +25,9 @@ VERBS = {
     "Publish": {
         "publish": "Push by digest, run the notebooks in that digest, then tag.",
         "up": "The whole main job: set up this machine, build, test and publish.",
+        "publish-work": "Publish a team's notebooks with what they give in an image.",
+        "set-doi": "Write the DOI of a published work into its documents.",
+        "restore": "Run a published work again in its image, and compare.",
     },
     "Choose": {
         "catalogue": "Make a site of a registry's images to choose a tag from.",

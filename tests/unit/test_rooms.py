@@ -12,7 +12,11 @@ PACKAGE = Path(__file__).parents[2] / "tools" / "helioimages"
 #: Rooms of which every module is a function of its arguments, but for those named.
 PURE = {"core": {"files", "http", "progress"}, "spec": set()}
 #: Pure modules of rooms that touch the disk elsewhere.
-ALSO = ("make/plan.py", "make/labels.py")
+ALSO = (
+    "make/plan.py",
+    "make/labels.py",
+    *(f"works/{name}.py" for name in ("citation", "crate", "datacite", "documents", "shown", "spase", "work")),
+)
 IO = {"subprocess", "socket", "requests", "shutil", "tempfile", "urllib.request", "os", "fcntl", "docker"}
 #: What opens a file of a path that it is given.
 OPENS = {
@@ -66,6 +70,7 @@ LONG = {
     "verbs/hub.py hub": _CLICK,
     "verbs/import_.py import_": _CLICK,
     "verbs/profiles.py profiles": _CLICK,
+    "verbs/publish_work.py publish_work": _CLICK,
     "verbs/run.py run": _CLICK,
     "verbs/smoke.py smoke": _CLICK,
     "verbs/verify.py verify": _CLICK,

@@ -21,6 +21,7 @@ from ..publish.contents import Contents
 from ..spec.tags import newest_first
 from ..spec.yanks import Yank
 from .delta import LayerRef, Side
+from .works import Shown
 
 VERSION = 1
 #: label -> our key; every image states them, ours under these labels.
@@ -87,6 +88,7 @@ class Entry:
         tags: dated ones first, newest first, then lock tags, then those that move.
         created: RFC 3339.
         facts: versions by the keys of `FACTS`; an unknown one is absent.
+        works: of teams, that hang on it.
         signature: ``none``, ``attached`` (nobody checked it), ``verified`` or ``bad``.
         advisory: what the checkout's yanked.toml says.
         faults: what could not be read, for people.
@@ -104,6 +106,7 @@ class Entry:
     contents: Contents
     attached: tuple[Attached, ...] = ()
     smoke: Smoke | None = None
+    works: tuple[Shown, ...] = ()
     signature: str = "none"
     advisory: Yank | None = None
     faults: tuple[str, ...] = ()
@@ -282,6 +285,7 @@ def _entry(
         "signature": entry.signature,
         "attached": [_plain(artifact) for artifact in entry.attached],
         "smoke": _plain(entry.smoke) if entry.smoke else None,
+        "works": [_plain(work) for work in entry.works],
         "advisory": {
             "level": advisory.level,
             "reason": advisory.reason,

@@ -25,6 +25,8 @@ from ..publish import push, referrers
 from ..publish.contents import Contents, from_history, layer_titles
 from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
 from ..spec import yanks as yanked
+from ..works.attached import Shelf
+from . import works
 from .delta import LayerRef
 from .model import (
     FACTS,
@@ -189,6 +191,9 @@ def _entry(
         key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
     }
     smoke, attached = _attached(source, repository, good, faults)
+    shelf = Shelf(client=source.client, repository=repository, store=source.store)
+    # Anybody who may push hangs works on an image: they are their authors', whoever signed the image.
+    published = works.of_image(shelf, artifacts, source.keep, faults)
     ordered = order_tags(tags)
     return Entry(
         image=name,
@@ -206,6 +211,7 @@ def _entry(
         contents=contents,
         attached=attached,
         smoke=smoke,
+        works=published,
         signature=signature,
         advisory=_advisory(source.yanks.get(name, ()), ordered, (image.digest, named)),
         faults=tuple(faults),

@@ -39,6 +39,7 @@ LABELS = {
 _KINDS = {
     "sbom": "SBOM",
     "packages": "Package list",
+    "work": "Work",
     "signature": "Signature",
     "provenance": "Provenance",
     "smoke": "Smoke report",

@@ -21,6 +21,8 @@ from .contents import Contents, from_list, from_sbom
 #: Parts of artifact and media types -> our word; the first that matches counts.
 _TYPES = (
     ("packages", ("helioimages.packages",)),
+    # Before reports: a work has executed notebooks, too.
+    ("work", ("helioimages.work",)),
     ("sbom", ("cyclonedx", "spdx")),
     ("signature", ("cosign", "sigstore", "simplesigning", "notary.signature")),
     ("provenance", ("in-toto", "slsa", "dsse")),
@@ -41,7 +43,7 @@ class Artifact:
     """A document about an image.
 
     Attributes:
-        kind: ``sbom``, ``packages``, ``signature``, ``provenance``, ``smoke`` or ``other``.
+        kind: ``sbom``, ``packages``, ``work``, ``signature``, ``provenance``, ``smoke`` or ``other``.
         type: the artifact type as the registry has it.
         digest: of its manifest.
         files: its blobs.
