@@ -92,7 +92,7 @@ def _fill_one(checkout: Checkout, store: Store, client: Registry, cache: Cache, 
     out.mkdir(parents=True)
     (out / "report.json").write_text(json.dumps({"reference": pushed.reference, "passed": True}))
     key = run.key(built.image.digest, checkout.lineage(built.spec.name), checkout.root)
-    documents.attach(client, repository, built, out, store, run=documents.Run(key=key))
+    documents.attach(client, repository, built, out, store, run=documents.ReportSubject(key=key))
     subject = attach.Subject(client=client, repository=repository, built=built, root=checkout.root, store=store)
     attach.attach(subject, key=None)
     travel.keep(cache, built, store, mount=repository, sign=None)
@@ -150,7 +150,7 @@ def measure(asked: argparse.Namespace, root: Path, port: int, folder: Path) -> d
     result: dict[str, object] = {"image": asked.image, "cores": os.cpu_count(), "load": os.getloadavg()[0]}
 
     with fresh(port, folder, asked.jobs) as (machine, relay):
-        order = release.Order(host=relay.host, prefix=PREFIX, out=folder / "out")
+        order = release.PublishOrder(host=relay.host, prefix=PREFIX, out=folder / "out")
         seconds, done = bench.timed(lambda: release.publish(checkout, machine, names, order))
         made = [path for path in (machine.store.root / "blobs").rglob("*") if path.is_file()]
         if done[0].bytes_sent or made:

@@ -14,7 +14,7 @@ from helioimages.core.digest import of_bytes
 from helioimages.oci.image import Addition, Image, Settings, append, artifact
 from helioimages.oci.layer import write_layer
 from helioimages.oci.layout import write_layout
-from helioimages.oci.types import Descriptor, Index, Platform
+from helioimages.oci.types import Descriptor, ImageIndex, Platform
 
 SCHEMAS = Path(__file__).with_name("oci-schema")
 
@@ -84,4 +84,4 @@ def test_artifact_and_the_list_of_referrers(image):
         annotations={"k": "v"},
     )
     assert check("image-manifest-schema", data) == []
-    assert check("image-index-schema", Index(manifests=(one,)).dump()) == []
+    assert check("image-index-schema", ImageIndex(manifests=(one,)).dump()) == []

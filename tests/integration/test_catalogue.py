@@ -28,7 +28,7 @@ from helioimages.engines import registry_server
 from helioimages.machine.store import Store
 from helioimages.oci.image import artifact
 from helioimages.oci.registry import Registry
-from helioimages.oci.types import INDEX, Index, Platform
+from helioimages.oci.types import INDEX, ImageIndex, Platform
 from helioimages.publish.referrers import SIGNATURE
 from helioimages.spec import yanks as yanked
 
@@ -131,7 +131,7 @@ def site(registry, tmp_path_factory):
     )
     start = time.monotonic()
     with Registry(registry) as client, catalogue_site.writing(folder) as made:
-        source = catalogue_read.Source(
+        source = catalogue_read.CatalogueSource(
             client=client, store=store, prefix="t/", known={}, yanks={"helio": yanks}, keep=made.keep
         )
         found = catalogue_read.read(source, ["base", "helio"], jobs=8)
@@ -226,7 +226,7 @@ def test_other_projects_images(registry, tmp_path):
         images = [push(client, store, "other/app", day, count=5, stack=3, sbom=False) for day in (0, 1)]
         attestation = replace(images[0].descriptor, platform=Platform(os="unknown", architecture="unknown"))
         arm = replace(images[1].descriptor, platform=Platform.of("linux/arm64"))
-        index = Index(manifests=(images[0].descriptor, arm, attestation)).dump()
+        index = ImageIndex(manifests=(images[0].descriptor, arm, attestation)).dump()
         client.put_manifest("other/app", "v2", index, INDEX)
         payload = replace(images[0].layers[0], annotations={SIGNATURE: "good"})
         signature = replace(images[0].manifest, layers=(payload,)).dump()
@@ -235,7 +235,7 @@ def test_other_projects_images(registry, tmp_path):
         store.put_blob(b"{}")
         client.push_blob("other/app", chart.config, store.blob(chart.config.digest))
         client.put_manifest("other/app", "chart", chart.dump())
-        source = catalogue_read.Source(client=client, store=store, prefix="other/", known={}, yanks={})
+        source = catalogue_read.CatalogueSource(client=client, store=store, prefix="other/", known={}, yanks={})
         for _ in range(2):
             # The second time from the store.
             (page,) = catalogue_read.read(source, ["missing", "app"]).images
@@ -255,7 +255,7 @@ def test_other_projects_images(registry, tmp_path):
             states = [entry.signature for entry in catalogue_read.read(checked, ["app"]).entries]
             assert sorted(states) == sorted([state, state, "none", "none"])
     with Registry(registry) as client, pytest.raises(HelioError) as caught:
-        source = catalogue_read.Source(client=client, store=store, prefix="other/", known={}, yanks={})
+        source = catalogue_read.CatalogueSource(client=client, store=store, prefix="other/", known={}, yanks={})
         catalogue_read.read(source, ["missing"])
     assert str(caught.value) == (
         f"the registry `{registry}` has none of the images\n  looked for other/missing\n\n"

@@ -17,7 +17,7 @@ from faultkit import making
 from helioimages.core.platform import FIRST, Platform
 from helioimages.debian import lock as apt_lock
 from helioimages.locks import apt
-from helioimages.machine.fetch import Wanted, fetch_all
+from helioimages.machine.fetch import WantedFile, fetch_all
 from helioimages.machine.store import Store, default_root
 from helioimages.make import channel
 from helioimages.make.builder import Builder
@@ -96,7 +96,9 @@ subprocess.run([*words, "-I" + s.get_paths()["include"], "/in/deep.c", "-o", out
 def _builder(store: Store, client) -> Builder:
     lock = apt_lock.parse((ROOT / LOCK).read_text(), LOCK)
     wanted = [
-        Wanted(name=deb.name, sha256=deb.sha256, size=deb.size, where=LOCK, urls=lambda deb=deb: apt.mirror_urls(deb))
+        WantedFile(
+            name=deb.name, sha256=deb.sha256, size=deb.size, where=LOCK, urls=lambda deb=deb: apt.mirror_urls(deb)
+        )
         for deb in lock.packages
     ]
     return Builder(client, store, lock, fetch_all(wanted, store, label="builder"))

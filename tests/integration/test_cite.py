@@ -28,7 +28,7 @@ def cite(workspace, tmp_path_factory):
             client=client, repository="helio", built=built, root=workspace.root, store=workspace.store, others=()
         )
         attach.attach(subject, key=None)
-        place = stage.Place(
+        place = stage.ImagePlace(
             client=client,
             reference=Reference.parse(reference),
             platform=Platform.of("linux/amd64"),

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from helioimages.conda.archive import read_index
 from helioimages.conda.link import Prefix, link
-from helioimages.conda.solve import Question, solve
+from helioimages.conda.solve import CondaQuestion, solve
 from helioimages.core.entries import Kind
 from helioimages.machine.store import default_root
 
@@ -202,7 +202,7 @@ def test_the_local_channel(tmp_path: Path) -> None:
 def test_solving_the_local_channel() -> None:
     channel = _local_channel()
     [platform] = {path.parent.name for path in channel.glob("*/*.conda")} - {"noarch"}
-    question = Question(specs=["python 3.13.*"], platform=platform, virtual_packages=VIRTUAL)
+    question = CondaQuestion(specs=["python 3.13.*"], platform=platform, virtual_packages=VIRTUAL)
     found = solve(question, channel="local", repodata_dirs=[channel])
     for package in found:
         path = channel / package.subdir / package.file_name

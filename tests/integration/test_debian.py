@@ -253,7 +253,7 @@ def test_an_archive_signed_by_a_stranger_is_refused(archive, monkeypatch):
 
 def fetched(store: Store, lock: AptLock) -> dict[str, Path]:
     wanted = [
-        fetch.Wanted(
+        fetch.WantedFile(
             name=deb.file_name.rpartition("/")[2],
             sha256=deb.sha256,
             size=deb.size,

@@ -91,7 +91,7 @@ class Place:
         connect = functools.partial(release.connect, self.machine.store)
         said = {"source": Reference.parse(self.base), "platform": Platform.of("linux/amd64"), "prefix": "test-extend/"}
         with repository.opened(str(folder)) as found, connect(None) as target:
-            return stage.extend(found, stage.Order(**(said | order)), self.machine, connect, target)
+            return stage.extend(found, stage.ExtendOrder(**(said | order)), self.machine, connect, target)
 
     def run(self, reference: str, script: str) -> str:
         with release.connect(self.machine.store, None) as client:

@@ -34,7 +34,7 @@ from helioimages.engines.hub import server as hub_server
 from helioimages.publish import push as publish
 from helioimages.spec import tags
 from helioimages.verbs import hub as verbs_hub
-from helioimages.verbs.catalogue import Wanted
+from helioimages.verbs.catalogue import CatalogueOptions
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 ROOT = Path(__file__).parents[2]
@@ -320,7 +320,9 @@ def test_an_image_one_major_behind(workspace, references, tmp_path):
     folder, context = tmp_path / "hub", tmp_path / "context"
     context.mkdir()
     older = hub_parts.parts(workspace.store, lock=ROOT / "tests" / "support" / "hub-older.lock")
-    offered = verbs_hub.offered(workspace.checkout, workspace.machine, Wanted(names=NAMES, host=None, prefix=PREFIX))
+    offered = verbs_hub.offered(
+        workspace.checkout, workspace.machine, CatalogueOptions(names=NAMES, host=None, prefix=PREFIX)
+    )
     parts = hub_parts.parts(workspace.store)
     with with_jupyterhub_of(workspace, older.python, references["base"], context) as behind:
         offered = dataclasses.replace(offered, images=offered.images.replace(references["base"], behind))
@@ -346,7 +348,9 @@ def test_a_hub_one_major_behind(workspace, references, tmp_path):
     """The hub warns and works; and when it is killed, its end still takes away what it started."""
     folder = tmp_path / "hub"
     older = hub_parts.parts(workspace.store, lock=ROOT / "tests" / "support" / "hub-older.lock")
-    offered = verbs_hub.offered(workspace.checkout, workspace.machine, Wanted(names=NAMES, host=None, prefix=PREFIX))
+    offered = verbs_hub.offered(
+        workspace.checkout, workspace.machine, CatalogueOptions(names=NAMES, host=None, prefix=PREFIX)
+    )
     made = hub_server.start(folder, older, offered, engine=workspace.engine.address, port=0)
     try:
         with pytest.raises(HelioError) as caught:

@@ -29,7 +29,7 @@ from helioimages.machine.checkout import load_images
 from helioimages.machine.store import Store
 from helioimages.make import provision
 from helioimages.pypi import resolve as uv
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 
 #: The builder's Debian lock.
 BUILDER = builder_lock(FIRST)
@@ -130,8 +130,8 @@ class World:
         checkout = Checkout.of(self.root)
         locks = tuple(checkout.locks_of(tuple(checkout.images)).values())
 
-        def index() -> Index:
-            return Index(uv.places(), self.store.root / "cache" / "index")
+        def index() -> PackageIndex:
+            return PackageIndex(uv.places(), self.store.root / "cache" / "index")
 
         def builder() -> None:
             raise AssertionError("nothing is to be built here")

@@ -23,11 +23,11 @@ from packaging.utils import canonicalize_name
 
 from helioimages.core.digest import is_hex
 from helioimages.core.entries import Entry, merge
-from helioimages.machine.fetch import Wanted, fetch_all
+from helioimages.machine.fetch import WantedFile, fetch_all
 from helioimages.machine.store import Store, default_root
 from helioimages.make.toolchain import interpreter_in
 from helioimages.pypi import pyc
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 from helioimages.pypi.lock import Wheel, parse
 from helioimages.pypi.resolve import places
 from helioimages.pypi.wheel import link, with_compiled
@@ -62,10 +62,10 @@ def python(store: Store) -> pyc.Interpreter:
 
 @pytest.fixture(scope="module")
 def fetch(store: Store):
-    index = Index(places(), store.root / "cache" / "index")
+    index = PackageIndex(places(), store.root / "cache" / "index")
 
     def fetched(wheel: Wheel) -> Path:
-        wanted = Wanted(
+        wanted = WantedFile(
             name=wheel.file_name,
             sha256=wheel.sha256,
             size=wheel.size,

@@ -7,7 +7,7 @@ import hashlib
 import json
 
 from helioimages.catalogue.delta import LayerRef
-from helioimages.catalogue.model import Catalogue, Entry, ImagePage, newest_entries_first
+from helioimages.catalogue.model import Catalogue, CatalogueEntry, ImagePage, newest_entries_first
 from helioimages.core.package import Package
 from helioimages.core.platform import Platform
 from helioimages.machine.store import Store
@@ -63,7 +63,7 @@ def layers(image: str, day: int, count: int) -> tuple[LayerRef, ...]:
     return tuple(found)
 
 
-def entry(image: str = "helio", day: int = 0, **changes) -> Entry:
+def entry(image: str = "helio", day: int = 0, **changes) -> CatalogueEntry:
     key = f"{image} {day}"
     values = {
         "image": image,
@@ -79,10 +79,10 @@ def entry(image: str = "helio", day: int = 0, **changes) -> Entry:
             packages=tuple(sorted(packages(image, day, 30), key=lambda one: one.name)), source="sbom", complete=True
         ),
     }
-    return Entry(**values | changes)
+    return CatalogueEntry(**values | changes)
 
 
-def page(name: str, *entries: Entry) -> ImagePage:
+def page(name: str, *entries: CatalogueEntry) -> ImagePage:
     return ImagePage(
         name=name,
         repository=f"org/{name}",

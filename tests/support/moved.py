@@ -270,7 +270,7 @@ class World:
 
     def up(self, machine: Machine, host: str, *names: str) -> tuple[release.Published, ...]:
         """Take the stages of `up`, but its notebooks."""
-        order = release.Order(host=host, prefix="", out=self.folder / "reports")
+        order = release.PublishOrder(host=host, prefix="", out=self.folder / "reports")
         return release.publish(Checkout.of(self.root), machine, names, order)
 
     def apt_lock(self, name: str) -> AptLock:

@@ -143,7 +143,7 @@ def unpacked(suite: str, deb: Deb, folder: Path, *, today: bool = False) -> Path
         pytest.skip(
             f"the Debian mirror dropped {deb.name} {deb.version}: tests/run --world says so, and which one is there"
         )
-    wanted = fetch.Wanted(
+    wanted = fetch.WantedFile(
         name=deb.file_name, sha256=deb.sha256, size=deb.size, where=suite, urls=lambda: debian_mirror.mirror_urls(deb)
     )
     (path,) = fetch.fetch_all([wanted], store).values()

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from helioimages.debian import lock as debian_lock
 from helioimages.locks import mirror
 from helioimages.pypi import lock as pypi_lock
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 from helioimages.pypi.resolve import places
 
 ROOT = Path(__file__).parents[2]
@@ -33,9 +33,9 @@ def named(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory) -> Index:
+def index(tmp_path_factory) -> PackageIndex:
     """Today's indexes, nothing of them remembered."""
-    return Index(places(), tmp_path_factory.mktemp("index"))
+    return PackageIndex(places(), tmp_path_factory.mktemp("index"))
 
 
 @pytest.mark.parametrize("path", APT_LOCKS, ids=named)

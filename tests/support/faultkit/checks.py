@@ -12,7 +12,7 @@ from helioimages.core.errors import HelioError
 from helioimages.make import linking
 from helioimages.oci.reference import Reference, is_loopback
 from helioimages.oci.registry import Registry
-from helioimages.oci.types import INDEX, Index, Manifest, Platform
+from helioimages.oci.types import INDEX, ImageIndex, Manifest, Platform
 from helioimages.prove import verify
 
 from .world import Site
@@ -83,7 +83,7 @@ def _damage(client: Registry, name: str, reference: str) -> list[str]:
     if found is None:
         return [f"{name}:{reference} is missing"]
     if found[0].media_type == INDEX:
-        inner = Index.parse(found[1], f"{name}:{reference}").manifests
+        inner = ImageIndex.parse(found[1], f"{name}:{reference}").manifests
         return [fault for one in inner for fault in _damage(client, name, one.digest)]
     faults = []
     manifest = Manifest.parse(found[1], f"{name}:{reference}")

@@ -44,7 +44,7 @@ from helioimages.make import wheels as wheelbuild
 from helioimages.make.builder import Builder
 from helioimages.pypi import lock as pypi_lock
 from helioimages.pypi import resolve
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 from helioimages.pypi.lock import PyPILock, Sdist
 from helioimages.spec.environment import BuildSpec, EnvironmentSpec
 
@@ -117,7 +117,7 @@ class Rootfs(Making):
     def prepare(self, folder: Path) -> None:
         self.lock: AptLock = apt.resolve(())
         wanted = [
-            fetch.Wanted(
+            fetch.WantedFile(
                 name=deb.file_name,
                 sha256=deb.sha256,
                 size=deb.size,
@@ -183,7 +183,7 @@ class SourceWheel(InBuilder):
         needed = [wheel for wheel in tools.wheels if wheel.name in ("setuptools", "packaging", "wheel", "pip")]
         self.tools = dataclasses.replace(tools, wheels=tuple(needed))
         self.wheels = provision.wheels(
-            store, needed, file, lambda: Index(resolve.places(), store.root / "cache" / "index"), jobs=4
+            store, needed, file, lambda: PackageIndex(resolve.places(), store.root / "cache" / "index"), jobs=4
         )
         self.platform = tools.platform
         self.archive = folder / "tiny-1.0.tar.gz"

@@ -189,7 +189,7 @@ def _oci() -> Iterator[Target]:
     }
     for name, document, parse in (
         ("OCI manifest", manifest, oci_types.Manifest.parse),
-        ("OCI index", listing, oci_types.Index.parse),
+        ("OCI index", listing, oci_types.ImageIndex.parse),
         ("OCI config", config, oci_types.ImageConfig.parse),
     ):
         data = json.dumps(document).encode()
@@ -296,7 +296,7 @@ def _opened(found: object) -> None:
 def _osv(data: bytes) -> None:
     one = osv.parse(data, "x.json")
     packages = [
-        audit.Asked(
+        audit.AuditedPackage(
             package=Package(
                 kind=kind,
                 name="demo",

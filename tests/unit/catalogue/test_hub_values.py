@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helioimages.catalogue import hub_values
-from helioimages.catalogue.hub_values import Offered
+from helioimages.catalogue.hub_values import OfferedImage
 from helioimages.core.errors import HelioError, Stage
 
 Z2JH = """\
@@ -31,12 +31,12 @@ prePuller: {pause: {image: {name: registry.k8s.io/pause, tag: "3.10"}}}
 
 def test_every_place_of_zero_to_jupyterhub():
     assert hub_values.images(Z2JH.encode(), "values.yaml") == (
-        Offered(where="singleuser.image", reference="ghcr.io/heliocloud/base:2026.11.19"),
-        Offered(
+        OfferedImage(where="singleuser.image", reference="ghcr.io/heliocloud/base:2026.11.19"),
+        OfferedImage(
             where="singleuser.profileList[0].kubespawner_override.image",
             reference="ghcr.io/heliocloud/helio:2026.11.19",
         ),
-        Offered(
+        OfferedImage(
             where="singleuser.profileList[1].profile_options.image.choices.a.kubespawner_override.image",
             reference="ghcr.io/heliocloud/ml-gpu@sha256:1",
         ),

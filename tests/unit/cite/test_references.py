@@ -12,10 +12,10 @@ from packaging.utils import canonicalize_name
 from pypi_support import wheel_bytes
 
 from helioimages.cite import bibtex, facts, formats, references
-from helioimages.cite.references import Image, gather
+from helioimages.cite.references import CitedImage, gather
 from helioimages.core.errors import HelioError
 
-IMAGE = Image(title="Heliophysics & more", version="2026.11.21", reference="h.org/helio@sha256:00", year="2026")
+IMAGE = CitedImage(title="Heliophysics & more", version="2026.11.21", reference="h.org/helio@sha256:00", year="2026")
 METADATA = """\
 Metadata-Version: 2.1
 Name: My_Sun
@@ -134,7 +134,7 @@ def test_a_notebook_narrows_the_list():
 
 def test_a_work_that_two_ask_for_is_there_once_and_keys_are_their_own():
     def entry(doi):
-        return bibtex.Entry(kind="article", key="same", fields={"title": f"T {doi}", "doi": doi})
+        return bibtex.BibEntry(kind="article", key="same", fields={"title": f"T {doi}", "doi": doi})
 
     one, other = package("a", entries=(entry("10.1000/x"),)), package("b", entries=(entry("10.1000/X"),))
     third = package("c", entries=(entry("10.1000/y"),))

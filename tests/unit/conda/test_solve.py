@@ -14,7 +14,7 @@ import pytest
 
 from helioimages.conda import solve as solving
 from helioimages.conda.lock import CondaLock, CondaPackage, dump, parse
-from helioimages.conda.solve import Question, solve
+from helioimages.conda.solve import CondaQuestion, solve
 from helioimages.core.errors import HelioError, Stage
 
 VIRTUAL = {"__glibc": "2.41", "__linux": "6.1", "__unix": "0", "__archspec": "x86_64_v3"}
@@ -73,7 +73,7 @@ def channel(tmp_path: Path) -> Path:
 
 def _solve(channel: Path, *specs: str, **options: Any) -> tuple[CondaPackage, ...]:
     options = {"virtual_packages": VIRTUAL} | options
-    question = Question(specs=specs, platform="linux-64", **options)
+    question = CondaQuestion(specs=specs, platform="linux-64", **options)
     return solve(question, channel="local", repodata_dirs=[channel])
 
 
@@ -200,7 +200,7 @@ def test_genuine_conda_forge_records() -> None:
         subdir: json.loads((folder / subdir / "repodata.json").read_bytes()) for subdir in ("linux-64", "noarch")
     }
     specs = ["python 3.13.*", "git", "git-lfs", "gfortran", "make"]
-    question = Question(specs=specs, platform="linux-64", virtual_packages=VIRTUAL)
+    question = CondaQuestion(specs=specs, platform="linux-64", virtual_packages=VIRTUAL)
     found = solve(question, channel="conda-forge", repodata_dirs=[folder])
     by_name = {package.name: package for package in found}
     assert {"python", "git", "git-lfs", "gfortran", "make", "openssl", "tzdata"} <= by_name.keys()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from helioimages.conda.solve import Question, solve
+from helioimages.conda.solve import CondaQuestion, solve
 from helioimages.conda.spec import Refused, advice, understand
 from helioimages.core.errors import HelioError
 from helioimages.spec.environment import parse_environment
@@ -54,7 +54,9 @@ def _channel(folder: Path) -> Path:
 
 
 def _solve(channel: Path, *specs: str) -> list[str]:
-    question = Question(specs=specs, platform="linux-64", virtual_packages={}, where="environments/x/environment.yml")
+    question = CondaQuestion(
+        specs=specs, platform="linux-64", virtual_packages={}, where="environments/x/environment.yml"
+    )
     found = solve(question, channel="conda-forge", repodata_dirs=[channel])
     return [f"{one.name} {one.version} {one.build}" for one in found]
 

@@ -24,7 +24,7 @@ from helioimages.engines.hub import server as hub_server
 from helioimages.verbs import hub as verbs_hub
 
 HUB = hub_parts.SOURCE
-OFFERED = hub_server.Offered(images="", gateway="", home="/home/jovyan")
+OFFERED = hub_server.HubOffer(images="", gateway="", home="/home/jovyan")
 NOBODY = "unix:///nonexistent/docker.sock"
 
 

@@ -7,21 +7,23 @@ import shlex
 import pytest
 
 from helioimages.core.errors import HelioError
-from helioimages.extend.asked import Asked, Place, Project, Wanted
-from helioimages.extend.dockerfile import Below, Recipe, dockerfile
+from helioimages.extend.asked import FileLine, PlacedRequirement, RepositoryRequests, SourceProject
+from helioimages.extend.dockerfile import ParentImage, RepositoryRecipe, dockerfile
 
-PLACE = Place(file="requirements.txt", line=1)
-BELOW = Below(reference="example.org/base@sha256:0", uid=1000, entrypoint=("/srv/start",), command=("jupyter", "lab"))
+PLACE = FileLine(file="requirements.txt", line=1)
+BELOW = ParentImage(
+    reference="example.org/base@sha256:0", uid=1000, entrypoint=("/srv/start",), command=("jupyter", "lab")
+)
 
 
-def made(asked: Asked, *requirements: str, **more) -> list[str]:
-    wanted = tuple(Wanted(text=text, place=PLACE) for text in requirements)
+def made(asked: RepositoryRequests, *requirements: str, **more) -> list[str]:
+    wanted = tuple(PlacedRequirement(text=text, place=PLACE) for text in requirements)
     said = {"below": BELOW, "asked": asked, "requirements": wanted, "place": "/home/jovyan", "labels": {}}
-    return dockerfile(Recipe(**(said | more))).splitlines()
+    return dockerfile(RepositoryRecipe(**(said | more))).splitlines()
 
 
 def test_a_repository_of_files_alone_runs_no_package_manager():
-    assert made(Asked(), labels={"b": "2", "a": '"$1"\n'}, appendix="# the end") == [
+    assert made(RepositoryRequests(), labels={"b": "2", "a": '"$1"\n'}, appendix="# the end") == [
         "FROM example.org/base@sha256:0",
         "USER root",
         'ENV REPO_DIR="/home/jovyan"',
@@ -38,9 +40,9 @@ def test_a_repository_of_files_alone_runs_no_package_manager():
 
 
 def test_everything_has_its_order_and_its_user():
-    asked = Asked(
+    asked = RepositoryRequests(
         configuration="binder",
-        debian=(Wanted(text="hello", place=PLACE), Wanted(text="git", place=PLACE)),
+        debian=(PlacedRequirement(text="hello", place=PLACE), PlacedRequirement(text="git", place=PLACE)),
         variables={"WORD": 'a "b" $HOME \\'},
         post_build="binder/postBuild",
         start="binder/start",
@@ -58,12 +60,12 @@ def test_everything_has_its_order_and_its_user():
 
 
 def test_pip_is_held_to_the_image_and_asked_once():
-    asked = Asked(
-        constraints=(Wanted(text="scipy<2", place=PLACE),),
+    asked = RepositoryRequests(
+        constraints=(PlacedRequirement(text="scipy<2", place=PLACE),),
         projects=(
-            Project(place=PLACE),
-            Project(place=PLACE, folder="lib", extras=("plot", "x")),
-            Project(place=PLACE, url="https://example.org/a.git", ref="v1", folder="sub"),
+            SourceProject(place=PLACE),
+            SourceProject(place=PLACE, folder="lib", extras=("plot", "x")),
+            SourceProject(place=PLACE, url="https://example.org/a.git", ref="v1", folder="sub"),
         ),
     )
     text = "\n".join(made(asked, "numpy>=2 ; python_version > '3'"))
@@ -94,5 +96,5 @@ def test_pip_is_held_to_the_image_and_asked_once():
 )
 def test_a_variable_is_no_line_of_the_dockerfile(variables, message):
     with pytest.raises(HelioError, match=message) as caught:
-        made(Asked(configuration="binder", variables=variables))
+        made(RepositoryRequests(configuration="binder", variables=variables))
     assert caught.value.where == "binder/environment.yml"

@@ -87,7 +87,7 @@ def test_a_difference_has_what_changed_and_takes_away_what_is_gone(store):
         "/opt": 0,
         "/opt/left": 1,
     }
-    difference = layers.Difference(home="/home/jovyan", tar=tar, changed=changed)
+    difference = layers.ContainerDifference(home="/home/jovyan", tar=tar, changed=changed)
     addition = layers.of_difference(difference, store)
     assert rows(store, addition) == {
         "home": ("dir", "0o755", 0, 0),
@@ -106,7 +106,9 @@ def test_a_difference_has_what_changed_and_takes_away_what_is_gone(store):
 
 @pytest.mark.parametrize("changed", [{}, {"/home": 0, "/home/jovyan": 0}, {"/tmp": 0, "/tmp/x": 1}])
 def test_nothing_changed_is_no_layer(store, changed):
-    difference = layers.Difference(home="/home/jovyan", tar=archive(member("jovyan", tarfile.DIRTYPE)), changed=changed)
+    difference = layers.ContainerDifference(
+        home="/home/jovyan", tar=archive(member("jovyan", tarfile.DIRTYPE)), changed=changed
+    )
     assert layers.of_difference(difference, store) is None
 
 

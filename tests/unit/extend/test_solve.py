@@ -12,11 +12,11 @@ from pypi_support import sdist_bytes, wheel_bytes
 
 from helioimages.core.errors import HelioError
 from helioimages.extend import binder, lock_file, solve
-from helioimages.extend.asked import Place, Project, Wanted
-from helioimages.extend.lock_file import Source
+from helioimages.extend.asked import FileLine, PlacedRequirement, SourceProject
+from helioimages.extend.lock_file import WheelOrigin
 from helioimages.machine.store import Store
 from helioimages.pypi import resolve
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 from helioimages.pypi.lock import Wheel
 
 
@@ -39,8 +39,8 @@ def ask(given, parent, package_index, tmp_path: Path):
 
     def run(text: str, before=None, locals=()):
         wanted = solve.requirements(binder.read(given.files({"requirements.txt": text})), parent)
-        question = solve.Question(parent=parent, wanted=wanted, limits=(), locals=locals, before=before)
-        return solve.answer(question, Index(resolve.places(), store.root / "index"), store)
+        question = solve.AdditionQuestion(parent=parent, wanted=wanted, limits=(), locals=locals, before=before)
+        return solve.answer(question, PackageIndex(resolve.places(), store.root / "index"), store)
 
     return run
 
@@ -115,7 +115,7 @@ def test_a_built_wheel_brings_what_it_needs_and_is_itself_no_part_of_the_lock(as
         size=len(data),
         built=True,
     )
-    source = Source(name="ours", version="0.3", project=Project(place=Place(file="pyproject.toml")))
+    source = WheelOrigin(name="ours", version="0.3", project=SourceProject(place=FileLine(file="pyproject.toml")))
     local = solve.Local(wheel=wheel, path=path, source=source, sha256="0" * 64)
     assert versions(ask("", locals=(local,))) == {"orbits": "2.0", "kepler": "0.2"}
 
@@ -161,11 +161,11 @@ def test_what_conda_has_and_the_image_cannot_is_refused_at_its_line(given, paren
 
 def test_the_question_is_of_all_that_is_asked(parent):
     def key(**other):
-        wanted = (Wanted(text="orbits", place=Place(file="requirements.txt", line=1)),)
+        wanted = (PlacedRequirement(text="orbits", place=FileLine(file="requirements.txt", line=1)),)
         said = {"parent": parent, "wanted": wanted, "limits": (), "locals": (), "before": None}
-        return solve.Question(**(said | other)).key
+        return solve.AdditionQuestion(**(said | other)).key
 
-    moved = (Wanted(text="orbits", place=Place(file="requirements.txt", line=9)),)
+    moved = (PlacedRequirement(text="orbits", place=FileLine(file="requirements.txt", line=9)),)
     assert key(wanted=moved) == key()
     assert key(wanted=()) != key()
     assert key(limits=moved) != key()
@@ -173,12 +173,12 @@ def test_the_question_is_of_all_that_is_asked(parent):
 
 def test_a_lock_is_read_as_it_was_written(ask):
     lock = ask("orbits")
-    project = Project(
-        place=Place(file="requirements.txt", line=1), url="https://example.org/b", ref="main", folder="py"
+    project = SourceProject(
+        place=FileLine(file="requirements.txt", line=1), url="https://example.org/b", ref="main", folder="py"
     )
     sources = (
-        Source(name="b", version="1", project=project, commit="0" * 40),
-        Source(name="a", version="2", project=Project(place=Place(file="pyproject.toml"))),
+        WheelOrigin(name="b", version="1", project=project, commit="0" * 40),
+        WheelOrigin(name="a", version="2", project=SourceProject(place=FileLine(file="pyproject.toml"))),
     )
     text = lock_file.dump(lock, sources, "binder/pylock.helio.toml")
     kept = lock_file.parse(text, "binder/pylock.helio.toml")
@@ -188,7 +188,7 @@ def test_a_lock_is_read_as_it_was_written(ask):
 
 
 def test_a_lock_of_sources_alone_is_one_too(ask):
-    sources = (Source(name="a", version="2", project=Project(place=Place(file="pyproject.toml"))),)
+    sources = (WheelOrigin(name="a", version="2", project=SourceProject(place=FileLine(file="pyproject.toml"))),)
     text = lock_file.dump(ask(""), sources, "pylock.helio.toml")
     assert lock_file.parse(text, "pylock.helio.toml").lock == ask("")
     (package,) = Pylock.from_dict(tomllib.loads(text)).packages

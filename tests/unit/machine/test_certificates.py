@@ -18,8 +18,8 @@ from company import Company, company
 from faulty_registry import FaultyRegistry
 from pypi_support import ALONE, PLACES, serving, wheel_bytes
 
-from helioimages.conda.channels import Places as CondaPlaces
-from helioimages.conda.solve import Question
+from helioimages.conda.channels import ChannelPlaces as CondaPlaces
+from helioimages.conda.solve import CondaQuestion
 from helioimages.conda.solve_channels import Channels, solve_channels
 from helioimages.core.errors import HelioError
 from helioimages.core.platform import FIRST
@@ -27,7 +27,7 @@ from helioimages.machine import bootstrap, certificates, fetch
 from helioimages.machine.store import Store
 from helioimages.oci.registry import Registry
 from helioimages.pypi import resolve
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 
 NAMES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
 
@@ -149,7 +149,7 @@ def site(tmp_path, monkeypatch):
 
 
 def fetched(tmp_path: Path) -> bytes:
-    wanted = fetch.Wanted(
+    wanted = fetch.WantedFile(
         name="file",
         sha256=hashlib.sha256(b"of the company").hexdigest(),
         size=14,
@@ -164,13 +164,13 @@ def locked(tmp_path: Path) -> str:
     request = resolve.Request(
         where="environment.yml", requirements=("demo",), python="3.13.5", platform=FIRST, glibc=(2, 41)
     )
-    index = Index(resolve.places(), tmp_path / "index")
+    index = PackageIndex(resolve.places(), tmp_path / "index")
     return resolve.resolve(request, index.sizes).wheels[0].file_name
 
 
 def solved(tmp_path: Path) -> tuple[object, ...]:
     channel = "https://files.company.test/channel"
-    question = Question(specs=(), platform="linux-64", virtual_packages={}, where="environment.yml")
+    question = CondaQuestion(specs=(), platform="linux-64", virtual_packages={}, where="environment.yml")
     channels = Channels(names=(channel,), strict=True, folders={}, places=CondaPlaces(), cache=tmp_path / "conda")
     return solve_channels(question, channels)[0]
 

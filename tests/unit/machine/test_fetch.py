@@ -88,7 +88,7 @@ def serving(*faults: str):
         server.server_close()
 
 
-def wanted(server: Server, **changes) -> fetch.Wanted:
+def wanted(server: Server, **changes) -> fetch.WantedFile:
     url = f"http://127.0.0.1:{server.server_port}/file.whl"
     values = dict(
         name="file.whl",
@@ -97,7 +97,7 @@ def wanted(server: Server, **changes) -> fetch.Wanted:
         where="pylock.toml at packages[0]",
         urls=lambda: (url,),
     )
-    return fetch.Wanted(**(values | changes))
+    return fetch.WantedFile(**(values | changes))
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_credentials_never_show():
     assert fetch._shown("https://user:secret@index.example/a/b?token=x") == "https://index.example/a/b"
 
 
-def put(store: Store, item: fetch.Wanted, data: bytes) -> Path:
+def put(store: Store, item: fetch.WantedFile, data: bytes) -> Path:
     (store.root / "tmp" / f"{item.sha256}.part").write_bytes(data)
     return store.artefact(item.sha256)
 

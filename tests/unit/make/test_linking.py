@@ -16,7 +16,7 @@ from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
 from helioimages.machine.store import Store
 from helioimages.make import linking
-from helioimages.make.linking import PREFIX, Source, Task, files_of, make_layer, recall, without, write
+from helioimages.make.linking import PREFIX, LayerPackage, Task, files_of, make_layer, recall, without, write
 from helioimages.make.plan import Group, LayerKind, LayerPlan
 from helioimages.oci.layer import Layer, read_layer
 from helioimages.pypi import archive, pyc
@@ -47,7 +47,7 @@ def task(make_wheel, store: Store):
                 size=record.size,
                 dropped=dropped,
             )
-            sources.append(Source(package=package, record=record, path=path))
+            sources.append(LayerPackage(package=package, record=record, path=path))
         return Task(
             plan=LayerPlan(
                 image="x",

@@ -7,13 +7,13 @@ import pytest
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
 from helioimages.make.plan import LayerKind, LayerPlan
-from helioimages.make.render import Recipe, RecipeLayer, check, described, dockerfile, quoted
+from helioimages.make.render import DockerfileRecipe, RecipeLayer, check, described, dockerfile, quoted
 
 TEMPLATE = (Path(__file__).parents[3] / "images" / "Dockerfile.j2").read_text()
 DIFF = "sha256:" + "a" * 64
 
 
-def recipe(**changes) -> Recipe:
+def recipe(**changes) -> DockerfileRecipe:
     values = dict(
         name="child",
         lock_digest="sha256:" + "1" * 64,
@@ -27,7 +27,7 @@ def recipe(**changes) -> Recipe:
         entrypoint=("/srv/start",),
         cmd=("jupyter", "lab"),
     )
-    return Recipe(**(values | changes))
+    return DockerfileRecipe(**(values | changes))
 
 
 def test_a_whole_dockerfile():

@@ -16,7 +16,7 @@ from helioimages.oci import calls
 from helioimages.oci.image import Settings, append
 from helioimages.oci.registry import Registry
 from helioimages.oci.transport import Credential
-from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, Index, Platform
+from helioimages.oci.types import DOCKER_MANIFEST, INDEX, MANIFEST, Descriptor, ImageIndex, Platform
 
 AMD64 = Platform.of("linux/amd64")
 IMAGE = append(None, [], Settings(cmd=("/hello",)), platform=AMD64, created_epoch=1_700_000_000)
@@ -73,7 +73,7 @@ def test_a_registry_that_stores_other_bytes_is_caught(faulty, client):
 def test_get_image_through_an_index_picks_the_platform(faulty, client):
     faulty.put("a/b", IMAGE.config_bytes)
     client.put_manifest("a/b", IMAGE.digest, IMAGE.manifest_bytes)
-    index = Index(manifests=(IMAGE.descriptor,)).dump()
+    index = ImageIndex(manifests=(IMAGE.descriptor,)).dump()
     client.put_manifest("a/b", "latest", index, INDEX)
     assert client.get_image("a/b", "latest", AMD64) == IMAGE
     assert client.get_image("a/b", "nope", AMD64) is None

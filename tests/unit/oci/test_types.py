@@ -13,7 +13,7 @@ from helioimages.oci.types import (
     Descriptor,
     History,
     ImageConfig,
-    Index,
+    ImageIndex,
     Manifest,
     Platform,
 )
@@ -175,12 +175,12 @@ def test_an_entrypoint_that_is_not_set_stays_unset():
 
 
 def test_an_index_round_trips():
-    value = Index(
+    value = ImageIndex(
         manifests=(Descriptor(media_type=MANIFEST, digest=A, size=1, platform=AMD64),), annotations={"a": "b"}
     )
-    assert Index.parse(value.dump()) == value
+    assert ImageIndex.parse(value.dump()) == value
     with pytest.raises(HelioError) as caught:
-        Index.parse(json.dumps(manifest()).encode())
+        ImageIndex.parse(json.dumps(manifest()).encode())
     assert caught.value.where == "index.mediaType"
 
 

@@ -126,9 +126,9 @@ def test_a_malformed_record_is_named(text, key, detail):
     assert str(caught.value) == f"cannot read `X-1.json`\n  in X-1.json at {key}\n  {detail}"
 
 
-def packages(*rows: tuple[str, str, str]) -> tuple[audit.Asked, ...]:
+def packages(*rows: tuple[str, str, str]) -> tuple[audit.AuditedPackage, ...]:
     return tuple(
-        audit.Asked(package=Package(kind=kind, name=name, version=version), file="lock", images=("base",))
+        audit.AuditedPackage(package=Package(kind=kind, name=name, version=version), file="lock", images=("base",))
         for kind, name, version in rows
     )
 

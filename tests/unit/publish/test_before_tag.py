@@ -16,7 +16,7 @@ from helioimages.make.machine import Machine
 from helioimages.publish import attach as trust
 from helioimages.publish import documents, release
 from helioimages.publish import push as publish
-from helioimages.publish.release import Order
+from helioimages.publish.release import PublishOrder
 from helioimages.smoke import stage as smoking
 
 REFERENCE = "registry.example.org/base@sha256:" + "0" * 64
@@ -55,7 +55,7 @@ def test_what_is_no_command_is_told_before_any_work(tmp_path, command, fault):
     (folder / "image.toml").write_text(IMAGE)
     checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        release.publish(checkout, machine, (), Order(host=None, prefix="", out=Path("x"), before_tag=command))
+        release.publish(checkout, machine, (), PublishOrder(host=None, prefix="", out=Path("x"), before_tag=command))
     assert str(caught.value) == (
         f"`{command}` is not a command\n  in --before-tag\n  expected a program and its options: {fault}"
     )
@@ -78,7 +78,7 @@ def test_a_place_that_is_none_is_told_before_any_work(tmp_path, host, prefix, me
     (folder / "image.toml").write_text(IMAGE)
     checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        release.publish(checkout, machine, (), Order(host=host, prefix=prefix, out=Path("x")))
+        release.publish(checkout, machine, (), PublishOrder(host=host, prefix=prefix, out=Path("x")))
     assert (caught.value.stage, caught.value.message) == (Stage.USAGE, message)
 
 
@@ -89,7 +89,9 @@ def test_a_key_that_cannot_sign_is_told_before_any_work(tmp_path):
     (tmp_path / "cosign.pub").write_text("-----BEGIN PUBLIC KEY-----")
     checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     with pytest.raises(HelioError) as caught:
-        release.publish(checkout, machine, (), Order(host=None, prefix="", out=Path("x"), key=tmp_path / "cosign.pub"))
+        release.publish(
+            checkout, machine, (), PublishOrder(host=None, prefix="", out=Path("x"), key=tmp_path / "cosign.pub")
+        )
     assert (caught.value.stage, caught.value.message) == (Stage.USAGE, "cannot use the key `cosign.pub`")
 
 
@@ -132,10 +134,13 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
             checkout,
             machine,
             ("base",),
-            Order(host="registry.example.org", prefix="", out=Path("x"), before_tag="false"),
+            PublishOrder(host="registry.example.org", prefix="", out=Path("x"), before_tag="false"),
         )
     assert steps == ["push", "smoke", "documents", "sign", "predicates"]
     release.publish(
-        checkout, machine, ("base",), Order(host="registry.example.org", prefix="", out=Path("x"), before_tag="true")
+        checkout,
+        machine,
+        ("base",),
+        PublishOrder(host="registry.example.org", prefix="", out=Path("x"), before_tag="true"),
     )
     assert steps[5:] == ["push", "smoke", "documents", "sign", "predicates", "tag", "keep"]

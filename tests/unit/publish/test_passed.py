@@ -45,7 +45,7 @@ def ran(site: Site, client: Registry, folder: Path, *, sign=None, ok: bool = Tru
     (folder / "report.json").write_text(json.dumps(told))
     (folder / "report.html").write_text("<p>")
     os.utime(folder / "report.json", (1_700_000_000, 1_700_000_000))
-    documents.attach(client, REPOSITORY, built, folder, site.store, run=documents.Run(key=KEY, sign=sign))
+    documents.attach(client, REPOSITORY, built, folder, site.store, run=documents.ReportSubject(key=KEY, sign=sign))
     return folder
 
 
@@ -57,7 +57,9 @@ def test_a_report_comes_with_its_time_and_is_not_attached_again(site, client, tm
     for name in ("report.json", "report.html"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
     before = client.referrers(REPOSITORY, digest)
-    documents.attach(client, REPOSITORY, site.build("base"), tmp_path / "here", site.store, run=documents.Run(key=KEY))
+    documents.attach(
+        client, REPOSITORY, site.build("base"), tmp_path / "here", site.store, run=documents.ReportSubject(key=KEY)
+    )
     assert client.referrers(REPOSITORY, digest) == before
 
 
@@ -71,8 +73,8 @@ def test_other_notebooks_another_image_or_a_failure_do_not_count(site, client, t
     assert passed.look(client, REPOSITORY, "sha256:" + "c" * 64, KEY) is None
 
 
-def order(client: Registry, out: Path, key: Path | None, **changes: object) -> release.Order:
-    return release.Order(**{"host": client.host, "prefix": "team/", "out": out, "key": key, **changes})
+def order(client: Registry, out: Path, key: Path | None, **changes: object) -> release.PublishOrder:
+    return release.PublishOrder(**{"host": client.host, "prefix": "team/", "out": out, "key": key, **changes})
 
 
 def asked(site: Site, client: Registry, folder: Path, key: Path | None, **changes: object) -> bool:
@@ -100,7 +102,9 @@ def test_a_signature_is_over_every_file_of_the_report(site, client, tmp_path):
     folder = ran(site, client, tmp_path / "true", sign=sign)
     digest, good = site.build("base").image.digest, partial(signing.good, signing.load_private(key).public_key())
     true = passed.look(client, REPOSITORY, digest, KEY, good)
-    signature = documents.Run(key=KEY, sign=sign).annotations({name: d.digest for name, d in true.files.items()})
+    signature = documents.ReportSubject(key=KEY, sign=sign).annotations(
+        {name: d.digest for name, d in true.files.items()}
+    )
     assert documents.SMOKE_SIGNATURE in signature
     # The same signature above another page.
     (folder / "report.html").write_text("<p>another")

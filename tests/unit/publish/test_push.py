@@ -14,7 +14,7 @@ from faulty_registry import FaultyRegistry
 from trust_support import write_key
 
 from helioimages.catalogue import read as catalogue_read
-from helioimages.catalogue.model import Entry
+from helioimages.catalogue.model import CatalogueEntry
 from helioimages.core.digest import of_bytes
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
@@ -24,7 +24,7 @@ from helioimages.oci.image import Image, artifact
 from helioimages.oci.reference import Reference
 from helioimages.oci.registry import Registry
 from helioimages.oci.transport import Credential
-from helioimages.oci.types import Descriptor, Index
+from helioimages.oci.types import Descriptor, ImageIndex
 from helioimages.prove import verify
 from helioimages.publish import attach as trust
 from helioimages.publish import documents, provenance, sbom, signing
@@ -87,11 +87,13 @@ class Place:
         attachment = documents.Attachment(artifact_type=kind, files=tuple(files), created=created)
         documents.attach_files(self.client, "child", self.image, attachment, self.store)
 
-    def entry(self, number: int | None) -> Entry:
+    def entry(self, number: int | None) -> CatalogueEntry:
         """Return what a catalogue says of the image."""
         key = write_key(self.folder / f"key{number}", number).with_suffix(".pub") if number else None
         checker = verbs_catalogue._verifier(key) if key else None
-        source = catalogue_read.Source(client=self.client, store=self.store, known={}, yanks={}, verify=checker)
+        source = catalogue_read.CatalogueSource(
+            client=self.client, store=self.store, known={}, yanks={}, verify=checker
+        )
         ((entry,),) = [page.entries for page in catalogue_read.read(source, ["child"]).images]
         return entry
 
@@ -186,7 +188,7 @@ def test_tags_move_only_where_they_may_and_all_or_none(place):
     assert caught.value.message == "`2026.11.21` is immutable and names another image"
     assert place.sent() == []
     assert publish.promote(place.client, "child", child, ("2026.11.21-2", "latest")).moved == ("2026.11.21-2", "latest")
-    index = Index(manifests=()).dump()
+    index = ImageIndex(manifests=()).dump()
     place.client.put_manifest("child", "sha256-" + "0" * 64, index)
     found = {tag: digest for tag, digest in publish.existing_tags(place.client, "child").items() if ":" not in tag}
     assert found == {"2026.11.21": base, "2026.11.21-2": child, "latest": child}
@@ -348,7 +350,7 @@ def test_a_referrer_that_speaks_of_another_image(place):
     listed = (*place.client.referrers("child", place.image.digest), Descriptor(media_type="m", digest=digest, size=1))
     place.registry.referrers_api = False
     tag = place.image.digest.replace(":", "-")
-    place.client.put_manifest("child", tag, Index(manifests=listed).dump())
+    place.client.put_manifest("child", tag, ImageIndex(manifests=listed).dump())
     assert place.faults(None) == [
         f"referrer {digest}: it speaks of another image expected {place.image.digest} not sha256:{'2' * 64}"
     ]
@@ -368,7 +370,7 @@ def reported(place):
     return place
 
 
-def shown(entry: Entry) -> tuple[float, set[str], tuple[str, ...]]:
+def shown(entry: CatalogueEntry) -> tuple[float, set[str], tuple[str, ...]]:
     """Return the seconds of an entry's notebook, the names of its packages, and its faults."""
     return entry.smoke.notebooks[0].seconds, {one.name for one in entry.contents.packages}, entry.faults
 

@@ -17,7 +17,7 @@ from helioimages.machine.store import Store
 from helioimages.make import images
 from helioimages.make.machine import Machine
 from helioimages.publish import attach, documents, push, release
-from helioimages.publish.release import Order
+from helioimages.publish.release import PublishOrder
 
 NAMES = ("base", "child", "other")
 IMAGE = 'name = "{0}"\ntitle = "T"\ndescription = "D"\nenvironment = "e"\n'
@@ -75,7 +75,7 @@ class Run:
             raise HelioError(stage, f"{step} of `{name}` failed", where=name)
 
     def publish(self) -> tuple[release.Published, ...]:
-        order = Order(host=None, prefix="", out=Path("out"), reuse=False)
+        order = PublishOrder(host=None, prefix="", out=Path("out"), reuse=False)
         return release.publish(
             self.checkout, self.machine, NAMES, order, lambda image: self.announced.append(image.image)
         )

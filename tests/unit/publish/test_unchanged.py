@@ -90,7 +90,7 @@ def publish(world: World, built, report: Path, sign=None) -> None:
     told = {"reference": f"{client.host}/{repository}@{built.image.digest}", "passed": True}
     (report / "report.json").write_text(json.dumps(told))
     key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
-    documents.attach(client, repository, built, report, store, run=documents.Run(key=key))
+    documents.attach(client, repository, built, report, store, run=documents.ReportSubject(key=key))
     subject = attach.Subject(client=client, repository=repository, built=built, root=world.site.root, store=store)
     attach.attach(subject, key=None)
     travel.keep_image(world.cache, built, sign=sign)
@@ -158,7 +158,9 @@ def report_is_of_a_failure(world: World) -> None:
         (report / "report.json").write_text(json.dumps(told | {"passed": False}))
         key = run.key(digest, world.checkout.lineage(name), world.checkout.root)
         built = world.site.build(name)
-        documents.attach(world.client, f"team/{name}", built, report, world.site.store, run=documents.Run(key=key))
+        documents.attach(
+            world.client, f"team/{name}", built, report, world.site.store, run=documents.ReportSubject(key=key)
+        )
 
 
 @pytest.mark.parametrize(
@@ -255,9 +257,9 @@ def test_an_entry_is_kept_once_and_read_back(world):
     assert image_entry.parse_image(answer[1], key, "here")[0].digest == world.site.build("child").image.digest
 
 
-def order(world: World, **changes: object) -> release.Order:
+def order(world: World, **changes: object) -> release.PublishOrder:
     asked = {"host": world.client.host, "prefix": "team/", "out": world.checkout.root / "out"} | changes
-    return release.Order(**asked)
+    return release.PublishOrder(**asked)
 
 
 def test_publish_only_sets_tags(world, tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from pypi_support import serving
 from helioimages.core import http
 from helioimages.core.errors import HelioError
 from helioimages.pypi import index as index_module
-from helioimages.pypi.index import Index, IndexFile, parse_page, seconds_of
-from helioimages.pypi.places import Places
+from helioimages.pypi.index import IndexFile, PackageIndex, parse_page, seconds_of
+from helioimages.pypi.places import IndexPlaces
 
 
 def test_a_page_of_html():
@@ -112,18 +112,18 @@ def test_a_page_that_is_no_json_says_so():
 def test_files_are_found_and_pages_kept(package_index, tmp_path, moment, json):
     package_index.json = json
     package_index.add("Demo_x-1.0-py3-none-any.whl", b"wheel")
-    index = Index(package_index.url, tmp_path / "cache")
+    index = PackageIndex(package_index.url, tmp_path / "cache")
     (found,) = index.files("Demo.X")
     assert found.name == "Demo_x-1.0-py3-none-any.whl"
     assert found.size == (5 if json else None)
-    assert Index(package_index.url, tmp_path / "cache").files("demo-x") == (found,)
+    assert PackageIndex(package_index.url, tmp_path / "cache").files("demo-x") == (found,)
     assert package_index.asked == ["GET /simple/demo-x/"]
     assert index.files("absent") == ()
 
 
 def test_a_file_that_came_later_is_found(package_index, tmp_path):
     package_index.add("demo-1.0-py3-none-any.whl", b"one")
-    index = Index(package_index.url, tmp_path / "cache")
+    index = PackageIndex(package_index.url, tmp_path / "cache")
     assert len(index.files("demo")) == 1
     package_index.add("demo-2.0-py3-none-any.whl", b"two")
     address = package_index.url.replace("simple", "files")
@@ -135,7 +135,7 @@ def test_sizes_are_asked_once(package_index, tmp_path, moment):
     package_index.add("demo-1.0-py3-none-any.whl", b"12345")
     url = package_index.url.replace("simple", "files") + "/demo-1.0-py3-none-any.whl"
     for _ in range(2):
-        assert Index(package_index.url, tmp_path / "c").sizes([("ab" * 32, url)]) == {"ab" * 32: 5}
+        assert PackageIndex(package_index.url, tmp_path / "c").sizes([("ab" * 32, url)]) == {"ab" * 32: 5}
     assert package_index.asked == ["HEAD /files/demo-1.0-py3-none-any.whl"]
 
 
@@ -143,7 +143,7 @@ def test_an_index_that_fails_is_said_without_its_address(package_index, tmp_path
     monkeypatch.setattr(http.time, "sleep", lambda _s: None)
     package_index.broken.add("/simple/demo/")
     with pytest.raises(HelioError) as caught:
-        Index(package_index.url, tmp_path / "c").files("demo")
+        PackageIndex(package_index.url, tmp_path / "c").files("demo")
     assert str(caught.value) == (
         "cannot ask the package index for the page of `demo`\n"
         "  503 Service Unavailable\n"
@@ -171,10 +171,10 @@ def test_extra_indexes_are_asked_first_and_lists_beside_them(package_index, othe
     links.mkdir()
     (links / "demo-3.0.tar.gz").write_bytes(b"three")
     (links / "README").write_text("no package")
-    places = Places(indexes=(other_index.url, package_index.url), links=(str(links),))
-    index = Index(places, tmp_path / "cache")
+    places = IndexPlaces(indexes=(other_index.url, package_index.url), links=(str(links),))
+    index = PackageIndex(places, tmp_path / "cache")
     assert [file.name for file in index.files("demo")] == ["demo-3.0.tar.gz", "demo-2.0.tar.gz"]
-    together = Index(dataclasses.replace(places, together=True), tmp_path / "cache").files("demo")
+    together = PackageIndex(dataclasses.replace(places, together=True), tmp_path / "cache").files("demo")
     assert [file.name for file in together] == ["demo-3.0.tar.gz", "demo-2.0.tar.gz", "demo-1.0.tar.gz"]
     assert [file.name for file in index.files("only")] == ["only-1.0.tar.gz"]
     assert index.urls("demo", "demo-3.0.tar.gz") == ((links / "demo-3.0.tar.gz").as_uri(),)
@@ -187,7 +187,7 @@ def test_extra_indexes_are_asked_first_and_lists_beside_them(package_index, othe
 
 def test_a_page_of_files_is_a_list_too(other_index, tmp_path):
     other_index.pages["all"] = b'<a href="/files/demo-1.0.tar.gz">x</a><a href="/files/more-1.0.tar.gz">y</a>'
-    index = Index(Places(indexes=(), links=(f"{other_index.url}/all",)), tmp_path / "cache")
+    index = PackageIndex(IndexPlaces(indexes=(), links=(f"{other_index.url}/all",)), tmp_path / "cache")
     assert [file.name for file in index.files("demo")] == ["demo-1.0.tar.gz"]
     assert len(other_index.asked) == 1
 
@@ -198,7 +198,7 @@ def test_an_index_may_be_a_folder(package_index, tmp_path):
         (tmp_path / "simple" / project).mkdir(parents=True)
     (tmp_path / "simple" / "here" / "here-1.0.tar.gz").write_bytes(b"12345")
     (tmp_path / "simple" / "listed" / "index.html").write_text('<a href="../../files/listed-1.0.tar.gz">x</a>')
-    index = Index(Places(indexes=((tmp_path / "simple").as_uri(), package_index.url)), tmp_path / "cache")
+    index = PackageIndex(IndexPlaces(indexes=((tmp_path / "simple").as_uri(), package_index.url)), tmp_path / "cache")
     (here,), (listed,), (demo,) = (index.files(name) for name in ("Here", "listed", "demo"))
     assert (here.url, here.size) == ((tmp_path / "simple" / "here" / "here-1.0.tar.gz").as_uri(), 5)
     assert listed.url == (tmp_path / "files" / "listed-1.0.tar.gz").as_uri()
@@ -207,7 +207,7 @@ def test_an_index_may_be_a_folder(package_index, tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(HelioError) as caught:
-        Index(Places(indexes=(), links=(str(tmp_path / "none"),)), tmp_path / "cache").files("demo")
+        PackageIndex(IndexPlaces(indexes=(), links=(str(tmp_path / "none"),)), tmp_path / "cache").files("demo")
     assert (caught.value.where, caught.value.detail) == (str(tmp_path / "none"), "No such file or directory")
 
 
@@ -216,10 +216,10 @@ def test_a_login_goes_to_its_host_alone_and_into_no_cache(package_index, other_i
         f'<a href="/files/demo-1.0.tar.gz">x</a><a href="{address(other_index, "demo-2.0.tar.gz")}">y</a>'
     ).encode()
     url = package_index.url.replace("://", "://me:secret@")
-    places = Places(indexes=(url,))
+    places = IndexPlaces(indexes=(url,))
     assert "secret" not in repr(places)
     for _ in range(2):
-        one, other = Index(places, tmp_path / "cache").files("demo")
+        one, other = PackageIndex(places, tmp_path / "cache").files("demo")
         assert one.url == address(package_index, "demo-1.0.tar.gz").replace("://", "://me:secret@")
         assert other.url == address(other_index, "demo-2.0.tar.gz")
     kept = [path.read_text() for path in (tmp_path / "cache").rglob("*.json")]
@@ -232,5 +232,5 @@ def test_a_server_that_asks_to_wait_is_left_alone(package_index, tmp_path, monke
     package_index.broken.add("/simple/demo/")
     package_index.wait = "9"
     with pytest.raises(HelioError):
-        Index(package_index.url, tmp_path / "c").files("demo")
+        PackageIndex(package_index.url, tmp_path / "c").files("demo")
     assert waits == [9.0, 9.0, 9.0]

@@ -8,7 +8,7 @@ import pytest
 
 from helioimages.core.errors import HelioError
 from helioimages.pypi import resolve
-from helioimages.pypi.places import Places, for_uv, pip_settings, read
+from helioimages.pypi.places import IndexPlaces, for_uv, pip_settings, read
 
 HOST = "http://127.0.0.1:9"
 
@@ -122,9 +122,9 @@ def test_a_file_that_cannot_be_read_is_named_without_its_text(home, text):
 def test_what_uv_tells_is_read_in_its_order():
     told = f"--index-url {HOST}/d\n--extra-index-url {HOST}/a\n--extra-index-url {HOST}/b\n--find-links /w x\n\n"
     alone = {"UV_NO_CONFIG": "1"}
-    expected = Places(indexes=(f"{HOST}/a", f"{HOST}/b", f"{HOST}/d"), links=("/w x",))
+    expected = IndexPlaces(indexes=(f"{HOST}/a", f"{HOST}/b", f"{HOST}/d"), links=("/w x",))
     assert read(told, alone) == expected
-    assert read(told, alone | {"UV_NO_INDEX": "1"}) == Places(indexes=(), links=("/w x",))
+    assert read(told, alone | {"UV_NO_INDEX": "1"}) == IndexPlaces(indexes=(), links=("/w x",))
 
 
 def test_an_index_with_a_name_has_the_login_of_its_variables(tmp_path):

@@ -50,14 +50,14 @@ def test_equal_bytes_in_any_order_and_company(interpreter):
 
 def in_forks(entries, interpreter: Interpreter) -> dict[str, bytes]:
     """Return path -> .pyc as a fork for each file makes it."""
-    sources = [pyc._Source(entry=entry, data=entry.content.read()) for entry in entries]
+    sources = [pyc._PythonFile(entry=entry, data=entry.content.read()) for entry in entries]
     made = zip(sources, pyc._alone(sources, interpreter), strict=True)
     return {cached_path(source.entry.path, interpreter.cache_tag): data for source, data in made if data}
 
 
 def together(entries, interpreter: Interpreter) -> list[str]:
     """Return the names of the files that one process may compile."""
-    sources = [pyc._Source(entry=entry, data=entry.content.read()) for entry in entries]
+    sources = [pyc._PythonFile(entry=entry, data=entry.content.read()) for entry in entries]
     return [sources[number].entry.path.rpartition("/")[2] for number in pyc._together(sources, interpreter)]
 
 

@@ -13,9 +13,9 @@ from pypi_support import IndexServer, sdist_bytes, serving, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.core.platform import Platform
-from helioimages.pypi.index import Index
+from helioimages.pypi.index import PackageIndex
 from helioimages.pypi.lock import PyPILock, Sdist, Wheel, dump
-from helioimages.pypi.places import Places
+from helioimages.pypi.places import IndexPlaces
 from helioimages.pypi.resolve import Request, places, python_platform, resolve
 
 
@@ -26,7 +26,7 @@ def add(index: IndexServer, name: str, version: str, *requires: str, tag="py3-no
 
 @pytest.fixture
 def ask(package_index, tmp_path):
-    index = Index(package_index.url, tmp_path / "index")
+    index = PackageIndex(package_index.url, tmp_path / "index")
 
     def resolved(*requirements: str, **options):
         options = {
@@ -175,10 +175,10 @@ def test_a_package_for_other_platforms_only(package_index, ask):
 
 
 def test_the_index_is_the_one_that_uv_uses(package_index, monkeypatch):
-    assert places() == Places(indexes=(package_index.url,))
+    assert places() == IndexPlaces(indexes=(package_index.url,))
     monkeypatch.delenv("UV_DEFAULT_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/pip/simple")
-    assert places() == Places(indexes=("http://127.0.0.1:9/pip/simple",))
+    assert places() == IndexPlaces(indexes=("http://127.0.0.1:9/pip/simple",))
 
 
 def test_uv_tells_its_index_without_any_other_python(package_index, tmp_path, monkeypatch):
@@ -190,7 +190,7 @@ def test_uv_tells_its_index_without_any_other_python(package_index, tmp_path, mo
         program.write_text(f"#!/bin/sh\necho {name} >> {asked}\nexit 1\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert places() == Places(indexes=(package_index.url,))
+    assert places() == IndexPlaces(indexes=(package_index.url,))
     assert not asked.exists()
 
 
@@ -205,7 +205,7 @@ def test_what_is_locked_from_other_places_is_found_there_again(package_index, as
         monkeypatch.setenv("PIP_FIND_LINKS", str(links))
         found = ask("app")
         assert versions(found) == {"app": "1.0", "lib": "2.0", "linked": "1.0"}
-        index = Index(places(), tmp_path / "other")
+        index = PackageIndex(places(), tmp_path / "other")
         urls = {wheel.name: index.urls(wheel.name, wheel.file_name) for wheel in found.wheels}
         assert urls == {
             "app": (f"{package_index.url.replace('simple', 'files')}/app-1.0-py3-none-any.whl",),

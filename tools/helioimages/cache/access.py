@@ -23,7 +23,7 @@ from ..oci.registry import Registry
 from ..oci.types import Descriptor, Manifest
 from . import entry as entries
 from . import image_entry
-from .entry import LayerEntry, Place, poisoned
+from .entry import CachePlace, LayerEntry, poisoned
 from .image_entry import ImageEntry
 
 #: Requests at once: they wait for others, not for a processor.
@@ -39,7 +39,7 @@ class Cache:
     """
 
     client: Registry
-    place: Place
+    place: CachePlace
     good: Callable[[bytes, str], bool] | None = None
 
     def believe(self, data: bytes, signature: str, where: str) -> None:

@@ -35,7 +35,7 @@ MOST_LISTED = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class CachePlace:
     """Where a cache is: a registry's ``host[:port]`` and a repository."""
 
     host: str
@@ -45,7 +45,7 @@ class Place:
         return f"{self.host}/{self.repository}"
 
 
-def place(text: str) -> Place:
+def place(text: str) -> CachePlace:
     """Read ``HOST/PREFIX`` as users write it; what is before images' names is before ``cache``.
 
     >>> str(place("ghcr.io/heliocloud")), str(place("127.0.0.1:5000"))
@@ -67,9 +67,9 @@ def place(text: str) -> Place:
     return found
 
 
-def place_of(host: str, prefix: str) -> Place:
+def place_of(host: str, prefix: str) -> CachePlace:
     """Return the cache beside images that are published to a registry with a prefix, e.g. ``heliocloud/``."""
-    return Place(host=host, repository=f"{prefix}cache")
+    return CachePlace(host=host, repository=f"{prefix}cache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

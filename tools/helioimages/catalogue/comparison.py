@@ -13,14 +13,14 @@ from typing import Any
 from ..locks import ecosystems
 from ..locks.diff import order
 from .delta import Delta, LayerRef, Side, delta, summary
-from .model import Catalogue, Entry
+from .model import Catalogue, CatalogueEntry
 
 #: Builds of one image and platform that are compared with each other, the newest ones: a year of weekly builds. Bytes
 #: and seconds grow with its square: some 4 MB for an image of 900 packages. `buildimages delta` compares any two.
 COMPARED = 52
 
 
-def comparisons(catalogue: Catalogue) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def comparisons(catalogue: Catalogue) -> Iterator[tuple[CatalogueEntry, dict[str, Any]]]:
     """Yield each build that one may go to, and the deltas to it as `packed` has them."""
     groups = _groups(catalogue)
     sides = {entry.id: entry.side() for entries in groups.values() for entry in entries}
@@ -39,7 +39,7 @@ def compared(catalogue: Catalogue) -> frozenset[str]:
     return frozenset(entry.id for entries in _groups(catalogue).values() for entry in entries)
 
 
-def packed(new: Entry, olds: Iterable[Entry], sides: Mapping[str, Side]) -> dict[str, Any]:
+def packed(new: CatalogueEntry, olds: Iterable[CatalogueEntry], sides: Mapping[str, Side]) -> dict[str, Any]:
     """Return the deltas from each of ``olds`` to one build, as the page reads them.
 
     * ``label``, ``yanked``, ``size`` in bytes and ``layers``, their number: of the build;
@@ -86,16 +86,16 @@ def packed(new: Entry, olds: Iterable[Entry], sides: Mapping[str, Side]) -> dict
     }
 
 
-def _groups(catalogue: Catalogue) -> dict[tuple[str, str], list[Entry]]:
+def _groups(catalogue: Catalogue) -> dict[tuple[str, str], list[CatalogueEntry]]:
     """Return the builds of each image and platform, newest first."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[CatalogueEntry]] = {}
     for image in catalogue.images:
         for entry in image.entries:
             groups.setdefault((image.name, str(entry.platform)), []).append(entry)
     return {key: entries[:COMPARED] for key, entries in groups.items()}
 
 
-def _label(entry: Entry) -> str:
+def _label(entry: CatalogueEntry) -> str:
     return f"{entry.image} {entry.tag}"
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ..core.words import human_size
 from .delta import delta, summary
-from .model import Catalogue, Entry, ImagePage
+from .model import Catalogue, CatalogueEntry, ImagePage
 
 FILE = "feed.xml"
 _ATOM = "http://www.w3.org/2005/Atom"
@@ -43,13 +43,13 @@ def feed(catalogue: Catalogue) -> str:
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _pairs(image: ImagePage) -> Iterable[tuple[Entry, Entry | None]]:
+def _pairs(image: ImagePage) -> Iterable[tuple[CatalogueEntry, CatalogueEntry | None]]:
     """Yield each build with the one of its platform that it replaces."""
     for at, entry in enumerate(image.entries):
         yield entry, next((old for old in image.entries[at + 1 :] if old.platform == entry.platform), None)
 
 
-def _told(entry: Entry, older: Entry | None) -> Iterable[str]:
+def _told(entry: CatalogueEntry, older: CatalogueEntry | None) -> Iterable[str]:
     if entry.advisory is not None:
         yield f"{entry.advisory.level}: {entry.advisory.reason}"
     if older is None:

@@ -24,14 +24,14 @@ _HELPERS = {"networkTools", "extraContainers", "extra_containers", "initContaine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class OfferedImage:
     """One image of a values file; ``where`` is its key, e.g. ``singleuser.image``."""
 
     where: str
     reference: str
 
 
-def images(data: bytes, file: str) -> tuple[Offered, ...]:
+def images(data: bytes, file: str) -> tuple[OfferedImage, ...]:
     """Return the images that users get, each place once, in the file's order.
 
     Args:
@@ -63,7 +63,7 @@ def _unread(file: str, where: str, why: str) -> HelioError:
     )
 
 
-def _walk(value: Any, path: tuple[str, ...], *, users: bool) -> Iterator[Offered]:
+def _walk(value: Any, path: tuple[str, ...], *, users: bool) -> Iterator[OfferedImage]:
     if isinstance(value, list):
         for at, item in enumerate(value):
             yield from _walk(item, (*path[:-1], f"{path[-1]}[{at}]") if path else (f"[{at}]",), users=users)
@@ -76,7 +76,7 @@ def _walk(value: Any, path: tuple[str, ...], *, users: bool) -> Iterator[Offered
             continue
         mine = users or str(key) in _USERS
         if key == "image" and mine and (reference := _reference(item)):
-            yield Offered(where=".".join(below), reference=reference)
+            yield OfferedImage(where=".".join(below), reference=reference)
         else:
             yield from _walk(item, below, users=mine)
 

@@ -79,7 +79,7 @@ class Smoke:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CatalogueEntry:
     """One image: what one or more tags name, for one platform.
 
     Attributes:
@@ -148,10 +148,10 @@ class ImagePage:
     repository: str
     title: str
     description: str
-    entries: tuple[Entry, ...]
+    entries: tuple[CatalogueEntry, ...]
 
     @property
-    def newest(self) -> Entry:
+    def newest(self) -> CatalogueEntry:
         """The entry to take: the newest one that nobody yanked, or the newest of all if every one is."""
         return next((entry for entry in self.entries if not entry.yanked), self.entries[0])
 
@@ -164,13 +164,13 @@ class Catalogue:
     images: tuple[ImagePage, ...]
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[CatalogueEntry, ...]:
         """Every image's entries."""
         return tuple(entry for image in self.images for entry in image.entries)
 
 
 def entry_id(image: str, digest: str, named: str) -> str:
-    """Return `Entry.id`: one image may stand alone and in an index too.
+    """Return `CatalogueEntry.id`: one image may stand alone and in an index too.
 
     >>> entry_id("org/helio", "sha256:0123456789abcdef", "sha256:0123456789abcdef")
     'org-helio-0123456789ab'
@@ -191,7 +191,7 @@ def order_tags(tags: Iterable[str]) -> tuple[str, ...]:
     return (*dated, *locks, *(tag for tag in names if tag not in dated and tag not in locks))
 
 
-def newest_entries_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+def newest_entries_first(entries: Iterable[CatalogueEntry]) -> tuple[CatalogueEntry, ...]:
     """Return entries by time, the newest first; of one second, the higher dated tag first."""
     dated = newest_first(tuple(tag for entry in entries for tag in entry.tags))
     place = {tag: index for index, tag in enumerate(dated)}
@@ -201,7 +201,7 @@ def newest_entries_first(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(rows, key=lambda entry: entry.created, reverse=True))
 
 
-def package_table(entries: Iterable[Entry]) -> tuple[Package, ...]:
+def package_table(entries: Iterable[CatalogueEntry]) -> tuple[Package, ...]:
     """Return every package of every entry once, by kind, name and version, older versions first."""
     packages_by_key: dict[tuple[str, str, str], Package] = {}
     for entry in entries:
@@ -231,7 +231,7 @@ def package_row(package: Package) -> dict[str, str]:
     }
 
 
-def layer_table(entries: Iterable[Entry]) -> tuple[LayerRef, ...]:
+def layer_table(entries: Iterable[CatalogueEntry]) -> tuple[LayerRef, ...]:
     """Return every layer once, in the order in which entries first name them."""
     return tuple({layer.digest: layer for entry in entries for layer in entry.layers}.values())
 
@@ -263,7 +263,7 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _entry(
-    entry: Entry, repository: str, row_of: dict[tuple[str, str, str], int], layer_row: dict[str, int]
+    entry: CatalogueEntry, repository: str, row_of: dict[tuple[str, str, str], int], layer_row: dict[str, int]
 ) -> dict[str, Any]:
     contents, advisory = entry.contents, entry.advisory
     return {

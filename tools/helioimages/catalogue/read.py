@@ -20,7 +20,7 @@ from ..core.progress import bar, say
 from ..machine.store import Store
 from ..oci.image import Image
 from ..oci.registry import Registry
-from ..oci.types import INDEX, MANIFEST, OCI_NAME, Index, Manifest
+from ..oci.types import INDEX, MANIFEST, OCI_NAME, ImageIndex, Manifest
 from ..publish import push, referrers
 from ..publish.contents import Contents, from_history, layer_titles
 from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
@@ -32,7 +32,7 @@ from .model import (
     FACTS,
     Attached,
     Catalogue,
-    Entry,
+    CatalogueEntry,
     File,
     ImagePage,
     Notebook,
@@ -50,7 +50,7 @@ _SHOWN = {"sbom": "an SBOM", "packages": "a package list", "smoke": "a smoke rep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class CatalogueSource:
     """Where images are read from, and what this checkout knows about them.
 
     Attributes:
@@ -72,7 +72,7 @@ class Source:
     verify: Callable[[bytes, str], tuple[str, frozenset[str]]] | None = None
 
 
-def read(source: Source, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
+def read(source: CatalogueSource, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
     """Read the images of a registry; a repository without tags is left out, and said.
 
     Raises:
@@ -95,7 +95,7 @@ def read(source: Source, names: Sequence[str], *, jobs: int = 8) -> Catalogue:
     return Catalogue(registry=source.client.host, images=tuple(pages))
 
 
-def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
+def _page(source: CatalogueSource, name: str, jobs: int) -> ImagePage | None:
     repository = source.prefix + name
     digests = push.existing_tags(source.client, repository, jobs=jobs)
     if not digests:
@@ -104,10 +104,10 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
     by_digest: dict[str, list[str]] = {}
     for tag, digest in digests.items():
         by_digest.setdefault(digest, []).append(tag)
-    entries: list[Entry] = []
+    entries: list[CatalogueEntry] = []
     labels: dict[str, Mapping[str, str]] = {}
 
-    def read_image(named: str) -> list[tuple[Entry, Mapping[str, str]]]:
+    def read_image(named: str) -> list[tuple[CatalogueEntry, Mapping[str, str]]]:
         labelled = []
         try:
             images = _images(source, repository, named)
@@ -141,12 +141,12 @@ def _page(source: Source, name: str, jobs: int) -> ImagePage | None:
     )
 
 
-def _images(source: Source, repository: str, named: str) -> list[Image]:
+def _images(source: CatalogueSource, repository: str, named: str) -> list[Image]:
     """Return the images under a digest: one, or one a platform of an index."""
     media_type, data = _document(source, repository, named)
     if OCI_NAME.get(media_type, media_type) == INDEX:
         images = []
-        for child in Index.parse(data, f"{repository}@{named}").manifests:
+        for child in ImageIndex.parse(data, f"{repository}@{named}").manifests:
             # BuildKit lists its attestations as images of an unknown platform.
             if child.platform is not None and child.platform.os != "unknown":
                 images += _images(source, repository, child.digest)
@@ -155,7 +155,7 @@ def _images(source: Source, repository: str, named: str) -> list[Image]:
     return [Image.of(data, referrers.read_blob(source.client, repository, manifest.config, source.store), repository)]
 
 
-def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]:
+def _document(source: CatalogueSource, repository: str, digest: str) -> tuple[str, bytes]:
     data = source.store.read_blob(digest)
     if data is not None:
         document = json.loads(data)
@@ -172,8 +172,8 @@ def _document(source: Source, repository: str, digest: str) -> tuple[str, bytes]
 
 
 def _entry(
-    source: Source, repository: str, named: str, image: Image, tags: Iterable[str], all_tags: frozenset[str]
-) -> Entry:
+    source: CatalogueSource, repository: str, named: str, image: Image, tags: Iterable[str], all_tags: frozenset[str]
+) -> CatalogueEntry:
     name = repository.removeprefix(source.prefix)
     faults: list[str] = []
     artifacts: tuple[Artifact, ...] = ()
@@ -195,7 +195,7 @@ def _entry(
     # Anybody who may push hangs works on an image: they are their authors', whoever signed the image.
     published = works.of_image(shelf, artifacts, source.keep, faults)
     ordered = order_tags(tags)
-    return Entry(
+    return CatalogueEntry(
         image=name,
         digest=image.digest,
         named=named,
@@ -224,7 +224,7 @@ def _advisory(yanks: Sequence[yanked.Yank], tags: Sequence[str], digests: Sequen
 
 
 def _signed(
-    source: Source, repository: str, digest: str, artifacts: Collection[Artifact], faults: list[str]
+    source: CatalogueSource, repository: str, digest: str, artifacts: Collection[Artifact], faults: list[str]
 ) -> tuple[str, tuple[Artifact, ...]]:
     """Return the state of an image's signature, and the artifacts that may be shown.
 
@@ -259,7 +259,7 @@ def _signed(
 
 
 def _contents(
-    source: Source, repository: str, image: Image, artifacts: Iterable[Artifact], faults: list[str]
+    source: CatalogueSource, repository: str, image: Image, artifacts: Iterable[Artifact], faults: list[str]
 ) -> Contents:
     sboms = [artifact for artifact in artifacts if artifact.kind in ("sbom", "packages")]
     key = key_of(["contents", 2, sorted(sbom.digest for sbom in sboms)])
@@ -279,7 +279,7 @@ def _contents(
 
 
 def _attached(
-    source: Source, repository: str, artifacts: Iterable[Artifact], faults: list[str]
+    source: CatalogueSource, repository: str, artifacts: Iterable[Artifact], faults: list[str]
 ) -> tuple[Smoke | None, tuple[Attached, ...]]:
     """Return the smoke report, and every artifact, with the report's files copied into the site."""
     smoke: Smoke | None = None
@@ -306,7 +306,7 @@ def _attached(
     return smoke, tuple(rows)
 
 
-def _smoke(source: Source, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
+def _smoke(source: CatalogueSource, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
     """Return a report with the paths of its page, notebooks and pictures in the site."""
     paths = {file.name: file.path for file in attached.files}
     report = read_smoke(texts["report.json"])
@@ -348,7 +348,7 @@ def read_smoke(data: bytes) -> Smoke:
     )
 
 
-def _figures(source: Source, notebook: bytes, name: str, group: str) -> tuple[str, ...]:
+def _figures(source: CatalogueSource, notebook: bytes, name: str, group: str) -> tuple[str, ...]:
     """Return the pictures of an executed notebook, as files of the site."""
     paths: list[str] = []
     try:

@@ -24,7 +24,7 @@ from ..locks.diff import Change
 from . import feed
 from .comparison import compared, comparisons
 from .delta import delta, summary
-from .model import Catalogue, Entry, ImagePage, Smoke, columns, document
+from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
 
 _TEMPLATES = Path(__file__).with_name("templates")
 SCHEMA = Path(__file__).with_name("catalogue.schema.json")
@@ -195,7 +195,7 @@ def writing(output: Path) -> Iterator[Site]:
         shutil.rmtree(half, ignore_errors=True)
 
 
-def snippets(entry: Entry, repository: str) -> tuple[Snippet, ...]:
+def snippets(entry: CatalogueEntry, repository: str) -> tuple[Snippet, ...]:
     """Return how to start an image, by digest, so that the same bytes run everywhere.
 
     Args:
@@ -256,7 +256,7 @@ def slug(name: str) -> str:
 def _steps(image: ImagePage) -> dict[str, Step | None]:
     """Return what each entry costs a node that has the entry before it, of the same platform."""
     steps: dict[str, Step | None] = {}
-    newer: dict[Platform, Entry] = {}
+    newer: dict[Platform, CatalogueEntry] = {}
     for entry in image.entries:
         steps[entry.id] = None
         if (after := newer.get(entry.platform)) is not None:

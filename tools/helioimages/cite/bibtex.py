@@ -20,7 +20,7 @@ _MOST = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class BibEntry:
     """One entry.
 
     Attributes:
@@ -49,7 +49,7 @@ class Entry:
         return f"@{self.kind}{{{self.key},\n{rows}}}"
 
 
-def entries(text: str) -> Iterator[Entry]:
+def entries(text: str) -> Iterator[BibEntry]:
     """Yield the entries of a text that may have other things in it."""
     for match in _ENTRY.finditer(text):
         kind = match["kind"].lower()
@@ -58,7 +58,7 @@ def entries(text: str) -> Iterator[Entry]:
             continue
         fields = dict(_fields(body[len(match["key"]) + body.index(match["key"]) :]))
         if "title" in fields:
-            yield Entry(kind=kind, key=match["key"], fields=fields)
+            yield BibEntry(kind=kind, key=match["key"], fields=fields)
 
 
 def doi_of(text: str) -> str:

@@ -53,7 +53,7 @@ class Facts:
     authors: tuple[str, ...]
     url: str
     doi: str
-    entries: tuple[bibtex.Entry, ...]
+    entries: tuple[bibtex.BibEntry, ...]
 
 
 def of_wheel(path: Path, python: str) -> Facts:
@@ -139,7 +139,7 @@ def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], python
         match = _DUNDER.search(text) if path.endswith("__init__.py") else None
         if match or not path.endswith("__init__.py"):
             told.append(match["text"] if match else text)
-    found: dict[str, bibtex.Entry] = {}
+    found: dict[str, bibtex.BibEntry] = {}
     for text in (*told, description):
         for entry in bibtex.entries(text):
             found.setdefault(entry.doi or entry.fields["title"].lower(), entry)

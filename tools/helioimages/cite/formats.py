@@ -52,13 +52,13 @@ def as_bibtex(references: References) -> str:
         }
         rows.append(_entry("software", f"{package.name}-{package.version}", fields))
     # As they were written: their TeX is their authors'.
-    rows += [bibtex.Entry(kind=work.kind, key=key, fields=work.fields).text() for key, work in keyed(references)]
+    rows += [bibtex.BibEntry(kind=work.kind, key=key, fields=work.fields).text() for key, work in keyed(references)]
     return "\n\n".join(rows) + "\n"
 
 
 def _entry(kind: str, key: str, fields: Mapping[str, str]) -> str:
     kept = {name: value for name, value in fields.items() if value}
-    return bibtex.Entry(kind=kind, key=re.sub(r"[^A-Za-z0-9_:.+-]", "-", key), fields=kept).text()
+    return bibtex.BibEntry(kind=kind, key=re.sub(r"[^A-Za-z0-9_:.+-]", "-", key), fields=kept).text()
 
 
 def _tex(text: str) -> str:
@@ -94,7 +94,7 @@ def _cff_software(package: Cited) -> dict[str, object]:
     return row | _links(package.doi, package.url)
 
 
-def _cff_work(work: bibtex.Entry) -> dict[str, object]:
+def _cff_work(work: bibtex.BibEntry) -> dict[str, object]:
     row: dict[str, object] = {
         "type": _CFF_TYPES.get(work.kind, "generic"),
         "title": bibtex.plain(work.fields["title"]),
@@ -152,7 +152,7 @@ def as_text(references: References) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _work(work: bibtex.Entry) -> str:
+def _work(work: bibtex.BibEntry) -> str:
     told = [_short(work.authors)] if work.authors else []
     if year := work.fields.get("year"):
         told.append(f"({bibtex.plain(year)})")

@@ -30,12 +30,12 @@ class Cited:
     authors: tuple[str, ...]
     url: str
     doi: str
-    works: tuple[bibtex.Entry, ...]
+    works: tuple[bibtex.BibEntry, ...]
     imported: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class CitedImage:
     """The image: its title and version for people, its reference by digest for all time."""
 
     title: str
@@ -52,15 +52,15 @@ class References:
         unknown: modules that a notebook imports and the image does not have.
     """
 
-    image: Image
+    image: CitedImage
     packages: tuple[Cited, ...]
     unknown: tuple[str, ...] = ()
 
 
 @cache
-def known() -> Mapping[str, tuple[bibtex.Entry, ...]]:
+def known() -> Mapping[str, tuple[bibtex.BibEntry, ...]]:
     """Return package -> works of the reviewed table."""
-    found: dict[str, tuple[bibtex.Entry, ...]] = {}
+    found: dict[str, tuple[bibtex.BibEntry, ...]] = {}
     for entry in bibtex.entries(files(__package__).joinpath("known.bib").read_text("utf-8")):
         kept = {name: value for name, value in entry.fields.items() if name not in _OURS}
         package = entry.fields["package"]
@@ -68,7 +68,7 @@ def known() -> Mapping[str, tuple[bibtex.Entry, ...]]:
     return found
 
 
-def gather(facts: Iterable[Facts], image: Image, imports: Iterable[str] | None) -> References:
+def gather(facts: Iterable[Facts], image: CitedImage, imports: Iterable[str] | None) -> References:
     """Return what is to be cited of an image.
 
     Args:
@@ -143,7 +143,7 @@ def _cited(one: Facts, *, imported: bool, seen: set[str]) -> Cited:
     )
 
 
-def keyed(references: References) -> Sequence[tuple[str, bibtex.Entry]]:
+def keyed(references: References) -> Sequence[tuple[str, bibtex.BibEntry]]:
     """Return every work with a key that is its own in the whole list."""
     taken: set[str] = set()
     rows = []

@@ -15,7 +15,7 @@ from ..core.package import Package
 from ..core.platform import Platform
 from ..core.progress import bar
 from ..machine.store import Store, has
-from ..oci.image import Image as Published
+from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..oci.types import Descriptor
@@ -32,7 +32,7 @@ _OTHERS = ("debian", "conda", "files", "postBuild")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ImagePlace:
     """Where an image is, and what of this machine helps to read it."""
 
     client: Registry
@@ -42,7 +42,7 @@ class Place:
     jobs: int
 
 
-def cite(place: Place, notebook: Path | None) -> References:
+def cite(place: ImagePlace, notebook: Path | None) -> References:
     """Return what is to be cited of an image.
 
     Args:
@@ -59,7 +59,7 @@ def cite(place: Place, notebook: Path | None) -> References:
     whole = next((one.version for one in packages if (one.kind, one.name) == ("conda", "python")), "3")
     python = ".".join(whole.split(".")[:2])
     labels = image.config.labels
-    named = references.Image(
+    named = references.CitedImage(
         title=labels.get("org.opencontainers.image.title") or place.reference.repository,
         version=labels.get("org.opencontainers.image.version") or place.reference.tag or LATEST,
         reference=f"{place.client.host}/{place.reference.repository}@{image.digest}",
@@ -78,7 +78,7 @@ def _beside(folder: Path) -> imports.Read:
     return read
 
 
-def _facts(place: Place, image: Published, packages: Iterable[Package], python: str) -> list[Facts]:
+def _facts(place: ImagePlace, image: Image, packages: Iterable[Package], python: str) -> list[Facts]:
     """Return what the image's Python packages say: of their wheels in the store, else of the image's layers."""
     wheels = {canonicalize_name(one.name): one for one in packages if one.kind == "wheel"}
     found: dict[str, Facts] = {}
@@ -110,7 +110,7 @@ def _remembered(store: Store, sha256: str, python: str) -> Facts:
     return told
 
 
-def _of_layer(place: Place, layer: Descriptor, python: str) -> Mapping[str, Facts]:
+def _of_layer(place: ImagePlace, layer: Descriptor, python: str) -> Mapping[str, Facts]:
     store = place.store
     key = key_of(["cite", VERSION, layer.digest, python])
     if (known := store.recall("cite", key)) is not None:
@@ -126,5 +126,5 @@ def _of_layer(place: Place, layer: Descriptor, python: str) -> Mapping[str, Fact
 
 def _parsed(row: Mapping[str, object]) -> Facts:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    values["entries"] = tuple(bibtex.Entry(**entry) for entry in values["entries"])  # type: ignore[attr-defined]
+    values["entries"] = tuple(bibtex.BibEntry(**entry) for entry in values["entries"])  # type: ignore[attr-defined]
     return Facts(**values)  # type: ignore[arg-type]

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from .pack import PLACEHOLDER_LENGTH, write_conda, write_repodata
-from .read import Archive, Member, read_archive, read_index
+from .read import Archive, CondaMember, read_archive, read_index
 
-__all__ = ["PLACEHOLDER_LENGTH", "Archive", "Member", "read_archive", "read_index", "write_conda", "write_repodata"]
+__all__ = [
+    "PLACEHOLDER_LENGTH",
+    "Archive",
+    "CondaMember",
+    "read_archive",
+    "read_index",
+    "write_conda",
+    "write_repodata",
+]

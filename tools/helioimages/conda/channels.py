@@ -37,7 +37,7 @@ UNCLEAR = {"defaults", "system"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class ChannelPlaces:
     """What this machine says of channels.
 
     Attributes:
@@ -121,7 +121,7 @@ class Places:
         return url, {}
 
 
-def read_places(environ: Mapping[str, str] = os.environ) -> Places:
+def read_places(environ: Mapping[str, str] = os.environ) -> ChannelPlaces:
     """Read what this machine says of channels.
 
     Raises:
@@ -148,7 +148,7 @@ def read_places(environ: Mapping[str, str] = os.environ) -> Places:
                         where=f"{path} at {key}",
                         detail="expected https://, http:// or file://",
                     )
-    return Places(
+    return ChannelPlaces(
         alias=environ.get("CONDA_CHANNEL_ALIAS") or alias or ALIAS,
         custom=custom,
         mirrored=mirrored,

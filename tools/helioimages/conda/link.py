@@ -24,7 +24,7 @@ from ..core.platform import Subdir
 from .lock import CondaPackage
 from .metadata import malformed
 from .prefix import entry_point_script, replace_binary, replace_text
-from .read import Archive, Member, read_archive
+from .read import Archive, CondaMember, read_archive
 from .scripts import SCRIPT_HINT, script_kind
 
 PREFIX = "/srv/conda/envs/notebook"
@@ -251,7 +251,7 @@ class _Linker:
                 return f"bin/{path.removeprefix('python-scripts/')}"
         return path
 
-    def entry(self, member: Member) -> Entry:
+    def entry(self, member: CondaMember) -> Entry:
         """Return the entry of one file, and note it for the record."""
         listed = member.listed
         target = self._target(listed.path)
@@ -293,7 +293,7 @@ class _Linker:
             return Entry(path=path, kind=Kind.HARDLINK, mode=mode, target=target, origin=self.origin)
         return Entry(path=path, kind=Kind.FILE, mode=mode, content=content, origin=self.origin)
 
-    def _shared(self, member: Member) -> bool:
+    def _shared(self, member: CondaMember) -> bool:
         """Say whether a hard link of the archive is still the same file as its target once prefixes are replaced."""
         other = self._listed.get(member.target) if member.kind is Kind.HARDLINK else None
         return (
@@ -302,7 +302,7 @@ class _Linker:
             and other.listed.file_mode == member.listed.file_mode
         )
 
-    def _content(self, member: Member) -> Content:
+    def _content(self, member: CondaMember) -> Content:
         listed, original = member.listed, member.content
         assert original is not None  # of a file or a hard link, which is all that comes here
         if not listed.placeholder:

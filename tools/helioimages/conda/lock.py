@@ -191,10 +191,10 @@ def dump(lock: CondaLock) -> str:
     head = (
         "# Written by `buildimages lock`; do not edit. conda-lock and micromamba read it as well (format version 1).\n"
     )
-    return head + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    return head + yaml.dump(document, Dumper=_LockDumper, sort_keys=False, width=10_000, allow_unicode=True)
 
 
-class _Dumper(yaml.SafeDumper):
+class _LockDumper(yaml.SafeDumper):
     """YAML without anchors: a reader of a diff should not have to look a value up."""
 
     def ignore_aliases(self, data: Any) -> bool:

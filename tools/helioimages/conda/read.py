@@ -57,7 +57,7 @@ _UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class CondaMember:
     """One file of a package, as it lies in the archive.
 
     Attributes:
@@ -93,7 +93,7 @@ class Archive:
     index: dict[str, Any]
     noarch: str | None
     entry_points: tuple[str, ...]
-    members: tuple[Member, ...]
+    members: tuple[CondaMember, ...]
 
 
 def read_archive(path: Path, name: str, *, limit: int = MAX_UNPACKED) -> Archive:
@@ -359,7 +359,7 @@ class _Tar:
             if path in self._members and self._members[path].isreg()
         }
 
-    def member(self, listed: Listed) -> Member:
+    def member(self, listed: Listed) -> CondaMember:
         """Return one listed file, checked.
 
         Raises:
@@ -367,7 +367,7 @@ class _Tar:
         """
         member = self._members.get(listed.path)
         if member is None and listed.kind is Kind.DIR:
-            return Member(listed=listed, kind=Kind.DIR, mode=0o755)
+            return CondaMember(listed=listed, kind=Kind.DIR, mode=0o755)
         if member is None:
             raise malformed(self._name, f"it lists {listed.path} but does not hold it")
         actual = Kind.DIR if member.isdir() else Kind.SYMLINK if member.issym() else Kind.FILE
@@ -376,9 +376,9 @@ class _Tar:
         if actual is Kind.SYMLINK:
             if not member.linkname or "\0" in member.linkname:
                 raise malformed(self._name, f"the symbolic link {listed.path} points nowhere")
-            return Member(listed=listed, kind=actual, mode=0o777, target=member.linkname)
+            return CondaMember(listed=listed, kind=actual, mode=0o777, target=member.linkname)
         if actual is Kind.DIR:
-            return Member(listed=listed, kind=actual, mode=0o755)
+            return CondaMember(listed=listed, kind=actual, mode=0o755)
         target = member.linkname.removeprefix("./") if member.islnk() else ""
         content = self._content(self._members[target] if target else member)
         if listed.size not in (None, content.size):
@@ -396,7 +396,7 @@ class _Tar:
             )
         kind = Kind.HARDLINK if target else Kind.FILE
         mode = self._members[target].mode if target else member.mode
-        return Member(listed=listed, kind=kind, mode=mode, content=content, target=target, sha256=sha256)
+        return CondaMember(listed=listed, kind=kind, mode=mode, content=content, target=target, sha256=sha256)
 
     def _content(self, member: tarfile.TarInfo) -> Content:
         spool, name, start, size = self._spool, self._name, member.offset_data, member.size

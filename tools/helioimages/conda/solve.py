@@ -28,7 +28,7 @@ _TIMEOUT = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class CondaQuestion:
     """What is asked, whichever channels answer.
 
     Attributes:
@@ -66,7 +66,7 @@ class Question:
         }
 
 
-def solve(question: Question, *, channel: str, repodata_dirs: Sequence[Path]) -> tuple[CondaPackage, ...]:
+def solve(question: CondaQuestion, *, channel: str, repodata_dirs: Sequence[Path]) -> tuple[CondaPackage, ...]:
     """Return the packages that answer, sorted by name.
 
     Args:

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
 from ..core.words import plural
-from .channels import Places
+from .channels import ChannelPlaces
 from .lock import CondaPackage, package_url
-from .solve import Question, absent_hint, ask, kept, package_of, unusable
+from .solve import CondaQuestion, absent_hint, ask, kept, package_of, unusable
 from .spec import Refused, advice, among
 
 #: What rattler says -> what it means and the way out.
@@ -51,7 +51,7 @@ class Channels:
     names: Sequence[str]
     strict: bool
     folders: Mapping[str, Path]
-    places: Places
+    places: ChannelPlaces
     cache: Path
 
     def addresses(self, name: str) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ class Channels:
         return self.places.addresses(name)
 
 
-def solve_channels(question: Question, channels: Channels) -> tuple[tuple[CondaPackage, ...], int]:
+def solve_channels(question: CondaQuestion, channels: Channels) -> tuple[tuple[CondaPackage, ...], int]:
     """Return the packages that answer, sorted by name, and the newest one's time in seconds since 1970 UTC.
 
     Args:

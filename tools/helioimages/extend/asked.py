@@ -12,7 +12,7 @@ from ..core.errors import HelioError, Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class FileLine:
     """A line of a file of the repository; line 0 is the whole file."""
 
     file: str
@@ -27,15 +27,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class PlacedRequirement:
     """One PEP 508 requirement, as uv is asked it, and who asks."""
 
     text: str
-    place: Place
+    place: FileLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class SourceProject:
     """Source that becomes a wheel: a folder of the repository, or a commit of a git repository.
 
     Attributes:
@@ -45,7 +45,7 @@ class Project:
         extras: of the project, e.g. ``("plot",)``.
     """
 
-    place: Place
+    place: FileLine
     folder: str = "."
     url: str = ""
     ref: str = ""
@@ -53,7 +53,7 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class RepositoryRequests:
     """All that a repository asks for.
 
     Attributes:
@@ -69,12 +69,12 @@ class Asked:
     """
 
     configuration: str = ""
-    requirements: tuple[Wanted, ...] = ()
-    constraints: tuple[Wanted, ...] = ()
-    projects: tuple[Project, ...] = ()
+    requirements: tuple[PlacedRequirement, ...] = ()
+    constraints: tuple[PlacedRequirement, ...] = ()
+    projects: tuple[SourceProject, ...] = ()
     conda: tuple[CondaWanted, ...] = ()
     python: tuple[CondaWanted, ...] = ()
-    debian: tuple[Wanted, ...] = ()
+    debian: tuple[PlacedRequirement, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     post_build: str = ""
     start: str = ""
@@ -88,4 +88,4 @@ class CondaWanted:
     name: str
     version: str
     text: str
-    place: Place
+    place: FileLine

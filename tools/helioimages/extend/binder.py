@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from ..core.entries import Kind
 from . import conda_lines, requirement_lines
-from .asked import Asked, CondaWanted, Place, Project, Wanted
+from .asked import CondaWanted, FileLine, PlacedRequirement, RepositoryRequests, SourceProject
 from .repository import Repository
 from .requirement_lines import MOST_LINES, Line
 
@@ -31,7 +31,7 @@ _REFUSED = (
 _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*(?:=[A-Za-z0-9.+:~-]+)?")
 
 
-def read(repository: Repository) -> Asked:
+def read(repository: Repository) -> RepositoryRequests:
     """Return what a repository asks for.
 
     Raises:
@@ -40,14 +40,14 @@ def read(repository: Repository) -> Asked:
     top = {entry.path for entry in repository.files}
     folders = [name for name in ("binder", ".binder") if name in top]
     if len(folders) == 2:
-        raise Place(file=".binder").fault(
+        raise FileLine(file=".binder").fault(
             "the repository has both `binder` and `.binder`", hint="keep one of them: Binder refuses both, too"
         )
     folder = folders[0] if folders else ""
     files = _files(repository, folder)
     for name, of, hint in _REFUSED:
         if name in files:
-            raise Place(file=files[name]).fault(
+            raise FileLine(file=files[name]).fault(
                 f"`{files[name]}` asks for {of}, which the images cannot have", hint=hint
             )
     notes: list[str] = []
@@ -74,7 +74,7 @@ def read(repository: Repository) -> Asked:
             hint="ask for the packages that the notebooks import; what those need comes by itself",
         )
     notes += dict.fromkeys(line.note for line in lines if line.note)
-    return Asked(
+    return RepositoryRequests(
         configuration=folder,
         requirements=tuple(line.requirement for line in lines if line.requirement),
         constraints=tuple(line.constraint for line in lines if line.constraint),
@@ -99,7 +99,7 @@ def _files(repository: Repository, folder: str) -> dict[str, str]:
     return found
 
 
-def _places(lines: Iterable[Line]) -> list[Place]:
+def _places(lines: Iterable[Line]) -> list[FileLine]:
     found = [line.requirement or line.constraint or line.project for line in lines]
     return [one.place for one in found if one]
 
@@ -113,13 +113,13 @@ def _own_project(files: dict[str, str], repository: Repository, lines: Iterable[
             document = tomllib.loads(repository.read(name) or "")
         except tomllib.TOMLDecodeError as error:
             match = re.search(r"line (\d+)", str(error))
-            place = Place(file=name, line=int(match[1]) if match else 0)
+            place = FileLine(file=name, line=int(match[1]) if match else 0)
             raise place.fault(f"`{name}` is not TOML", detail=str(error)) from error
         # Many repositories have one for their linters alone.
         if "project" in document or "build-system" in document:
-            return [Line(project=Project(place=Place(file=name)))]
+            return [Line(project=SourceProject(place=FileLine(file=name)))]
     if name := files.get("setup.py"):
-        return [Line(project=Project(place=Place(file=name)))]
+        return [Line(project=SourceProject(place=FileLine(file=name)))]
     return []
 
 
@@ -128,7 +128,7 @@ def _runtime(repository: Repository, files: dict[str, str]) -> list[CondaWanted]
     if (name := files.get("runtime.txt")) is None:
         return []
     for number, line in enumerate((repository.read(name) or "").splitlines(), 1):
-        text, place = line.strip(), Place(file=name, line=number)
+        text, place = line.strip(), FileLine(file=name, line=number)
         if not text or text.startswith("#"):
             continue
         if re.match(r"r-|R-", text):
@@ -141,14 +141,14 @@ def _runtime(repository: Repository, files: dict[str, str]) -> list[CondaWanted]
     return []
 
 
-def _debian(repository: Repository, files: dict[str, str]) -> list[Wanted]:
-    found: list[Wanted] = []
+def _debian(repository: Repository, files: dict[str, str]) -> list[PlacedRequirement]:
+    found: list[PlacedRequirement] = []
     if (name := files.get("apt.txt")) is None:
         return found
     for number, line in enumerate((repository.read(name) or "").splitlines(), 1):
         for word in re.sub(r"#.*", "", line).split():
-            place = Place(file=name, line=number)
+            place = FileLine(file=name, line=number)
             if not _DEBIAN.fullmatch(word):
                 raise place.fault(f"`{word}` is not a Debian package", detail="expected a name, e.g. libgsl28")
-            found.append(Wanted(text=word, place=place))
+            found.append(PlacedRequirement(text=word, place=place))
     return found

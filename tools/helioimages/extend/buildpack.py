@@ -27,7 +27,7 @@ from ..machine.store import Store, default_root
 from ..oci.reference import Reference
 from ..publish import release
 from . import binder, parent, repository, solve
-from .dockerfile import Below, Recipe, dockerfile
+from .dockerfile import ParentImage, RepositoryRecipe, dockerfile
 
 
 class PublishedImage(BuildPack):  # type: ignore[misc]  # repo2docker has no types
@@ -63,8 +63,8 @@ class PublishedImage(BuildPack):  # type: ignore[misc]  # repo2docker has no typ
             self.log.warning("The image's user stays: uid %s, not %s", below.uid, build_args["NB_UID"])
         config = below.image.config
         return dockerfile(
-            Recipe(
-                below=Below(
+            RepositoryRecipe(
+                below=ParentImage(
                     reference=below.reference,
                     uid=below.uid,
                     entrypoint=config.entrypoint or (),

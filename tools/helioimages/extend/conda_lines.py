@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from .asked import CondaWanted, Place
+from .asked import CondaWanted, FileLine
 
 _SPEC = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)")
 _EXACT = re.compile(r"[0-9][\w.!+-]*")
@@ -26,7 +26,7 @@ class Environment:
     """What is read: items of conda, lines of the ``pip`` lists, and variables."""
 
     conda: tuple[CondaWanted, ...]
-    pip: tuple[tuple[str, Place], ...]
+    pip: tuple[tuple[str, FileLine], ...]
     variables: tuple[tuple[str, str], ...]
 
 
@@ -40,12 +40,12 @@ def parse(text: str, file: str) -> Environment:
         top = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = Place(file=file, line=mark.line + 1 if mark else 0)
+        place = FileLine(file=file, line=mark.line + 1 if mark else 0)
         raise place.fault(f"`{file}` is not YAML", detail=str(getattr(error, "problem", error))) from error
     if top is None:
         return Environment(conda=(), pip=(), variables=())
     conda: list[CondaWanted] = []
-    pip: list[tuple[str, Place]] = []
+    pip: list[tuple[str, FileLine]] = []
     variables: list[tuple[str, str]] = []
     for name, value in _pairs(top, file):
         if name == "dependencies":
@@ -59,7 +59,7 @@ def parse(text: str, file: str) -> Environment:
     return Environment(conda=tuple(conda), pip=tuple(pip), variables=tuple(variables))
 
 
-def spec(text: str, place: Place) -> CondaWanted:
+def spec(text: str, place: FileLine) -> CondaWanted:
     """Read one item of ``dependencies``.
 
     Raises:
@@ -79,7 +79,7 @@ def spec(text: str, place: Place) -> CondaWanted:
     )
 
 
-def _version(rest: str, text: str, place: Place) -> str:
+def _version(rest: str, text: str, place: FileLine) -> str:
     """Return conda's version in PEP 440's words; a build string says nothing of another channel's packages."""
     rest = re.sub(r"\s*([<>=!~,|])\s*", r"\1", rest).strip()
     rest = rest.split(" ")[0]
@@ -108,7 +108,7 @@ def _version(rest: str, text: str, place: Place) -> str:
     return version
 
 
-def _pip(node: yaml.MappingNode, file: str) -> Iterator[tuple[str, Place]]:
+def _pip(node: yaml.MappingNode, file: str) -> Iterator[tuple[str, FileLine]]:
     for name, value in _pairs(node, file):
         if name != "pip":
             raise _place(node, file).fault(f"`{name}` is not a list that conda knows", detail="expected `pip`")
@@ -137,5 +137,5 @@ def _scalar(node: yaml.Node, file: str) -> str:
     return str(node.value)
 
 
-def _place(node: yaml.Node, file: str) -> Place:
-    return Place(file=file, line=node.start_mark.line + 1)
+def _place(node: yaml.Node, file: str) -> FileLine:
+    return FileLine(file=file, line=node.start_mark.line + 1)

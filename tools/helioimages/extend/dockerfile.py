@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .asked import Asked, Place, Project, Wanted
+from .asked import FileLine, PlacedRequirement, RepositoryRequests, SourceProject
 
 #: Settings of pip that a site gives as build arguments; what is not given is not set.
 PIP_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CERT")
@@ -22,7 +22,7 @@ _PINS, _LIMITS = "/tmp/image.txt", "/tmp/limits.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Below:
+class ParentImage:
     """The image that the Dockerfile begins with.
 
     Attributes:
@@ -39,7 +39,7 @@ class Below:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class RepositoryRecipe:
     """What becomes of a repository.
 
     Attributes:
@@ -49,15 +49,15 @@ class Recipe:
         appendix: lines at the end, as repo2docker's setting has them.
     """
 
-    below: Below
-    asked: Asked
-    requirements: tuple[Wanted, ...]
+    below: ParentImage
+    asked: RepositoryRequests
+    requirements: tuple[PlacedRequirement, ...]
     place: str
     labels: Mapping[str, str]
     appendix: str = ""
 
 
-def dockerfile(recipe: Recipe) -> str:
+def dockerfile(recipe: RepositoryRecipe) -> str:
     """Return the Dockerfile; its context has the repository in ``src/``.
 
     Raises:
@@ -90,7 +90,7 @@ def dockerfile(recipe: Recipe) -> str:
     return "\n".join([*lines, *([recipe.appendix] if recipe.appendix else []), ""])
 
 
-def _debian(wanted: Sequence[Wanted]) -> str:
+def _debian(wanted: Sequence[PlacedRequirement]) -> str:
     names = " ".join(sorted({one.text for one in wanted}))
     return (
         "RUN export DEBIAN_FRONTEND=noninteractive && apt-get -qq update "
@@ -99,7 +99,7 @@ def _debian(wanted: Sequence[Wanted]) -> str:
     )
 
 
-def _pip(recipe: Recipe) -> str:
+def _pip(recipe: RepositoryRecipe) -> str:
     """Return the one step of pip; it replaces nothing that the image has."""
     asked = recipe.asked
     steps = [f"python -m pip list --format=freeze > {_PINS}"]
@@ -114,7 +114,7 @@ def _pip(recipe: Recipe) -> str:
     return "RUN " + " && ".join([*steps, install, f"rm -f {_PINS} {_LIMITS}"])
 
 
-def _project(one: Project) -> str:
+def _project(one: SourceProject) -> str:
     extras = f"[{','.join(one.extras)}]" if one.extras else ""
     if not one.url:
         return f"./{one.folder}{extras}" if one.folder != "." else f".{extras}"
@@ -123,12 +123,12 @@ def _project(one: Project) -> str:
     return f"git+{one.url}{ref}{folder}"
 
 
-def _value(name: str, value: str, asked: Asked) -> str:
+def _value(name: str, value: str, asked: RepositoryRequests) -> str:
     file = f"{asked.configuration}/environment.yml".lstrip("/")
     if not _VARIABLE.fullmatch(name):
-        raise Place(file=file).fault(f"`{name}` cannot be a variable", detail="expected letters, digits and _")
+        raise FileLine(file=file).fault(f"`{name}` cannot be a variable", detail="expected letters, digits and _")
     if re.search(r"[\r\n\0]", value):
-        raise Place(file=file).fault(
+        raise FileLine(file=file).fault(
             f"`{name}` has more than one line, which a Dockerfile cannot set", hint="set it in `start`"
         )
     return _quoted(value)

@@ -106,7 +106,7 @@ def _linked(parent: Parent, added: Added, store: Store, missing: Sequence[LayerP
         linking.Task(
             plan=plan,
             sources=tuple(
-                linking.Source(package=one, record=records[one.sha256], path=added.paths[one.sha256])
+                linking.LayerPackage(package=one, record=records[one.sha256], path=added.paths[one.sha256])
                 for one in plan.packages
             ),
             python=parent.minor,
@@ -179,7 +179,7 @@ def _files(parent: Parent, repository: Repository, programs: Sequence[str]) -> I
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class ContainerDifference:
     """What a container changed: the home's archive, and what the engine says of each path."""
 
     home: str
@@ -187,7 +187,7 @@ class Difference:
     changed: Mapping[str, int]
 
 
-def of_difference(difference: Difference, store: Store) -> Addition | None:
+def of_difference(difference: ContainerDifference, store: Store) -> Addition | None:
     """Return the layer of what postBuild changed in the home; None if it changed nothing there.
 
     Raises:
@@ -224,7 +224,7 @@ def of_difference(difference: Difference, store: Store) -> Addition | None:
     return _addition("postBuild", "what postBuild changed in the home: made once, not reproducible", layer)
 
 
-def left_out(difference: Difference) -> tuple[str, ...]:
+def left_out(difference: ContainerDifference) -> tuple[str, ...]:
     """Return what postBuild changed elsewhere, which the image does not have."""
     home = difference.home.rstrip("/")
     parents = {path for one in difference.changed for path in _above(one)}

@@ -18,19 +18,19 @@ from dataclasses import dataclass, field
 from ..core.errors import HelioError, Stage
 from ..pypi import lock as pypi_lock
 from ..pypi.lock import PyPILock
-from .asked import Project
+from .asked import SourceProject
 
 _HEAD = "# Written by `buildimages extend --write-lock`, and obeyed by it; do not edit.\n"
 _SOURCES = "\n# Built from source:\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class WheelOrigin:
     """What a wheel was built of; ``commit`` is empty for a folder of the repository."""
 
     name: str
     version: str
-    project: Project
+    project: SourceProject
     commit: str = ""
 
 
@@ -56,7 +56,7 @@ def path(repository: str, configuration: str) -> str:
     return f"{configuration}/pylock.{name}.toml".lstrip("/")
 
 
-def dump(lock: PyPILock, sources: Iterable[Source], file: str) -> str:
+def dump(lock: PyPILock, sources: Iterable[WheelOrigin], file: str) -> str:
     """Return the text of a lock.
 
     Args:

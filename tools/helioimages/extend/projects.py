@@ -25,12 +25,12 @@ from ..engines.engine import Engine
 from ..machine.store import Store, has
 from ..make import provision
 from ..pypi import repack
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import Sdist, Wheel
 from ..pypi.resolve import Request, resolve
-from .asked import Place, Project
+from .asked import FileLine, SourceProject
 from .containers import Command, files_of, session
-from .lock_file import Source
+from .lock_file import WheelOrigin
 from .parent import Parent
 from .repository import Repository, clone, commit_of, walk
 from .solve import Local
@@ -57,7 +57,7 @@ class Shop:
     parent: Parent
     store: Store
     engine: Callable[[], Engine]
-    index: Callable[[], Index]
+    index: Callable[[], PackageIndex]
     jobs: int
 
 
@@ -68,11 +68,11 @@ class _Files:
     entries: tuple[Entry, ...]
     sha256: str
     commit: str
-    place: Place
+    place: FileLine
 
 
 def of_projects(
-    shop: Shop, repository: Repository, projects: Sequence[Project], commits: Mapping[tuple[str, str, str], str]
+    shop: Shop, repository: Repository, projects: Sequence[SourceProject], commits: Mapping[tuple[str, str, str], str]
 ) -> tuple[Local, ...]:
     """Return a wheel of each project.
 
@@ -88,7 +88,7 @@ def of_projects(
             locked = commits.get((project.url, project.ref, project.folder), "")
             source = _fetched(repository, project, locked, Path(scratch) / "clone")
             wheel, path = _built(shop, source)
-        named = Source(name=wheel.name, version=wheel.version, project=project, commit=source.commit)
+        named = WheelOrigin(name=wheel.name, version=wheel.version, project=project, commit=source.commit)
         made.append(Local(wheel=wheel, path=path, source=named, sha256=source.sha256))
     return tuple(made)
 
@@ -102,7 +102,7 @@ def of_sdists(shop: Shop, sdists: Sequence[Sdist], where: str) -> tuple[tuple[Wh
     paths = provision.sdists(shop.store, sdists, where, shop.index, jobs=shop.jobs)
     made = []
     for sdist in sdists:
-        place = Place(file=where)
+        place = FileLine(file=where)
         wheel, path = _built(
             shop,
             _Files(entries=_unpacked(paths[sdist.sha256], sdist, place), sha256=sdist.sha256, commit="", place=place),
@@ -113,7 +113,7 @@ def of_sdists(shop: Shop, sdists: Sequence[Sdist], where: str) -> tuple[tuple[Wh
     return tuple(made)
 
 
-def _fetched(repository: Repository, project: Project, locked: str, scratch: Path) -> _Files:
+def _fetched(repository: Repository, project: SourceProject, locked: str, scratch: Path) -> _Files:
     if not project.url:
         files = below(repository.files, project.folder)
         if not files:
@@ -145,7 +145,7 @@ def _digest(files: Sequence[Entry]) -> str:
     )
 
 
-def _unpacked(path: Path, sdist: Sdist, place: Place) -> tuple[Entry, ...]:
+def _unpacked(path: Path, sdist: Sdist, place: FileLine) -> tuple[Entry, ...]:
     """Return the files of a source archive without its one folder. Spec: PEP 625 (a gzipped tar)."""
     entries = []
     try:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from .asked import Place, Project, Wanted
+from .asked import FileLine, PlacedRequirement, SourceProject
 
 #: Returns the text of a file of the repository, None if there is none.
 Read = Callable[[str], str | None]
@@ -43,13 +43,13 @@ _EXTRAS = re.compile(r"(?P<path>.*?)\[(?P<extras>[\w.,\s-]+)\]")
 class Line:
     """What one line asks for; exactly one of the three, or nothing but a note."""
 
-    requirement: Wanted | None = None
-    constraint: Wanted | None = None
-    project: Project | None = None
+    requirement: PlacedRequirement | None = None
+    constraint: PlacedRequirement | None = None
+    project: SourceProject | None = None
     note: str = ""
 
 
-def of_file(file: str, read: Read, *, by: Place | None = None, depth: int = 0) -> Iterator[Line]:
+def of_file(file: str, read: Read, *, by: FileLine | None = None, depth: int = 0) -> Iterator[Line]:
     """Yield what the lines of a requirements file ask for, those of files that it names with them.
 
     Args:
@@ -59,17 +59,17 @@ def of_file(file: str, read: Read, *, by: Place | None = None, depth: int = 0) -
     Raises:
         HelioError: a line asks for what cannot be had, or a file is not there.
     """
-    place = by or Place(file=file)
+    place = by or FileLine(file=file)
     text = read(file)
     if text is None:
         raise place.fault(f"there is no file `{file}` in the repository", hint="add it, or remove the line")
     if depth > _DEEPEST:
         raise place.fault(f"`{file}` is named by itself, or files name each other too deeply")
     for number, line in _logical(text):
-        yield from of_line(line, Place(file=file, line=number), read, depth=depth)
+        yield from of_line(line, FileLine(file=file, line=number), read, depth=depth)
 
 
-def of_line(line: str, place: Place, read: Read, *, depth: int = 0) -> Iterator[Line]:
+def of_line(line: str, place: FileLine, read: Read, *, depth: int = 0) -> Iterator[Line]:
     """Yield what one line asks for; see `of_file`."""
     text = re.sub(r"(^|\s)#.*", "", line).strip()
     if not text:
@@ -104,7 +104,7 @@ def _logical(text: str) -> Iterator[tuple[int, str]]:
         yield begun, " ".join(parts)
 
 
-def _plain(text: str, place: Place) -> Iterator[Line]:
+def _plain(text: str, place: FileLine) -> Iterator[Line]:
     if re.match(r"git\+\w+://|git\+git@|\.{0,2}/|\.{1,2}(?:$|\[)", text):
         yield Line(project=_project(text, place))
         return
@@ -133,12 +133,12 @@ def _plain(text: str, place: Place) -> Iterator[Line]:
         yield Line(project=_project(parsed.url, place, tuple(sorted(parsed.extras))))
         return
     yield Line(
-        requirement=Wanted(text=plain, place=place),
+        requirement=PlacedRequirement(text=plain, place=place),
         note=f"{place.file}: hashes of pip are left out: the lock has one of each file" if hashes else "",
     )
 
 
-def _project(text: str, place: Place, extras: tuple[str, ...] = ()) -> Project:
+def _project(text: str, place: FileLine, extras: tuple[str, ...] = ()) -> SourceProject:
     if text.startswith("git+"):
         return _of_git(text, place, extras)
     if "://" in text:
@@ -147,10 +147,10 @@ def _project(text: str, place: Place, extras: tuple[str, ...] = ()) -> Project:
         )
     if match := _EXTRAS.fullmatch(text):
         text, extras = match["path"], tuple(sorted(word.strip() for word in match["extras"].split(",")))
-    return Project(place=place, folder=_beside(text, place), extras=extras)
+    return SourceProject(place=place, folder=_beside(text, place), extras=extras)
 
 
-def _of_git(text: str, place: Place, extras: tuple[str, ...]) -> Project:
+def _of_git(text: str, place: FileLine, extras: tuple[str, ...]) -> SourceProject:
     """Read pip's way to name a git repository. Spec: pip, "VCS Support"."""
     address, _, fragment = text.removeprefix("git+").partition("#")
     said = parse_qs(fragment)
@@ -163,10 +163,10 @@ def _of_git(text: str, place: Place, extras: tuple[str, ...]) -> Project:
     folder = posixpath.normpath(said.get("subdirectory", ["."])[0])
     if folder.startswith(("/", "..")):
         raise place.fault(f"`{text}` names a folder out of its repository")
-    return Project(place=place, folder=folder, url=split._replace(path=path).geturl(), ref=ref, extras=extras)
+    return SourceProject(place=place, folder=folder, url=split._replace(path=path).geturl(), ref=ref, extras=extras)
 
 
-def _beside(text: str, place: Place) -> str:
+def _beside(text: str, place: FileLine) -> str:
     """Return a path beside the file that names it, relative to the repository.
 
     Raises:

@@ -22,12 +22,12 @@ from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..machine.store import Store, has
 from ..pypi import lock as pypi_lock
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock, Wheel
 from ..pypi.resolve import Request, resolve, versions
-from .asked import Asked, CondaWanted, Wanted
+from .asked import CondaWanted, PlacedRequirement, RepositoryRequests
 from .conda_names import NOT_PYTHON, ON_INDEX, OTHER_LANGUAGES
-from .lock_file import Source
+from .lock_file import WheelOrigin
 from .parent import Parent
 
 #: Raised when the same question would be answered by another lock.
@@ -45,7 +45,7 @@ class Local:
 
     wheel: Wheel
     path: Path
-    source: Source
+    source: WheelOrigin
     sha256: str
 
     @property
@@ -54,7 +54,7 @@ class Local:
         return f"{self.wheel.name}{_bracketed(self.source.project.extras)}=={self.wheel.version}"
 
 
-def requirements(asked: Asked, parent: Parent) -> tuple[Wanted, ...]:
+def requirements(asked: RepositoryRequests, parent: Parent) -> tuple[PlacedRequirement, ...]:
     """Return all requirements for uv: those of the repository, and what it asks of conda that the image has not.
 
     Raises:
@@ -70,7 +70,7 @@ def requirements(asked: Asked, parent: Parent) -> tuple[Wanted, ...]:
     return (*asked.requirements, *(found for one in asked.conda if (found := _of_conda(one, parent))))
 
 
-def _of_conda(one: CondaWanted, parent: Parent) -> Wanted | None:
+def _of_conda(one: CondaWanted, parent: Parent) -> PlacedRequirement | None:
     """Return conda's item as a requirement of the index; None for what the image has of conda or Debian."""
     name = ON_INDEX.get(one.name, one.name)
     pins, others = parent.pins(), {(package.kind, package.name): package for package in parent.packages}
@@ -93,7 +93,7 @@ def _of_conda(one: CondaWanted, parent: Parent) -> Wanted | None:
                 detail=f"expected Python packages: {language} is not in the images" if language else "",
                 hint=f"ask for Debian's: {debian} in apt.txt" if debian else "remove it, or use repo2docker alone",
             )
-    return Wanted(text=f"{name}{one.version}", place=one.place)
+    return PlacedRequirement(text=f"{name}{one.version}", place=one.place)
 
 
 def _fits(version: str, specifier: str) -> bool:
@@ -104,7 +104,7 @@ def _fits(version: str, specifier: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class AdditionQuestion:
     """What uv is asked.
 
     Attributes:
@@ -113,8 +113,8 @@ class Question:
     """
 
     parent: Parent
-    wanted: tuple[Wanted, ...]
-    limits: tuple[Wanted, ...]
+    wanted: tuple[PlacedRequirement, ...]
+    limits: tuple[PlacedRequirement, ...]
     locals: tuple[Local, ...]
     before: PyPILock | None
 
@@ -126,7 +126,7 @@ class Question:
         return key_of([VERSION, texts, sources, self.parent.python, sorted(self.parent.pins().items())])
 
 
-def answer(question: Question, index: Index, store: Store) -> PyPILock:
+def answer(question: AdditionQuestion, index: PackageIndex, store: Store) -> PyPILock:
     """Return the packages of the index that the image adds: wheels, and sources that have no wheel yet.
 
     Raises:
@@ -152,7 +152,7 @@ def answer(question: Question, index: Index, store: Store) -> PyPILock:
     )
 
 
-def _request(question: Question, store: Store) -> Request:
+def _request(question: AdditionQuestion, store: Store) -> Request:
     parent = question.parent
     inherited = tuple(
         Wheel(
@@ -197,7 +197,7 @@ def _bracketed(extras: Sequence[str]) -> str:
     return f"[{','.join(extras)}]" if extras else ""
 
 
-def _explained(question: Question, request: Request, error: HelioError) -> HelioError:
+def _explained(question: AdditionQuestion, request: Request, error: HelioError) -> HelioError:
     """Return an error that says which lines contradict the image, and which versions would do."""
     pins, parent = question.parent.pins(), question.parent
     parsed = [(one, Requirement(one.text)) for one in question.wanted]
@@ -243,8 +243,8 @@ def _explained(question: Question, request: Request, error: HelioError) -> Helio
 
 
 def _nearest(
-    question: Question, request: Request, parsed: Sequence[tuple[Wanted, Requirement]]
-) -> list[tuple[Wanted, str]]:
+    question: AdditionQuestion, request: Request, parsed: Sequence[tuple[PlacedRequirement, Requirement]]
+) -> list[tuple[PlacedRequirement, str]]:
     """Return lines with a version that go with the image only in another version, and that version."""
     loose = []
     for _, requirement in parsed:

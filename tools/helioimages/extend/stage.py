@@ -30,10 +30,10 @@ from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock
 from ..spec import tags
 from . import binder, covered, layers, lock_file, parent, projects, solve
-from .asked import Asked
+from .asked import RepositoryRequests
 from .containers import Command, session
 from .interpreter import blob
-from .layers import PLACE, Added, Difference
+from .layers import PLACE, Added, ContainerDifference
 from .parent import Parent
 from .repository import Repository
 
@@ -42,7 +42,7 @@ NOT_REPRODUCIBLE = "io.helioimages.post-build"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ExtendOrder:
     """What is made, and where.
 
     Attributes:
@@ -92,9 +92,9 @@ class _Work:
     """What one run works on."""
 
     repository: Repository
-    asked: Asked
+    asked: RepositoryRequests
     parent: Parent
-    order: Order
+    order: ExtendOrder
     machine: Machine
     target: Registry
     name: str
@@ -118,7 +118,7 @@ class _Locked:
 
 
 def extend(
-    repository: Repository, order: Order, machine: Machine, connect: Callable[[str], Registry], target: Registry
+    repository: Repository, order: ExtendOrder, machine: Machine, connect: Callable[[str], Registry], target: Registry
 ) -> Extended:
     """Make an image of a repository on top of a published one, and push it with its tag.
 
@@ -204,7 +204,7 @@ def _locked(work: _Work) -> _Locked:
         jobs=machine.jobs,
     )
     local = projects.of_projects(shop, repository, work.asked.projects, before.commits if before else {})
-    question = solve.Question(
+    question = solve.AdditionQuestion(
         parent=below,
         wanted=wanted,
         limits=work.asked.constraints,
@@ -351,7 +351,7 @@ def _post_built(work: _Work, image: Image) -> Image:
                     hint="it runs as the image's user, in the home; no image was made",
                 )
             with box.archive(below.home) as tar:
-                difference = Difference(home=below.home, tar=tar, changed=box.changed())
+                difference = ContainerDifference(home=below.home, tar=tar, changed=box.changed())
                 addition = layers.of_difference(difference, work.machine.store)
             if others := layers.left_out(difference):
                 changed = count(len(others), "path")

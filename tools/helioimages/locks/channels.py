@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..conda.channels import Places
+from ..conda.channels import ChannelPlaces
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
-from ..machine.fetch import Wanted
+from ..machine.fetch import WantedFile
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 
@@ -17,7 +17,7 @@ LOCAL = "local"
 
 
 def channels_of(
-    environments: Mapping[str, EnvironmentSpec], name: str, channel: str, places: Places
+    environments: Mapping[str, EnvironmentSpec], name: str, channel: str, places: ChannelPlaces
 ) -> tuple[str, ...]:
     """Return an environment's channels, the first has priority: its own, then those of the ones it contains.
 
@@ -67,12 +67,12 @@ def folders_of(given: Sequence[Path], channel: str) -> tuple[tuple[Path, ...], d
     return tuple(mine), named
 
 
-def conda_file(package: CondaPackage, where: str, places: Places) -> Wanted:
+def conda_file(package: CondaPackage, where: str, places: ChannelPlaces) -> WantedFile:
     """Return what to fetch of a channel: each of its addresses is tried, as `lock` asks them."""
     own = tuple(f"{base}/{package.subdir}/{package.file_name}" for base in places.addresses(package.channel))
     # An index may say that packages lie elsewhere (`base_url`); a mirror that is configured goes before it.
     genuine = (package.url,) if "://" in package.url else ()
-    return Wanted(
+    return WantedFile(
         name=package.file_name,
         sha256=package.sha256,
         size=package.size,

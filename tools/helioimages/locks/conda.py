@@ -11,7 +11,7 @@ from ..conda.channels import read_places
 from ..conda.clobber import clobbers
 from ..conda.lock import CondaLock, CondaPackage, settled
 from ..conda.scripts import refuse_scripts
-from ..conda.solve import Question, solve
+from ..conda.solve import CondaQuestion, solve
 from ..conda.solve_channels import Channels, solve_channels
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform, Subdir
@@ -21,11 +21,11 @@ from ..pypi.lock import PyPILock
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from .channels import LOCAL, channels_of, conda_file
-from .state import Run, Solved, conda_hash, forgotten, where_of
+from .state import LockRun, Solved, conda_hash, forgotten, where_of
 
 
 def lock_conda(
-    run: Run,
+    run: LockRun,
     environments: Mapping[str, EnvironmentSpec],
     environment: EnvironmentSpec,
     parent: Solved | None,
@@ -45,7 +45,7 @@ def lock_conda(
     virtual = virtual_packages(environment, run.platform)
     inherited = parent.conda.for_platform(subdir) if parent else ()
     current = before[0].for_platform(subdir) if before[0] and subdir in before[0].platforms else ()
-    question = Question(
+    question = CondaQuestion(
         specs=specs,
         platform=subdir,
         virtual_packages=virtual,
@@ -107,7 +107,7 @@ def lock_conda(
 
 
 def _ran(
-    run: Run,
+    run: LockRun,
     line: Iterable[EnvironmentSpec],
     lock: CondaLock,
     subdir: str,
@@ -183,7 +183,7 @@ def _clobbers(
     return {subdir: texts} if texts else {}
 
 
-def _fetch(run: Run, packages: Sequence[CondaPackage], channels: Channels, where: str) -> None:
+def _fetch(run: LockRun, packages: Sequence[CondaPackage], channels: Channels, where: str) -> None:
     """Bring the packages of channels that have an address into the store: no index says all that a lock must know.
 
     Which packages have a script to run, and which take a path from each other, is only in the packages themselves.
@@ -196,7 +196,7 @@ def _fetch(run: Run, packages: Sequence[CondaPackage], channels: Channels, where
     fetch_all(wanted, run.store, label="conda packages")
 
 
-def _at_hand(run: Run, packages: Iterable[CondaPackage]) -> Iterator[tuple[CondaPackage, Path]]:
+def _at_hand(run: LockRun, packages: Iterable[CondaPackage]) -> Iterator[tuple[CondaPackage, Path]]:
     """Yield the packages whose files are here: in the channels' folders, or in the store from an earlier run."""
     folders = (*run.channel_dirs, *run.channel_folders.values())
     for package in packages:

@@ -23,14 +23,14 @@ from ..spec.image import ImageSpec
 from . import apt, mirror
 from .file_names import image_lock
 from .mirror import missing
-from .state import Run, read_text
+from .state import LockRun, read_text
 
 #: Locks one image: its recipe, its parent's lock, and whether the whole family moves (nothing is kept then).
 LockOne = Callable[[ImageSpec, AptLock | None, bool], AptLock]
 
 
 def lock_images(
-    run: Run, images: Mapping[str, ImageSpec], names: Sequence[str]
+    run: LockRun, images: Mapping[str, ImageSpec], names: Sequence[str]
 ) -> dict[str, tuple[AptLock | None, AptLock]]:
     """Return image -> its Debian lock before and now."""
     before = {name: apt_of(run.root, name, run.platform) for name in names}
@@ -119,7 +119,9 @@ def by_family(images: Sequence[ImageSpec], lock_one: LockOne) -> dict[str, AptLo
             return done
 
 
-def _lock_debian(run: Run, image: ImageSpec, parent: AptLock | None, before: AptLock | None, moving: bool) -> AptLock:
+def _lock_debian(
+    run: LockRun, image: ImageSpec, parent: AptLock | None, before: AptLock | None, moving: bool
+) -> AptLock:
     architecture = run.platform.debian
     if parent and parent.architecture != architecture:
         raise HelioError(

@@ -23,7 +23,7 @@ from packaging.version import Version
 from ..core.platform import Platform
 from ..machine.store import Store
 from ..pypi.choose import supported_tags
-from ..pypi.index import Index, IndexFile
+from ..pypi.index import IndexFile, PackageIndex
 from ..pypi.lock import PyPILock, Wheel
 from ..spec.environment import EnvironmentSpec
 from .diff import Held, held_back
@@ -32,7 +32,7 @@ from .diff import Held, held_back
 def held(
     lock: PyPILock,
     line: Sequence[EnvironmentSpec],
-    index: Index,
+    index: PackageIndex,
     store: Store,
     *,
     children: Sequence[PyPILock] = (),

@@ -25,7 +25,7 @@ from ..core.words import count
 from ..pypi.choose import supported_tags
 from ..pypi.index import IndexFile
 from ..spec.foreign import Foreign, Item, Row
-from .usable import Project, project
+from .usable import IndexProject, project
 
 #: Names -> the files that the index has of each.
 Ask = Callable[[Sequence[str]], Mapping[str, Sequence[IndexFile]]]
@@ -265,7 +265,7 @@ def _python(item: Item, target: Target, channels: list[str]) -> tuple[str, Row |
 
 
 def _requirement(
-    name: str, items: Sequence[tuple[Item, str]], have: Project | None, target: Target
+    name: str, items: Sequence[tuple[Item, str]], have: IndexProject | None, target: Target
 ) -> tuple[str, list[Row]]:
     """Return one requirement for all that asks for a project, and what of it could not be kept."""
     rows = []

@@ -26,7 +26,7 @@ from ..debian import lock as debian_lock
 from ..machine.checkout import load_environments, load_images
 from ..machine.store import Store
 from ..pypi import lock as pypi_lock
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock
 from ..pypi.resolve import places
 from ..spec.environment import EnvironmentSpec
@@ -43,7 +43,7 @@ from .pypi import PyPIQuestion, going, lock_pypi
 from .stale import of_environment, other_patches
 from .state import (
     Builder,
-    Run,
+    LockRun,
     Scripts,
     Solved,
     current_locks,
@@ -153,7 +153,7 @@ def lock(
             Stage.USAGE, f"there is no channel `{channel}`", detail=f"expected one of {', '.join(CONDA_LOCK)}"
         )
     folders, others = folders_of(wish.channel_dirs, channel)
-    run = Run(
+    run = LockRun(
         root=root,
         store=store,
         channel=channel,
@@ -199,7 +199,7 @@ def selected(
 
 
 def _lock(
-    run: Run,
+    run: LockRun,
     environments: Mapping[str, EnvironmentSpec],
     images: Mapping[str, ImageSpec],
     wanted: Sequence[str],
@@ -214,7 +214,7 @@ def _lock(
     with threads.pool(2) as pool:
         # apt waits for its mirror, and the newest versions for the index, while uv resolves.
         debian = pool.submit(lock_images, run, images, of_images)
-        index = Index(places(), run.store.root / "cache" / "index")
+        index = PackageIndex(places(), run.store.root / "cache" / "index")
         lost = _ask_index(run, environments, wanted, index) if run.channel == "local" else Withdrawn()
         for name in wanted:
             environment = environments[name]
@@ -280,7 +280,9 @@ def _lock(
     )
 
 
-def _ask_index(run: Run, environments: Mapping[str, EnvironmentSpec], wanted: Sequence[str], index: Index) -> Withdrawn:
+def _ask_index(
+    run: LockRun, environments: Mapping[str, EnvironmentSpec], wanted: Sequence[str], index: PackageIndex
+) -> Withdrawn:
     """Return what the index withdrew of the locks, and let the run forget it."""
     parents = [environments[name].parent for name in wanted]
     locks = [
@@ -296,7 +298,7 @@ def _ask_index(run: Run, environments: Mapping[str, EnvironmentSpec], wanted: Se
     return withdrawal
 
 
-def _is_replay(run: Run, current: PyPILock | None) -> bool:
+def _is_replay(run: LockRun, current: PyPILock | None) -> bool:
     """Say whether an earlier moment than the present lock's was asked for: then older versions are what is meant."""
     return run.exclude_newer is not None and current is not None and current.timestamp > run.exclude_newer.timestamp()
 
@@ -308,7 +310,7 @@ def _counts(changes: Sequence[Change]) -> str:
 
 
 def check_locks(
-    run: Run,
+    run: LockRun,
     environments: Mapping[str, EnvironmentSpec],
     images: Mapping[str, ImageSpec],
     wanted: Sequence[str],

@@ -22,7 +22,7 @@ from ..core.errors import HelioError, Stage
 from ..core.http import ask, reason
 from ..core.progress import bar
 from ..debian.lock import Deb
-from ..machine.fetch import Wanted
+from ..machine.fetch import WantedFile
 
 #: apt's own view of the configured sources, one index a line: it reads both of its file formats, so we read neither.
 _TARGETS = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)\t$(LABEL)"
@@ -120,13 +120,13 @@ def mirror_urls(deb: Deb) -> tuple[str, ...]:
     return tuple(f"{bases[deb.archive]}/{deb.file_name}" for bases in (mirrors(), snapshot()) if bases)
 
 
-def wanted(deb: Deb, where: str) -> Wanted:
+def wanted(deb: Deb, where: str) -> WantedFile:
     """Return what the fetcher has to know of a package.
 
     Args:
         where: file and key of the lock that names it.
     """
-    return Wanted(
+    return WantedFile(
         name=deb.file_name.rpartition("/")[2],
         sha256=deb.sha256,
         size=deb.size,

@@ -17,14 +17,14 @@ from ..core.progress import say
 from ..core.words import count
 from ..pypi import lock as pypi_lock
 from ..pypi.choose import variant_of
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..pypi.resolve import Request, requested_names, resolve, versions
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import cuda, file_names, without
 from .patches import with_patches
-from .state import Run, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
+from .state import LockRun, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
 from .withdrawn import files_of
 
 
@@ -46,7 +46,7 @@ class PyPIQuestion:
     current: PyPILock | None
 
 
-def lock_pypi(run: Run, question: PyPIQuestion, index: Index) -> PyPILock:
+def lock_pypi(run: LockRun, question: PyPIQuestion, index: PackageIndex) -> PyPILock:
     """Return an environment's PyPI part, resolved under its conda part and the parent's packages.
 
     Args:
@@ -120,7 +120,7 @@ def lock_pypi(run: Run, question: PyPIQuestion, index: Index) -> PyPILock:
     return with_patches(run.root, line, settled)
 
 
-def _say_variants(lock: PyPILock, index: Index) -> None:
+def _say_variants(lock: PyPILock, index: PackageIndex) -> None:
     """Say of what will be built from source that the index has variants of wheels, which nothing here takes."""
     pages = index.many([sdist.name for sdist in lock.unbuilt])
     for sdist in lock.unbuilt:
@@ -133,7 +133,7 @@ def _say_variants(lock: PyPILock, index: Index) -> None:
             )
 
 
-def going(run: Run, lock: PyPILock | None) -> frozenset[str]:
+def going(run: LockRun, lock: PyPILock | None) -> frozenset[str]:
     """Return the packages of a lock whose files are to go, since the index withdrew them."""
     return frozenset(item.name for item in files_of(lock) if item.sha256 in run.gone)
 
@@ -143,7 +143,7 @@ def _without_built(lock: PyPILock | None) -> PyPILock | None:
     return lock and dataclasses.replace(lock, wheels=tuple(wheel for wheel in lock.wheels if not wheel.built))
 
 
-def _kept(run: Run, parent: Solved | None, environment: EnvironmentSpec) -> dict[str, Path]:
+def _kept(run: LockRun, parent: Solved | None, environment: EnvironmentSpec) -> dict[str, Path]:
     """Return file name -> file of the parent's packages that the store has though the index no longer does.
 
     Raises:
@@ -165,7 +165,7 @@ def _kept(run: Run, parent: Solved | None, environment: EnvironmentSpec) -> dict
     return {item.file_name: run.store.artefact(item.sha256) for item in files}
 
 
-def _with_room(run: Run, request: Request, children: Sequence[EnvironmentSpec]) -> Request:
+def _with_room(run: LockRun, request: Request, children: Sequence[EnvironmentSpec]) -> Request:
     """Return a request for versions that the children can have too, since a child has its parent's.
 
     The environment and its children are solved as one; what that gives bounds the environment's own solution. Where
@@ -213,7 +213,7 @@ def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) 
     cuda.find(everything, declared=environment.virtual_packages.get("__cuda"), where=where_of(environment))
 
 
-def _built(run: Run, locks: Iterable[PyPILock | None], upgrade: Collection[str]) -> dict[str, Path]:
+def _built(run: LockRun, locks: Iterable[PyPILock | None], upgrade: Collection[str]) -> dict[str, Path]:
     """Return file name -> file of the built wheels that the store has, but for packages that are to be chosen anew."""
     return {
         wheel.file_name: run.store.artefact(wheel.sha256)

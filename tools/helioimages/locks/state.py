@@ -42,7 +42,7 @@ Builder = Callable[[EnvironmentSpec, tuple[Sdist, ...], PyPILock | None], tuple[
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
+class LockRun:
     """One run of `lock`; see there.
 
     Attributes:
@@ -103,7 +103,7 @@ def debs(lock: AptLock | None) -> tuple[Package, ...]:
     return DEBIAN.packages(lock) if lock else ()
 
 
-def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLock | None, PyPILock | None]:
+def current_locks(run: LockRun, name: str, *, strict: bool = False) -> tuple[CondaLock | None, PyPILock | None]:
     """Return an environment's locks as they are; one that cannot be read is none, but for a check."""
     folder = f"environments/{name}"
     conda = f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"
@@ -111,7 +111,7 @@ def current_locks(run: Run, name: str, *, strict: bool = False) -> tuple[CondaLo
     return _current(run, conda, CONDA.parse, strict), _current(run, pypi, PYPI.parse, strict)
 
 
-def _current(run: Run, file: str, parse: Callable[[str, str], T], strict: bool) -> T | None:
+def _current(run: LockRun, file: str, parse: Callable[[str, str], T], strict: bool) -> T | None:
     text = read_text(run.root / file)
     try:
         return parse(text, file) if text is not None else None
@@ -122,7 +122,7 @@ def _current(run: Run, file: str, parse: Callable[[str, str], T], strict: bool) 
         return None
 
 
-def parent_locks(run: Run, environment: EnvironmentSpec, solved: Mapping[str, Solved]) -> Solved | None:
+def parent_locks(run: LockRun, environment: EnvironmentSpec, solved: Mapping[str, Solved]) -> Solved | None:
     """Return the locks of the parent environment, as this run solved them or as they are; None without a parent.
 
     Raises:

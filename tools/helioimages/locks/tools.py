@@ -16,25 +16,25 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import say
 from ..pypi import lock as pypi_lock
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock
 from ..pypi.resolve import Request, resolve
 from ..spec.environment import EnvironmentSpec
 from . import file_names
 from .pypi import glibc, python_version
-from .state import Run, read_text
+from .state import LockRun, read_text
 from .withdrawn import files_of, withdrawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class BuildTools:
     """Build tools before and now."""
 
     before: PyPILock
     now: PyPILock
 
 
-def lock_tools(run: Run, environment: EnvironmentSpec, conda: CondaLock, index: Index) -> Tools | None:
+def lock_tools(run: LockRun, environment: EnvironmentSpec, conda: CondaLock, index: PackageIndex) -> BuildTools | None:
     """Return an environment's build tools without what the index withdrew, and with those that environment.yml names.
 
     All other tools keep their versions. What was built with the old ones is to be built anew, for a tool may be used as
@@ -77,7 +77,7 @@ def lock_tools(run: Run, environment: EnvironmentSpec, conda: CondaLock, index: 
             detail=f"expected a wheel of {resolved.sdists[0].name} {resolved.sdists[0].version}, found its source",
             hint="take the tool out of the file by hand, or name an index that has it",
         )
-    return Tools(before=tools, now=resolved)
+    return BuildTools(before=tools, now=resolved)
 
 
 def _added(environment: EnvironmentSpec, tools: PyPILock) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from ..pypi.index import IndexFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class IndexProject:
     """A project of the index, for one Python and platform.
 
     Attributes:
@@ -56,7 +56,7 @@ class Project:
         return SpecifierSet()
 
 
-def project(files: Iterable[IndexFile], tags: Container[Tag], python: str) -> Project:
+def project(files: Iterable[IndexFile], tags: Container[Tag], python: str) -> IndexProject:
     """Return what an index's page says; withdrawn files do not count.
 
     Args:
@@ -80,7 +80,7 @@ def project(files: Iterable[IndexFile], tags: Container[Tag], python: str) -> Pr
         every.add(version)
         if fits and allowed:
             (wheels if file.name.endswith(".whl") else sources).add(version)
-    return Project(
+    return IndexProject(
         versions=tuple(sorted(wheels)), sources=tuple(sorted(sources)), every=tuple(sorted(every)), python=python
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..pypi.index import Index, IndexFile
+from ..pypi.index import IndexFile, PackageIndex
 from ..pypi.lock import PyPILock, Sdist, Wheel
 
 
@@ -31,7 +31,7 @@ def files_of(lock: PyPILock | None) -> tuple[Wheel | Sdist, ...]:
     return (*(wheel for wheel in lock.wheels if not wheel.built), *lock.sdists) if lock else ()
 
 
-def withdrawn(items: Iterable[Wheel | Sdist], index: Index) -> Withdrawn:
+def withdrawn(items: Iterable[Wheel | Sdist], index: PackageIndex) -> Withdrawn:
     """Ask the index for locked files.
 
     Raises:

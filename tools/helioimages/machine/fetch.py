@@ -37,7 +37,7 @@ _TIMEOUT = (20, 60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class WantedFile:
     """One file of a lock.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Again(Exception):
         self.asked, self.lasts = asked, lasts
 
 
-class _Told:
+class _CountedBytes:
     """What one file's bytes added to the bar: what is downloaded again counts once."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:
@@ -84,7 +84,7 @@ class _Told:
             self._told = have
 
 
-def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: str = "fetch") -> dict[str, Path]:
+def fetch_all(wanted: Iterable[WantedFile], store: Store, *, jobs: int = 8, label: str = "fetch") -> dict[str, Path]:
     """Bring every wanted file into the store.
 
     Args:
@@ -131,10 +131,10 @@ def fetch_all(wanted: Iterable[Wanted], store: Store, *, jobs: int = 8, label: s
 
 
 def _fetch(
-    item: Wanted, store: Store, session: requests.Session, advance: Callable[[int], None], stop: threading.Event
+    item: WantedFile, store: Store, session: requests.Session, advance: Callable[[int], None], stop: threading.Event
 ) -> None:
     try:
-        _fetch_file(item, store, session, _Told(advance), stop)
+        _fetch_file(item, store, session, _CountedBytes(advance), stop)
     except OSError as error:
         # A full disk may be noticed as late as when the file is closed.
         raise HelioError(
@@ -146,7 +146,9 @@ def _fetch(
         ) from error
 
 
-def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _Told, stop: threading.Event) -> None:
+def _fetch_file(
+    item: WantedFile, store: Store, session: requests.Session, told: _CountedBytes, stop: threading.Event
+) -> None:
     final = store.artefact(item.sha256)
     part = store.root / "tmp" / f"{item.sha256}.part"
     faults: list[str] = []
@@ -210,10 +212,10 @@ def _fetch_file(item: Wanted, store: Store, session: requests.Session, told: _To
 
 def _download(
     url: str,
-    item: Wanted,
+    item: WantedFile,
     file: IO[bytes],
     session: requests.Session,
-    told: _Told,
+    told: _CountedBytes,
     stop: threading.Event,
 ) -> None:
     if urlsplit(url).scheme == "file":

@@ -198,7 +198,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
         linking.Task(
             plan=layer,
             sources=tuple(
-                linking.Source(
+                linking.LayerPackage(
                     package=package,
                     record=records[package.sha256],
                     path=shop.paths[package.sha256],

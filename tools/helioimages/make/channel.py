@@ -30,7 +30,7 @@ from ..core.platform import FIRST, Platform
 from ..core.progress import say, step
 from ..core.words import count
 from ..locks.apt import source_urls
-from ..machine.fetch import Wanted, fetch_all
+from ..machine.fetch import WantedFile, fetch_all
 from ..machine.store import Store, settle
 from ..spec.recipes import RECIPES, Recipe, Recipes, read_recipes, upstream_version
 
@@ -149,7 +149,7 @@ def artefact_paths(channel: Path) -> dict[str, Path]:
 
 def _fetch_sources(recipes: Recipes, store: Store, urls: Callable[[str, str], Sequence[str]]) -> dict[str, Path]:
     wanted = [
-        Wanted(
+        WantedFile(
             name=source.file,
             sha256=source.sha256,
             size=source.size,

@@ -182,5 +182,5 @@ def layout(store: Store, built: Mapping[str, Built], folder: Path) -> None:
     write_layout(folder, {name: image.image for name, image in built.items()}, store.blob)
 
 
-def _recipe(built: Built) -> rendering.Recipe:
+def _recipe(built: Built) -> rendering.DockerfileRecipe:
     return rendering.recipe_of(built.plan, [layer.layer.diff_id for layer in built.layers])

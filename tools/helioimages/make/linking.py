@@ -36,7 +36,7 @@ OLD_LAYERS, OLD_LISTS = "layer", "files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class LayerPackage:
     """One package of a layer.
 
     Attributes:
@@ -65,7 +65,7 @@ class Task:
     """
 
     plan: LayerPlan
-    sources: tuple[Source, ...]
+    sources: tuple[LayerPackage, ...]
     python: str
     interpreter: pyc.Interpreter
     interpreter_id: str
@@ -91,7 +91,7 @@ def make_layer(task: Task) -> Layer:
     return write(store, task.plan.key, merge(entries))
 
 
-def package_entries(store: Store, source: Source, task: Task) -> tuple[Entry, ...]:
+def package_entries(store: Store, source: LayerPackage, task: Task) -> tuple[Entry, ...]:
     """Return one package's entries with their .pyc, less what another package wins."""
     package = source.package
     if isinstance(source.record, CondaPackage):

@@ -13,7 +13,7 @@ from ..locks.checkout import Checkout
 from ..machine.store import Store
 from ..oci.transport import anonymous
 from ..pypi import resolve
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from . import provision
 from .builder import Builder
 
@@ -48,9 +48,9 @@ class Machine:
             return made
 
     @cached_property
-    def index(self) -> Index:
+    def index(self) -> PackageIndex:
         """The configured package index."""
-        return Index(resolve.places(), self.store.root / "cache" / "index")
+        return PackageIndex(resolve.places(), self.store.root / "cache" / "index")
 
     def abandon(self) -> None:
         """Remove the containers that this process waits for, if it ever spoke to an engine: it was interrupted."""

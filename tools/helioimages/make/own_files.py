@@ -66,7 +66,7 @@ def made(store: Store, plan: ImagePlan, below: Sequence[Lower]) -> tuple[str, La
     known = store.recall(SETTLED, memo)
     if known and (recalled := linking.recall(store, known["key"])):
         return known["key"], recalled, False
-    entries = settle(plan.name, plan.files, Below(store, below))
+    entries = settle(plan.name, plan.files, LowerFiles(store, below))
     key = _key(layer, plan.files, entries)
     recalled = linking.recall(store, key)
     written = recalled or linking.write(store, key, entries)
@@ -92,11 +92,11 @@ def foreseen(store: Store, plan: ImagePlan, below: Sequence[Lower]) -> Layer:
         HelioError: see `made`.
     """
     there = all(linking.recall(store, lower.key) for lower in below)
-    entries = settle(plan.name, plan.files, Below(store, below)) if there else merge(plan.files)
+    entries = settle(plan.name, plan.files, LowerFiles(store, below)) if there else merge(plan.files)
     return write_layer(entries, BytesIO(), compressor=COMPRESSOR)
 
 
-def settle(image: str, files: Sequence[Entry], below: Below) -> tuple[Entry, ...]:
+def settle(image: str, files: Sequence[Entry], below: LowerFiles) -> tuple[Entry, ...]:
     """Return the entries of an image's own files where they belong, merged.
 
     Args:
@@ -134,7 +134,7 @@ def check_kept(store: Store, plan: ImagePlan, below: Sequence[Lower], debian: Lo
     Raises:
         HelioError: names the path, and the way out: the file in the child again.
     """
-    mine = Below(store, (debian,))
+    mine = LowerFiles(store, (debian,))
     again = {entry.path for entry in plan.files}
     faults = []
     for layer in below:
@@ -160,7 +160,7 @@ def check_kept(store: Store, plan: ImagePlan, below: Sequence[Lower], debian: Lo
         )
 
 
-class Below:
+class LowerFiles:
     """What an image has without its own files: one thing a path, that of the highest layer.
 
     Args:
@@ -263,7 +263,7 @@ def _in_order(image: str, files: Sequence[Entry]) -> Iterator[tuple[Entry, str]]
             yield entry, f"images/{image}/files/{entry.path}"
 
 
-def _place(entry: Entry, where: str, placed: Mapping[str, Entry], below: Below) -> Entry:
+def _place(entry: Entry, where: str, placed: Mapping[str, Entry], below: LowerFiles) -> Entry:
     """Return an entry at the path that it has in the image."""
     if any(part.startswith(".wh.") for part in entry.path.split("/")):
         raise HelioError(
@@ -305,7 +305,7 @@ def _check_root(entry: Entry, where: str) -> None:
         )
 
 
-def _is_folder(path: str, below: Below) -> bool:
+def _is_folder(path: str, below: LowerFiles) -> bool:
     try:
         entry = below.at(_resolved(path, path, {}, below))
     except HelioError:
@@ -313,7 +313,7 @@ def _is_folder(path: str, below: Below) -> bool:
     return entry is not None and entry.kind is Kind.DIR
 
 
-def _resolved(path: str, where: str, placed: Mapping[str, Entry], below: Below) -> str:
+def _resolved(path: str, where: str, placed: Mapping[str, Entry], below: LowerFiles) -> str:
     """Return a folder's path in the image, without links; empty for the root. It need not exist."""
     resolved: list[str] = []
     parts, links = path.split("/")[::-1], 0
@@ -353,7 +353,7 @@ def _resolved(path: str, where: str, placed: Mapping[str, Entry], below: Below) 
     return "/".join(resolved)
 
 
-def _parents(placed: Mapping[str, Entry], below: Below) -> tuple[Entry, ...]:
+def _parents(placed: Mapping[str, Entry], below: LowerFiles) -> tuple[Entry, ...]:
     """Return the folders above the entries, with the owner and mode that they have or get."""
     parents: dict[str, Entry] = {}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..conda.channels import Places, read_places
+from ..conda.channels import ChannelPlaces, read_places
 from ..conda.lock import CondaPackage
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
@@ -25,10 +25,10 @@ from ..locks.channels import conda_file
 from ..locks.file_names import builder_lock
 from ..locks.read import Locks
 from ..locks.withdrawn import withdrawn
-from ..machine.fetch import Wanted, fetch_all
+from ..machine.fetch import WantedFile, fetch_all
 from ..machine.store import Store, has
 from ..pypi import lock as pypi_lock
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import Sdist, Wheel
 from . import channel
 from .builder import Builder
@@ -69,7 +69,7 @@ class Supplies:
 
     root: Path
     store: Store
-    index: Callable[[], Index]
+    index: Callable[[], PackageIndex]
     builder: Callable[[], Builder]
     platform: Platform
     jobs: int
@@ -87,8 +87,12 @@ def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] 
     Raises:
         HelioError: an artefact cannot be had or made, or what was made, or a patch, is not what a lock says.
     """
-    wanted: list[Wanted] = []
-    places = read_places() if any(one.channel != "local" for lock in locks for one in lock.conda.packages) else Places()
+    wanted: list[WantedFile] = []
+    places = (
+        read_places()
+        if any(one.channel != "local" for lock in locks for one in lock.conda.packages)
+        else ChannelPlaces()
+    )
     for lock in locks:
         wanted += [
             mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]")
@@ -152,7 +156,7 @@ def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]
 
 
 def sdists(
-    store: Store, records: Iterable[Sdist], where: str, index: Callable[[], Index], *, jobs: int
+    store: Store, records: Iterable[Sdist], where: str, index: Callable[[], PackageIndex], *, jobs: int
 ) -> dict[str, Path]:
     """Fetch source archives."""
     wanted = _of_index(store, [(sdist, f"{where} at packages `{sdist.name}`") for sdist in records], index)
@@ -160,7 +164,7 @@ def sdists(
 
 
 def wheels(
-    store: Store, records: Iterable[Wheel], where: str, index: Callable[[], Index], *, jobs: int
+    store: Store, records: Iterable[Wheel], where: str, index: Callable[[], PackageIndex], *, jobs: int
 ) -> dict[str, Path]:
     """Fetch wheels."""
     wanted = _of_index(store, [(wheel, f"{where} at packages `{wheel.name}`") for wheel in records], index)
@@ -194,7 +198,7 @@ def _local_channel(supplies: Supplies, needed: Mapping[str, tuple[CondaPackage, 
     return paths
 
 
-def _debs(lock: AptLock, where: str) -> list[Wanted]:
+def _debs(lock: AptLock, where: str) -> list[WantedFile]:
     return [mirror.wanted(deb, f"{where} at packages[{index}]") for index, deb in enumerate(lock.packages)]
 
 
@@ -215,7 +219,9 @@ def _sources(
             yield from ((tool, f"{file} at packages `{tool.name}`") for tool in tools.wheels)
 
 
-def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], Index]) -> list[Wanted]:
+def _of_index(
+    store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], PackageIndex]
+) -> list[WantedFile]:
     """Return what to fetch of the package index: (file, where a lock names it) pairs.
 
     Raises:
@@ -225,7 +231,9 @@ def _of_index(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: C
     return [_wheel(item, where, index) for item, where in items]
 
 
-def _refuse_deleted(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], Index]) -> None:
+def _refuse_deleted(
+    store: Store, items: Sequence[tuple[Wheel | Sdist, str]], index: Callable[[], PackageIndex]
+) -> None:
     """Refuse (file, where a lock names it) pairs of which the index deleted some that the store lacks.
 
     Raises:
@@ -245,8 +253,8 @@ def _refuse_deleted(store: Store, items: Sequence[tuple[Wheel | Sdist, str]], in
         )
 
 
-def _wheel(item: Wheel | Sdist, where: str, index: Callable[[], Index]) -> Wanted:
-    return Wanted(
+def _wheel(item: Wheel | Sdist, where: str, index: Callable[[], PackageIndex]) -> WantedFile:
+    return WantedFile(
         name=item.file_name,
         sha256=item.sha256,
         size=item.size,

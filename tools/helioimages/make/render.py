@@ -28,7 +28,7 @@ class RecipeLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class DockerfileRecipe:
     """All that a Dockerfile says.
 
     Attributes:
@@ -51,14 +51,14 @@ class Recipe:
     cmd: tuple[str, ...]
 
 
-def recipe_of(plan: ImagePlan, diff_ids: Sequence[str]) -> Recipe:
+def recipe_of(plan: ImagePlan, diff_ids: Sequence[str]) -> DockerfileRecipe:
     """Return what the Dockerfile of an image says.
 
     Args:
         diff_ids: of the image's own layers, in the plan's order.
     """
     image, parent = plan.spec, plan.parent
-    return Recipe(
+    return DockerfileRecipe(
         name=image.name,
         lock_digest=plan.locks.digest,
         # By its lock tag: its digest depends on the compressor, and a Dockerfile holds what all machines agree on.
@@ -95,7 +95,7 @@ def _package(package: Package) -> str:
     return f"{qualifiers['channel']}::{package.name} {package.version} {qualifiers['build']}"
 
 
-def dockerfile(recipe: Recipe, template: str) -> str:
+def dockerfile(recipe: DockerfileRecipe, template: str) -> str:
     """Return the Dockerfile's text.
 
     Args:
@@ -126,7 +126,7 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def check(recipe: Recipe, template: str, committed: Path, shown: str, *, healed: bool = False) -> None:
+def check(recipe: DockerfileRecipe, template: str, committed: Path, shown: str, *, healed: bool = False) -> None:
     """Compare a built image with its committed Dockerfile.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..conda.lock import CondaPackage
-from ..conda.solve import Question, solve
+from ..conda.solve import CondaQuestion, solve
 from ..core.entries import LAYER_MTIME
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
@@ -17,7 +17,7 @@ from ..locks import file_names, locking
 from ..locks.read import Locks
 from ..machine.store import Store, has
 from ..pypi import lock as pypi_lock
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock, Sdist, Wheel
 from ..spec.environment import EnvironmentSpec
 from . import channel, provision
@@ -37,7 +37,7 @@ class WheelBuilder:
     root: Path
     store: Store
     builder: Callable[[], Builder]
-    index: Callable[[], Index]
+    index: Callable[[], PackageIndex]
     channel_dir: Path | None
     platform: Platform
     jobs: int
@@ -54,7 +54,7 @@ class WheelBuilder:
             return ()
         assert self.channel_dir is not None
         subdir = self.platform.subdir
-        question = Question(
+        question = CondaQuestion(
             specs=environment.conda,
             platform=subdir,
             virtual_packages=locking.virtual_packages(environment, self.platform),

@@ -73,7 +73,7 @@ class BuiltWheel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class WheelBuildOrder:
     """What environment.yml says of a build; ``without`` are tools that the source asks for and that it spares."""
 
     spec: BuildSpec
@@ -81,7 +81,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
+class UnpackedTools:
     """The locked Python and tools, unpacked for the builder: their folder, and a key that names their content."""
 
     folder: Path
@@ -100,7 +100,7 @@ class WheelWorkshop:
 
     store: Store
     builder: Builder
-    tools: Tools
+    tools: UnpackedTools
     platform: Platform
     epoch: int
 
@@ -121,7 +121,7 @@ def build_all(workshop: WheelWorkshop, lock: PyPILock, environment: EnvironmentS
     expected = {wheel.name: wheel for wheel in lock.wheels if wheel.built}
 
     def build(sdist: Sdist) -> Wheel:
-        order = Order(
+        order = WheelBuildOrder(
             spec=environment.build.get(sdist.name, BuildSpec()),
             without=tuple(sorted(environment.build_without.get(sdist.name, ()))),
         )
@@ -147,7 +147,7 @@ def build_all(workshop: WheelWorkshop, lock: PyPILock, environment: EnvironmentS
         return tuple(sorted((future.result() for future in pending), key=lambda wheel: wheel.name))
 
 
-def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: Order) -> BuiltWheel:
+def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: WheelBuildOrder) -> BuiltWheel:
     """Build one wheel, or return it from the store.
 
     Args:
@@ -195,7 +195,7 @@ def unpack_tools(
     python: Iterable[tuple[CondaPackage, Path]],
     wheels: Mapping[str, Path],
     platform: Platform,
-) -> Tools:
+) -> UnpackedTools:
     """Return the folder with the locked Python and tools, unpacked if the store lacks it."""
     packages = sorted(python, key=lambda pair: pair[0].name)
     by_name = {package.name: package for package, _ in packages}
@@ -221,10 +221,10 @@ def unpack_tools(
                 raise
         finally:
             shutil.rmtree(half, ignore_errors=True)
-    return Tools(folder=folder / PREFIX.lstrip("/"), key=key)
+    return UnpackedTools(folder=folder / PREFIX.lstrip("/"), key=key)
 
 
-def _run(workshop: WheelWorkshop, sdist: Sdist, order: Order, folder: Path) -> Path:
+def _run(workshop: WheelWorkshop, sdist: Sdist, order: WheelBuildOrder, folder: Path) -> Path:
     """Return the wheel as the backend made it."""
     (folder / "sdist").mkdir()
     # The archive keeps its name: some backends read it.

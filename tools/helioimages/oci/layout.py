@@ -16,12 +16,12 @@ from ..core.digest import canonical_json, of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.words import count
 from .image import Image
-from .types import MANIFEST, OCI_NAME, Descriptor, Index
+from .types import MANIFEST, OCI_NAME, Descriptor, ImageIndex
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
-def write_layout(folder: Path, images: Mapping[str, Image], blob: Callable[[str], Path]) -> Index:
+def write_layout(folder: Path, images: Mapping[str, Image], blob: Callable[[str], Path]) -> ImageIndex:
     """Write images as an OCI layout, adding to blobs that are there; ``index.json`` comes last and names only these.
 
     Args:
@@ -40,7 +40,7 @@ def write_layout(folder: Path, images: Mapping[str, Image], blob: Callable[[str]
                 _link(blob(layer.digest), blob_path(folder, layer.digest), layer.size)
             _write(blob_path(folder, image.manifest.config.digest), image.config_bytes)
             _write(blob_path(folder, image.digest), image.manifest_bytes)
-        index = Index(
+        index = ImageIndex(
             manifests=tuple(
                 replace(image.descriptor, annotations={REF_NAME: name}) for name, image in sorted(images.items())
             )
@@ -74,7 +74,7 @@ def read_layout(folder: Path) -> dict[str, Image]:
     return images
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path) -> ImageIndex:
     """Return a layout's index.
 
     Raises:
@@ -97,7 +97,7 @@ def read_index(folder: Path) -> Index:
             where=f"{folder}/oci-layout",
             detail=f'expected imageLayoutVersion "1.0.0" not {marker[:80]!r}',
         )
-    return Index.parse(data, f"{folder}/index.json at index")
+    return ImageIndex.parse(data, f"{folder}/index.json at index")
 
 
 def read_blob(folder: Path, descriptor: Descriptor, where: str) -> bytes:

@@ -10,7 +10,7 @@ from typing import Protocol
 from ..core.errors import HelioError, Stage
 from ..core.words import count
 from .transport import Refusal
-from .types import INDEX, Descriptor, Index
+from .types import INDEX, Descriptor, ImageIndex
 
 
 class Manifests(Protocol):
@@ -43,7 +43,7 @@ def listed(registry: Manifests, repository: str, subject: str) -> tuple[Descript
         HelioError: the registry refuses, or the list is malformed.
     """
     answer = registry.get_manifest(repository, tag_of(subject))
-    return Index.parse(answer[1], f"{registry.host}/{repository} at referrers").manifests if answer else ()
+    return ImageIndex.parse(answer[1], f"{registry.host}/{repository} at referrers").manifests if answer else ()
 
 
 def add(registry: Manifests, repository: str, subject: str, referrer: Descriptor, *, tries: int) -> None:
@@ -60,7 +60,7 @@ def add(registry: Manifests, repository: str, subject: str, referrer: Descriptor
         if referrer.digest in {other.digest for other in known}:
             return
         try:
-            registry.put_manifest(repository, tag, Index(manifests=(*known, referrer)).dump(), INDEX)
+            registry.put_manifest(repository, tag, ImageIndex(manifests=(*known, referrer)).dump(), INDEX)
         except Refusal as error:
             # The document itself was taken a moment ago, so it is not that we may not push.
             # Nor is it the tag when the registry has lost sight of what the list names.

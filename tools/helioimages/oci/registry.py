@@ -29,7 +29,7 @@ from .download import download
 from .image import Image
 from .reference import registry_of, repository_in
 from .transport import MOST, Credential, RegistryRequest, Transport, anonymous, refusal, scope_of
-from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, Index, Manifest
+from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, ImageIndex, Manifest
 from .upload import Dropped, Upload
 
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
@@ -169,7 +169,7 @@ class Registry:
         where = f"{self.host}/{repository}:{reference}"
         answer = self.get_manifest(repository, reference)
         if answer and OCI_NAME.get(answer[0].media_type, answer[0].media_type) == INDEX:
-            index = Index.parse(answer[1], f"{where} at index")
+            index = ImageIndex.parse(answer[1], f"{where} at index")
             digest = next((manifest.digest for manifest in index.manifests if manifest.platform == platform), None)
             if digest is None:
                 raise HelioError(
@@ -367,7 +367,7 @@ class Registry:
             # What some old ones answer to an address that they do not know is a page for people.
             if "json" not in response.headers.get("Content-Type", "json"):
                 break
-            referrers += Index.parse(response.content, f"{self.host}/{repository} at referrers").manifests
+            referrers += ImageIndex.parse(response.content, f"{self.host}/{repository} at referrers").manifests
         referrers = referrers or list(referrers_tag.listed(self, repository, digest))
         return tuple(referrer for referrer in referrers if artifact_type in ("", referrer.artifact_type))
 

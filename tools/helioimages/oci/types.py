@@ -4,7 +4,7 @@ Design: parsing is strict about what the spec defines (types, required keys, dig
 (unknown keys are allowed by the spec); writing gives canonical JSON. A value never writes back a document it was read
 from: whoever needs the document again (its digest!) keeps the bytes, as `image.Image` does.
 
-Reading order: `Descriptor` (a typed pointer) -> `Manifest` (config + layers) -> `ImageConfig` -> `Index`.
+Reading order: `Descriptor` (a typed pointer) -> `Manifest` (config + layers) -> `ImageConfig` -> `ImageIndex`.
 
 Spec: OCI image-spec v1.1: descriptor.md, manifest.md, image-index.md, config.md.
 """
@@ -168,7 +168,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Index:
+class ImageIndex:
     """A list of manifests: of platforms, of a layout's images, or of an image's referrers.
 
     Spec: image-index.md.
@@ -179,7 +179,7 @@ class Index:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def parse(cls, data: bytes, where: str = "index") -> Index:
+    def parse(cls, data: bytes, where: str = "index") -> ImageIndex:
         """Read the bytes of an index, OCI's or Docker's manifest list.
 
         Raises:

@@ -36,7 +36,7 @@ _RECORD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AuditedPackage:
     """One package to ask the advisories about: ``images`` have it; ``file`` is the first lock that names it."""
 
     package: Package
@@ -130,7 +130,7 @@ class AuditReport:
         return [*(line.rstrip() for line in (table if rows else [])), *notes, last]
 
 
-def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[Asked, ...]:
+def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[AuditedPackage, ...]:
     """Return the packages of images, each once, with all the images that have it.
 
     Args:
@@ -145,20 +145,24 @@ def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[Ask
                 continue
             file = lock.files[ecosystems.of(package.kind).part]
             held.setdefault((package.kind, package.name, package.version), (package, file, []))[2].append(image)
-    return tuple(Asked(package=package, file=file, images=tuple(images)) for package, file, images in held.values())
+    return tuple(
+        AuditedPackage(package=package, file=file, images=tuple(images)) for package, file, images in held.values()
+    )
 
 
-def audit(asked: Sequence[Asked], advisories: Iterable[Advisory], *, ignore: Sequence[str] = ()) -> AuditReport:
+def audit(
+    asked: Sequence[AuditedPackage], advisories: Iterable[Advisory], *, ignore: Sequence[str] = ()
+) -> AuditReport:
     """Match packages with advisories.
 
     Args:
         ignore: identifiers of faults that somebody accepted; shown, not counted.
     """
-    by_name: dict[str, list[tuple[Asked, Advised]]] = {}
+    by_name: dict[str, list[tuple[AuditedPackage, Advised]]] = {}
     for question in asked:
         known = question.advised
         by_name.setdefault(_plain(known.name), []).append((question, known))
-    hits: dict[Asked, list[tuple[Advisory, osv.Affected]]] = {}
+    hits: dict[AuditedPackage, list[tuple[Advisory, osv.Affected]]] = {}
     unread: dict[str, None] = {}
     count, newest = 0, ""
     for advisory in advisories:
@@ -191,7 +195,9 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-").replace(".", "-")
 
 
-def _findings(asked: Asked, rows: Sequence[tuple[Advisory, osv.Affected]], ignore: set[str]) -> Iterator[Finding]:
+def _findings(
+    asked: AuditedPackage, rows: Sequence[tuple[Advisory, osv.Affected]], ignore: set[str]
+) -> Iterator[Finding]:
     """Yield one finding a fault: records that share a name are about one."""
     groups: list[tuple[set[str], list[tuple[Advisory, osv.Affected]]]] = []
     for row in rows:

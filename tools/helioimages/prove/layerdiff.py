@@ -22,7 +22,7 @@ _SHORT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class PathDifference:
     """One path that differs.
 
     Attributes:
@@ -63,7 +63,7 @@ _KINDS = {
 }
 
 
-def compare(expected: Path, actual: Path, owners: Mapping[str, str]) -> tuple[Difference, ...]:
+def compare(expected: Path, actual: Path, owners: Mapping[str, str]) -> tuple[PathDifference, ...]:
     """Return every path that differs between two layers (gzip or plain tar), in order of paths.
 
     Args:
@@ -88,10 +88,10 @@ def compare(expected: Path, actual: Path, owners: Mapping[str, str]) -> tuple[Di
             offset, wanted, actual_bytes = _first(here[path], there[path])
             at = differing[path] * _BLOCK + offset
             faults.append(f"content: byte {at:,}: expected {wanted} not {actual_bytes}")
-        rows += [Difference(path=path, package=owners.get(path, ""), what=what) for what in faults]
+        rows += [PathDifference(path=path, package=owners.get(path, ""), what=what) for what in faults]
     if not rows and list(ours) != list(theirs):
         first = next(a for a, b in zip(ours, theirs, strict=True) if a != b)
-        rows.append(Difference(path=first, package=owners.get(first, ""), what="the order of the entries differs"))
+        rows.append(PathDifference(path=first, package=owners.get(first, ""), what="the order of the entries differs"))
     return tuple(rows)
 
 

@@ -42,7 +42,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class ReportSubject:
     """What a report is of, for whoever asks later whether it is needed again.
 
     Attributes:
@@ -69,7 +69,7 @@ def run_payload(key: str, files: Mapping[str, str]) -> bytes:
 
 
 def attach(
-    client: Registry, repository: str, built: Built, report: Path, store: Store, *, run: Run | None = None
+    client: Registry, repository: str, built: Built, report: Path, store: Store, *, run: ReportSubject | None = None
 ) -> tuple[str, ...]:
     """Attach an image's package list and its smoke report, and return the digests of the two artifacts.
 

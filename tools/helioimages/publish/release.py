@@ -30,7 +30,7 @@ from .credentials import from_docker_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class PublishOrder:
     """Where images are published, and on what conditions.
 
     Attributes:
@@ -90,7 +90,7 @@ def publish(
     checkout: Checkout,
     machine: Machine,
     names: Sequence[str],
-    order: Order,
+    order: PublishOrder,
     announce: Callable[[Published], None] = lambda _: None,
 ) -> tuple[Published, ...]:
     """Build, push by digest, smoke that digest, then tag; an image is built while those before it are published.
@@ -144,7 +144,7 @@ class _Line:
     checkout: Checkout
     machine: Machine
     client: Registry
-    order: Order
+    order: PublishOrder
     strict: bool
     announce: Callable[[Published], None]
 
@@ -180,7 +180,9 @@ class _Line:
         return done
 
 
-def _known(checkout: Checkout, machine: Machine, names: Sequence[str], order: Order) -> dict[str, unchanged.Known]:
+def _known(
+    checkout: Checkout, machine: Machine, names: Sequence[str], order: PublishOrder
+) -> dict[str, unchanged.Known]:
     """Return what is published already; what is signed, or run again, is made."""
     if order.host is None or not order.reuse or order.key is not None or order.before_tag:
         return {}
@@ -188,7 +190,7 @@ def _known(checkout: Checkout, machine: Machine, names: Sequence[str], order: Or
         return unchanged.look(checkout, machine, client, names, order.prefix)
 
 
-def _tag_known(client: Registry, known: unchanged.Known, order: Order) -> Published:
+def _tag_known(client: Registry, known: unchanged.Known, order: PublishOrder) -> Published:
     """Give an image that is in the registry the tags that it lacks."""
     built, start = known.built, time.monotonic()
     repository, digest = order.prefix + built.spec.name, built.image.digest
@@ -217,7 +219,7 @@ def _promote(client: Registry, repository: str, built: Built) -> tuple[str, ...]
 
 
 def _publish(
-    checkout: Checkout, machine: Machine, client: Registry, built: Built, pushed: push.PushReport, order: Order
+    checkout: Checkout, machine: Machine, client: Registry, built: Built, pushed: push.PushReport, order: PublishOrder
 ) -> Published:
     store, digest = machine.store, built.image.digest
     repository, out = order.prefix + built.spec.name, order.out / built.spec.name
@@ -226,7 +228,9 @@ def _publish(
     if not (order.reuse and _passed(client, machine, built, order, run_key)):
         smoking.smoke(checkout, machine, built, pushed.reference, out)
         documents.remember_passed(store, run_key, out, digest)
-    documents.attach(client, repository, built, out, store, run=documents.Run(key=run_key, sign=_signer(order)))
+    documents.attach(
+        client, repository, built, out, store, run=documents.ReportSubject(key=run_key, sign=_signer(order))
+    )
     others = documents.unsigned(built, out) if signed else ()
     if not attach.has_documents(built, store):
         images.metadata(checkout, machine, (built.spec.name,))
@@ -251,7 +255,7 @@ def _publish(
     )
 
 
-def _keep(client: Registry, machine: Machine, built: Built, order: Order) -> None:
+def _keep(client: Registry, machine: Machine, built: Built, order: PublishOrder) -> None:
     """Put what was made into the cache beside the images, for machines that come after; a registry may refuse it."""
     cache = Cache(client=client, place=place_of(client.host, order.prefix))
     sign = _signer(order)
@@ -266,7 +270,7 @@ def _keep(client: Registry, machine: Machine, built: Built, order: Order) -> Non
         say(f"warning: {cache.place} does not keep what was made: {error.message}")
 
 
-def _signer(order: Order) -> Callable[[bytes], str] | None:
+def _signer(order: PublishOrder) -> Callable[[bytes], str] | None:
     if order.key is None:
         return None
     # Only those who sign need the libraries of cryptography.
@@ -275,7 +279,7 @@ def _signer(order: Order) -> Callable[[bytes], str] | None:
     return partial(signing.sign, signing.load_private(order.key))
 
 
-def _passed(client: Registry, machine: Machine, built: Built, order: Order, run_key: str) -> bool:
+def _passed(client: Registry, machine: Machine, built: Built, order: PublishOrder, run_key: str) -> bool:
     """Say whether an image's notebooks passed before, here or where it is published, with the report at hand.
 
     Whoever signs believes a report that the same key signed; whoever signs by a command of theirs runs them.

@@ -33,7 +33,7 @@ _REGULAR = (0, 0o10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class WheelMember:
     """One file of a wheel.
 
     Attributes:
@@ -80,7 +80,7 @@ class _Reader:
         return data
 
 
-def members(path: Path, wheel: str) -> tuple[Member, ...]:
+def members(path: Path, wheel: str) -> tuple[WheelMember, ...]:
     """Return a wheel's files, in the archive's order; folders are left out.
 
     Args:
@@ -102,7 +102,7 @@ def members(path: Path, wheel: str) -> tuple[Member, ...]:
         raise malformed(wheel, "its directory points out of the file") from error
 
 
-def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[Member]:
+def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[WheelMember]:
     seen: set[str] = set()
     total = 0
     file_size = path.stat().st_size
@@ -145,7 +145,7 @@ def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[M
             crc=info.CRC,
         )
         executable = bool(info.external_attr >> 16 & 0o111)
-        yield Member(name=name, executable=executable, content=Content(info.file_size, reader))
+        yield WheelMember(name=name, executable=executable, content=Content(info.file_size, reader))
 
 
 def malformed(wheel: str, what: str) -> HelioError:

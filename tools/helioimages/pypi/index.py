@@ -38,7 +38,7 @@ from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.http import ask, reason
 from ..core.reading import Form, Table, parse_json
-from .places import Places
+from .places import IndexPlaces
 
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"
 _TIMEOUT = (20, 60)
@@ -162,7 +162,7 @@ def seconds_of(text: str) -> int:
     return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()) if text else 0
 
 
-class Index:
+class PackageIndex:
     """The package indexes and lists of files that are configured, asked in their order.
 
     Args:
@@ -170,8 +170,8 @@ class Index:
         cache: a folder for pages and sizes.
     """
 
-    def __init__(self, places: Places | str, cache: Path) -> None:
-        places = Places(indexes=(places,)) if isinstance(places, str) else places
+    def __init__(self, places: IndexPlaces | str, cache: Path) -> None:
+        places = IndexPlaces(indexes=(places,)) if isinstance(places, str) else places
         self._together = places.together
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)

@@ -29,7 +29,7 @@ _TRUE = ("1", "true", "yes", "on", "y", "t")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class IndexPlaces:
     """Indexes and lists of files, in the order in which they are asked.
 
     Attributes:
@@ -73,7 +73,7 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
     return settings
 
 
-def read(listed: str, environ: Mapping[str, str]) -> Places:
+def read(listed: str, environ: Mapping[str, str]) -> IndexPlaces:
     """Return the places that uv names in ``uv pip compile --emit-index-url --emit-find-links``.
 
     Args:
@@ -88,7 +88,7 @@ def read(listed: str, environ: Mapping[str, str]) -> Places:
     )
     logins = dict(_logins(environ, documents))
     indexes = () if silent else (*rows["extra-index-url"], *rows["index-url"][:1])
-    return Places(
+    return IndexPlaces(
         indexes=tuple(logins.get(url.rstrip("/"), url) for url in dict.fromkeys(indexes)),
         links=tuple(rows["find-links"]),
         together=environ.get("UV_INDEX_STRATEGY") in (_TOGETHER, "unsafe-first-match"),

@@ -129,7 +129,7 @@ def compile_entries(entries: Iterable[Entry], interpreter: Interpreter) -> tuple
     Raises:
         HelioError: the interpreter cannot be run.
     """
-    sources = [_Source(entry=entry, data=_content(entry)) for entry in entries if _is_source(entry)]
+    sources = [_PythonFile(entry=entry, data=_content(entry)) for entry in entries if _is_source(entry)]
     made = _together(sources, interpreter) if interpreter.cache_tag in _KNOWN else {}
     rest = [number for number in range(len(sources)) if number not in made]
     made |= dict(zip(rest, _alone([sources[number] for number in rest], interpreter), strict=True))
@@ -141,14 +141,14 @@ def compile_entries(entries: Iterable[Entry], interpreter: Interpreter) -> tuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
+class _PythonFile:
     """A file to compile."""
 
     entry: Entry
     data: bytes
 
 
-def _together(sources: Sequence[_Source], interpreter: Interpreter) -> dict[int, bytes]:
+def _together(sources: Sequence[_PythonFile], interpreter: Interpreter) -> dict[int, bytes]:
     """Return number -> .pyc of the sources that one process after another could compile; the others need a fork."""
     made: dict[int, bytes] = {}
     start = 0
@@ -163,7 +163,7 @@ def _together(sources: Sequence[_Source], interpreter: Interpreter) -> dict[int,
     return made
 
 
-def _alone(sources: Sequence[_Source], interpreter: Interpreter) -> list[bytes]:
+def _alone(sources: Sequence[_PythonFile], interpreter: Interpreter) -> list[bytes]:
     """Return the .pyc of each source, empty where it does not compile, by a fork for each.
 
     Raises:
@@ -182,7 +182,7 @@ def _alone(sources: Sequence[_Source], interpreter: Interpreter) -> list[bytes]:
     return _answers(result.stdout)
 
 
-def _run(worker: str, sources: Sequence[_Source], interpreter: Interpreter) -> subprocess.CompletedProcess[bytes]:
+def _run(worker: str, sources: Sequence[_PythonFile], interpreter: Interpreter) -> subprocess.CompletedProcess[bytes]:
     request = bytearray()
     for source in sources:
         path = f"/{source.entry.path}".encode("utf-8", "surrogateescape")

@@ -22,7 +22,7 @@ from typing import IO
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from .archive import Member, malformed, members
+from .archive import WheelMember, malformed, members
 
 #: The earliest time that zip can hold.
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -106,7 +106,7 @@ def first_difference(left: Path, right: Path) -> str:
     return ""
 
 
-def _dist_info(file_name: str, contained: Iterable[Member]) -> str:
+def _dist_info(file_name: str, contained: Iterable[WheelMember]) -> str:
     names = sorted(
         {member.name.split("/")[0] for member in contained if member.name.split("/")[0].endswith(".dist-info")}
     )

@@ -30,7 +30,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from .choose import best, supported_tags
 from .lock import PyPILock, Sdist, Wheel
-from .places import Places, for_uv, read
+from .places import IndexPlaces, for_uv, read
 
 #: Seconds that a resolution may take; a cold one with source-only packages takes minutes.
 _TIMEOUT = 1500
@@ -120,7 +120,7 @@ def askers(request: Request) -> dict[str, tuple[str, ...]] | None:
     return None if answer.fault else dict(answer.askers)
 
 
-def places() -> Places:
+def places() -> IndexPlaces:
     """Return where uv looks for packages, as its own and pip's variables and configuration files say.
 
     Raises:

@@ -38,7 +38,7 @@ from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError
 from ..core.progress import say
 from ..core.words import count
-from .archive import Member, malformed, members
+from .archive import WheelMember, malformed, members
 from .choose import variant_of
 from .lock import Wheel
 
@@ -74,7 +74,7 @@ def link(
     """
     origin = f"{wheel.name}-{wheel.version}"
     try:
-        source = _Source(wheel, members(path, wheel.file_name))
+        source = _CheckedWheel(wheel, members(path, wheel.file_name))
         destination = _Entries(prefix.strip("/"), python_version, origin, source)
         metadata = {"INSTALLER": INSTALLER} | ({"REQUESTED": b""} if requested else {})
         install(source, destination, additional_metadata=metadata)
@@ -179,10 +179,10 @@ def _required(field: bytes) -> str:
     return canonicalize_name(found[1].decode()) if found else ""
 
 
-class _Source(WheelSource):
+class _CheckedWheel(WheelSource):
     """A wheel's members, checked against its RECORD. Names and hashes are settled before anything is linked."""
 
-    def __init__(self, wheel: Wheel, contained: tuple[Member, ...]) -> None:
+    def __init__(self, wheel: Wheel, contained: tuple[WheelMember, ...]) -> None:
         try:
             name, version, _, _ = parse_wheel_filename(wheel.file_name)
         except InvalidWheelFilename as error:
@@ -344,7 +344,7 @@ class _Handed:
 class _Late(io.BytesIO):
     """A stream that knows which member it is; its bytes are read only if somebody asks."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: WheelMember) -> None:
         super().__init__()
         self.member = member
 
@@ -352,7 +352,7 @@ class _Late(io.BytesIO):
 class _Entries(WheelDestination):
     """Collects what installer would write."""
 
-    def __init__(self, prefix: str, python_version: str, origin: str, source: _Source) -> None:
+    def __init__(self, prefix: str, python_version: str, origin: str, source: _CheckedWheel) -> None:
         self.entries: list[Entry] = []
         self._paths: set[str] = set()
         self._commands: dict[str, RecordEntry] = {}

@@ -18,7 +18,7 @@ _FORM = replace(SPEC, stage=Stage.BUILD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class PoolSource:
     """A source archive of Debian's pool.
 
     Attributes:
@@ -83,7 +83,7 @@ class Recipes:
     """The whole file: packages in its order, sources by name, the time in milliseconds."""
 
     timestamp: int
-    sources: dict[str, Source]
+    sources: dict[str, PoolSource]
     packages: tuple[Recipe, ...]
 
 
@@ -115,8 +115,8 @@ def read_recipes(text: str, file: str = RECIPES) -> Recipes:
     return recipes
 
 
-def _source(table: Table) -> Source:
-    source = Source(
+def _source(table: Table) -> PoolSource:
+    source = PoolSource(
         name=table.text("name"),
         file=table.text("file"),
         pool=table.text("pool"),

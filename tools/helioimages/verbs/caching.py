@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cache.access import Cache
-from ..cache.entry import Place, place, place_of
+from ..cache.entry import CachePlace, place, place_of
 from ..machine.store import Store
 from ..make.machine import Machine
 from ..oci.registry import Registry
@@ -42,7 +42,7 @@ def machine(
 
         good = partial(signing.good, signing.load_public(key))
 
-    def cache(where: Place) -> Cache:
+    def cache(where: CachePlace) -> Cache:
         client = Registry(where.host, credentials=from_docker_config())
         return Cache(client=client, place=where, good=good)
 

@@ -24,7 +24,7 @@ from .command import Common, verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CatalogueOptions:
     """What is read of a registry.
 
     Attributes:
@@ -41,11 +41,15 @@ class Wanted:
 
 
 def read(
-    checkout: Checkout, machine: Machine, wanted: Wanted, *, keep: Callable[[bytes, str, str], str] | None = None
+    checkout: Checkout,
+    machine: Machine,
+    wanted: CatalogueOptions,
+    *,
+    keep: Callable[[bytes, str, str], str] | None = None,
 ) -> Catalogue:
     """Read the catalogue of a registry."""
     with release.connect(machine.store, wanted.host) as client:
-        source = catalogue_read.Source(
+        source = catalogue_read.CatalogueSource(
             client=client,
             store=machine.store,
             prefix=wanted.prefix,
@@ -79,7 +83,7 @@ def catalogue(common: Common, registry: str | None, prefix: str, output: Path, k
     """
     checkout, machine = common.checkout(), common.machine()
     with catalogue_site.writing(output) as site:
-        wanted = Wanted(names=common.names, host=registry, prefix=prefix, key=key)
+        wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
         offered = read(checkout, machine, wanted, keep=site.keep)
         site.write(offered)
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)

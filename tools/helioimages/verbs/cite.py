@@ -49,7 +49,7 @@ def cite(
     whole = Reference.parse(image) if "/" in image.partition("@")[0] else None
     machine = common.machine()
     with release.connect(machine.store, whole.host if whole else registry) as client:
-        place = stage.Place(
+        place = stage.ImagePlace(
             client=client,
             reference=whole or Reference.parse(f"{client.host}/{prefix}{image}"),
             platform=common.platform,

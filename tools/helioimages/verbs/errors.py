@@ -44,7 +44,7 @@ def telling(*, as_data: bool, debug: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        failure = _Told.of(error)
+        failure = _ToldError.of(error)
         if as_data:
             failure.write()
         else:
@@ -64,7 +64,7 @@ def interrupted(*, as_data: bool) -> None:
     progress.close()
     if as_data:
         hint = "the next run goes on from here"
-        _Told(stage="interrupted", code=_INTERRUPTED, message="interrupted", hint=hint).write()
+        _ToldError(stage="interrupted", code=_INTERRUPTED, message="interrupted", hint=hint).write()
     else:
         click.secho("interrupted; the next run goes on from here", fg="red", err=True)
     sys.exit(_INTERRUPTED)
@@ -78,12 +78,12 @@ def usage(error: click.ClickException) -> None:
     """
     context = error.ctx if isinstance(error, click.UsageError) else None
     hint = f"{context.command_path} --help" if context else ""
-    _Told(stage="usage", code=error.exit_code, message=error.format_message(), hint=hint).write()
+    _ToldError(stage="usage", code=error.exit_code, message=error.format_message(), hint=hint).write()
     sys.exit(error.exit_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _ToldError:
     """What is told of an error; the keys of the object that ``--json`` gives."""
 
     stage: str
@@ -94,10 +94,10 @@ class _Told:
     hint: str = ""
 
     @staticmethod
-    def of(error: Exception) -> _Told:
+    def of(error: Exception) -> _ToldError:
         """Return what is told of any error."""
         if isinstance(error, HelioError):
-            return _Told(
+            return _ToldError(
                 stage=error.stage.name.lower(),
                 code=int(error.stage),
                 message=error.message,
@@ -109,14 +109,14 @@ class _Told:
             # What no stage expected: a disk that is full or read-only, a folder of somebody else.
             # Whoever wrote into an open file is not told which one.
             what = f"`{error.filename}`" if error.filename else "a file"
-            return _Told(
+            return _ToldError(
                 stage=Stage.HOST.name.lower(),
                 code=int(Stage.HOST),
                 message=f"the system refuses {what}",
                 detail=error.strerror or str(error),
                 hint="check space and rights; `buildimages --debug` shows where",
             )
-        return _Told(
+        return _ToldError(
             stage="fault",
             code=1,
             message=f"a fault of buildimages: {type(error).__name__}",

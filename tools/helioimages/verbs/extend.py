@@ -57,7 +57,7 @@ def extend(
     with repository.opened(source, ref) as found:
         host.ensure()
         with release.connect(machine.store, registry) as target:
-            order = stage.Order(
+            order = stage.ExtendOrder(
                 source=_reference(parent, target.host, prefix),
                 platform=common.platform,
                 name=name,

@@ -20,7 +20,7 @@ from ..machine import host
 from ..machine.store import default_root
 from ..make.machine import Machine
 from . import options
-from .catalogue import Wanted, read
+from .catalogue import CatalogueOptions, read
 from .command import Common, verb
 from .output import as_json
 
@@ -58,7 +58,7 @@ def hub(
         return
     host.ensure()
     checkout, machine = common.checkout(), common.machine()
-    choice = offered(checkout, machine, Wanted(names=common.names, host=registry, prefix=prefix))
+    choice = offered(checkout, machine, CatalogueOptions(names=common.names, host=registry, prefix=prefix))
     parts = hub_parts.parts(machine.store)
     running = server.start(folder, parts, choice, engine=machine.engine.address, port=port, password=password)
     if common.as_data:
@@ -71,7 +71,7 @@ def hub(
         _follow(running, folder)
 
 
-def offered(checkout: Checkout, machine: Machine, wanted: Wanted) -> server.Offered:
+def offered(checkout: Checkout, machine: Machine, wanted: CatalogueOptions) -> server.HubOffer:
     """Return what a registry offers as the hub's configuration, by digest.
 
     Raises:
@@ -84,7 +84,7 @@ def offered(checkout: Checkout, machine: Machine, wanted: Wanted) -> server.Offe
     homes = {image.user.home for image in known if image.user}
     if len(homes) > 1:
         raise HelioError(Stage.SPEC, "images of one hub need one home", detail=f"not {', '.join(sorted(homes))}")
-    return server.Offered(
+    return server.HubOffer(
         images=profiling.as_dockerspawner(pinned),
         gateway=profiling.gateway_code(pinned),
         home=homes.pop() if homes else "/home/jovyan",

@@ -82,7 +82,7 @@ def lines(row: Checked) -> tuple[str, ...]:
     return (f"{row.reference}  ({row.where})", *(said or ("  nothing to say",)))
 
 
-def _check(checkout: Checkout, machine: Machine, one: hub_values.Offered, advisories: Path | None) -> Checked:
+def _check(checkout: Checkout, machine: Machine, one: hub_values.OfferedImage, advisories: Path | None) -> Checked:
     reference = hub_values.parsed(one.reference)
     if reference is None:
         return Checked(where=one.where, reference=one.reference, faults=("it is no image reference",))
@@ -95,7 +95,7 @@ def _check(checkout: Checkout, machine: Machine, one: hub_values.Offered, adviso
 
 
 def _look(
-    checkout: Checkout, machine: Machine, one: hub_values.Offered, reference: Reference, advisories: Path | None
+    checkout: Checkout, machine: Machine, one: hub_values.OfferedImage, reference: Reference, advisories: Path | None
 ) -> Checked:
     connect = functools.partial(release.connect, machine.store)
     here = lookup.side(checkout, machine.store, connect, str(reference))
@@ -142,7 +142,7 @@ def _is(found: object, digest: str) -> bool:
 
 
 def _advisories(side: Side, path: Path) -> tuple[list[str], str]:
-    asked = tuple(auditing.Asked(package=one, file="", images=(side.label,)) for one in side.contents.packages)
+    asked = tuple(auditing.AuditedPackage(package=one, file="", images=(side.label,)) for one in side.contents.packages)
     report = auditing.audit(asked, auditing.load(path))
     worst: Mapping[str, auditing.Finding] = {finding.known_as: finding for finding in reversed(report.failing("high"))}
     faults = [f"{name}: {one.name} {one.version} ({one.severity})" for name, one in worst.items()]

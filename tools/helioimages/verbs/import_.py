@@ -12,7 +12,7 @@ from ..core.errors import HelioError, Stage
 from ..locks.importing import Target, name_of, translate
 from ..machine.checkout import load_environments
 from ..machine.store import Store, default_root
-from ..pypi.index import Index
+from ..pypi.index import PackageIndex
 from ..pypi.resolve import places
 from ..spec import shapes
 from ..spec.foreign import read_foreign
@@ -64,7 +64,7 @@ def import_(
         glibc=glibc,
         parent=parent,
     )
-    index = None if offline else Index(places(), Store(default_root()).root / "cache" / "index")
+    index = None if offline else PackageIndex(places(), Store(default_root()).root / "cache" / "index")
     imported = translate(foreign, target, index.many if index else None)
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write(file, imported.environment(path.name))

@@ -14,7 +14,7 @@ from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from . import options
-from .catalogue import Wanted, read
+from .catalogue import CatalogueOptions, read
 from .command import Common, verb
 
 
@@ -55,7 +55,7 @@ def profiles(
     if common.as_data and form != "z2jh":
         raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
     checkout, machine = common.checkout(), common.machine()
-    wanted = Wanted(names=common.names, host=registry, prefix=prefix, key=key)
+    wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
     whole = _load(file) if file else document(read(checkout, machine, wanted))
     # Who gives a key wants what it signed, not what nobody did.
     offers = profiling.offers(whole, checkout.images, signed=key is not None)

@@ -43,7 +43,7 @@ def run(
     host.ensure()
     checkout = common.checkout()
     machine = caching.machine(common, where.caches, where.cache_key, registry=where.registry, prefix=where.prefix)
-    order = release.Order(
+    order = release.PublishOrder(
         host=where.registry,
         prefix=where.prefix,
         out=where.output.resolve(),

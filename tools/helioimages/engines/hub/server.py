@@ -65,7 +65,7 @@ class Hub:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class HubOffer:
     """What the hub offers, as `profiles` writes it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Offered:
     logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
-def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: int, password: str = "") -> Hub:
+def start(folder: Path, parts: Parts, offered: HubOffer, *, engine: str, port: int, password: str = "") -> Hub:
     """Start a hub and return it once it answers.
 
     Args:
@@ -98,7 +98,7 @@ def start(folder: Path, parts: Parts, offered: Offered, *, engine: str, port: in
         return _start(folder, parts, offered, engine, port, password)
 
 
-def _start(folder: Path, parts: Parts, offered: Offered, engine: str, port: int, password: str) -> Hub:
+def _start(folder: Path, parts: Parts, offered: HubOffer, engine: str, port: int, password: str) -> Hub:
     if (known := read(folder)) is not None:
         if known.running:
             raise HelioError(

@@ -17,7 +17,7 @@ RUNNER = str(Path(__file__).with_name("in_image.py"))
 CERTIFICATES = "/tmp/dask-gateway"
 
 
-class ImageConfig(LocalClusterConfig):
+class ImageClusterConfig(LocalClusterConfig):
     """What a cluster may be asked for: the image, as with Dask Gateway's own backends for containers."""
 
     image = Unicode(help="The image of scheduler and workers.", config=True)
@@ -60,7 +60,7 @@ c.DaskGateway.authenticator_class = "dask_gateway_server.auth.JupyterHubAuthenti
 c.DaskGateway.backend_class = ImageBackend
 c.Proxy.address = f"{LOOPBACK}:{SETTINGS['gateway_port']}"
 c.Proxy.prefix = "/services/dask-gateway"
-c.LocalBackend.cluster_config_class = ImageConfig
+c.LocalBackend.cluster_config_class = ImageClusterConfig
 c.LocalBackend.clusters_directory = str(FOLDER / "clusters")
 # The containers have the images' variables, not this machine's; what pulls the images needs the logins.
 c.LocalBackend.inherited_environment = ["HELIOIMAGES_HUB_LOGINS"]
