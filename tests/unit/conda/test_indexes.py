@@ -17,7 +17,7 @@ import zstandard
 
 from helioimages.conda.channels import Places
 from helioimages.conda.lock import CondaPackage
-from helioimages.conda.solve import Question
+from helioimages.conda.solve import CondaQuestion
 from helioimages.conda.solve_channels import Channels, solve_channels
 from helioimages.core.errors import HelioError
 
@@ -70,7 +70,7 @@ class World:
             cache=self.folder / "cache",
         )
         virtual = {"__glibc": "2.41", "__linux": "0", "__unix": "0"}
-        question = Question(specs=specs or ("a",), platform="linux-64", virtual_packages=virtual, where="e.yml")
+        question = CondaQuestion(specs=specs or ("a",), platform="linux-64", virtual_packages=virtual, where="e.yml")
         return solve_channels(question, channels)[0]
 
     def files(self, *specs: str) -> list[str]:

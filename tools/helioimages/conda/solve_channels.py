@@ -121,7 +121,7 @@ def solve_channels(question: CondaQuestion, channels: Channels) -> tuple[tuple[C
     )
 
 
-def _refuse_packed(channels: Channels, question: Question) -> None:
+def _refuse_packed(channels: Channels, question: CondaQuestion) -> None:
     """Refuse folders whose index is only there compressed: rattler would take them for empty.
 
     Raises:
