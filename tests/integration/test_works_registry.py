@@ -60,7 +60,7 @@ def hang(shelf: Shelf, image: Image, made: Work, **files: bytes) -> str:
 
 
 def catalogue(place: Place, folder: Path):
-    source = catalogue_read.Source(
+    source = catalogue_read.CatalogueSource(
         client=place.shelf.client, store=place.shelf.store, prefix="org/", known={}, yanks={}
     )
     with catalogue_site.writing(folder) as site:

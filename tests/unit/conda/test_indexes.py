@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from helioimages.conda.channels import Places
+from helioimages.conda.channels import ChannelPlaces
 from helioimages.conda.lock import CondaPackage
 from helioimages.conda.solve import CondaQuestion
 from helioimages.conda.solve_channels import Channels, solve_channels
@@ -66,7 +66,7 @@ class World:
             names=("c",),
             strict=True,
             folders={"c": self.folder / "c"} if self.as_folder else {},
-            places=Places(alias=self.url),
+            places=ChannelPlaces(alias=self.url),
             cache=self.folder / "cache",
         )
         virtual = {"__glibc": "2.41", "__linux": "0", "__unix": "0"}
