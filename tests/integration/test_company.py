@@ -16,6 +16,7 @@ from helioimages.engines.engine import Engine
 
 pytestmark = [pytest.mark.engine]
 PAGE = "docs/network.md"
+BUILD = "docker build --tag base-of-company --build-arg HTTPS_PROXY --build-arg NO_PROXY company"
 TAG = "helioimages-test-company"
 
 
@@ -42,14 +43,14 @@ def extended(engine, image, site: Company, tmp_path_factory) -> str:
     """Return the image that the page's Dockerfile and command make, with pip's index in place of the public one."""
     place = tmp_path_factory.mktemp("place")
     (dockerfile,) = (block for block in blocks(PAGE) if block.file)
-    (build,) = (block.text.strip() for block in blocks(PAGE) if block.run)
+    assert [block.text.strip() for block in blocks(PAGE) if block.run] == [BUILD]
     (place / "company").mkdir()
     text = re.sub(r"^FROM .*", f"FROM {image}", dockerfile.text)
     text = text.replace("RUN pip", "ENV PIP_INDEX_URL=https://index.company.test/simple\nRUN pip")
     (place / dockerfile.file).write_text(text)
     (place / "company" / "company.crt").write_bytes(site.authority.read_bytes())
     words = (
-        build.replace("base-of-company", TAG).replace("docker build", "docker build --network host --no-cache").split()
+        BUILD.replace("base-of-company", TAG).replace("docker build", "docker build --network host --no-cache").split()
     )
     environ = site.variables() | {"DOCKER_BUILDKIT": "0"}
     done = subprocess.run(
