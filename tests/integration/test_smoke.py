@@ -51,7 +51,7 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
     add(checkout, "40-hungry", HUNGRY)
     add(checkout, "50-elsewhere", compared, stored="42\n", kernel="conda-env-sunpy-py")
     add(checkout, "60-nowhere", "1 + 1", kernel="")
-    base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(memory="1g", timeout=240, cpus=2))
+    base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(memory="1g", timeout=1200, cpus=2))
     out = tmp_path / "out"
     report = smoke.smoke(workspace.engine, image, (base,), checkout, out, smoke.Options(jobs=4))
     found = {one.name: one for one in report.results}
