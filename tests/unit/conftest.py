@@ -1,7 +1,8 @@
-"""What every unit test would pay again: the start of the conda solver."""
+"""What every unit test would pay again: the start of the conda solver, and the disk's answer to each small file."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -18,3 +19,12 @@ def solver() -> Iterator[Solver]:
         patch.setattr(solve, "subprocess", made)
         yield made
     made.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unhurried_disk() -> Iterator[None]:
+    """Wait for no disk: no test loses power, and those of what is synced when put their own in its place."""
+    with pytest.MonkeyPatch.context() as patch:
+        # A handle that is none is an error as ever.
+        patch.setattr(os, "fsync", os.fstat)
+        yield
