@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from helioimages.core import files
+from helioimages.core.platform import FIRST
 from helioimages.machine import bootstrap
 from helioimages.machine.store import default_root
 from helioimages.works import citation, documents
-from helioimages.works.work import Book, File, Image, Settings, Work
+from helioimages.works.work import Work, WorkFile, WorkImage, WorkNotebook, WorkSettings
 
 HERE = Path(__file__).parent / "works"
 CITATION = """\
@@ -55,22 +56,22 @@ CONTENTS = {
 
 def work(said: str = CITATION, **changes: Any) -> Work:
     files = [
-        File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for path, data in CONTENTS.items()
+        WorkFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for path, data in CONTENTS.items()
     ]
     values: dict[str, Any] = {
         "citation": citation.parse(said),
-        "image": Image(
+        "image": WorkImage(
             registry="registry.example:5000",
             name="org/helio",
             tag="2026.11.19",
             digest=DIGEST,
             title="Helio",
-            platform="linux/amd64",
+            platform=FIRST,
             python="3.13.7",
             licenses=("BSD-3-Clause", "GPL-2.0-or-later WITH GCC-exception-2.0", "some text of its own"),
         ),
         "books": (
-            Book(
+            WorkNotebook(
                 path="work/a look.ipynb",
                 title="A look at <B>",
                 language="python",
@@ -79,11 +80,11 @@ def work(said: str = CITATION, **changes: Any) -> Work:
                 made=("made/out.nc", "made/plot.pdf"),
                 numbers="numbers/a look.json",
             ),
-            Book(path="work/b.ipynb", title="B", language="python", executed="executed/b.ipynb"),
+            WorkNotebook(path="work/b.ipynb", title="B", language="python", executed="executed/b.ipynb"),
         ),
         "inputs": tuple(file for file in files if file.path.startswith("work/")),
         "results": tuple(file for file in files if not file.path.startswith("work/")),
-        "settings": Settings(
+        "settings": WorkSettings(
             authority="NASA", measurements=("MagneticField",), parameters={"year": "2024", "b": "x y"}
         ),
         "when": "2026-11-21T00:00:00Z",

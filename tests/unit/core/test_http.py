@@ -79,13 +79,31 @@ def test_who_waits_longer_than_a_second_is_told_for_whom(monkeypatch):
     lines: list[str] = []
     monkeypatch.setattr(http, "say", lines.append)
     monkeypatch.setattr(http, "_TOLD", {})
-    tries = http.Tries("ghcr.io", 6)
-    tries.tell("ConnectionRefusedError", 1, 0.25)
+
+    def fail(who: str, *faults: tuple[str, float]) -> None:
+        """Let the first tries fail, each with what is asked for; waiting costs no time."""
+        tries = http.Tries(who, 6, sleep=lambda _: None)
+        for (why, asked), _ in zip(faults, tries, strict=False):
+            tries.failed(why, asked=asked)
+
+    fail("ghcr.io", ("ConnectionRefusedError", 0.0), ("", 0.0))
     assert lines == []
-    tries.tell("no https://me:secret@ghcr.io/v2/?token=1 here", 3, 1.0)
-    assert lines == ["    ghcr.io: no https://ghcr.io/v2/ here; try 4 of 6 in 1.0 s"]
+    fail("ghcr.io", ("no https://me:secret@ghcr.io/v2/?token=1 here", 1.0), ("", 0.0))
+    assert lines == ["    ghcr.io: no https://ghcr.io/v2/ here; try 2 of 6 in 1.0 s"]
     # Sixteen downloads of one server wait at once.
-    http.Tries("ghcr.io", 6).tell("again", 3, 8.0)
+    fail("ghcr.io", ("again", 8.0), ("", 0.0))
     assert len(lines) == 1
-    http.Tries("quay.io", 6).tell("503 Service Unavailable", 5, 8.0)
-    assert lines[1:] == ["    quay.io: 503 Service Unavailable; try 6 of 6 in 8.0 s"]
+    fail("quay.io", ("503 Service Unavailable", 8.0), ("", 0.0))
+    assert lines[1:] == ["    quay.io: 503 Service Unavailable; try 2 of 6 in 8.0 s"]
+
+
+def test_of_several_addresses_the_longest_wait_counts_and_each_try_asks_anew():
+    waits: list[float] = []
+    tries = http.Tries("mirror", 4, sleep=waits.append)
+    asked = iter([(3.0, 9.0), (0.0, 0.0), (0.0, 5.0), (60.0, 60.0)])
+    lasts = []
+    for last in tries:
+        lasts.append(last)
+        for seconds in next(asked):
+            tries.failed("busy", asked=seconds)
+    assert (lasts, waits) == ([False, False, False, True], [9.0, 0.5, 5.0])

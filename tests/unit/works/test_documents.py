@@ -12,6 +12,7 @@ import pytest
 from works_support import CITATION, DIGEST, changed, work
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import FIRST
 from helioimages.works import crate, datacite, documents, spase
 from helioimages.works import work as works
 
@@ -36,10 +37,10 @@ def test_a_work_is_read_again():
 def test_its_id_is_by_content():
     ids = {
         work().id,
-        work(settings=works.Settings(authority="NASA")).id,
+        work(settings=works.WorkSettings(authority="NASA")).id,
         work(inputs=work().inputs[:-1]).id,
         changed(
-            work(), image=works.Image(registry="h", name="n", tag="", digest="sha256:0", title="", platform="p")
+            work(), image=works.WorkImage(registry="h", name="n", tag="", digest="sha256:0", title="", platform=FIRST)
         ).id,
     }
     assert len(ids) == 4
@@ -78,7 +79,7 @@ def test_what_a_crate_says_of_its_run_is_read_again():
     assert (recipe.registry, recipe.name, recipe.digest) == ("registry.example:5000", "org/helio", DIGEST)
     assert recipe.files == {file.path: file.sha256 for file in work().inputs}
     assert (recipe.parameters, recipe.network) == ({"year": "2024", "b": "x y"}, False)
-    network = works.Settings(authority="NASA", network=True)
+    network = works.WorkSettings(authority="NASA", network=True)
     assert crate.read(crate.metadata(work(settings=network))).network
 
 
@@ -149,7 +150,7 @@ def test_records_of_a_work():
 
 
 def test_without_a_measurement_nothing_says_that_something_was_measured():
-    records = spase.records(work(settings=works.Settings(authority="NASA")))
+    records = spase.records(work(settings=works.WorkSettings(authority="NASA")))
     assert not [record for record in records if "Output" in record.path]
 
 

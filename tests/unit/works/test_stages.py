@@ -19,10 +19,11 @@ from nbformat import v4
 from works_support import CITATION, DIGEST
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.core.platform import FIRST
 from helioimages.engines.engine import RunOptions, RunResult
 from helioimages.works import documents, folder, registering, restoring, running, stage
 from helioimages.works import work as works
-from helioimages.works.work import Image, Settings
+from helioimages.works.work import WorkImage, WorkSettings
 
 REFERENCE = f"127.0.0.1:5000/base@{DIGEST}"
 
@@ -93,16 +94,16 @@ def team(tmp_path: Path) -> Path:
 
 
 def publish(engine: FakeEngine, team: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **order: Any) -> stage.Done:
-    described = Image(
-        registry="127.0.0.1:5000", name="base", tag="latest", digest=DIGEST, title="Base", platform="linux/amd64"
+    described = WorkImage(
+        registry="127.0.0.1:5000", name="base", tag="latest", digest=DIGEST, title="Base", platform=FIRST
     )
     monkeypatch.setattr(stage, "image_of", lambda *_: None)
     monkeypatch.setattr(stage, "_described", lambda *_: described)
-    given = stage.Order(
+    given = stage.WorkOrder(
         folder=team,
         output=output,
-        settings=Settings(authority="NASA"),
-        options=running.Options(),
+        settings=WorkSettings(authority="NASA"),
+        options=running.WorkRunOptions(),
         now=0,
         push=False,
     )
@@ -134,7 +135,7 @@ def test_what_is_published(team, tmp_path, monkeypatch):
 
 def test_a_container_is_given_the_folder_and_no_more(team, tmp_path, monkeypatch):
     engine = FakeEngine()
-    options = running.Options(parameters={"b": "2", "a": "x y"})
+    options = running.WorkRunOptions(parameters={"b": "2", "a": "x y"})
     publish(engine, team, tmp_path / "crate", monkeypatch, options=options)
     argv, given = engine.runs[1]
     assert argv == [
@@ -265,10 +266,10 @@ def test_what_gets_no_doi(tmp_path, doi, message):
 # -- restore ----------------------------------------------------------------------------------------------------------
 
 
-def restore(engine: FakeEngine, source: Path, tmp_path: Path, **order: Any) -> restoring.Verdict:
+def restore(engine: FakeEngine, source: Path, tmp_path: Path, **order: Any) -> restoring.RestoreVerdict:
     there = order.pop("there", (DIGEST,))
-    given = restoring.Order(
-        source=source, output=tmp_path / "again", elsewhere=None, network=False, options=running.Options()
+    given = restoring.RestoreOrder(
+        source=source, output=tmp_path / "again", elsewhere=None, network=False, options=running.WorkRunOptions()
     )
     return restoring.restore(
         dataclasses.replace(given, **order), engine, lambda host: connected(Client(host=host, there=there))
@@ -277,10 +278,10 @@ def restore(engine: FakeEngine, source: Path, tmp_path: Path, **order: Any) -> r
 
 @pytest.fixture
 def crate(team, tmp_path, monkeypatch) -> Path:
-    options = running.Options(parameters={"year": "2024"})
+    options = running.WorkRunOptions(parameters={"year": "2024"})
     publish(
         FakeEngine(), team, tmp_path / "crate", monkeypatch, options=options,
-        settings=Settings(authority="NASA", parameters={"year": "2024"}),
+        settings=WorkSettings(authority="NASA", parameters={"year": "2024"}),
     )  # fmt: skip
     return tmp_path / "crate"
 
@@ -339,7 +340,7 @@ def test_files_that_are_not_those_that_were_published(crate, tmp_path):
 
 
 def test_notebooks_that_had_the_network_get_it_only_if_one_says_so(team, tmp_path, monkeypatch):
-    settings = Settings(authority="NASA", network=True)
+    settings = WorkSettings(authority="NASA", network=True)
     publish(FakeEngine(), team, tmp_path / "crate", monkeypatch, settings=settings)
     with pytest.raises(HelioError) as caught:
         restore(FakeEngine(), tmp_path / "crate", tmp_path)

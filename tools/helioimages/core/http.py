@@ -81,33 +81,62 @@ def retry_after(response: requests.Response) -> float:
 
 
 class Tries:
-    """The tries of one question; once they have lasted a second, whoever waits is told what for.
+    """The tries of one question, the one policy of all HTTP of ours: how many, how long between them, and what is told.
+
+    Walked over, it yields before each try whether that is the last. Who comes back for another one failed, and said so
+    by `failed`; it waits before the next, as long as the server asked, and once the tries have lasted a second, whoever
+    waits is told what for.
 
     Args:
         who: is asked, e.g. a host.
-        tries: how many there are.
-        start: when the first one began, by the monotonic clock; now by default.
+        number: of tries, the first one among them.
+        first: seconds after the first try.
+        sleep: waits so many seconds; tests replace it, and who may be stopped is woken by it.
     """
 
-    def __init__(self, who: str, tries: int, start: float | None = None) -> None:
-        self._who, self._tries = who, tries
-        self._start = time.monotonic() if start is None else start
+    def __init__(
+        self,
+        who: str,
+        number: int = TRIES,
+        *,
+        first: float = 0.25,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self.who, self.number, self.why = who, number, ""
+        self._first, self._sleep, self._asked = first, time.sleep if sleep is None else sleep, 0.0
+        self._start = time.monotonic()
 
-    def tell(self, why: str, failed: int, seconds: float) -> None:
-        """Say that a try failed, and when the next one comes; one line a second, whoever else asks the same.
+    def __iter__(self) -> Iterator[bool]:
+        for attempt in range(self.number):
+            self._asked = 0.0
+            last = attempt + 1 == self.number
+            yield last
+            if not last:
+                seconds = pause_s(attempt, self._asked, first=self._first)
+                self._tell(attempt + 1, seconds)
+                self._sleep(seconds)
+
+    def failed(self, why: str, answer: requests.Response | None = None, *, asked: float = 0.0) -> None:
+        """Take note that the try that is under way failed; of several addresses the longest wait counts.
 
         Args:
-            failed: how many tries failed so far.
-            seconds: until the next one.
+            why: for people.
+            answer: of the server, if it gave one: its ``Retry-After`` is heeded.
+            asked: seconds that the server asks for, where the answer is gone.
         """
+        self.why = why
+        self._asked = max(self._asked, asked, retry_after(answer) if answer is not None else 0.0)
+
+    def _tell(self, failed: int, seconds: float) -> None:
+        """Say that a try failed, and when the next one comes; one line a second, whoever else asks the same."""
         now = time.monotonic()
         if now + seconds - self._start < _QUIET_S:
             return
         with _TELLING:
-            if now < _TOLD.get(self._who, 0.0) + _QUIET_S:
+            if now < _TOLD.get(self.who, 0.0) + _QUIET_S:
                 return
-            _TOLD[self._who] = now
-        say(f"    {self._who}: {without_login(why)}; try {failed + 1} of {self._tries} in {seconds:.1f} s")
+            _TOLD[self.who] = now
+        say(f"    {self.who}: {without_login(self.why)}; try {failed + 1} of {self.number} in {seconds:.1f} s")
 
 
 def ask(
@@ -126,24 +155,22 @@ def ask(
     Raises:
         requests.RequestException: the last try got no answer.
     """
-    start = time.monotonic()
-    for attempt in range(tries):
-        last, asked = attempt + 1 == tries, 0.0
+    policy = Tries("the server", tries, first=first, sleep=sleep)
+    for last in policy:
         try:
             response = send()
         except DROPPED as error:
             if last or untrusted(error):
                 raise
-            why, url = type(error).__name__, error.request.url if error.request is not None else None
+            url = error.request.url if error.request is not None else None
+            policy.failed(type(error).__name__)
         else:
             if last or response.status_code not in AGAIN:
                 return response
-            asked = retry_after(response)
-            why, url = f"{response.status_code} {response.reason}", response.url
+            url = response.url
+            policy.failed(f"{response.status_code} {response.reason}", response)
             response.close()
-        seconds = pause_s(attempt, asked, first=first)
-        Tries(urlsplit(str(url or "")).hostname or "the server", tries, start).tell(why, attempt + 1, seconds)
-        (sleep or time.sleep)(seconds)
+        policy.who = urlsplit(str(url or "")).hostname or "the server"
     raise RuntimeError("unreachable")
 
 

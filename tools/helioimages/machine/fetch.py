@@ -25,7 +25,7 @@ from requests.utils import get_auth_from_url
 
 from ..core import files, threads
 from ..core.errors import HelioError, Stage
-from ..core.http import AGAIN, Tries, pause_s, reason, retry_after, stored, untrusted, without_login
+from ..core.http import AGAIN, Tries, reason, retry_after, stored, untrusted, without_login
 from ..core.progress import bar
 from ..core.words import count
 from .store import Store, has
@@ -160,9 +160,10 @@ def _fetch_file(
             if os.fstat(file.fileno()).st_nlink and os.fstat(file.fileno()).st_size == 0:
                 part.unlink(missing_ok=True)
             return
-        urls, waits = tuple(item.urls()), Tries(item.name, _TRIES)
-        for attempt in range(_TRIES):
-            asked, lasts = 0.0, True
+        urls = tuple(item.urls())
+        policy = Tries(item.name, _TRIES, first=_PAUSE_S, sleep=stop.wait)
+        for _ in policy:
+            lasts = True
             for url in urls:
                 if stop.is_set():
                     raise _Again
@@ -194,13 +195,10 @@ def _fetch_file(
                     return
                 except _Again as fault:
                     faults.append(str(fault))
-                    asked, lasts = max(asked, fault.asked), lasts and fault.lasts
-            if lasts or attempt + 1 == _TRIES:
+                    policy.failed(str(fault), asked=fault.asked)
+                    lasts = lasts and fault.lasts
+            if lasts:
                 break
-            seconds = pause_s(attempt, asked, first=_PAUSE_S)
-            waits.tell(faults[-1] if faults else "", attempt + 1, seconds)
-            if stop.wait(seconds):
-                raise _Again
     raise HelioError(
         Stage.FETCH,
         f"cannot fetch `{item.name}`",

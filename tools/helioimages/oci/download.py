@@ -12,7 +12,7 @@ from typing import IO
 import requests
 
 from ..core.errors import HelioError, Stage
-from ..core.http import pause_s, stored
+from ..core.http import Tries, reason, stored
 from ..core.words import count
 from .calls import Calls, mismatch
 from .transport import RegistryRequest
@@ -40,7 +40,9 @@ def download(
         HelioError: missing, not what the descriptor says, or the connection drops too often.
     """
     content, have, start = hashlib.sha256(), 0, out.tell()
-    for attempt in range(1, tries + 1):
+    # What the registry asks to wait is waited by the call.
+    policy = Tries(calls.host, tries, sleep=pause)
+    for _ in policy:
         request = RegistryRequest(
             method="GET",
             path=f"blobs/{descriptor.digest}",
@@ -58,12 +60,11 @@ def download(
                     have += out.write(piece)
                     if have > descriptor.size:
                         break
-            except requests.RequestException:
-                pass
+                policy.failed("it broke off")
+            except requests.RequestException as error:
+                policy.failed(reason(error))
         if have >= descriptor.size:
             break
-        if attempt < tries:
-            pause(pause_s(attempt - 1))
     if have < descriptor.size:
         raise HelioError(
             Stage.PUBLISH,

@@ -123,38 +123,29 @@ class Transport:
         Raises:
             HelioError: no answer after all tries, or one that asks to wait after all tries; an address that is none.
         """
-        once, tries = tries == 1, self._tries if tries is None else tries
+        policy = Tries(self.host, self._tries if tries is None else tries, sleep=self._pause)
         request = dataclasses.replace(request, path=self._address(request.path))
-        fault, told = "", Tries(self.host, tries)
-        for attempt in range(1, tries + 1):
-            asked = 0.0
+        for last in policy:
             try:
                 response = self._authorised(request, scope)
             except DROPPED as error:
-                fault = _reason(error)
+                policy.failed(_reason(error))
             except (requests.RequestException, ValueError) as error:
                 raise self._astray(request.method, request.path, error) from error
             else:
                 if response.status_code not in AGAIN:
                     return response
-                fault, asked = explain(response), retry_after(response)
-            if attempt < tries:
-                self._wait(told, fault, attempt, asked)
-            elif once and asked:
-                # The caller tries again by itself, and shall not before it may.
-                self._pause(pause_s(0, asked))
+                policy.failed(explain(response), response)
+                if last and tries == 1 and (asked := retry_after(response)):
+                    # The caller tries again by itself, and shall not before it may.
+                    self._pause(pause_s(0, asked))
         raise HelioError(
             Stage.PUBLISH,
             f"the registry `{self.host}` does not answer",
             where=f"{request.method} {_plain(request.path)}",
-            detail=f"{fault} ({count(tries, 'try')})",
+            detail=f"{policy.why} ({count(policy.number, 'try')})",
             hint="try again later; what was sent stays sent",
         )
-
-    def _wait(self, told: Tries, fault: str, failed: int, asked: float) -> None:
-        seconds = pause_s(failed - 1, asked)
-        told.tell(fault, failed, seconds)
-        self._pause(seconds)
 
     def _address(self, path: str) -> str:
         """Return the address of a path, or one that the registry gave; ours is never asked without TLS if it has it.
@@ -192,32 +183,29 @@ class Transport:
 
     def _ping(self) -> str:
         schemes = ("http", "https") if self._insecure else ("https",)
-        fault, told = "", Tries(self.host, self._tries)
-        for attempt in range(self._tries):
-            asked, lasts = 0.0, True
+        policy = Tries(self.host, self._tries, sleep=self._pause)
+        for _ in policy:
+            lasts = True
             for scheme in schemes:
                 try:
                     url = f"{scheme}://{self._at}/v2/"
                     response = self._session.get(url, timeout=_TIMEOUT, allow_redirects=False, proxies=_proxies(url))
                 except requests.RequestException as error:
-                    fault, lasts = _reason(error), lasts and untrusted(error)
+                    policy.failed(_reason(error))
+                    lasts = lasts and untrusted(error)
                     continue
                 lasts = False
                 if response.status_code in (200, 401):
                     self._learn(response)
                     return f"{scheme}://{self._at}"
-                fault = explain(response)
-                if response.status_code in AGAIN:
-                    asked = max(asked, retry_after(response))
+                policy.failed(explain(response), response if response.status_code in AGAIN else None)
             if lasts:
                 break
-            if attempt + 1 < self._tries:
-                self._wait(told, fault, attempt + 1, asked)
         raise HelioError(
             Stage.PUBLISH,
             f"no registry answers at `{self.host}`",
             where=" and ".join(f"{scheme}://{self._at}/v2/" for scheme in schemes),
-            detail=fault,
+            detail=policy.why,
             hint="check the name and the network; a registry on another machine must speak TLS",
         )
 
@@ -282,9 +270,8 @@ class Transport:
                 detail=f"expected https not {_plain(realm)}",
             )
         asked = {"client_id": "helioimages"} | ({"service": challenge.service} if challenge.service else {})
-        headers, told = {}, Tries(self.host, self._tries)
-        for attempt in range(self._tries):
-            asked_s = 0.0
+        policy = Tries(self.host, self._tries, sleep=self._pause)
+        for _ in policy:
             try:
                 if credential and not credential.username:
                     form = asked | {"grant_type": "refresh_token", "refresh_token": credential.secret, "scope": scope}
@@ -296,20 +283,19 @@ class Transport:
                         realm, params=query, headers=headers, timeout=_TIMEOUT, proxies=_proxies(realm)
                     )
             except DROPPED as error:
-                fault = _reason(error)
+                policy.failed(_reason(error))
             else:
                 if response.ok:
                     return _token_of(response, self.host)
-                fault, asked_s = explain(response), retry_after(response)
+                policy.failed(explain(response), response)
                 if response.status_code not in AGAIN:
                     break
-            if attempt + 1 < self._tries:
-                self._wait(told, fault, attempt + 1, asked_s)
         raise NoToken(
             Stage.PUBLISH,
             f"the registry `{self.host}` gives no token",
             where=_plain(realm),
-            detail=f"{fault}\nasked for {scope} {f'as {credential.username}' if credential else 'without a login'}",
+            detail=f"{policy.why}\n"
+            f"asked for {scope} {f'as {credential.username}' if credential else 'without a login'}",
             hint=f"log in with `docker login {self.host}`",
         )
 

@@ -20,6 +20,7 @@ from typing import Any
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from ..core import platform
 from ..core.digest import is_hex
 from ..core.errors import Stage
 from ..core.package import Patch, Without
@@ -35,7 +36,6 @@ _PATCH = Shape.of(
 _LINE = Shape.of(r"[^\x00-\x1f\x7f\u0085\u2028\u2029]+", "one line of text")
 _NAME = Shape.of(r"[a-z0-9]+(?:-[a-z0-9]+)*", "a normalised name of a distribution")
 _PYTHON = Shape.of(r"[0-9]+\.[0-9]+", "a version such as 3.13")
-_PLATFORM = Shape.of(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9]+)?", "a platform such as linux/amd64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ def parse(text: str, where: str) -> PyPILock:
     ours = tool.table("helioimages", required=True)
     lock = PyPILock(
         python=ours.text("python", shape=_PYTHON),
-        platform=Platform.of(ours.text("platform", shape=_PLATFORM)),
+        platform=Platform.of(ours.text("platform", shape=platform.SHAPE)),
         content_hash=ours.text("content-hash"),
         wheels=(),
     )

@@ -14,7 +14,7 @@ from ..machine import host
 from ..oci.reference import Reference
 from ..publish import release
 from ..works import running, spase, stage
-from ..works.work import Settings
+from ..works.work import WorkSettings
 from . import options
 from .command import Common, verb
 from .output import as_json
@@ -79,18 +79,18 @@ def publish_work(
     given = dict(map(_pair, parameters))
     if not spase.AUTHORITY.fits(authority):
         raise HelioError(Stage.USAGE, f"`{authority}` names no authority", detail=f"expected {spase.AUTHORITY.meaning}")
-    settings = Settings(
+    settings = WorkSettings(
         authority=authority,
         publisher=publisher,
         measurements=tuple(sorted(set(measurements))),
         network=network,
         parameters=given,
     )
-    order = stage.Order(
+    order = stage.WorkOrder(
         folder=folder,
         output=output,
         settings=settings,
-        options=running.Options(parameters=given, network=network, gpus=gpus),
+        options=running.WorkRunOptions(parameters=given, network=network, gpus=gpus),
         now=time.time(),
         push=push,
     )

@@ -40,12 +40,12 @@ def restore(common: Common, crate: str, elsewhere: str | None, output: Path, net
     Numbers and text must be the same, with tolerance 0: else the exit code is 12.
     """
     engine.gpu_request(gpus)
-    order = restoring.Order(
+    order = restoring.RestoreOrder(
         source=Path(crate),
         output=output,
         elsewhere=Reference.parse(elsewhere) if elsewhere else None,
         network=network,
-        options=running.Options(gpus=gpus),
+        options=running.WorkRunOptions(gpus=gpus),
     )
     host.ensure()
     machine = common.machine()
@@ -69,7 +69,7 @@ def restore(common: Common, crate: str, elsewhere: str | None, output: Path, net
         )
 
 
-def _lines(verdict: restoring.Verdict) -> list[str]:
+def _lines(verdict: restoring.RestoreVerdict) -> list[str]:
     same = "the same numbers" if verdict.same else "other numbers"
     figures = f"; figures of {count(verdict.figures, 'cell')} differ" if verdict.figures else ""
     cells = f"{count(verdict.cells, 'cell')} compared" + (f", {verdict.left_out} left out" if verdict.left_out else "")

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.reading import SHA256, Form, Table, load_json
 from .citation import Author
-from .work import EXECUTED, PATH, Book, File, Work, slug
+from .work import EXECUTED, PATH, Work, WorkFile, WorkNotebook, slug
 
 NAME = "ro-crate-metadata.json"
 _RO_CRATE = "https://w3id.org/ro/crate/1.1"
@@ -113,7 +113,7 @@ def _contexts(work: Work) -> list[Entity]:
         "sha256": image.digest.removeprefix("sha256:"),
         # Of its packages, each once.
         "license": list(image.licenses),
-        "operatingSystem": image.platform,
+        "operatingSystem": str(image.platform),
     }
     language = {
         "@id": _NOTEBOOK,
@@ -128,7 +128,7 @@ def _contexts(work: Work) -> list[Entity]:
     return [*licenses, *profiles, kept, language]
 
 
-def _action(work: Work, book: Book) -> list[Entity]:
+def _action(work: Work, book: WorkNotebook) -> list[Entity]:
     """Return a notebook's run, with its parameters as they were given and as they are declared."""
     key = _key(work, book)
     given = dict(sorted(work.settings.parameters.items()))
@@ -186,7 +186,7 @@ def _action(work: Work, book: Book) -> list[Entity]:
     return [{name: value for name, value in action.items() if value}, *declared, *values, output, network]
 
 
-def _file(work: Work, file: File) -> Entity:
+def _file(work: Work, file: WorkFile) -> Entity:
     row: Entity = {
         "@id": _iri(file.path),
         "@type": "File",
@@ -213,11 +213,11 @@ def _file(work: Work, file: File) -> Entity:
     return {name: value for name, value in row.items() if value}
 
 
-def _action_id(work: Work, book: Book) -> str:
+def _action_id(work: Work, book: WorkNotebook) -> str:
     return f"#run-{_key(work, book)}"
 
 
-def _key(work: Work, book: Book) -> str:
+def _key(work: Work, book: WorkNotebook) -> str:
     """Return what a notebook's entities are named by; names that differ in spaces alone stay apart by their place."""
     return f"{work.books.index(book) + 1}-{slug(book.path)}"
 
@@ -274,7 +274,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class CrateRecipe:
     """What a crate says of how it came to be: enough to do it again.
 
     Attributes:
@@ -295,7 +295,7 @@ class Recipe:
     network: bool
 
 
-def read(text: str | bytes, where: str = NAME) -> Recipe:
+def read(text: str | bytes, where: str = NAME) -> CrateRecipe:
     """Read a crate's metadata, as `metadata` writes it.
 
     Raises:
@@ -341,7 +341,7 @@ def read(text: str | bytes, where: str = NAME) -> Recipe:
         if _iri(path) in entities:
             files[path] = entity(_iri(path)).text("sha256", "")
     container = entity(image)
-    return Recipe(
+    return CrateRecipe(
         title=root.text("name", ""),
         registry=container.text("registry"),
         name=container.text("name"),

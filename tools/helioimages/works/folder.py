@@ -20,7 +20,7 @@ from ..core.words import human_size
 from ..machine import mounts
 from . import citation
 from .citation import Citation
-from .work import PATH, File
+from .work import PATH, WorkFile
 
 #: Of all files of a work: they become one artifact of a registry.
 MOST_FILES, MOST_BYTES = 5_000, 256 << 20
@@ -104,10 +104,12 @@ def books(found: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return notebooks
 
 
-def of(folder: Path, found: tuple[str, ...], prefix: str) -> tuple[File, ...]:
+def of(folder: Path, found: tuple[str, ...], prefix: str) -> tuple[WorkFile, ...]:
     """Return files as a crate has them, below ``prefix/``."""
     return tuple(
-        File(path=f"{prefix}/{path}", size=(folder / path).stat().st_size, sha256=core_files.of_file(folder / path)[7:])
+        WorkFile(
+            path=f"{prefix}/{path}", size=(folder / path).stat().st_size, sha256=core_files.of_file(folder / path)[7:]
+        )
         for path in found
     )
 

@@ -21,7 +21,7 @@ from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..smoke import books
 from . import crate, folder, running, shown
-from .crate import Recipe
+from .crate import CrateRecipe
 from .work import INPUTS, PATH
 
 #: What a crate in a zip may unpack to.
@@ -29,7 +29,7 @@ _MOST_BYTES = 4 * folder.MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class RestoreOrder:
     """How a crate is restored.
 
     Attributes:
@@ -43,11 +43,11 @@ class Order:
     output: Path
     elsewhere: Reference | None
     network: bool
-    options: running.Options
+    options: running.WorkRunOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class RestoreVerdict:
     """What came of it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Verdict:
     figures: int
 
 
-def restore(order: Order, engine: Engine, connect: Callable[[str], Registry]) -> Verdict:
+def restore(order: RestoreOrder, engine: Engine, connect: Callable[[str], Registry]) -> RestoreVerdict:
     """Run a crate's notebooks again in the image that it names, and compare.
 
     Args:
@@ -93,7 +93,7 @@ def restore(order: Order, engine: Engine, connect: Callable[[str], Registry]) ->
         return _compared(order, engine, place, recipe, reference)
 
 
-def _compared(order: Order, engine: Engine, place: Path, recipe: Recipe, reference: str) -> Verdict:
+def _compared(order: RestoreOrder, engine: Engine, place: Path, recipe: CrateRecipe, reference: str) -> RestoreVerdict:
     names = [run.notebook.removeprefix(f"{INPUTS}/") for run in recipe.runs]
     found = tuple(path.removeprefix(f"{INPUTS}/") for path in recipe.files)
     options = replace(order.options, parameters=recipe.parameters, network=recipe.network)
@@ -115,7 +115,7 @@ def _compared(order: Order, engine: Engine, place: Path, recipe: Recipe, referen
         (order.output / path).parent.mkdir(parents=True, exist_ok=True)
         (order.output / path).write_bytes(data)
     drawn = [one for one in differences if one.kind == shown.FIGURE]
-    return Verdict(
+    return RestoreVerdict(
         title=recipe.title,
         image=reference,
         notebooks=len(recipe.runs),
@@ -183,7 +183,7 @@ def _text(place: Path, source: Path) -> bytes:
         ) from error
 
 
-def _check(place: Path, recipe: Recipe) -> None:
+def _check(place: Path, recipe: CrateRecipe) -> None:
     """Refuse a crate whose files are not those that it describes.
 
     Raises:
@@ -210,7 +210,7 @@ def _check(place: Path, recipe: Recipe) -> None:
             )
 
 
-def _reference(order: Order, recipe: Recipe, connect: Callable[[str], Registry]) -> str:
+def _reference(order: RestoreOrder, recipe: CrateRecipe, connect: Callable[[str], Registry]) -> str:
     """Return where the image is, and that it is there.
 
     Raises:

@@ -27,7 +27,7 @@ _WORK, _OUT = "/work", "/out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class WorkRunOptions:
     """What notebooks are given.
 
     Attributes:
@@ -61,7 +61,7 @@ class Ran:
     made: tuple[str, ...]
 
 
-def run(engine: Engine, reference: str, top: Path, notebooks: Sequence[str], options: Options) -> Iterator[Ran]:
+def run(engine: Engine, reference: str, top: Path, notebooks: Sequence[str], options: WorkRunOptions) -> Iterator[Ran]:
     """Run notebooks one after another and yield each as it ends.
 
     Args:
@@ -111,7 +111,7 @@ class _Place:
     reference: str
     top: Path
     kernels: Mapping[str, str]
-    options: Options
+    options: WorkRunOptions
 
     def run(self, path: str, book: Book) -> NotebookNode:
         """Run one notebook and return its executed copy."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ..core.reading import Shape
 from ..core.words import human_size
 from .citation import Author
-from .work import Book, Work, slug
+from .work import Work, WorkNotebook, slug
 
 VERSION = "2.7.0"
 FOLDER = "spase"
@@ -56,7 +56,7 @@ Node = tuple[str, "str | list[Node]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class SpaseRecord:
     """One record: its file in the crate, its ResourceID, and its XML."""
 
     path: str
@@ -75,7 +75,7 @@ def measured(keywords: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in MEASUREMENTS if name.lower() in words)
 
 
-def records(work: Work) -> tuple[Record, ...]:
+def records(work: Work) -> tuple[SpaseRecord, ...]:
     """Return all records of a work; the collection, which names the others, is the last."""
     people = [_person(work, author) for author in dict.fromkeys(work.citation.authors)]
     made = [_image(work)]
@@ -91,7 +91,7 @@ def records(work: Work) -> tuple[Record, ...]:
     return (*people, *made, _collection(work, made))
 
 
-def _image(work: Work) -> Record:
+def _image(work: Work) -> SpaseRecord:
     image = work.image
     said = f"The container image {image.reference}, in which the notebooks ran."
     return _record(
@@ -110,7 +110,7 @@ def _image(work: Work) -> Record:
     )
 
 
-def _software(work: Work, book: Book) -> Record:
+def _software(work: Work, book: WorkNotebook) -> SpaseRecord:
     inputs: list[Node] = [
         ("InputProperty", [("Name", name), ("Description", f"A parameter of papermill, given as {value}")])
         for name, value in sorted(work.settings.parameters.items())
@@ -132,7 +132,7 @@ def _software(work: Work, book: Book) -> Record:
     )
 
 
-def _document(work: Work, book: Book) -> Record:
+def _document(work: Work, book: WorkNotebook) -> SpaseRecord:
     return _record(
         work,
         "Document",
@@ -148,7 +148,7 @@ def _document(work: Work, book: Book) -> Record:
     )
 
 
-def _output(work: Work, book: Book, path: str, kind: str) -> Record:
+def _output(work: Work, book: WorkNotebook, path: str, kind: str) -> SpaseRecord:
     file = work.file(path)
     return _record(
         work,
@@ -165,7 +165,7 @@ def _output(work: Work, book: Book, path: str, kind: str) -> Record:
     )
 
 
-def _collection(work: Work, made: Iterable[Record]) -> Record:
+def _collection(work: Work, made: Iterable[SpaseRecord]) -> SpaseRecord:
     members: list[Node] = [
         ("Member", [("ResourceName", record.name), ("MemberID", record.resource_id)]) for record in made
     ]
@@ -174,7 +174,7 @@ def _collection(work: Work, made: Iterable[Record]) -> Record:
     return _record(work, "Collection", "work", said.title, body, said.abstract.strip() or said.title)
 
 
-def _person(work: Work, author: Author) -> Record:
+def _person(work: Work, author: Author) -> SpaseRecord:
     at = _person_id(work, author)
     body: list[Node] = [
         ("ResourceID", at),
@@ -186,10 +186,10 @@ def _person(work: Work, author: Author) -> Record:
         *([("ORCIdentifier", author.orcid.rpartition("/")[2])] if author.orcid else []),
     ]
     path = f"{FOLDER}/Person/{at.rpartition('/')[2]}.xml"
-    return Record(path=path, resource_id=at, name=author.whole, text=_text("Person", body))
+    return SpaseRecord(path=path, resource_id=at, name=author.whole, text=_text("Person", body))
 
 
-def _record(work: Work, kind: str, at: str, name: str, body: list[Node], description: str) -> Record:
+def _record(work: Work, kind: str, at: str, name: str, body: list[Node], description: str) -> SpaseRecord:
     identifier = f"spase://{work.settings.authority}/{kind}/{slug(work.citation.title)}/{work.id}/{at}"
     said = work.citation
     publication: list[Node] = [
@@ -221,7 +221,9 @@ def _record(work: Work, kind: str, at: str, name: str, body: list[Node], descrip
         ("ResourceHeader", header),
         *body,
     ]
-    return Record(path=f"{FOLDER}/{kind}/{slug(at)}.xml", resource_id=identifier, name=name, text=_text(kind, whole))
+    return SpaseRecord(
+        path=f"{FOLDER}/{kind}/{slug(at)}.xml", resource_id=identifier, name=name, text=_text(kind, whole)
+    )
 
 
 def _access(work: Work, address: str, licenses: Iterable[str], path: str = "") -> list[Node]:

@@ -21,14 +21,14 @@ from ..core.progress import say
 from ..core.words import count, human_size
 from ..engines.engine import Engine
 from ..machine.store import Store
-from ..oci.image import Image as Published
+from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..publish import referrers
 from ..publish.holdings import LATEST, image_of
 from . import attached, documents, folder, running, shown, spase, work
 from .citation import Citation
-from .work import Book, File, Image, Settings, Work
+from .work import Work, WorkFile, WorkImage, WorkNotebook, WorkSettings
 
 #: A marker of folders that are ours, so that a wrong --output replaces nobody's files.
 _OURS = work.NAME
@@ -46,7 +46,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class WorkOrder:
     """What is to be published, and how.
 
     Attributes:
@@ -58,8 +58,8 @@ class Order:
 
     folder: Path
     output: Path
-    settings: Settings
-    options: running.Options
+    settings: WorkSettings
+    options: running.WorkRunOptions
     now: float
     push: bool = True
 
@@ -81,7 +81,7 @@ class Done:
     figures: int
 
 
-def publish(place: Place, order: Order) -> Done:
+def publish(place: Place, order: WorkOrder) -> Done:
     """Run a folder's notebooks in an image and publish what they gave.
 
     Raises:
@@ -135,7 +135,7 @@ def publish(place: Place, order: Order) -> Done:
     )
 
 
-def check(order: Order) -> tuple[Citation, tuple[str, ...], tuple[str, ...]]:
+def check(order: WorkOrder) -> tuple[Citation, tuple[str, ...], tuple[str, ...]]:
     """Return what the folder's CITATION.cff says, its files and its notebooks, before any work is done.
 
     Raises:
@@ -191,19 +191,19 @@ def write(output: Path, contents: Mapping[str, bytes]) -> None:
         files.write(output / path, data)
 
 
-def _described(place: Place, image: Published) -> Image:
+def _described(place: Place, image: Image) -> WorkImage:
     packages = _packages(place, image.digest)
     if not packages:
         say("warning: nothing published with the image says what it holds: the licences of its packages are left out")
     python = next((one.version for one in packages if (one.kind, one.name) == ("conda", "python")), "")
     labels = image.config.labels
-    return Image(
+    return WorkImage(
         registry=place.client.host,
         name=place.reference.repository,
         tag="" if place.reference.digest else place.reference.tag or LATEST,
         digest=image.digest,
         title=labels.get("org.opencontainers.image.title", ""),
-        platform=str(image.config.platform),
+        platform=image.config.platform,
         python=python or labels.get("io.helioimages.python", ""),
         licenses=tuple(sorted({one.licenses for one in packages if one.licenses})),
     )
@@ -217,7 +217,7 @@ def _packages(place: Place, digest: str) -> tuple[Package, ...]:
     return known.packages if known else ()
 
 
-def _kept(ran: running.Ran, place: Path) -> tuple[Book, dict[str, bytes]]:
+def _kept(ran: running.Ran, place: Path) -> tuple[WorkNotebook, dict[str, bytes]]:
     """Return a notebook as the crate has it, and its files: the executed copy, pictures, numbers, and what it wrote."""
     stem = ran.path.removesuffix(".ipynb")
     contents: dict[str, bytes] = {}
@@ -234,7 +234,7 @@ def _kept(ran: running.Ran, place: Path) -> tuple[Book, dict[str, bytes]]:
     contents |= {f"{work.MADE}/{path}": (place / path).read_bytes() for path in ran.made}
     executed = f"{work.EXECUTED}/{ran.path}"
     contents[executed] = shown.clean(ran.node)
-    book = Book(
+    book = WorkNotebook(
         path=f"{work.INPUTS}/{ran.path}",
         title=ran.title,
         language=ran.language,
@@ -246,8 +246,8 @@ def _kept(ran: running.Ran, place: Path) -> tuple[Book, dict[str, bytes]]:
     return book, contents
 
 
-def _file(path: str, data: bytes) -> File:
-    return File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+def _file(path: str, data: bytes) -> WorkFile:
+    return WorkFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _tell(made: Work) -> None:

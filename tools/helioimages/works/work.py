@@ -13,7 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..core import platform
 from ..core.digest import key_of
+from ..core.platform import Platform
 from ..core.reading import SHA256, Form, Shape, Table, load_json
 from . import citation as citations
 from .citation import Citation
@@ -50,7 +52,7 @@ _MEDIA_TYPES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class WorkFile:
     """A file of the crate.
 
     Attributes:
@@ -70,7 +72,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class WorkImage:
     """The image that notebooks ran in.
 
     Attributes:
@@ -87,7 +89,7 @@ class Image:
     tag: str
     digest: str
     title: str
-    platform: str
+    platform: Platform
     python: str = ""
     licenses: tuple[str, ...] = ()
 
@@ -98,7 +100,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
+class WorkNotebook:
     """A notebook that ran.
 
     Attributes:
@@ -119,7 +121,7 @@ class Book:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class WorkSettings:
     """What a team says of a work beside its CITATION.cff.
 
     Attributes:
@@ -149,11 +151,11 @@ class Work:
     """
 
     citation: Citation
-    image: Image
-    books: tuple[Book, ...]
-    inputs: tuple[File, ...]
-    results: tuple[File, ...]
-    settings: Settings
+    image: WorkImage
+    books: tuple[WorkNotebook, ...]
+    inputs: tuple[WorkFile, ...]
+    results: tuple[WorkFile, ...]
+    settings: WorkSettings
     when: str
     doi: str = ""
 
@@ -169,7 +171,7 @@ class Work:
         """The day of its publication."""
         return self.when[:10]
 
-    def file(self, path: str) -> File:
+    def file(self, path: str) -> WorkFile:
         """Return the file of a path."""
         return next(file for file in (*self.inputs, *self.results) if file.path == path)
 
@@ -198,7 +200,7 @@ def dump(work: Work) -> str:
         "licenses": list(work.citation.licenses),
         "when": work.when,
         "doi": work.doi,
-        "image": dataclasses.asdict(work.image),
+        "image": dataclasses.asdict(work.image) | {"platform": str(work.image.platform)},
         "notebooks": [dataclasses.asdict(book) for book in work.books],
         "inputs": [dataclasses.asdict(file) for file in work.inputs],
         "results": [dataclasses.asdict(file) for file in work.results],
@@ -226,7 +228,7 @@ def parse(text: str | bytes, where: str = NAME) -> Work:
         books=tuple(_book(row) for row in table.tables("notebooks", required=True)),
         inputs=tuple(_file(row) for row in table.tables("inputs")),
         results=tuple(_file(row) for row in table.tables("results")),
-        settings=Settings(
+        settings=WorkSettings(
             authority=settings.text("authority"),
             publisher=settings.text("publisher"),
             measurements=settings.strings("measurements"),
@@ -243,21 +245,21 @@ PATH = Shape.of(r"(?!/)(?!(?:.*/)?\.\.?(?:/|$))[^\x00-\x1f\\]+", "a path within 
 _DIGEST = Shape.of(r"sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")
 
 
-def _image(row: Table) -> Image:
-    return Image(
+def _image(row: Table) -> WorkImage:
+    return WorkImage(
         registry=row.text("registry"),
         name=row.text("name"),
         tag=row.text("tag", ""),
         digest=row.text("digest", shape=_DIGEST),
         title=row.text("title", ""),
-        platform=row.text("platform"),
+        platform=Platform.of(row.text("platform", shape=platform.SHAPE)),
         python=row.text("python", ""),
         licenses=row.strings("licenses"),
     )
 
 
-def _book(row: Table) -> Book:
-    return Book(
+def _book(row: Table) -> WorkNotebook:
+    return WorkNotebook(
         path=row.text("path", shape=PATH),
         title=row.text("title"),
         language=row.text("language", ""),
@@ -268,5 +270,5 @@ def _book(row: Table) -> Book:
     )
 
 
-def _file(row: Table) -> File:
-    return File(path=row.text("path", shape=PATH), size=row.whole("size"), sha256=row.text("sha256", shape=SHA256))
+def _file(row: Table) -> WorkFile:
+    return WorkFile(path=row.text("path", shape=PATH), size=row.whole("size"), sha256=row.text("sha256", shape=SHA256))
