@@ -20,8 +20,9 @@ from catalogue_support import PNG, push, tag_of
 
 from helioimages.catalogue import read as catalogue_read
 from helioimages.catalogue import site as catalogue_site
+from helioimages.catalogue.advisories import Audit, parse
 from helioimages.catalogue.delta import delta
-from helioimages.catalogue.model import document
+from helioimages.catalogue.model import Catalogue, document, package_table
 from helioimages.core.errors import HelioError
 from helioimages.core.words import human_size
 from helioimages.engines import registry_server
@@ -136,9 +137,25 @@ def site(registry, tmp_path_factory):
         )
         found = catalogue_read.read(source, ["base", "helio"], jobs=8)
         read = time.monotonic() - start
-        made.write(found)
+        made.write(found, audit=audit(found), notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}})
     print(f"\n{len(found.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
     return folder, found
+
+
+def audit(found: Catalogue) -> Audit:
+    """Return an audit of all builds but of Debian's newest bash: a fault that 1.2.0 mends, and one that nobody does."""
+    asked = [(one.kind, one.name, one.version) for one in package_table(found.entries) if one.version != "5.2-3"]
+    rows = [
+        ("package-007", ["GHSA-1", "CVE-2026-00007"], "critical", ["1.2.0"], "Reads what it is not given"),
+        ("package-008", ["GHSA-2"], "low", [], "Slow where a name is long"),
+    ]
+    findings = [
+        {"kind": "wheel", "name": name, "version": version, "ids": ids, "severity": severity, "summary": summary}
+        | {"fixed": fixed, "ignored": False}
+        for name, ids, severity, fixed, summary in rows
+        for version in ("1.0.0", "1.1.0", *(() if fixed else ("1.2.0", "1.3.0")))
+    ]
+    return parse(json.dumps({"newest": "2026-09-02T00:00:00Z", "asked": asked, "findings": findings}), "audit.json")
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +392,37 @@ def test_an_entry_notebooks_packages_and_copying(open_page, site):
     )
 
 
+def test_faults_of_a_build_and_the_tag_that_mends_them(open_page, site):
+    entries = {entry.tag: entry for entry in site[1].images[1].entries}
+    # package-007 is 1.2.0 from day 73 on; Debian's bash of the newest builds was not looked at.
+    page = open_page(f"tags/{entries[tag_of(60)].id}.html", name="light-faults")
+    rows = page.get_by_role("table", name="Known faults").locator("tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [
+        ["critical", "package-007 PyPI", "1.1.0", "CVE-2026-00007", "1.2.0", tag_of(73), "Reads what it is not given"],
+        ["low", "package-008 PyPI", "1.1.0", "GHSA-2", "–", "none yet", "Slow where a name is long"],
+    ]
+    assert page.locator(".states").inner_text().split("\n")[0] == "2 faults, critical"
+    follow(page, page.get_by_role("link", name=tag_of(73), exact=True))
+    assert page.locator("#faults + p").inner_text() == (
+        "1 fault, the worst of them low, by advisories until 2026-09-02."
+    )
+    page = open_page(f"tags/{entries[tag_of(119)].id}.html#faults")
+    assert "The audit did not look at 1 package of it." in page.locator("#faults + p").inner_text()
+    page = open_page("images/helio.html")
+    page.get_by_role("searchbox").fill(tag_of(60))
+    assert "2 faults, critical" in page.locator("#tags tbody tr:visible").inner_text()
+
+
+def test_a_change_log_has_the_notes_of_people(open_page, site):
+    page = open_page("images/helio.html", name="light-log")
+    first = page.locator(".log li").first.inner_text()
+    assert first.startswith(tag_of(119)) and "Maps are <faster>.\n\nSay if not." in first
+    assert "8 upgraded: package-001 1.2.0 → 1.3.0" in first
+    assert (page.locator(".log li").count(), page.locator(".log li:visible").count()) == (HELIO, 12)
+    page.get_by_text("108 older builds").click()
+    assert page.locator(".log li:visible").last.inner_text().endswith("The first build.")
+
+
 def column(page, table: str, at: int) -> list[str]:
     return page.locator(f"{table} tbody tr").evaluate_all(f"rows => rows.map(row => row.cells[{at}].innerText.trim())")
 
@@ -412,19 +460,19 @@ def test_tables_are_sorted(open_page, site):
 
 def test_changes_are_filtered_grouped_and_taken_along(open_page, site):
     helio = {entry.tag: entry for entry in site[1].images[1].entries}
-    old, new = helio[tag_of(10)], helio[tag_of(90)]
+    old, new = helio[tag_of(70)], helio[tag_of(110)]
     page = open_page(f"compare.html#{old.id}..{new.id}", name="light-compare-tools")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     rows = page.get_by_role("table", name="Packages that changed").locator("tbody tr")
     count = rows.count()
     page.get_by_label("Filter").fill("debian up")
-    assert rows.all_inner_texts() == ["upgraded\tbash\t5.2-1\t5.2-2\tDebian"]
+    assert rows.all_inner_texts() == ["upgraded\tbash\t5.2-2\t5.2-3\tDebian"]
     assert page.locator("#change-count").inner_text() == f"1 of {count}"
     page.get_by_role("button", name="Copy as Markdown").click()
     page.wait_for_function("document.getElementById('said').textContent === 'Copied'")
     assert page.evaluate("navigator.clipboard.readText()") == (
         "### Packages that changed\n\n| Change | Package | From | To | Kind |\n|---|---|---|---|---|\n"
-        "| upgraded | bash | 5.2-1 | 5.2-2 | Debian |\n"
+        "| upgraded | bash | 5.2-2 | 5.2-3 | Debian |\n"
     )
     page.get_by_label("Filter").fill("")
     page.get_by_label("Group by").select_option("kind")

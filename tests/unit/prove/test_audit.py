@@ -12,6 +12,7 @@ from building_support import workshops
 from click.testing import CliRunner
 from command_line import main
 
+from helioimages.catalogue.advisories import parse
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Advised, Package
 from helioimages.prove import audit, osv
@@ -409,3 +410,43 @@ def test_debians_urgencies_mean_what_debian_means(urgency, expected):
     ]
     one = osv.parse(record(affected=affected, severity=[{"type": "CVSS_V3", "score": CRITICAL}]), "x")
     assert osv.rate_of(one, one.affected[0]) == expected
+
+
+def test_every_build_of_a_catalogue(tmp_path):
+    """Versions that no lock has; a Debian package by its source, which the locks know, and one that they do not."""
+    rows = [("wheel", "demo", "1.0"), ("debian", "bash", "4.0"), ("debian", "nobody-knows", "1")]
+    builds = [("2026.11.01", [0, 1]), ("2026.11.02", [0, 2])]
+    document = {
+        "packages": [{"kind": kind, "name": name, "version": version} for kind, name, version in rows],
+        "images": [
+            {
+                "name": "base",
+                "entries": [
+                    {"tags": [tag], "digest": "sha256:" + "0" * 64, "packages": {"rows": its}} for tag, its in builds
+                ],
+            }
+        ],
+    }
+    (tmp_path / "catalogue.json").write_text(json.dumps(document))
+    advisories = tmp_path / "osv"
+    advisories.mkdir()
+    (advisories / "1.json").write_text(record(FROM_0, {"fixed": "1.1"}))
+    debian = record(FROM_0, {"fixed": "5.0"}, ecosystem="Debian:13", name="bash", id="DSA-1")
+    (advisories / "2.json").write_text(debian)
+    words = ("--advisories", str(advisories), "--catalogue", str(tmp_path / "catalogue.json"), "--json")
+    result = run("base", *words, "--fail-on", "critical")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    found = {(one["name"], one["version"], tuple(one["images"])) for one in told["findings"]}
+    assert found == {
+        ("demo", "1.0", ("base:2026.11.01", "base:2026.11.02")),
+        ("bash", "4.0", ("base:2026.11.01",)),
+    }
+    assert told["asked"] == [["debian", "bash", "4.0"], ["wheel", "demo", "1.0"]]
+    # The catalogue reads just this.
+    read = parse(result.stdout, "audit.json")
+    assert read.asked == {("debian", "bash", "4.0"), ("wheel", "demo", "1.0")}
+    assert set(read.faults) == read.asked
+    (tmp_path / "catalogue.json").write_text("[]")
+    result = run("base", *words)
+    assert result.exit_code == 2 and "this is no catalogue" in result.output

@@ -123,6 +123,7 @@ def test_an_input_concerns_the_image_and_its_children(checkout, path, images, wh
         "environments/base/README.md",
         "environments/base/conda-lock.conda-forge.yml",
         "images/base/yanked.toml",
+        "images/base/CHANGES.md",
         PACKAGE + "catalogue/model.py",
         "docs/new.md",
     ],

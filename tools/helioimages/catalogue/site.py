@@ -14,14 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import jinja2
 
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.words import count, human_size, plural
+from ..locks import ecosystems
 from ..locks.diff import Change
-from . import feed
+from . import advisories, feed
 from .comparison import compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
@@ -56,6 +58,9 @@ _SIGNATURES = {
     "bad": ("bad signature", "bad", "Its signature is not good: do not use this image."),
 }
 _MARKER = ".helioimages-catalogue"
+NO_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+#: How a severity is shown.
+_ALARM = {"critical": "bad", "high": "bad", "moderate": "warn", "unknown": "warn", "low": "none", "": "good"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +103,20 @@ class Site:
         path.write_bytes(data)
         return path.relative_to(self.folder).as_posix()
 
-    def write(self, catalogue: Catalogue) -> None:
-        """Write the pages, the data and the JSON for machines."""
+    def write(
+        self,
+        catalogue: Catalogue,
+        *,
+        audit: advisories.Audit | None = None,
+        notes: Mapping[str, Mapping[str, str]] = NO_NOTES,
+    ) -> None:
+        """Write the pages, the data and the JSON for machines.
+
+        Args:
+            audit: what is known of faults; None says nothing of them.
+            notes: image -> tag -> what people say of it.
+        """
+        known = advisories.of(catalogue, audit) if audit else {}
         whole = document(catalogue)
         (self.folder / "assets").mkdir(exist_ok=True)
         for name in ("style.css", "tables.js", "app.js"):
@@ -115,7 +132,14 @@ class Site:
 
         def page(path: str, template: str, **values: object) -> None:
             up = "../" * path.count("/")
-            shared = {"catalogue": catalogue, "labels": LABELS, "kinds": _KINDS, "up": up}
+            shared = {
+                "catalogue": catalogue,
+                "labels": LABELS,
+                "kinds": _KINDS,
+                "up": up,
+                "audit": audit,
+                "known": known,
+            }
             self._text(path, environment.get_template(template).render(**shared, **values))
 
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
@@ -140,6 +164,7 @@ class Site:
                 page="image",
                 image=image,
                 steps=steps,
+                notes=_notes(image, notes.get(image.name, {})),
                 columns=shown,
                 several_platforms=platforms,
             )
@@ -150,6 +175,7 @@ class Site:
                     page="entry",
                     entry=entry,
                     step=steps[entry.id],
+                    note=_notes(image, notes.get(image.name, {})).get(entry.id, ""),
                     repository=f"{catalogue.registry}/{image.repository}",
                     reference=f"{catalogue.registry}/{image.repository}@{entry.named}",
                     snippets=snippets(entry, f"{catalogue.registry}/{image.repository}"),
@@ -253,6 +279,11 @@ def slug(name: str) -> str:
     return name.replace("/", "-")
 
 
+def _notes(image: ImagePage, notes: Mapping[str, str]) -> dict[str, str]:
+    """Return what people say of each build, by any of its tags."""
+    return {entry.id: "\n\n".join(notes[tag] for tag in entry.tags if tag in notes) for entry in image.entries}
+
+
 def _steps(image: ImagePage) -> dict[str, Step | None]:
     """Return what each entry costs a node that has the entry before it, of the same platform."""
     steps: dict[str, Step | None] = {}
@@ -301,6 +332,8 @@ def _environment() -> jinja2.Environment:
         "count": count,
         "plural": plural,
         "slug": slug,
+        "alarm": _ALARM.__getitem__,
+        "ecosystem": lambda kind: ecosystems.of(kind).title,
         "passed": passed,
         "signature": lambda state: _SIGNATURES[state][0],
         "signature_class": lambda state: _SIGNATURES[state][1],

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
-from ..spec import yanks
+from ..spec import notes, yanks
 from ..spec.environment import EnvironmentSpec, parse_environment
 from ..spec.image import ImageSpec, parse_image
 from ..spec.lineage import parents_first
@@ -67,6 +67,19 @@ def _text(path: Path, file: str) -> str:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise HelioError(Stage.SPEC, f"cannot read `{file}`", where=file, detail=str(error)) from error
+
+
+def load_notes(root: Path) -> dict[str, dict[str, str]]:
+    """Read every ``images/*/CHANGES.md``: image -> tag -> what people say of the builds that have it.
+
+    Raises:
+        HelioError: as `notes.parse` says, or a file is not UTF-8.
+    """
+    notes_by_image: dict[str, dict[str, str]] = {}
+    for path in sorted((root / "images").glob(f"*/{notes.FILE}")):
+        file = path.relative_to(root).as_posix()
+        notes_by_image[path.parent.name] = notes.parse(_text(path, file), file)
+    return notes_by_image
 
 
 def load_yanks(root: Path) -> dict[str, tuple[yanks.Yank, ...]]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
@@ -93,6 +94,7 @@ class AuditReport:
         newest: when the newest record was modified: how fresh the database is.
         findings: the severest first.
         unread: records with versions that their ecosystem cannot order; not evaluated.
+        asked: kind, name and version of each package that was looked at.
     """
 
     packages: int
@@ -100,6 +102,7 @@ class AuditReport:
     newest: str
     findings: tuple[Finding, ...]
     unread: tuple[str, ...] = ()
+    asked: tuple[tuple[str, str, str], ...] = ()
 
     def failing(self, threshold: str) -> tuple[Finding, ...]:
         """Return the findings at or above a severity that nobody accepted."""
@@ -150,6 +153,45 @@ def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[Aud
     )
 
 
+def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> tuple[AuditedPackage, ...]:
+    """Return the packages of every build in a catalogue.json.
+
+    Args:
+        locks_by_image: they say of which source a Debian package is made, which a catalogue does not; a Debian package
+            that they do not know is left out.
+
+    Raises:
+        HelioError: it is no catalogue.
+    """
+    known = {(one.kind, one.name): one for lock in locks_by_image.values() for one in lock.packages}
+    try:
+        document = json.loads(text)
+        rows = [Package(kind=row["kind"], name=row["name"], version=row["version"]) for row in document["packages"]]
+        builds: dict[int, list[str]] = {}
+        for image in document["images"]:
+            for entry in image["entries"]:
+                for row in entry["packages"]["rows"]:
+                    builds.setdefault(row, []).append(
+                        f"{image['name']}:{(entry['tags'] or [entry['digest'][7:19]])[0]}"
+                    )
+    except (ValueError, KeyError, TypeError) as error:
+        raise HelioError(
+            Stage.USAGE,
+            "this is no catalogue",
+            where=where,
+            detail=f"{type(error).__name__}: {error}",
+            hint="give the catalogue.json that `buildimages catalogue` wrote",
+        ) from error
+    asked = []
+    for at, row in enumerate(rows):
+        same = known.get((row.kind, row.name), row)
+        if row.kind == "debian" and same is row:
+            continue
+        package = replace(same, version=row.version)
+        asked.append(AuditedPackage(package=package, file=Path(where).name, images=tuple(builds.get(at, ()))))
+    return tuple(asked)
+
+
 def audit(
     asked: Sequence[AuditedPackage], advisories: Iterable[Advisory], *, ignore: Sequence[str] = ()
 ) -> AuditReport:
@@ -187,7 +229,12 @@ def audit(
         )
     )
     return AuditReport(
-        packages=len(asked), advisories=count, newest=newest, findings=tuple(findings), unread=tuple(unread)
+        packages=len(asked),
+        advisories=count,
+        newest=newest,
+        findings=tuple(findings),
+        unread=tuple(unread),
+        asked=tuple(sorted((one.package.kind, one.package.name, one.package.version) for one in asked)),
     )
 
 

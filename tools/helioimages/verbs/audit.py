@@ -26,6 +26,12 @@ from .output import as_json
     type=click.Path(path_type=Path),
     help="Folder or zip of OSV records; works with no network.",
 )
+@click.option(
+    "--catalogue",
+    "built",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Look at every build in this catalogue.json instead of the locks.",
+)
 @click.option("--fetch", is_flag=True, help="Download OSV's databases of PyPI and of the images' Debian first.")
 @click.option("--source", default=auditing.OSV_SOURCE, show_default=True, help="Where --fetch downloads from.")
 @click.option(
@@ -42,13 +48,14 @@ from .output import as_json
 def audit(
     common: Common,
     advisories: Path | None,
+    built: Path | None,
     fetch: bool,
     source: str,
     fail_on: str,
     ignore: Sequence[str],
     sarif: Path | None,
 ) -> None:
-    """Match the locks with security advisories."""
+    """Match the locks, or what is published, with security advisories."""
     # Either a folder, or what is fetched now.
     if (advisories is None) == (not fetch):
         raise HelioError(Stage.USAGE, "which advisories?", hint="give either --advisories PATH or --fetch")
@@ -60,7 +67,11 @@ def audit(
         debian = [f"Debian:{RELEASES.get(suite, suite)}" for suite in suites]
         advisories = auditing.fetch(common.machine().store, ["PyPI", *debian], source=source)
     assert advisories is not None
-    packages = auditing.packages(locks, common.platform.subdir)
+    packages = (
+        auditing.of_catalogue(built.read_text("utf-8"), str(built), locks)
+        if built
+        else auditing.packages(locks, common.platform.subdir)
+    )
     with step("read the advisories"):
         report = auditing.audit(packages, auditing.load(advisories), ignore=ignore)
     if sarif:

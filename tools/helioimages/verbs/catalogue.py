@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from ..catalogue import lookup
+from ..catalogue import advisories, lookup
 from ..catalogue import read as catalogue_read
 from ..catalogue import site as catalogue_site
 from ..catalogue.model import Catalogue, document
 from ..core.progress import say
 from ..locks.checkout import Checkout
-from ..machine.checkout import load_yanks
+from ..machine.checkout import load_notes, load_yanks
 from ..make.machine import Machine
 from ..publish import release
 from . import options
@@ -76,16 +76,25 @@ def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
 @options.prefix
 @click.option("--output", type=click.Path(path_type=Path), default=Path("_catalogue"), show_default=True, help="Site.")
 @options.check_key
-def catalogue(common: Common, registry: str | None, prefix: str, output: Path, key: Path | None) -> None:
+@click.option(
+    "--audit",
+    "audited",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What `audit --catalogue FILE --json` wrote: each build's advisories.",
+)
+def catalogue(
+    common: Common, registry: str | None, prefix: str, output: Path, key: Path | None, audited: Path | None
+) -> None:
     """Make a site of a registry's images to choose a tag from; open its index.html.
 
     Names may be any repositories, this checkout's or not.
     """
     checkout, machine = common.checkout(), common.machine()
+    audit = advisories.parse(audited.read_text("utf-8"), str(audited)) if audited else None
     with catalogue_site.writing(output) as site:
         wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
         offered = read(checkout, machine, wanted, keep=site.keep)
-        site.write(offered)
+        site.write(offered, audit=audit, notes=load_notes(checkout.root))
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)
     say(f"    builds: {whole}")
     print(

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from catalogue_support import catalogue, entry, page, tag_of
+
+from helioimages.catalogue import advisories
+from helioimages.catalogue.model import CatalogueEntry
+from helioimages.core.errors import HelioError
+from helioimages.core.package import Package
+from helioimages.publish.contents import Contents
+
+
+def build(day: int, *versions: str, complete: bool = True) -> CatalogueEntry:
+    """Return a build with packages `a`, `b`, … in these versions; an empty one is not there."""
+    packages = tuple(
+        Package(kind="wheel", name=name, version=version)
+        for name, version in zip("abc", versions, strict=False)
+        if version
+    )
+    return entry(day=day, contents=Contents(packages=packages, source="list", complete=complete))
+
+
+def audit(*findings: tuple[str, str, str, str], unasked: tuple[str, str] = ("", ""), ignored: bool = False):
+    """Return an audit that knows faults (name, version, id, severity), and looked at all but one package."""
+    rows = [
+        {"kind": "wheel", "name": name, "version": version, "ids": ["GHSA-9", one], "severity": severity}
+        | {"summary": "bad", "fixed": [], "ignored": ignored}
+        for name, version, one, severity in findings
+    ]
+    asked = [["wheel", name, str(version)] for name in "abc" for version in range(9) if (name, str(version)) != unasked]
+    return advisories.parse(json.dumps({"newest": "", "asked": asked, "findings": rows}), "audit.json")
+
+
+def mended(found: advisories.Known) -> list[tuple[str, str]]:
+    return [(row.fault.ids[0], row.mended_in.tag if row.mended_in else "") for row in found.rows]
+
+
+def test_the_first_later_build_without_it_mends_a_fault():
+    builds = [build(0, "1"), build(1, "1"), build(2, "2"), build(3, "2")]
+    known = advisories.of(catalogue(page("helio", *builds)), audit(("a", "1", "CVE-1", "high")))
+    assert [mended(known[one.id]) for one in builds] == [[("CVE-1", tag_of(2))]] * 2 + [[], []]
+    assert [known[one.id].worst for one in builds] == ["high", "high", "", ""]
+
+
+def test_a_build_that_has_it_again_mends_nothing():
+    builds = [build(0, "1"), build(1, "2"), build(2, "1"), build(3, "3")]
+    known = advisories.of(catalogue(page("helio", *builds)), audit(("a", "1", "CVE-1", "high")))
+    assert mended(known[builds[0].id]) == [("CVE-1", tag_of(3))]
+
+
+def test_what_nobody_looked_at_or_listed_mends_nothing():
+    builds = [build(0, "1"), build(1, "2")]
+    told = audit(("a", "1", "CVE-1", "high"), unasked=("a", "2"))
+    known = advisories.of(catalogue(page("helio", *builds)), told)
+    assert mended(known[builds[0].id]) == [("CVE-1", "")]
+    assert (known[builds[1].id].unasked, known[builds[0].id].unasked) == (1, 0)
+    builds[1] = build(1, "", complete=False)
+    known = advisories.of(catalogue(page("helio", *builds)), audit(("a", "1", "CVE-1", "high")))
+    assert mended(known[builds[0].id]) == [("CVE-1", "")]
+
+
+def test_the_worst_first_and_what_is_accepted_is_not_counted():
+    one = build(0, "1", "1", "1")
+    rows = (("a", "1", "CVE-1", "low"), ("b", "1", "CVE-2", "critical"), ("c", "1", "CVE-3", "unknown"))
+    known = advisories.of(catalogue(page("helio", one)), audit(*rows))[one.id]
+    assert [row.fault.severity for row in known.rows] == ["critical", "unknown", "low"]
+    assert (known.worst, len(known.counted)) == ("critical", 3)
+    known = advisories.of(catalogue(page("helio", one)), audit(*rows, ignored=True))[one.id]
+    assert (known.worst, len(known.counted), len(known.rows)) == ("", 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("[", "JSONDecodeError: "),
+        ("{}", "KeyError: 'findings'"),
+        ('{"findings": [], "newest": ""}', "KeyError: 'asked'"),
+        ('{"findings": [{"severity": "bad"}], "newest": "", "asked": []}', "ValueError: expected one of critical, "),
+    ],
+)
+def test_another_file(text: str, detail: str):
+    with pytest.raises(HelioError) as caught:
+        advisories.parse(text, "x.json")
+    assert str(caught.value).startswith(f"this is no audit\n  in x.json\n  {detail}")
