@@ -6,6 +6,7 @@ import pytest
 
 from helioimages.core.errors import HelioError
 from helioimages.extend import binder
+from helioimages.extend.repository import opened
 
 ENVIRONMENT = """\
 name: anything
@@ -167,3 +168,40 @@ def test_what_an_image_cannot_have_is_refused_at_its_line(given, files, where, m
 def test_versions_of_conda_in_the_words_of_the_index(given, spec, version):
     (one,) = binder.read(given.files({"environment.yml": f"dependencies:\n  - {spec}\n"})).conda
     assert (one.name, one.version) == ("numpy", version)
+
+
+@pytest.mark.parametrize(
+    ("files", "where", "message"),
+    [
+        ({"requirements.txt/a": ""}, "requirements.txt", "`requirements.txt` is a folder"),
+        ({"binder/postBuild/a": ""}, "binder/postBuild", "`binder/postBuild` is a folder"),
+        ({"postBuild": "#!/bin/bash\r\necho\r\n"}, "postBuild line 1", "`postBuild` has the line ends of Windows"),
+        ({"binder/start": "#!/bin/bash\r\n"}, "binder/start line 1", "`binder/start` has the line ends of Windows"),
+        (
+            {"environment.yml": 'variables:\n  A: 1\n  "A B": 2\n'},
+            "environment.yml line 3",
+            "`A B` cannot be a variable",
+        ),
+        ({"environment.yml": "variables:\n  PATH: /x\n"}, "environment.yml line 2", "`PATH` is the image's own"),
+    ],
+)
+def test_what_would_end_as_a_riddle_in_the_container_is_told_before(given, files, where, message):
+    repository = given.files({name: "" for name in files})
+    for name, text in files.items():
+        (repository.folder / name).write_bytes(text.encode())
+    with pytest.raises(HelioError, match=message) as caught:
+        binder.read(repository)
+    assert caught.value.where == where
+
+
+def test_a_program_that_is_a_link_to_nothing(given):
+    repository = given.files({"a": ""})
+    (repository.folder / "postBuild").symlink_to("nothing")
+    with opened(str(repository.folder)) as found, pytest.raises(HelioError, match="cannot read `postBuild`") as caught:
+        binder.read(found)
+    assert caught.value.detail == "No such file or directory"
+
+
+def test_a_folder_called_start_and_programs_without_an_interpreter_are_taken(given):
+    asked = binder.read(given.files({"start/data.csv": "1\r\n", "postBuild": "echo\r\n"}))
+    assert (asked.start, asked.post_build) == ("", "postBuild")

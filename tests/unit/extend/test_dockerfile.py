@@ -90,11 +90,7 @@ def test_pip_is_held_to_the_image_and_asked_once():
     assert text.index("ARG PIP_INDEX_URL") < text.index("pip install")
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [({"A B": "1"}, "`A B` cannot be a variable"), ({"A": "1\nRUN false"}, "`A` has more than one line")],
-)
-def test_a_variable_is_no_line_of_the_dockerfile(variables, message):
-    with pytest.raises(HelioError, match=message) as caught:
-        made(RepositoryRequests(configuration="binder", variables=variables))
+def test_a_variable_is_no_line_of_the_dockerfile():
+    with pytest.raises(HelioError, match="`A` has more than one line") as caught:
+        made(RepositoryRequests(configuration="binder", variables={"A": "1\nRUN false"}))
     assert caught.value.where == "binder/environment.yml"

@@ -28,6 +28,8 @@ _REFUSED = (
     ("Pipfile", "pipenv", "write its packages into requirements.txt: `pipenv requirements > requirements.txt`"),
     ("Pipfile.lock", "pipenv", "write its packages into requirements.txt: `pipenv requirements > requirements.txt`"),
 )
+#: Files that are obeyed; a folder of such a name is a mistake.
+_OBEYED = ("environment.yml", "requirements.txt", "apt.txt", "runtime.txt", "postBuild")
 _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*(?:=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -83,8 +85,8 @@ def read(repository: Repository) -> RepositoryRequests:
         python=(*(one for one in conda if one.name == "python"), *_runtime(repository, files)),
         debian=tuple(_debian(repository, files)),
         variables=dict(variables),
-        post_build=files.get("postBuild", ""),
-        start=files.get("start", ""),
+        post_build=_program(repository, files.get("postBuild", "")),
+        start=_program(repository, files.get("start", "")),
         notes=tuple(notes),
     )
 
@@ -94,9 +96,28 @@ def _files(repository: Repository, folder: str) -> dict[str, str]:
     found = {}
     for entry in repository.files:
         parent, _, name = entry.path.rpartition("/")
-        if parent == folder and entry.kind is not Kind.DIR:
+        if parent != folder:
+            continue
+        if entry.kind is not Kind.DIR:
             found[name] = entry.path
+        elif name in _OBEYED:
+            raise FileLine(file=entry.path).fault(f"`{entry.path}` is a folder", detail="expected a file of that name")
     return found
+
+
+def _program(repository: Repository, path: str) -> str:
+    """Return the path of a program that the image runs; empty if there is none.
+
+    Raises:
+        HelioError: the kernel would not find its interpreter, and would say nothing of the reason.
+    """
+    if path and (line := repository.first_line(path)).startswith(b"#!") and line.endswith(b"\r\n"):
+        raise FileLine(file=path, line=1).fault(
+            f"`{path}` has the line ends of Windows, and does not run",
+            detail="expected lines that end in \\n not \\r\\n",
+            hint=f"`sed -i 's/\\r$//' {path}`; in git, `* text=auto eol=lf` in .gitattributes keeps it so",
+        )
+    return path
 
 
 def _places(lines: Iterable[Line]) -> list[FileLine]:

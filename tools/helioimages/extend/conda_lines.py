@@ -18,6 +18,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from .asked import CondaWanted, FileLine
 
 _SPEC = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Variables by which an image finds its programs and the home.
+_IMAGES = frozenset(("PATH", "HOME", "CONDA_DIR", "NB_PYTHON_PREFIX"))
 _EXACT = re.compile(r"[0-9][\w.!+-]*")
 
 
@@ -34,7 +37,7 @@ def parse(text: str, file: str) -> Environment:
     """Read an environment.yml.
 
     Raises:
-        HelioError: it is not YAML, or an item is none that conda knows; with its line.
+        HelioError: it is not YAML, or an item or variable is none that an image can have; with its line.
     """
     try:
         top = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -55,7 +58,9 @@ def parse(text: str, file: str) -> Environment:
                 else:
                     conda.append(spec(_scalar(item, file), _place(item, file)))
         elif name == "variables":
-            variables += [(key, _scalar(node, file)) for key, node in _pairs(value, file)]
+            variables += [
+                (_variable(key, _place(node, file)), _scalar(node, file)) for key, node in _pairs(value, file)
+            ]
     return Environment(conda=tuple(conda), pip=tuple(pip), variables=tuple(variables))
 
 
@@ -65,7 +70,7 @@ def spec(text: str, place: FileLine) -> CondaWanted:
     Raises:
         HelioError: it is no name and version.
 
-    >>> spec("numpy=1.26", Place(file="environment.yml")).version
+    >>> spec("numpy=1.26", FileLine(file="environment.yml")).version
     '==1.26.*'
     """
     words = re.sub(r"\s#.*", "", text).strip()
@@ -114,6 +119,17 @@ def _pip(node: yaml.MappingNode, file: str) -> Iterator[tuple[str, FileLine]]:
             raise _place(node, file).fault(f"`{name}` is not a list that conda knows", detail="expected `pip`")
         for item in _items(value, file):
             yield _scalar(item, file), _place(item, file)
+
+
+def _variable(name: str, place: FileLine) -> str:
+    if not _NAME.fullmatch(name):
+        raise place.fault(f"`{name}` cannot be a variable", detail="expected letters, digits and _, e.g. DATA_DIR")
+    if name in _IMAGES:
+        raise place.fault(
+            f"`{name}` is the image's own: without its value nothing in it is found",
+            hint=f'add to it in `start`: export {name}="…:${{{name}}}"' if name == "PATH" else "remove it",
+        )
+    return name
 
 
 def _pairs(node: yaml.Node, file: str) -> Iterator[tuple[str, yaml.Node]]:

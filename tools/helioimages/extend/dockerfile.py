@@ -17,7 +17,6 @@ from .asked import FileLine, PlacedRequirement, RepositoryRequests, SourceProjec
 
 #: Settings of pip that a site gives as build arguments; what is not given is not set.
 PIP_ARGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CERT")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PINS, _LIMITS = "/tmp/image.txt", "/tmp/limits.txt"
 
 
@@ -125,8 +124,6 @@ def _project(one: SourceProject) -> str:
 
 def _value(name: str, value: str, asked: RepositoryRequests) -> str:
     file = f"{asked.configuration}/environment.yml".lstrip("/")
-    if not _VARIABLE.fullmatch(name):
-        raise FileLine(file=file).fault(f"`{name}` cannot be a variable", detail="expected letters, digits and _")
     if re.search(r"[\r\n\0]", value):
         raise FileLine(file=file).fault(
             f"`{name}` has more than one line, which a Dockerfile cannot set", hint="set it in `start`"

@@ -81,6 +81,18 @@ class Repository:
         except (UnicodeDecodeError, OSError) as error:
             raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=path, detail=str(error)) from error
 
+    def first_line(self, path: str) -> bytes:
+        """Return a file's first line, or its beginning if it has no lines.
+
+        Raises:
+            HelioError: it cannot be read, e.g. a link to nothing.
+        """
+        try:
+            with open(self.folder / path, "rb") as file:
+                return file.readline(256)
+        except OSError as error:
+            raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=path, detail=error.strerror or "") from error
+
 
 @contextlib.contextmanager
 def opened(source: str, ref: str = "") -> Iterator[Repository]:
