@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.words import count, human_size, plural
 from ..locks.diff import Change
-from . import feed
+from . import feed, notebooks
 from .comparison import compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
@@ -98,8 +98,12 @@ class Site:
         path.write_bytes(data)
         return path.relative_to(self.folder).as_posix()
 
-    def write(self, catalogue: Catalogue) -> None:
-        """Write the pages, the data and the JSON for machines."""
+    def write(self, catalogue: Catalogue, others: Sequence[Catalogue] = ()) -> None:
+        """Write the pages, the data and the JSON for machines.
+
+        Args:
+            others: whose notebooks are on the page of notebooks, too.
+        """
         whole = document(catalogue)
         (self.folder / "assets").mkdir(exist_ok=True)
         for name in ("style.css", "tables.js", "app.js"):
@@ -121,6 +125,7 @@ class Site:
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
         page("index.html", "index.html.j2", page="index")
         page("packages.html", "packages.html.j2", page="packages")
+        page("notebooks.html", "notebooks.html.j2", page="notebooks", index=notebooks.index(catalogue, others))
         page(
             "compare.html",
             "compare.html.j2",
