@@ -508,6 +508,15 @@ def test_a_search_says_how_many_packages_it_shows(open_page, site):
         data.write_text(text)
 
 
+def test_notebooks_are_found_by_words_of_titles_and_by_packages(open_page):
+    page = open_page("notebooks.html")
+    rows = page.locator("#notebooks tbody tr")
+    assert rows.count() == 1
+    for text, shown in (("map sun", 1), ("MAP package-017", 1), ("moon", 0), ("", 1)):
+        page.fill("#filter", text)
+        assert rows.filter(visible=True).count() == shown, text
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_is_readable(open_page, site, scheme, width):
@@ -523,6 +532,7 @@ def test_every_page_is_readable(open_page, site, scheme, width):
         (f"tags/{helio[tag_of(3)].id}.html", "bare"),
         (f"compare.html#{helio[tag_of(90)].id}..{helio[tag_of(119)].id}", "compare"),
         ("packages.html#package-01", "packages"),
+        ("notebooks.html", "notebooks"),
     ):
         page = open_page(path, scheme=scheme, width=width, name=f"{scheme}-{shape}-{name}")
         page.wait_for_load_state("networkidle")

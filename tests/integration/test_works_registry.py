@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from catalogue_support import PNG, push
+from command_line import main
 from ports import free
 from works_support import CONTENTS, changed, work
 
@@ -119,6 +120,18 @@ def test_the_catalogue_shows_it_and_its_doi_later(place, tmp_path):
     whole = json.loads(json.dumps(document(found)))
     jsonschema.validate(whole, json.loads(catalogue_site.SCHEMA.read_text()))
     assert whole["images"][0]["entries"][0]["works"][0]["doi"] == "10.5281/zenodo.1"
+
+
+def test_the_verb_finds_works_of_other_repositories(place, tmp_path, monkeypatch):
+    """`catalogue --also`: a row that says where the image is."""
+    push(place.shelf.client, place.shelf.store, "mine/base", 2)
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path / "store"))
+    host = place.shelf.client.host
+    words = ["catalogue", "base", "--registry", host, "--prefix", "mine/", "--output", str(tmp_path / "site")]
+    main([*words, "--also", f"{host}/org/helio"], standalone_mode=False)
+    page = (tmp_path / "site" / "notebooks.html").read_text()
+    assert f"{host}/org/helio" in page and f"buildimages restore {host}/org/helio@{place.digest}" in page
+    assert 'href="tags/' not in page
 
 
 def test_a_work_that_cannot_be_read_is_a_fault_and_hides_nothing(place, tmp_path):

@@ -109,14 +109,14 @@ def judged(*crates: Path) -> list[dict[str, list[str]]]:
 
     They are in an environment of their own: some want libraries older than those of the tests.
     """
-    argv = [_python(), HERE / "judge.py", *crates]
+    argv = [validators(), HERE / "judge.py", *crates]
     done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     found: list[dict[str, list[str]]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _python() -> Path:
+def validators() -> Path:
     """Return their environment's interpreter. One of them (docopt) has no wheel, so `bootstrap` cannot make it."""
     lock = HERE / "requirements.lock"
     folder = default_root() / "tool" / bootstrap.name_of(lock)

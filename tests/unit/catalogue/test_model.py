@@ -145,7 +145,7 @@ def test_a_site_stands_alone(tmp_path: Path):
     folder = tmp_path / "site"
     assert (folder / path).read_bytes() == PNG and path.startswith("files/") and path.endswith("/a-b.png")
     pages = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.html"))
-    assert [one for one in pages if "/" not in one] == ["compare.html", "index.html", "packages.html"]
+    assert [one for one in pages if "/" not in one] == ["compare.html", "index.html", "notebooks.html", "packages.html"]
     assert "images/org-ml-gpu.html" in pages and f"tags/helio-{digest('helio 2')[7:19]}.html" in pages
     for one in pages:
         text = (folder / one).read_text()

@@ -240,6 +240,18 @@ def test_a_crate_is_replaced_and_what_else_is_there_stays(team, tmp_path, monkey
     assert "note.txt" in left and not {"work/in.csv", "made/out.txt"} & left.keys()
 
 
+@pytest.mark.parametrize("name", ["_work", "crate", "sub/out"])
+def test_a_crate_in_the_folder_itself_is_not_published_again(team, monkeypatch, name):
+    """Its executed notebooks would be run as the team's."""
+    for _ in range(2):
+        publish(FakeEngine(), team, team / name, monkeypatch)
+    publish(FakeEngine(), team, team / "other", monkeypatch)
+    for crate in (team / name, team / "other"):
+        made = works.parse((crate / "work.json").read_bytes())
+        assert [book.path for book in made.books] == ["work/b.ipynb", "work/sub/a.ipynb"]
+        assert len(made.inputs) == 4
+
+
 # -- set-doi ----------------------------------------------------------------------------------------------------------
 
 

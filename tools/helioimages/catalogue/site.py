@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..core.platform import Platform
 from ..core.words import count, human_size, plural
 from ..locks import ecosystems
 from ..locks.diff import Change
-from . import advisories, feed
+from . import advisories, feed, notebooks
 from .comparison import compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
@@ -106,6 +106,7 @@ class Site:
     def write(
         self,
         catalogue: Catalogue,
+        others: Sequence[Catalogue] = (),
         *,
         audit: advisories.Audit | None = None,
         notes: Mapping[str, Mapping[str, str]] = NO_NOTES,
@@ -113,6 +114,7 @@ class Site:
         """Write the pages, the data and the JSON for machines.
 
         Args:
+            others: whose notebooks are on the page of notebooks, too.
             audit: what is known of faults; None says nothing of them.
             notes: image -> tag -> what people say of it.
         """
@@ -145,6 +147,7 @@ class Site:
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
         page("index.html", "index.html.j2", page="index")
         page("packages.html", "packages.html.j2", page="packages")
+        page("notebooks.html", "notebooks.html.j2", page="notebooks", index=notebooks.index(catalogue, others))
         page(
             "compare.html",
             "compare.html.j2",

@@ -18,6 +18,7 @@ from ..core.progress import say
 from ..locks.checkout import Checkout
 from ..machine.checkout import load_notes, load_yanks
 from ..make.machine import Machine
+from ..oci.reference import Reference
 from ..publish import release
 from . import options
 from .command import Common, verb
@@ -82,19 +83,38 @@ def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="What `audit --catalogue FILE --json` wrote: each build's advisories.",
 )
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="HOST/NAME",
+    help="A repository of another registry or team, whose notebooks are found on the page of notebooks, too.",
+)
 def catalogue(
-    common: Common, registry: str | None, prefix: str, output: Path, key: Path | None, audited: Path | None
+    common: Common,
+    registry: str | None,
+    prefix: str,
+    output: Path,
+    key: Path | None,
+    audited: Path | None,
+    also: tuple[str, ...],
 ) -> None:
     """Make a site of a registry's images to choose a tag from; open its index.html.
 
-    Names may be any repositories, this checkout's or not.
+    Names may be any repositories, this checkout's or not. The page of notebooks says who published what: it is searched
+    by a word of their titles, by authors and by packages.
     """
+    elsewhere = [Reference.parse(text) for text in also]
     checkout, machine = common.checkout(), common.machine()
     audit = advisories.parse(audited.read_text("utf-8"), str(audited)) if audited else None
     with catalogue_site.writing(output) as site:
         wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
         offered = read(checkout, machine, wanted, keep=site.keep)
-        site.write(offered, audit=audit, notes=load_notes(checkout.root))
+        # Its figures are shown beside its own images, not here.
+        others = [
+            read(checkout, machine, CatalogueOptions(names=(one.repository,), host=one.host, prefix="", key=key))
+            for one in elsewhere
+        ]
+        site.write(offered, others, audit=audit, notes=load_notes(checkout.root))
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)
     say(f"    builds: {whole}")
     print(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..catalogue import permalinks
 from ..catalogue import profiles as profiling
 from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
@@ -25,7 +26,7 @@ from .command import Common, verb
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["z2jh", "dockerspawner", "dask-gateway"]),
+    type=click.Choice(["z2jh", "dockerspawner", "dask-gateway", "permalinks"]),
     default="z2jh",
     show_default=True,
     help="Whose configuration.",
@@ -37,6 +38,8 @@ from .command import Common, verb
     show_default=True,
     help="Which images users may type in: other tags of these images, any image, none.",
 )
+@click.option("--hub", default="https://hub.example.org", show_default=True, help="Of --format permalinks.")
+@click.option("--notebook", default="", help="What permalinks open: a path in the home.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this file, not stdout.")
 @click.option("--check", is_flag=True, help="Write nothing; fail with a diff if --output is not up to date.")
 @options.check_key
@@ -47,11 +50,16 @@ def profiles(
     file: Path | None,
     form: str,
     unlisted: str,
+    hub: str,
+    notebook: str,
     output: Path | None,
     check: bool,
     key: Path | None,
 ) -> None:
-    """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's."""
+    """Write a hub's choices of images and sizes: z2jh's profileList, DockerSpawner's or Dask Gateway's.
+
+    Permalinks are for a hub with jupyterhub-fancy-profiles that offers this profileList: an image, a size, a notebook.
+    """
     if common.as_data and form != "z2jh":
         raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
     checkout, machine = common.checkout(), common.machine()
@@ -67,7 +75,10 @@ def profiles(
         repositories = [f"{whole['registry']}/{page['repository']}" for page in whole["images"]]
         allowed = {"none": "", "any": profiling.ANY, "own": profiling.unlisted_images(repositories)}[unlisted]
         made = profiling.profile_list(offers, checkout.images, unlisted=allowed, gone=profiling.gone(whole))
-        text = json.dumps(made, indent=2) + "\n" if common.as_data else profiling.as_z2jh(made)
+        if form == "permalinks":
+            text = permalinks.as_text(made, hub, notebook)
+        else:
+            text = json.dumps(made, indent=2) + "\n" if common.as_data else profiling.as_z2jh(made)
     tell = say if common.as_data else print
     if check:
         _check(output, text)

@@ -18,13 +18,14 @@ from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..core.words import human_size
 from ..machine import mounts
-from . import citation
+from . import citation, work
 from .citation import Citation
 from .work import PATH, WorkFile
 
 #: Of all files of a work: they become one artifact of a registry.
 MOST_FILES, MOST_BYTES = 5_000, 256 << 20
-_LEFT_OUT = ("__pycache__", "node_modules")
+#: The last are what this tool writes where it is called.
+_LEFT_OUT = ("__pycache__", "node_modules", "_work", "_restored", "_report", "_catalogue")
 #: Of the image's user, who runs the notebooks.
 UID = 1000
 
@@ -44,15 +45,18 @@ def said(folder: Path) -> Citation:
         raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=str(path), detail=str(error)) from error
 
 
-def paths(folder: Path) -> tuple[str, ...]:
+def paths(folder: Path, output: Path) -> tuple[str, ...]:
     """Return the files of a folder that are published, sorted, with slashes.
+
+    Args:
+        output: the crate, which may be within; other crates in there stay out as well.
 
     Raises:
         HelioError: it is no folder, or it has a link, an odd file, or too much.
     """
     if not folder.is_dir():
         raise HelioError(Stage.USAGE, f"`{folder}` is not a folder", detail="expected a folder with notebooks")
-    found = tuple(sorted(_walk(folder)))
+    found = tuple(sorted(_walk(folder, output.resolve())))
     size = sum((folder / path).stat().st_size for path in found)
     if len(found) > MOST_FILES or size > MOST_BYTES:
         raise HelioError(
@@ -65,9 +69,15 @@ def paths(folder: Path) -> tuple[str, ...]:
     return found
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def _walk(folder: Path, output: Path) -> Iterator[str]:
     for top, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if not (name.startswith(".") or name in _LEFT_OUT))
+        names[:] = sorted(
+            name
+            for name in names
+            if not (name.startswith(".") or name in _LEFT_OUT)
+            and Path(top, name).resolve() != output
+            and not Path(top, name, work.NAME).is_file()
+        )
         for name in [*files, *names]:
             path = Path(top, name)
             inside = path.relative_to(folder).as_posix()

@@ -141,7 +141,7 @@ def check(order: WorkOrder) -> tuple[Citation, tuple[str, ...], tuple[str, ...]]
     Raises:
         HelioError: one of them cannot be published, or the output is somebody else's.
     """
-    found = folder.paths(order.folder)
+    found = folder.paths(order.folder, order.output)
     notebooks = folder.books(found, order.folder)
     said = folder.said(order.folder)
     check_output(order.output)

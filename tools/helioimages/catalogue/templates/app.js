@@ -173,6 +173,13 @@
       const rows = [...document.querySelectorAll("#tags tbody tr")];
       filter($("filter"), rows, rows.map((row) => row.textContent.toLowerCase()), $("filter-count"), "build");
     },
+    notebooks() {
+      const rows = [...document.querySelectorAll("#notebooks tbody tr")];
+      if (!rows.length) return;
+      const packages = JSON.parse($("notebook-packages").textContent);
+      const text = rows.map((row) => `${row.textContent} ${packages[row.dataset.packages]}`.toLowerCase());
+      filter($("filter"), rows, text, $("filter-count"), "notebook");
+    },
     async entry() {
       puller();
       const body = $("package-rows");
