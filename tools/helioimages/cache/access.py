@@ -70,9 +70,9 @@ def look_up(caches: Sequence[Cache], keys: Iterable[str]) -> dict[str, Cached]:
 
     A cache that does not answer, and an entry that is not what it should be, are told and passed over.
     """
-    found: dict[str, Cached] = {}
+    layers: dict[str, Cached] = {}
     for cache in caches:
-        absent = [key for key in dict.fromkeys(keys) if key not in found]
+        absent = [key for key in dict.fromkeys(keys) if key not in layers]
         if not absent:
             break
         if not _answers(cache):
@@ -80,8 +80,8 @@ def look_up(caches: Sequence[Cache], keys: Iterable[str]) -> dict[str, Cached]:
         with threads.pool(_JOBS) as pool:
             for cached in pool.map(lambda key, cache=cache: _look_up(cache, key), absent):
                 if cached is not None:
-                    found[cached.entry.key] = cached
-    return found
+                    layers[cached.entry.key] = cached
+    return layers
 
 
 def _answers(cache: Cache) -> bool:

@@ -55,8 +55,8 @@ def place(text: str) -> CachePlace:
         HelioError: it is not that.
     """
     host, _, rest = text.partition("/")
-    found = place_of(host, rest if not rest or rest[-1] in "/-._" else f"{rest}/")
-    if not is_host(host) or not is_repository(found.repository):
+    cache = place_of(host, rest if not rest or rest[-1] in "/-._" else f"{rest}/")
+    if not is_host(host) or not is_repository(cache.repository):
         raise HelioError(
             Stage.USAGE,
             f"`{text}` is not a cache",
@@ -64,7 +64,7 @@ def place(text: str) -> CachePlace:
             detail="expected host[:port] or host[:port]/prefix, e.g. ghcr.io/heliocloud",
             hint="name the registry and prefix that images are published to",
         )
-    return found
+    return cache
 
 
 def place_of(host: str, prefix: str) -> CachePlace:

@@ -131,28 +131,28 @@ def _is_told(path: str) -> bool:
 
 
 def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], python: str) -> Facts:
-    said = email.parser.Parser().parsestr(metadata)
-    description = str(said.get_payload()) if not said.is_multipart() else ""
-    description = description or str(said.get("Description", ""))
-    told = []
+    headers = email.parser.Parser().parsestr(metadata)
+    description = str(headers.get_payload()) if not headers.is_multipart() else ""
+    description = description or str(headers.get("Description", ""))
+    texts_citing = []
     for path, text in sorted(texts.items()):
         match = _DUNDER.search(text) if path.endswith("__init__.py") else None
         if match or not path.endswith("__init__.py"):
-            told.append(match["text"] if match else text)
-    found: dict[str, bibtex.BibEntry] = {}
-    for text in (*told, description):
+            texts_citing.append(match["text"] if match else text)
+    entry_by_work: dict[str, bibtex.BibEntry] = {}
+    for text in (*texts_citing, description):
         for entry in bibtex.entries(text):
-            found.setdefault(entry.doi or entry.fields["title"].lower(), entry)
+            entry_by_work.setdefault(entry.doi or entry.fields["title"].lower(), entry)
     return Facts(
-        name=canonicalize_name(str(said["Name"])),
-        title=str(said["Name"]),
-        version=str(said["Version"]),
+        name=canonicalize_name(str(headers["Name"])),
+        title=str(headers["Name"]),
+        version=str(headers["Version"]),
         modules=_modules(paths),
-        requires=_requires(said.get_all("Requires-Dist") or (), python),
-        authors=_authors(said),
-        url=_url(said),
-        doi=_doi(said, description),
-        entries=tuple(found.values()),
+        requires=_requires(headers.get_all("Requires-Dist") or (), python),
+        authors=_authors(headers),
+        url=_url(headers),
+        doi=_doi(headers, description),
+        entries=tuple(entry_by_work.values()),
     )
 
 

@@ -153,17 +153,17 @@ def as_text(references: References) -> str:
 
 
 def _work(work: bibtex.BibEntry) -> str:
-    told = [_short(work.authors)] if work.authors else []
+    parts = [_short(work.authors)] if work.authors else []
     if year := work.fields.get("year"):
-        told.append(f"({bibtex.plain(year)})")
-    told.append(bibtex.plain(work.fields["title"]) + ".")
+        parts.append(f"({bibtex.plain(year)})")
+    parts.append(bibtex.plain(work.fields["title"]) + ".")
     if container := work.fields.get("journal") or work.fields.get("booktitle"):
-        told.append(bibtex.plain(container) + (f" {work.fields['volume']}" if "volume" in work.fields else "") + ".")
+        parts.append(bibtex.plain(container) + (f" {work.fields['volume']}" if "volume" in work.fields else "") + ".")
     if work.doi:
-        told.append(f"https://doi.org/{work.doi}")
+        parts.append(f"https://doi.org/{work.doi}")
     elif url := work.fields.get("url"):
-        told.append(url)
-    return " ".join(told)
+        parts.append(url)
+    return " ".join(parts)
 
 
 def _short(names: tuple[str, ...]) -> str:

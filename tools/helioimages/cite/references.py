@@ -120,9 +120,9 @@ def _asks(one: Facts) -> bool:
     return bool(one.entries or one.doi or one.name in known())
 
 
-def _cited(one: Facts, *, imported: bool, seen: set[str]) -> Cited:
-    works, doi = [], one.doi
-    for entry in (*one.entries, *known().get(one.name, ())):
+def _cited(facts: Facts, *, imported: bool, seen: set[str]) -> Cited:
+    works, doi = [], facts.doi
+    for entry in (*facts.entries, *known().get(facts.name, ())):
         mark = entry.doi.lower() or re.sub(r"\W+", "", bibtex.plain(entry.fields["title"]).lower())
         if entry.kind in ("software", "misc", "manual") and "zenodo" in entry.doi:
             # The software itself, whose version here is the image's.
@@ -132,11 +132,11 @@ def _cited(one: Facts, *, imported: bool, seen: set[str]) -> Cited:
             seen.add(mark)
             works.append(entry)
     return Cited(
-        name=one.name,
-        title=one.title,
-        version=one.version,
-        authors=one.authors,
-        url=one.url,
+        name=facts.name,
+        title=facts.title,
+        version=facts.version,
+        authors=facts.authors,
+        url=facts.url,
         doi=doi,
         works=tuple(works),
         imported=imported,

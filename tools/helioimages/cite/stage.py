@@ -80,25 +80,25 @@ def _beside(folder: Path) -> imports.Read:
 
 def _facts(place: ImagePlace, image: Image, packages: Iterable[Package], python: str) -> list[Facts]:
     """Return what the image's Python packages say: of their wheels in the store, else of the image's layers."""
-    wheels = {canonicalize_name(one.name): one for one in packages if one.kind == "wheel"}
-    found: dict[str, Facts] = {}
+    wheels = {canonicalize_name(wheel.name): wheel for wheel in packages if wheel.kind == "wheel"}
+    facts_by_name: dict[str, Facts] = {}
     here = {
-        name: one
-        for name, one in wheels.items()
-        if one.sha256 and one.file_name.endswith(".whl") and has(place.store.artefact(one.sha256), None)
+        name: wheel
+        for name, wheel in wheels.items()
+        if wheel.sha256 and wheel.file_name.endswith(".whl") and has(place.store.artefact(wheel.sha256), None)
     }
     with bar("packages", len(here)) as advance:
-        for name, one in here.items():
-            found[name] = _remembered(place.store, one.sha256, python)
+        for name, wheel in here.items():
+            facts_by_name[name] = _remembered(place.store, wheel.sha256, python)
             advance(1)
-    if wheels.keys() - found.keys():
+    if wheels.keys() - facts_by_name.keys():
         names = layer_names(image.config)
         layers = [layer for layer, name in zip(image.layers, names, strict=True) if name not in _OTHERS]
         with bar("layers", len(layers)) as advance, threads.pool(place.jobs) as pool:
-            for told in pool.map(lambda layer: _of_layer(place, layer, python), layers):
-                found = {**told, **found}
+            for of_layer in pool.map(lambda layer: _of_layer(place, layer, python), layers):
+                facts_by_name = {**of_layer, **facts_by_name}
                 advance(1)
-    return [one for name, one in found.items() if name in wheels]
+    return [facts for name, facts in facts_by_name.items() if name in wheels]
 
 
 def _remembered(store: Store, sha256: str, python: str) -> Facts:

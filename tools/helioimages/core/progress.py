@@ -121,17 +121,17 @@ def _step(label: str, *, total: int | None = None, unit: str = "") -> Iterator[C
 
 @contextlib.contextmanager
 def _events(label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-    start = told = time.monotonic()
+    start = last_told = time.monotonic()
     amount = {} if total is None else {"total": total, "unit": unit}
     done, lock = 0, threading.Lock()
     _event("begin", step=label, **amount)
 
     def advance(count: int) -> None:
-        nonlocal done, told
+        nonlocal done, last_told
         with lock:
             done += count
-            if (now := time.monotonic()) - told >= _EVENT_S:
-                told = now
+            if (now := time.monotonic()) - last_told >= _EVENT_S:
+                last_told = now
                 _event("progress", step=label, done=done, **amount)
 
     ok = False

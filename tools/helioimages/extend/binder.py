@@ -56,20 +56,20 @@ def read(repository: Repository) -> RepositoryRequests:
     conda: tuple[CondaWanted, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     lines: list[Line] = []
-    if found := files.get("environment.yml"):
-        environment = conda_lines.parse(repository.read(found) or "", found)
+    if file := files.get("environment.yml"):
+        environment = conda_lines.parse(repository.read(file) or "", file)
         conda, variables = environment.conda, environment.variables
         for text, place in environment.pip:
             lines += requirement_lines.of_line(text, place, repository.read)
         other = files.get("requirements.txt")
         if other and not any(place.file == other for place in _places(lines)):
-            notes.append(f"{other} is left out, as Binder does where there is an {found}")
-    elif found := files.get("requirements.txt"):
-        lines += requirement_lines.of_file(found, repository.read)
+            notes.append(f"{other} is left out, as Binder does where there is an {file}")
+    elif file := files.get("requirements.txt"):
+        lines += requirement_lines.of_file(file, repository.read)
     if not folder and not files.get("environment.yml"):
         lines += _own_project(files, repository, lines)
     if len(lines) + len(conda) > MOST_LINES:
-        place = [*_places(lines), *(one.place for one in conda)][MOST_LINES]
+        place = [*_places(lines), *(wanted.place for wanted in conda)][MOST_LINES]
         raise place.fault(
             "the repository asks for too many packages",
             detail=f"expected at most {MOST_LINES:,} not {len(lines) + len(conda):,}",
@@ -81,8 +81,8 @@ def read(repository: Repository) -> RepositoryRequests:
         requirements=tuple(line.requirement for line in lines if line.requirement),
         constraints=tuple(line.constraint for line in lines if line.constraint),
         projects=tuple(line.project for line in lines if line.project),
-        conda=tuple(one for one in conda if one.name != "python"),
-        python=(*(one for one in conda if one.name == "python"), *_runtime(repository, files)),
+        conda=tuple(wanted for wanted in conda if wanted.name != "python"),
+        python=(*(wanted for wanted in conda if wanted.name == "python"), *_runtime(repository, files)),
         debian=tuple(_debian(repository, files)),
         variables=dict(variables),
         post_build=_program(repository, files.get("postBuild", "")),
@@ -163,13 +163,13 @@ def _runtime(repository: Repository, files: dict[str, str]) -> list[CondaWanted]
 
 
 def _debian(repository: Repository, files: dict[str, str]) -> list[PlacedRequirement]:
-    found: list[PlacedRequirement] = []
+    packages: list[PlacedRequirement] = []
     if (name := files.get("apt.txt")) is None:
-        return found
+        return packages
     for number, line in enumerate((repository.read(name) or "").splitlines(), 1):
         for word in re.sub(r"#.*", "", line).split():
             place = FileLine(file=name, line=number)
             if not _DEBIAN.fullmatch(word):
                 raise place.fault(f"`{word}` is not a Debian package", detail="expected a name, e.g. libgsl28")
-            found.append(PlacedRequirement(text=word, place=place))
-    return found
+            packages.append(PlacedRequirement(text=word, place=place))
+    return packages

@@ -150,7 +150,7 @@ def _told(what: str) -> Iterator[None]:
 
 def files_of(tar: IO[bytes], suffix: str, folder: Path) -> Sequence[Path]:
     """Write the files of a tar whose names end in ``suffix`` into a folder, flat, and return them."""
-    found = []
+    paths = []
     with tarfile.open(fileobj=tar) as archive:
         for member in archive:
             if member.isfile() and member.name.endswith(suffix):
@@ -158,5 +158,5 @@ def files_of(tar: IO[bytes], suffix: str, folder: Path) -> Sequence[Path]:
                 assert content is not None
                 path = folder / member.name.rpartition("/")[2]
                 path.write_bytes(content.read())
-                found.append(path)
-    return sorted(found)
+                paths.append(path)
+    return sorted(paths)

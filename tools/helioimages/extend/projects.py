@@ -239,13 +239,14 @@ def _tools(shop: Shop, source: _Files) -> tuple[Wheel, ...]:
         HelioError: the file cannot be read, or the requirements have no solution.
     """
     requires: tuple[str, ...] = _DEFAULT_REQUIRES
-    text = next((one.content.read() for one in source.entries if one.path == "pyproject.toml" and one.content), None)
-    if text is None and not any(one.path == "setup.py" for one in source.entries):
+    held = {entry.path: entry.content for entry in source.entries}
+    text = content.read() if (content := held.get("pyproject.toml")) else None
+    if text is None and "setup.py" not in held:
         raise source.place.fault("there is nothing to build", detail="expected a pyproject.toml or a setup.py")
     if text is not None:
         try:
             system = tomllib.loads(text.decode()).get("build-system", {})
-            requires = tuple(str(one) for one in system.get("requires", _DEFAULT_REQUIRES))
+            requires = tuple(str(requirement) for requirement in system.get("requires", _DEFAULT_REQUIRES))
         except (ValueError, AttributeError) as error:
             raise source.place.fault("its pyproject.toml cannot be read", detail=str(error)) from error
     if not requires:
@@ -262,6 +263,6 @@ def _tools(shop: Shop, source: _Files) -> tuple[Wheel, ...]:
         shop.index().sizes,
     )
     if lock.sdists:
-        names = ", ".join(canonicalize_name(one.name) for one in lock.sdists)
+        names = ", ".join(canonicalize_name(sdist.name) for sdist in lock.sdists)
         raise source.place.fault(f"its build requirements have no wheel: {names}")
     return lock.wheels

@@ -180,16 +180,16 @@ def walk(folder: Path) -> tuple[Entry, ...]:
         for name in sorted({*folders, *files} - {".git"}):
             path = Path(place) / name
             relative = check_path(path.relative_to(folder).as_posix(), "repository")
-            found = path.lstat()
-            if stat.S_ISLNK(found.st_mode):
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
                 _check_link(folder, path, relative)
                 entries.append(Entry(path=relative, kind=Kind.SYMLINK, mode=0o777, target=os.readlink(path)))
-            elif stat.S_ISDIR(found.st_mode):
+            elif stat.S_ISDIR(status.st_mode):
                 entries.append(Entry(path=relative, kind=Kind.DIR, mode=0o755))
-            elif stat.S_ISREG(found.st_mode):
-                size += found.st_size
-                mode = 0o755 if found.st_mode & 0o100 else 0o644
-                content = Content(found.st_size, path.read_bytes, of_file(path).removeprefix("sha256:"))
+            elif stat.S_ISREG(status.st_mode):
+                size += status.st_size
+                mode = 0o755 if status.st_mode & 0o100 else 0o644
+                content = Content(status.st_size, path.read_bytes, of_file(path).removeprefix("sha256:"))
                 entries.append(Entry(path=relative, kind=Kind.FILE, mode=mode, content=content))
             else:
                 raise HelioError(

@@ -60,40 +60,40 @@ def requirements(asked: RepositoryRequests, parent: Parent) -> tuple[PlacedRequi
     Raises:
         HelioError: it asks for another Python, or for what is no Python package.
     """
-    for one in asked.python:
-        if not _fits(parent.python, one.version):
-            raise one.place.fault(
-                f"`{one.text}` asks for another Python",
+    for wanted in asked.python:
+        if not _fits(parent.python, wanted.version):
+            raise wanted.place.fault(
+                f"`{wanted.text}` asks for another Python",
                 detail=f"expected a version that {parent.python} is one of: `{parent.name}` has that",
                 hint="run the notebooks with it, and name it there; an image that extends another has its Python",
             )
-    return (*asked.requirements, *(found for one in asked.conda if (found := _of_conda(one, parent))))
+    return (*asked.requirements, *(requirement for wanted in asked.conda if (requirement := _of_conda(wanted, parent))))
 
 
-def _of_conda(one: CondaWanted, parent: Parent) -> PlacedRequirement | None:
+def _of_conda(wanted: CondaWanted, parent: Parent) -> PlacedRequirement | None:
     """Return conda's item as a requirement of the index; None for what the image has of conda or Debian."""
-    name = ON_INDEX.get(one.name, one.name)
+    name = ON_INDEX.get(wanted.name, wanted.name)
     pins, others = parent.pins(), {(package.kind, package.name): package for package in parent.packages}
     if canonicalize_name(name) not in pins:
-        if there := others.get(("conda", one.name)):
-            if not _fits(there.version, one.version):
-                raise one.place.fault(
-                    f"`{one.text}` contradicts the image",
+        if there := others.get(("conda", wanted.name)):
+            if not _fits(there.version, wanted.version):
+                raise wanted.place.fault(
+                    f"`{wanted.text}` contradicts the image",
                     detail=f"`{parent.name}` has {there.name} {there.version}, of conda, below its Python",
                     hint="ask for it without a version",
                 )
             return None
-        language = next((word for head, word in OTHER_LANGUAGES.items() if one.name.startswith(head)), "")
-        debian = NOT_PYTHON.get(one.name, "")
+        language = next((word for head, word in OTHER_LANGUAGES.items() if wanted.name.startswith(head)), "")
+        debian = NOT_PYTHON.get(wanted.name, "")
         if debian and all(("debian", word) in others for word in debian.split()):
             return None
-        if language or one.name in NOT_PYTHON:
-            raise one.place.fault(
-                f"`{one.text}` is not a Python package, and `{parent.name}` does not have it",
+        if language or wanted.name in NOT_PYTHON:
+            raise wanted.place.fault(
+                f"`{wanted.text}` is not a Python package, and `{parent.name}` does not have it",
                 detail=f"expected Python packages: {language} is not in the images" if language else "",
                 hint=f"ask for Debian's: {debian} in apt.txt" if debian else "remove it, or use repo2docker alone",
             )
-    return PlacedRequirement(text=f"{name}{one.version}", place=one.place)
+    return PlacedRequirement(text=f"{name}{wanted.version}", place=wanted.place)
 
 
 def _fits(version: str, specifier: str) -> bool:
@@ -171,24 +171,24 @@ def _request(question: AdditionQuestion, store: Store) -> Request:
         for wheel in inherited
         if wheel.sha256 and wheel.file_name.endswith(".whl") and has(store.artefact(wheel.sha256), None)
     }
-    ours = tuple(one.wheel for one in question.locals)
+    ours = tuple(local.wheel for local in question.locals)
     names = {wheel.name for wheel in ours}
     lock = PyPILock(python=parent.minor, platform=parent.platform, content_hash="", wheels=inherited)
     before = question.before or replace(lock, wheels=())
     return Request(
         where=question.wanted[0].place.file if question.wanted else "the repository",
         requirements=(
-            *dict.fromkeys(one.text for one in question.wanted),
-            *(one.requirement for one in question.locals),
+            *dict.fromkeys(wanted.text for wanted in question.wanted),
+            *(local.requirement for local in question.locals),
         ),
-        constraints=tuple(dict.fromkeys(one.text for one in question.limits)),
+        constraints=tuple(dict.fromkeys(limit.text for limit in question.limits)),
         inherited=lock,
         python=parent.python,
         platform=parent.platform,
         glibc=parent.glibc,
         # A wheel that was built here is taken as it is, whatever the index has of its name.
-        current=replace(before, wheels=(*(one for one in before.wheels if one.name not in names), *ours)),
-        built={**there, **{one.wheel.file_name: one.path for one in question.locals}},
+        current=replace(before, wheels=(*(wheel for wheel in before.wheels if wheel.name not in names), *ours)),
+        built={**there, **{local.wheel.file_name: local.path for local in question.locals}},
         content_hash=question.key,
     )
 
@@ -200,17 +200,17 @@ def _bracketed(extras: Sequence[str]) -> str:
 def _explained(question: AdditionQuestion, request: Request, error: HelioError) -> HelioError:
     """Return an error that says which lines contradict the image, and which versions would do."""
     pins, parent = question.parent.pins(), question.parent
-    parsed = [(one, Requirement(one.text)) for one in question.wanted]
+    parsed = [(line, Requirement(line.text)) for line in question.wanted]
     direct = [
-        (one, requirement)
-        for one, requirement in parsed
+        (line, requirement)
+        for line, requirement in parsed
         if (have := pins.get(canonicalize_name(requirement.name))) and not requirement.specifier.contains(have, True)
         if requirement.marker is None or requirement.marker.evaluate()
     ]
     lines = [
-        f"{one.place} asks for `{one.text}`; `{parent.name}` has {requirement.name} "
+        f"{line.place} asks for `{line.text}`; `{parent.name}` has {requirement.name} "
         f"{pins[canonicalize_name(requirement.name)]}"
-        for one, requirement in direct
+        for line, requirement in direct
     ]
     if direct:
         first, requirement = direct[0]
@@ -223,11 +223,11 @@ def _explained(question: AdditionQuestion, request: Request, error: HelioError) 
             hint=f"ask for {requirement.name}>={have}, or extend a tag of `{parent.repository}` that has what you ask "
             "for: the versions of the image stay",
         )
-    for one, requirement in parsed:
+    for line, requirement in parsed:
         if f"{canonicalize_name(requirement.name)} was not found" in error.detail.replace("\n", " "):
-            return one.place.fault(
+            return line.place.fault(
                 f"the package index has no `{requirement.name}`",
-                detail=f"{one.place} asks for `{one.text}`",
+                detail=f"{line.place} asks for `{line.text}`",
                 hint="check its name; conda's is another one for some packages",
             )
     nearest = _nearest(question, request, parsed)
@@ -236,7 +236,7 @@ def _explained(question: AdditionQuestion, request: Request, error: HelioError) 
         f"what the repository asks for does not go with `{parent.name}`",
         where=str(nearest[0][0].place) if nearest else request.where,
         detail="\n".join(
-            [*(f"{one.place} asks for `{one.text}`; {would} would do" for one, would in nearest), error.detail]
+            [*(f"{line.place} asks for `{line.text}`; {would} would do" for line, would in nearest), error.detail]
         ),
         hint="loosen what is named above, or extend an image with other versions: the versions of the image stay",
     )

@@ -172,18 +172,18 @@ def extend(
 def _check_debian(work: _Work) -> None:
     """Refuse Debian packages that the image does not have: they cannot be added to a published one."""
     below = work.parent
-    have = {one.name: one.version for one in below.packages if one.kind == "debian"}
-    for one in work.asked.debian:
-        name, _, version = one.text.partition("=")
+    have = {package.name: package.version for package in below.packages if package.kind == "debian"}
+    for package in work.asked.debian:
+        name, _, version = package.text.partition("=")
         if name not in have:
-            raise one.place.fault(
+            raise package.place.fault(
                 f"`{name}` is a Debian package that `{below.name}` does not have",
                 detail="Debian packages lie below the Python of an image: they cannot be added on top",
                 hint=f"extend an image that has it (idl-fortran has compilers), or ask for it in {below.repository}",
             )
         if version and version != have[name]:
-            raise one.place.fault(
-                f"`{one.text}` contradicts the image",
+            raise package.place.fault(
+                f"`{package.text}` contradicts the image",
                 detail=f"`{work.parent.name}` has {name} {have[name]}",
                 hint="ask for it without a version",
             )
@@ -237,7 +237,7 @@ def _again(shop: projects.Shop, lock: PyPILock, file: str, have: Mapping[str, Pa
     """
     missing = {wheel.name: wheel for wheel in lock.wheels if wheel.built and wheel.sha256 not in have}
     again = [sdist for sdist in lock.sdists if sdist.name in missing]
-    found = {}
+    path_by_sha256 = {}
     for wheel, path in projects.of_sdists(shop, again, file):
         if wheel.sha256 != missing[wheel.name].sha256:
             raise HelioError(
@@ -247,8 +247,8 @@ def _again(shop: projects.Shop, lock: PyPILock, file: str, have: Mapping[str, Pa
                 detail=f"expected sha256:{missing[wheel.name].sha256} not sha256:{wheel.sha256}",
                 hint=f"delete {file}, and write it again with --write-lock",
             )
-        found[wheel.sha256] = path
-    return found
+        path_by_sha256[wheel.sha256] = path
+    return path_by_sha256
 
 
 def _image(work: _Work, locked: _Locked) -> Image:

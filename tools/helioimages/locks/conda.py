@@ -118,20 +118,20 @@ def _ran(
     Raises:
         HelioError: one failed, or cannot be run here.
     """
-    told = {script.package: environment for environment in line for script in environment.link_scripts if script.run}
-    told = {name: environment for name, environment in told.items() if name in lock.scripts.get(subdir, {})}
-    if not told:
+    asking = {script.package: environment for environment in line for script in environment.link_scripts if script.run}
+    asking = {name: environment for name, environment in asking.items() if name in lock.scripts.get(subdir, {})}
+    if not asking:
         return {}
     if run.run_scripts is None or len(files) < len(lock.packages):
         raise HelioError(
             Stage.LOCK,
-            f"post-link scripts cannot be run here: {', '.join(sorted(told))}",
-            where=", ".join(dict.fromkeys(f"{where_of(one)} at x-helioimages.link-scripts" for one in told.values())),
+            f"post-link scripts cannot be run here: {', '.join(sorted(asking))}",
+            where=", ".join(dict.fromkeys(f"{where_of(one)} at x-helioimages.link-scripts" for one in asking.values())),
             detail="a script is run in the builder, beside the files of the packages that its package needs"
             + ("" if len(files) == len(lock.packages) else "; some packages are not at hand"),
             hint="give a channel that has the packages, not only their index",
         )
-    return {subdir: dict(run.run_scripts(lock, {package.sha256: path for package, path in files}, sorted(told)))}
+    return {subdir: dict(run.run_scripts(lock, {package.sha256: path for package, path in files}, sorted(asking)))}
 
 
 def _reviewed(line: Iterable[EnvironmentSpec], packages: Iterable[CondaPackage]) -> dict[str, str]:

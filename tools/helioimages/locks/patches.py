@@ -25,7 +25,7 @@ def with_patches(root: Path, line: Iterable[EnvironmentSpec], lock: PyPILock) ->
         HelioError: a patch has no file, or is for a package or a version that the lock does not have.
     """
     versions = {wheel.name: wheel.version for wheel in lock.files}
-    found: dict[str, list[Patch]] = {}
+    patches_by_wheel: dict[str, list[Patch]] = {}
     for environment in line:
         for at, spec in enumerate(environment.patches):
             folder = f"environments/{environment.name}"
@@ -36,8 +36,8 @@ def with_patches(root: Path, line: Iterable[EnvironmentSpec], lock: PyPILock) ->
                 raise HelioError(Stage.SPEC, f"there is no `{path}`", where=f"{where}.file")
             sha256 = of_file(root / path).removeprefix("sha256:")
             patch = Patch(path=path, sha256=sha256, reason=spec.reason, upstream=spec.upstream)
-            found.setdefault(spec.package, []).append(patch)
-    wheels = (dataclasses.replace(wheel, patches=tuple(found.get(wheel.name, ()))) for wheel in lock.wheels)
+            patches_by_wheel.setdefault(spec.package, []).append(patch)
+    wheels = (dataclasses.replace(wheel, patches=tuple(patches_by_wheel.get(wheel.name, ()))) for wheel in lock.wheels)
     return dataclasses.replace(lock, wheels=tuple(wheels))
 
 

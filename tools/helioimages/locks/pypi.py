@@ -62,9 +62,9 @@ def lock_pypi(run: LockRun, question: PyPIQuestion, index: PackageIndex) -> PyPI
     prefer: dict[str, str] = {
         canonicalize_name(name): side for ancestor in line for name, side in ancestor.prefer.items()
     }
-    told = {name: other for ancestor in line for name, other in ancestor.names.items()}
-    _refuse_strange(conda, told, where_of(environment))
-    provided = provided_by_conda(conda, requirements, prefer, where_of(environment), told)
+    names_elsewhere = {name: other for ancestor in line for name, other in ancestor.names.items()}
+    _refuse_strange(conda, names_elsewhere, where_of(environment))
+    provided = provided_by_conda(conda, requirements, prefer, where_of(environment), names_elsewhere)
     if run.channel != "local":
         # The wheels are the same for both channels; the other channel's part may not bring them as well.
         if current is None:
@@ -73,7 +73,7 @@ def lock_pypi(run: LockRun, question: PyPIQuestion, index: PackageIndex) -> PyPI
                 f"`environments/{environment.name}/{file_names.of(file_names.PYLOCK, run.platform)}` is missing",
                 hint=f"run `buildimages lock {environment.name}` first",
             )
-        refuse_both(conda, current, where_of(environment), told)
+        refuse_both(conda, current, where_of(environment), names_elsewhere)
         return current
     _refuse_free_threaded(conda, requirements, where_of(environment))
     upgrade = (*run.update, *sorted(going(run, current)))
@@ -102,7 +102,7 @@ def lock_pypi(run: LockRun, question: PyPIQuestion, index: PackageIndex) -> PyPI
         request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
     resolved = resolve(request, index.sizes)
     _check_cuda(environment, conda, resolved)
-    ask_about_names(conda, resolved, where_of(environment), told)
+    ask_about_names(conda, resolved, where_of(environment), names_elsewhere)
     if parent:
         _refuse_missing(environment, parent.pypi, resolved)
     _say_variants(resolved, index)

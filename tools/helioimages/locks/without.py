@@ -44,8 +44,8 @@ def checked(environment: EnvironmentSpec, request: Request) -> dict[str, tuple[s
     Raises:
         HelioError: nobody asks for it, or the parent environment has it.
     """
-    found = askers(request)
-    if found is None:
+    askers_by_name = askers(request)
+    if askers_by_name is None:
         # Nothing fits with it, and without it something may: the resolution tells.
         return {}
     parents = {item.name for item in request.inherited.files} if request.inherited else set()
@@ -58,8 +58,8 @@ def checked(environment: EnvironmentSpec, request: Request) -> dict[str, tuple[s
                 where=where,
                 hint="leave it out there, or remove the line",
             )
-        if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
+        if name not in askers_by_name:
+            near = difflib.get_close_matches(name, askers_by_name, n=1)
             raise HelioError(
                 Stage.LOCK,
                 f"no package asks for `{name}`",
@@ -67,7 +67,7 @@ def checked(environment: EnvironmentSpec, request: Request) -> dict[str, tuple[s
                 detail="expected a distribution that would be locked without this line",
                 hint=f"did you mean `{near[0]}`?" if near else "remove the line",
             )
-    return {name: found[name] for name in environment.without}
+    return {name: askers_by_name[name] for name in environment.without}
 
 
 def recorded(

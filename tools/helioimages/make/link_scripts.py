@@ -129,7 +129,7 @@ class ScriptRunner:
         subdir = self.platform.subdir
         packages = {package.name: package for package in lock.for_platform(subdir)}
         needs = {name: _closure(packages, name) for name in names}
-        found: dict[str, str] = {}
+        written: dict[str, str] = {}
         # What a package needs is installed before it, its script's files too.
         for name in sorted(names, key=lambda name: (len(needs[name]), name)):
             job = _Job(
@@ -138,10 +138,10 @@ class ScriptRunner:
                 package=packages[name],
                 needs=tuple(packages[other] for other in sorted(needs[name])),
                 files=files,
-                ran={other: found[other] for other in sorted(needs[name] & found.keys())},
+                ran={other: written[other] for other in sorted(needs[name] & written.keys())},
             )
-            found[name] = job.result(expected.get(name))
-        return found
+            written[name] = job.result(expected.get(name))
+        return written
 
 
 def _closure(packages: Mapping[str, CondaPackage], name: str) -> frozenset[str]:

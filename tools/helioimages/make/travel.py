@@ -56,18 +56,18 @@ def needed(plans: Sequence[tuple[ImagePlan, LayerPlan]], oldest: Locks) -> dict[
         plans: the layers, each with its image.
         oldest: the locks whose interpreter is unpacked.
     """
-    found: dict[str, int | None] = {}
+    size_by_sha256: dict[str, int | None] = {}
     for plan, layer in plans:
         if layer.kind is LayerKind.DEBIAN:
             for apt in (plan.locks.apt, *([plan.parent.locks.apt] if plan.parent else [])):
-                found |= {deb.sha256: deb.size for deb in apt.packages}
+                size_by_sha256 |= {deb.sha256: deb.size for deb in apt.packages}
         else:
-            found |= {package.sha256: package.size for package in layer.packages}
-            found |= {package.ran: None for package in layer.packages if package.ran}
+            size_by_sha256 |= {package.sha256: package.size for package in layer.packages}
+            size_by_sha256 |= {package.ran: None for package in layer.packages if package.ran}
             for locks in (plan.locks, oldest):
-                found |= {package.sha256: package.size for package in locks.conda.packages}
-            found |= {deb.sha256: deb.size for deb in toolchain.libraries(oldest.apt)}
-    return found
+                size_by_sha256 |= {package.sha256: package.size for package in locks.conda.packages}
+            size_by_sha256 |= {deb.sha256: deb.size for deb in toolchain.libraries(oldest.apt)}
+    return size_by_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,26 +77,27 @@ def packages_of(client: Registry, repository: str, image: Image, store: Store) -
 
 def _of_spdx(data: bytes) -> dict[tuple[str, str, str], Package]:
     """Return the packages of an SPDX document that we wrote, with names and digests of their files."""
-    found: dict[tuple[str, str, str], Package] = {}
+    packages: dict[tuple[str, str, str], Package] = {}
     rows: list[dict[str, Any]] = json.loads(data).get("packages", [])
     for row in rows:
         purl = next(
-            (one["referenceLocator"] for one in row.get("externalRefs", ()) if one.get("referenceType") == "purl"), ""
+            (ref["referenceLocator"] for ref in row.get("externalRefs", ()) if ref.get("referenceType") == "purl"),
+            "",
         )
-        digest = next((one["checksumValue"] for one in row.get("checksums", ()) if one["algorithm"] == "SHA256"), "")
+        digest = next((sums["checksumValue"] for sums in row.get("checksums", ()) if sums["algorithm"] == "SHA256"), "")
         if not purl:
             continue
-        said = PackageURL.from_string(purl)
-        kind = {"pypi": "wheel", "conda": "conda", "deb": "debian"}.get(said.type)
+        parsed = PackageURL.from_string(purl)
+        kind = {"pypi": "wheel", "conda": "conda", "deb": "debian"}.get(parsed.type)
         if kind is None:
             continue
         name, version = row["name"], row.get("versionInfo", "")
-        found[kind, name, version] = Package(
+        packages[kind, name, version] = Package(
             kind=kind,
             name=name,
             version=version,
-            file_name=dict(said.qualifiers or {}).get("file_name", "") if isinstance(said.qualifiers, dict) else "",
+            file_name=dict(parsed.qualifiers or {}).get("file_name", "") if isinstance(parsed.qualifiers, dict) else "",
             sha256=digest,
             purl=purl,
         )
-    return found
+    return packages

@@ -90,7 +90,7 @@ def parse(diff: bytes, name: str) -> tuple[FileDiff, ...]:
     lines = diff.split(b"\n")
     if lines and lines[-1] == b"":
         lines.pop()
-    found: list[FileDiff] = []
+    diffs: list[FileDiff] = []
     at = 0
     while at < len(lines):
         if lines[at].startswith(_REFUSED):
@@ -107,12 +107,12 @@ def parse(diff: bytes, name: str) -> tuple[FileDiff, ...]:
         head, (at, hunks) = at, _hunks(name, lines, at + 2)
         if not hunks or (added and (len(hunks) > 1 or hunks[0].old)):
             raise _malformed(name, head, f"expected {'one hunk' if added else 'hunks'} of {path}")
-        if path in (one.path for one in found):
+        if path in (known.path for known in diffs):
             raise _malformed(name, head, f"expected {path} once")
-        found.append(FileDiff(path=path, added=added, hunks=hunks))
-    if not found:
+        diffs.append(FileDiff(path=path, added=added, hunks=hunks))
+    if not diffs:
         raise _malformed(name, 0, "expected a unified diff", diff[:60])
-    return tuple(found)
+    return tuple(diffs)
 
 
 def _path(name: str, at: int, old: bytes, new: bytes) -> tuple[str, bool]:

@@ -338,20 +338,22 @@ def _pixi(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
         address = record.get("conda") or record.get("pypi") or record.get("url") or record.get("path")
         records[address] = record
     items = []
-    for index, one in enumerate(chosen["packages"][subdir]):
+    for index, package in enumerate(chosen["packages"][subdir]):
         where = f"environments.{name}.packages.{subdir}[{index}]"
-        side = "conda" if "conda" in one else "pypi"
-        address = one[side]
+        side = "conda" if "conda" in package else "pypi"
+        address = package[side]
         record = records.get(address, {})
-        found = _of_address(address) if side == "conda" else _of_file(address)
-        what, version = record.get("name") or (found and found[0]), record.get("version") or (found and found[1])
-        if side == "pypi" and (found is None or not version):
+        parts = _of_address(address) if side == "conda" else _of_file(address)
+        what, version = record.get("name") or (parts and parts[0]), record.get("version") or (parts and parts[1])
+        if side == "pypi" and (parts is None or not version):
             rows.append(Row(what=what or address, where=where, became="", why="it is not from an index: " + _NOT_INDEX))
         elif not what or not version:
             rows.append(Row(what=address, where=where, became="", why="it is not an address of a conda package"))
         else:
-            items.append(_exact(side, what, str(version), where, found[2] if found and side == "conda" else ""))
-    channels = tuple(str(one["url"] if isinstance(one, dict) else one) for one in chosen.get("channels") or ())
+            items.append(_exact(side, what, str(version), where, parts[2] if parts and side == "conda" else ""))
+    channels = tuple(
+        str(channel["url"] if isinstance(channel, dict) else channel) for channel in chosen.get("channels") or ()
+    )
     return Foreign(form="pixi.lock", channels=channels, items=tuple(items), rows=tuple(rows))
 
 
