@@ -1,7 +1,8 @@
 """An image from three conda channels over HTTP on loopback: our own, one of arch packages, one behind a login.
 
-lock, build, Dockerfile, publish, run, verify, and the same digest from an empty store. Only the root file system is
-taken over into that store: that a lock of Debian packages gives one, `test_debian.py` sees.
+lock, build, Dockerfile, publish, a notebook in it, run, verify, and the same digest from an empty store, the root file
+system too. The arch package with a `.pyc` of its own, activation scripts and prefixes is rattler-build's where that can
+be had, else written here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,22 +21,26 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conda_support import PLACEHOLDER, write_package
+import recipe_build
+from conda_support import PLACEHOLDER, agree, write_package
 from debian_support import needs
 from workspace import Workspace
 
 from helioimages.conda import lock as conda_lock
 from helioimages.conda.pack import write_repodata
+from helioimages.conda.read import read_archive
 from helioimages.core.platform import Platform
 from helioimages.engines import registry_server
+from helioimages.engines.engine import Engine
 from helioimages.locks import locking
 from helioimages.machine.store import Store
-from helioimages.make import images, relocking, rootfs
+from helioimages.make import images, relocking
 from helioimages.make.building import Built
 from helioimages.oci.reference import Reference
 from helioimages.oci.registry import Registry
 from helioimages.prove import verify
 from helioimages.publish import attach, documents, push
+from helioimages.smoke.stage import smoke
 
 pytestmark = [pytest.mark.engine, pytest.mark.network, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -59,6 +63,7 @@ dependencies:
   - python=3.13
   - solver
   - closed::tables
+  - pip: [papermill, ipykernel]
 x-helioimages:
   virtual-packages: {{__glibc: "2.41"}}
   link-scripts:
@@ -77,8 +82,10 @@ packages = []
 
 [config]
 workdir = "/"
+entrypoint = ["bash", "-c", '. /usr/local/lib/helioimages/activate.sh && exec "$@"', "start"]
 
 [config.env]
+HOME = "/home/jovyan"
 NB_PYTHON_PREFIX = "/srv/conda/envs/notebook"
 CONDA_ENV = "notebook"
 PATH = "/srv/conda/envs/notebook/bin:/usr/bin:/bin"
@@ -100,6 +107,20 @@ print(json.dumps({
 """
 
 
+PREFIXES = {
+    "bin/solve": "text",
+    "lib/libsolver.so": "binary",
+    "lib/pkgconfig/solver.pc": "text",
+    "etc/conda/activate.d/solver.sh": "text",
+}
+#: What the smoke stage runs in the image: the kernel sees what the packages set when they are activated.
+NOTEBOOK = """
+import os, solver, tables
+assert os.environ["SOLVER_DATA"] == "/srv/conda/envs/notebook/share/solver"
+print("answer", solver.ANSWER, tables.ROWS)
+"""
+
+
 class Channels(SimpleHTTPRequestHandler):
     """Folders are channels; ``closed`` wants the login."""
 
@@ -116,10 +137,14 @@ class Channels(SimpleHTTPRequestHandler):
         pass
 
 
-def fill(folder: Path) -> None:
-    """Write the second and the third channel."""
+def fill(folder: Path, tool: Path | None) -> None:
+    """Write the second and the third channel.
+
+    Args:
+        tool: rattler-build, if it is there.
+    """
     at = PLACEHOLDER.encode()
-    solver: Files = {
+    solver = {
         "bin/solve": (b"#!" + at + b"/bin/python\nimport solver\n", 0o755),
         "lib/libsolver.so": (b"\x7fELF\0" + at + b"/share/solver\0" + b"\0" * 8, 0o755),
         "lib/pkgconfig/solver.pc": (b"prefix=" + at + b"\n", 0o644),
@@ -130,14 +155,13 @@ def fill(folder: Path) -> None:
         f"{SITE}/solver.py": (b"ANSWER = 42\n", 0o644),
         f"{SITE}/__pycache__/solver.cpython-313.pyc": (b"of the machine that made the package", 0o644),
     }
-    prefixes = {
-        "bin/solve": "text",
-        "lib/libsolver.so": "binary",
-        "lib/pkgconfig/solver.pc": "text",
-        "etc/conda/activate.d/solver.sh": "text",
-    }
-    depends = {"depends": ["python >=3.13,<3.14.0a0", "libsolver >=1"]}
-    write_package(folder / "arch", "solver", solver, index=depends, prefixes=prefixes)
+    depends = ["python >=3.13,<3.14.0a0", "libsolver >=1"]
+    if tool:
+        scratch = folder / "recipe"
+        scratch.mkdir(parents=True)
+        recipe_build.build(tool, folder / "arch", "solver", solver, depends, scratch)
+    else:
+        write_package(folder / "arch", "solver", solver, index={"depends": depends}, prefixes=PREFIXES)
     # Both have a file of one path: who needs the other wins.
     libsolver: Files = {"etc/shared": (b"libsolver", 0o644), "bin/.libsolver-post-link.sh": (SCRIPT, 0o755)}
     write_package(folder / "arch", "libsolver", libsolver, as_bz2=True)
@@ -150,11 +174,34 @@ def fill(folder: Path) -> None:
         write_repodata(folder / name, ("linux-64", "noarch"))
 
 
+@pytest.fixture(scope="session")
+def rattler_build(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """rattler-build, of the index that people have, not of the frozen one."""
+    return recipe_build.fetched(tmp_path_factory.mktemp("rattler-build"))
+
+
+def test_rattler_build_s_package_is_linked_as_rattler_installs_it(rattler_build: Path | None, tmp_path: Path) -> None:
+    if rattler_build is None:
+        pytest.skip("no index here gives rattler-build")
+    fill(tmp_path / "channels", rattler_build)
+    [package] = (tmp_path / "channels/arch/linux-64").glob("solver-*")
+    listed = read_archive(package, package.name).members
+    modes = {member.listed.path: member.listed.file_mode for member in listed if member.listed.placeholder}
+    assert modes == PREFIXES
+    alone = tmp_path / "alone"
+    for subdir in ("linux-64", "noarch"):
+        (alone / subdir).mkdir(parents=True)
+    shutil.copy(package, alone / "linux-64")
+    # The script would have to run: rattler is told not to, and we are told that it is read.
+    scripts = frozenset((hashlib.sha256(RUN).hexdigest(),))
+    agree(alone, tmp_path, python_version="3.13", scripts=scripts)
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(rattler_build: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of our own channel; the others are where conda's and rattler's own files say."""
     folder = tmp_path_factory.mktemp("channels")
-    fill(folder)
+    fill(folder, rattler_build)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Channels, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -194,12 +241,15 @@ class Made:
         return {path.name: path.read_text() for path in files}
 
 
-def other_machine(root: Path, folder: Path) -> Workspace:
-    return Workspace.of(root, Store(folder), jobs=2)
+def other_machine(root: Path, folder: Path, engine: Engine) -> Workspace:
+    """Return a machine with an empty store; it has the tests' engine, where each store would start one of its own."""
+    workspace = Workspace.of(root, Store(folder), jobs=2)
+    vars(workspace.machine)["engine"] = engine
+    return workspace
 
 
 @pytest.fixture(scope="module")
-def made(in_frozen_world: None, served: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(engine: Engine, served: str, in_frozen_world: None, tmp_path_factory: pytest.TempPathFactory) -> Made:
     needs("mmdebstrap", "apt-get", "git")
     folder = tmp_path_factory.mktemp("whole")
     root = folder / "checkout"
@@ -209,13 +259,18 @@ def made(in_frozen_world: None, served: str, tmp_path_factory: pytest.TempPathFa
         ENVIRONMENT.format(ours=served, script=hashlib.sha256(SCRIPT).hexdigest(), run=hashlib.sha256(RUN).hexdigest())
     )
     (root / "images/stack/image.toml").write_text(IMAGE)
+    cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": NOTEBOOK}
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": [cell]}
+    (root / "smoke-notebooks/stack").mkdir(parents=True)
+    (root / "smoke-notebooks/stack/01-solver.ipynb").write_text(json.dumps(notebook))
     for source, target in (
         (f"images/base/files/{ACTIVATE}", f"images/stack/files/{ACTIVATE}"),
         *((name, name) for name in (images.TEMPLATE, "channel/apt-lock.json")),
     ):
         (root / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / source, root / target)
-    workspace = other_machine(root, folder / "store")
+    workspace = other_machine(root, folder / "store", engine)
     relocking.lock(workspace.checkout, workspace.machine, ("stack",), locking.Wish())
     return Made(workspace=workspace, built=workspace.build(("stack",))["stack"], ours=served)
 
@@ -244,12 +299,8 @@ def test_the_dockerfile_names_channel_and_build_of_each_package(made: Made) -> N
     images.render(made.workspace.root, {"stack": made.built}, check=True)
 
 
-def test_an_empty_store_gives_the_same_image(made: Made, tmp_path: Path) -> None:
-    again = other_machine(made.workspace.root, tmp_path / "store")
-    system = rootfs.cached(made.workspace.store, made.built.locks.apt)
-    target = rootfs.cached(again.store, made.built.locks.apt)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.link(system, target)
+def test_an_empty_store_gives_the_same_image(made: Made, engine: Engine, tmp_path: Path) -> None:
+    again = other_machine(made.workspace.root, tmp_path / "store", engine)
     built = again.build(("stack",))["stack"]
     assert (built.image.digest, built.fresh) == (made.built.image.digest, len(made.built.layers))
 
@@ -274,9 +325,10 @@ def test_it_is_published_runs_and_verifies(made: Made, engine, tmp_path: Path) -
                 "module": [42, 7],
                 "channel": "OpenSSL",
             }
-            document = {"version": 1, "reference": pushed.reference, "passed": True, "notebooks": []}
-            (tmp_path / "report.html").write_text("<p>report</p>")
-            (tmp_path / "report.json").write_text(json.dumps(document))
+            workspace = made.workspace
+            report = smoke(workspace.checkout, workspace.machine, made.built, pushed.reference, tmp_path)
+            assert [(result.name, result.status) for result in report.results] == [("stack/01-solver", "passed")]
+            assert "answer 42 7" in (tmp_path / "01-solver.ipynb").read_text()
             documents.attach(client, "stack", made.built, tmp_path, store)
             subject = attach.Subject(
                 client=client, repository="stack", built=made.built, root=made.workspace.root, store=store

@@ -187,9 +187,9 @@ class _Job:
             return str(known["sha256"])
         say(f"    running the post-link script of {self.package.name} {self.package.version}")
         with step(f"post-link script of {self.package.name}"):
-            first = captured.dump(self._once())
+            first = captured.dump(self._once(tell=True))
             # Once written in a lock, that is what it is compared with.
-            again = first if expected else captured.dump(self._once())
+            again = first if expected else captured.dump(self._once(tell=False))
         if first != again:
             raise self._error("does not write the same twice", _difference(first, again))
         sha256 = of_bytes(first).removeprefix("sha256:")
@@ -221,7 +221,8 @@ class _Job:
                 hint="copy it from helioimages' own checkout",
             ) from error
 
-    def _once(self) -> Captured:
+    def _once(self, *, tell: bool) -> Captured:
+        """Run the script and return what it left; ``tell`` says its word to people."""
         with tempfile.TemporaryDirectory(prefix="post-link-", dir=self.runner.store.root / "tmp") as scratch:
             tree, output = Path(scratch, "tree"), Path(scratch, "out")
             tree.mkdir()
@@ -234,7 +235,7 @@ class _Job:
             log = self._start(tree / PREFIX[1:], output)
             if code := int((output / "code").read_text() or 1):
                 raise self._error(f"failed with {code}", "\n".join(log.splitlines()[-20:]))
-            return self._read(entries, output)
+            return self._read(entries, output, tell=tell)
 
     def _start(self, prefix: Path, output: Path) -> str:
         package = self.package
@@ -309,7 +310,7 @@ class _Job:
             )
         return entries_by_path
 
-    def _read(self, before: Mapping[str, Entry], output: Path) -> Captured:
+    def _read(self, before: Mapping[str, Entry], output: Path, *, tell: bool) -> Captured:
         """Return what the script left.
 
         Raises:
@@ -324,7 +325,9 @@ class _Job:
             raise self._error("writes outside the prefix", "\n".join(deepest[:20]))
         if (output / "changed.tar").stat().st_size > SIZE_LIMIT:
             raise self._error("writes too much", f"expected at most {SIZE_LIMIT:,} bytes")
-        left = self._left(before, output / "changed.tar")
+        left, words = self._left(before, output / "changed.tar")
+        for line in words if tell else ():
+            say(f"    {self.package.name}: {line}")
         gone = {path[1:]: before[path[1:]] for path in removed if path[1:] in before}
         own = f"{PREFIX[1:]}/{link.record_path(self.package)}"
         foreign = [
@@ -350,21 +353,21 @@ class _Job:
             removed=tuple(path[start:] for path in sorted(gone) if before[path].origin),
         )
 
-    def _left(self, before: Mapping[str, Entry], path: Path) -> dict[str, Entry]:
-        """Return path -> entry of what is new or another than it was; the script's word to people is said."""
+    def _left(self, before: Mapping[str, Entry], path: Path) -> tuple[dict[str, Entry], list[str]]:
+        """Return path -> entry of what is new or another than it was, and the script's word to people."""
         left: dict[str, Entry] = {}
+        words: list[str] = []
         with tarfile.open(path) as tar:
             for member in tar:
                 name = member.name.lstrip("/")
                 if name == f"{PREFIX[1:]}/.messages.txt":
                     text = tar.extractfile(member)
-                    for line in text.read().decode("utf-8", "replace").splitlines() if text else ():
-                        say(f"    {self.package.name}: {line}")
+                    words = text.read().decode("utf-8", "replace").splitlines() if text else []
                     continue
                 entry = self._entry(name, member, tar)
                 if not _same(entry, before.get(name)):
                     left[name] = entry
-        return left
+        return left, words
 
     def _entry(self, name: str, member: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry:
         if member.isdir():
