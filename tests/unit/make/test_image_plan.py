@@ -84,6 +84,6 @@ def test_a_plan_is_made_without_a_store_and_writes_nothing(tmp_path):
     assert files(store) == before, "prune --dry-run wrote the layer of an image's own files"
     base, child = planned(checkout, store, "base"), planned(checkout, store, "child")
     assert delta(base, child).shared == base.layers
-    assert [layer.name for layer in child.layers if layer.exact] == ["files", "files"]
+    assert [layer.name for layer in child.layers if layer.exact] == ["files of base", "files of child"]
     assert files(store) == before
     assert list(plans[0].stack) == list(plans[1].stack[: len(plans[0].layers)])
