@@ -38,6 +38,7 @@ REASONS = {
     "it needs licensed IDL",
     "it takes a quarter of an hour",
     "it takes as long as the tests themselves",
+    "it takes five minutes of a processor",
     "it takes six minutes",
 }
 DOES = re.compile(r"`([^`]+)` does")
