@@ -65,6 +65,7 @@ _HEADER = "a field of a ustar header each, in its order"
 #: Reviewed: function -> why it has more.
 LONG = {
     "verbs/audit.py audit": _CLICK,
+    "verbs/catalogue.py catalogue": _CLICK,
     "verbs/cite.py cite": _CLICK,
     "verbs/extend.py extend": _CLICK,
     "verbs/hub.py hub": _CLICK,
