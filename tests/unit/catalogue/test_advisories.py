@@ -33,7 +33,7 @@ def audit(*findings: tuple[str, str, str, str], unasked: tuple[str, str] = ("", 
     return advisories.parse(json.dumps({"newest": "", "asked": asked, "findings": rows}), "audit.json")
 
 
-def mended(found: advisories.Known) -> list[tuple[str, str]]:
+def mended(found: advisories.KnownFaults) -> list[tuple[str, str]]:
     return [(row.fault.ids[0], row.mended_in.tag if row.mended_in else "") for row in found.rows]
 
 

@@ -228,4 +228,5 @@ def test_every_room_of_this_very_tool_is_told_apart():
         "cite",
         "extend",
         "verbs",
+        "works",
     }

@@ -57,7 +57,7 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class FaultRow:
     """A fault of one build; ``mended_in`` is the first later build without it, None where there is none yet."""
 
     fault: Fault
@@ -65,14 +65,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class KnownFaults:
     """What an audit says of one build, the worst first; ``unasked`` packages of it were not looked at."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[FaultRow, ...]
     unasked: int
 
     @property
-    def counted(self) -> tuple[Row, ...]:
+    def counted(self) -> tuple[FaultRow, ...]:
         """The faults that nobody accepted."""
         return tuple(row for row in self.rows if not row.fault.ignored)
 
@@ -108,9 +108,9 @@ def parse(text: str, where: str) -> Audit:
         ) from error
 
 
-def of(catalogue: Catalogue, audit: Audit) -> dict[str, Known]:
+def of(catalogue: Catalogue, audit: Audit) -> dict[str, KnownFaults]:
     """Return what is known of each build, by its id."""
-    known: dict[str, Known] = {}
+    known: dict[str, KnownFaults] = {}
     for image in catalogue.images:
         # Newest first: what was seen before a build is later than it.
         later: list[tuple[CatalogueEntry, _Signs]] = []
@@ -118,9 +118,9 @@ def of(catalogue: Catalogue, audit: Audit) -> dict[str, Known]:
             faults = _faults(entry, audit)
             signs = frozenset((fault.kind, fault.name, fault.ids) for fault in faults)
             mine = [row for row in later if row[0].platform == entry.platform and not row[0].yanked]
-            rows = tuple(Row(fault=fault, mended_in=_mended(fault, mine)) for fault in faults)
+            rows = tuple(FaultRow(fault=fault, mended_in=_mended(fault, mine)) for fault in faults)
             held = {(package.kind, package.name, package.version) for package in entry.contents.packages}
-            known[entry.id] = Known(rows=rows, unasked=len(held - audit.asked))
+            known[entry.id] = KnownFaults(rows=rows, unasked=len(held - audit.asked))
             if entry.contents.complete and not held - audit.asked:
                 later.append((entry, signs))
     return known

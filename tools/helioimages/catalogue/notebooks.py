@@ -14,7 +14,7 @@ from .works import Shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class NotebookRow:
     """A notebook.
 
     Attributes:
@@ -44,14 +44,14 @@ class Row:
 class Index:
     """Rows, the newest works first, then smoke notebooks; and the names of each image's packages, in one text."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[NotebookRow, ...]
     packages: tuple[str, ...]
 
 
 def index(home: Catalogue, others: Iterable[Catalogue] = ()) -> Index:
     """Return the notebooks of a catalogue, and of others that are read besides."""
-    works: list[Row] = []
-    smoke: list[Row] = []
+    works: list[NotebookRow] = []
+    smoke: list[NotebookRow] = []
     packages: list[str] = []
     for catalogue in (home, *others):
         for image in catalogue.images:
@@ -60,7 +60,9 @@ def index(home: Catalogue, others: Iterable[Catalogue] = ()) -> Index:
                 newest = entry is image.newest and entry.smoke is not None
                 if not (newest or entry.works):
                     continue
-                place = _Place(catalogue=catalogue, image=image, entry=entry, here=catalogue is home, at=len(packages))
+                place = _NotebookPlace(
+                    catalogue=catalogue, image=image, entry=entry, here=catalogue is home, at=len(packages)
+                )
                 packages.append(" ".join(sorted({one.name for one in entry.contents.packages})))
                 works += [row for work in entry.works for row in place.of_work(work)]
                 smoke += place.of_smoke() if newest else []
@@ -71,7 +73,7 @@ def index(home: Catalogue, others: Iterable[Catalogue] = ()) -> Index:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _NotebookPlace:
     """Where a notebook ran."""
 
     catalogue: Catalogue
@@ -80,17 +82,17 @@ class _Place:
     here: bool
     at: int
 
-    def of_work(self, work: Shown) -> list[Row]:
+    def of_work(self, work: Shown) -> list[NotebookRow]:
         who = ", ".join(work.authors)
         run = f"buildimages restore {work.reference}"
         return [self._row(title, who, work.title, work.when, work.doi, run) for title in work.notebooks]
 
-    def of_smoke(self) -> list[Row]:
+    def of_smoke(self) -> list[NotebookRow]:
         books = self.entry.smoke.notebooks if self.entry.smoke else ()
         return [self._row(one.title, "", "", self.entry.created, "", "") for one in books if one.status == "passed"]
 
-    def _row(self, title: str, who: str, work: str, when: str, doi: str, run: str) -> Row:
-        return Row(
+    def _row(self, title: str, who: str, work: str, when: str, doi: str, run: str) -> NotebookRow:
+        return NotebookRow(
             title=title,
             who=who,
             work=work,

@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from typing import NewType
 
 from .errors import HelioError, Stage
-from .reading import Shape
-
-#: How documents write one.
-SHAPE = Shape.of(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9]+)?", "a platform such as linux/amd64")
 
 #: conda's word for a platform, e.g. ``linux-64``: a type of its own, so that it is never taken for OCI's.
 Subdir = NewType("Subdir", str)

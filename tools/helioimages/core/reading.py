@@ -73,6 +73,7 @@ class Shape:
 
 
 SHA256 = Shape(pattern=digest.HEX, meaning="64 lower-case hexadecimal digits")
+PLATFORM = Shape.of(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9]+)?", "a platform such as linux/amd64")
 
 
 class Table:

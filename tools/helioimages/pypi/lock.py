@@ -20,12 +20,11 @@ from typing import Any
 from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from ..core import platform
 from ..core.digest import is_hex
 from ..core.errors import Stage
 from ..core.package import Patch, Without
 from ..core.platform import Platform
-from ..core.reading import SHA256, Form, Shape, Table, load_toml
+from ..core.reading import PLATFORM, SHA256, Form, Shape, Table, load_toml
 from .choose import variant_of
 
 _FORM = Form(stage=Stage.LOCK, hint="run `buildimages lock`", strange="run `buildimages lock`", comma=False)
@@ -154,7 +153,7 @@ def parse(text: str, where: str) -> PyPILock:
     ours = tool.table("helioimages", required=True)
     lock = PyPILock(
         python=ours.text("python", shape=_PYTHON),
-        platform=Platform.of(ours.text("platform", shape=platform.SHAPE)),
+        platform=Platform.of(ours.text("platform", shape=PLATFORM)),
         content_hash=ours.text("content-hash"),
         wheels=(),
     )

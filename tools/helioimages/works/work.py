@@ -13,10 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..core import platform
 from ..core.digest import key_of
 from ..core.platform import Platform
-from ..core.reading import SHA256, Form, Shape, Table, load_json
+from ..core.reading import PLATFORM, SHA256, Form, Shape, Table, load_json
 from . import citation as citations
 from .citation import Citation
 
@@ -252,7 +251,7 @@ def _image(row: Table) -> WorkImage:
         tag=row.text("tag", ""),
         digest=row.text("digest", shape=_DIGEST),
         title=row.text("title", ""),
-        platform=Platform.of(row.text("platform", shape=platform.SHAPE)),
+        platform=Platform.of(row.text("platform", shape=PLATFORM)),
         python=row.text("python", ""),
         licenses=row.strings("licenses"),
     )
