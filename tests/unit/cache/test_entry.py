@@ -57,6 +57,32 @@ def test_what_is_written_is_read_in_one_document(signature):
     assert entries.unpack(PACKED, ENTRY, "here") == ROWS
 
 
+def test_an_entry_may_have_notes():
+    packed = entries.pack(b"{}")
+    noted = dataclasses.replace(ENTRY, notes=entries.packed(packed, entries.NOTES))
+    data = entries.layer_manifest(noted).dump()
+    assert entries.parse_layer(data, KEY, "here") == (noted, noted.config, "")
+    assert [layer.media_type for layer in Manifest.parse(data).layers] == [LAYER_GZIP, entries.FILES, entries.NOTES]
+    assert entries.unpack_notes(packed, "here") == b"{}"
+    # The manifest names what the config names, no more and no less.
+    for layers in (noted.blobs[:2], (*noted.blobs, noted.notes)):
+        with pytest.raises(HelioError, match="name different blobs"):
+            entries.parse_layer(dataclasses.replace(entries.layer_manifest(noted), layers=layers).dump(), KEY, "here")
+
+
+@pytest.mark.parametrize("data", [PACKED[:-9], PACKED + PACKED, b"plain"])
+def test_notes_that_are_cut(data):
+    with pytest.raises(HelioError, match="notes on the layer cannot be read"):
+        entries.unpack_notes(data, "here")
+
+
+def test_what_unpacks_to_more_than_is_ours_is_refused(monkeypatch):
+    monkeypatch.setattr(entries, "MOST_LISTED", 100)
+    with pytest.raises(HelioError, match="notes on the layer cannot be read"):
+        entries.unpack_notes(entries.pack(bytes(101)), "here")
+    assert entries.unpack_notes(entries.pack(bytes(100)), "here") == bytes(100)
+
+
 def swapped(**changes) -> bytes:
     return dataclasses.replace(entries.layer_manifest(ENTRY), **changes).dump()
 

@@ -105,7 +105,7 @@ def test_a_layer_that_came_from_a_cache_stays(workspace):
     content = Content(2 << 20, lambda: random.Random(0).randbytes(2 << 20))
     layer = linking.write(store, key, (Entry(path="x", kind=Kind.FILE, mode=0o644, content=content, origin="x"),))
     rows = store.cached(linking.LISTS, key).read_bytes()
-    linking.adopt(store, key, layer, rows, "h.example.org/cache:layer-x")
+    linking.adopt(store, key, layer, rows, origin="h.example.org/cache:layer-x")
     written = store.blob(layer.digest), store.cached(linking.LISTS, key), memo(store, linking.LAYERS, key)
     for path in written:
         os.utime(path, (OLD, OLD))

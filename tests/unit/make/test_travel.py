@@ -56,7 +56,7 @@ def kept(cache: Cache, site, sign=None) -> None:
 def arrived(cache: Cache, site, folder: Path, *, jobs: int = 1) -> tuple[Store, int]:
     store = Store(folder / "other", travelled=True)
     plans = [built.plan for built in site[1].line]
-    return store, travel.bring(store, (cache,), plans, jobs=jobs)
+    return store, travel.bring(store, travel.known(store, (cache,), plans), plans, jobs=jobs)
 
 
 def keys_of(site) -> list[str]:
@@ -76,7 +76,7 @@ def test_what_one_machine_made_another_has(cache, site, tmp_path):
         assert linking.recall(store, key) == linking.recall(site[0], key)
         assert linking.files_of(store, key) == linking.files_of(site[0], key)
     # A second time nothing is asked for.
-    assert travel.bring(store, (cache,), plans(site), jobs=1) == 0
+    assert travel.known(store, (cache,), plans(site)) == {}
 
 
 def test_several_are_read_while_others_come(cache, site, tmp_path):
@@ -133,6 +133,7 @@ def forge(cache: Cache, key: str, change) -> None:
     layers = (
         Descriptor(media_type=layer["mediaType"], digest=layer["digest"], size=layer["size"]),
         Descriptor(media_type=entries.FILES, digest=files["digest"], size=files["size"]),
+        *manifest.layers[2:],
     )
     forged = dataclasses.replace(manifest, config=described, layers=layers)
     cache.client.put_manifest(PLACE, entries.layer_tag(key), forged.dump())
@@ -250,7 +251,7 @@ def test_a_cache_that_does_not_answer_is_passed_over(cache, site, tmp_path, caps
     with Registry("127.0.0.1:1", pause=lambda _: None, tries=1) as client:
         dead = Cache(client=client, place=entries.place("127.0.0.1:1/team"))
         store = Store(tmp_path / "other", travelled=True)
-        assert travel.bring(store, (dead, cache), plans(site), jobs=1) == len(keys_of(site))
+        assert len(travel.known(store, (dead, cache), plans(site))) == len(keys_of(site))
         assert access.fetch_artefacts((dead, cache), {"9" * 64: None, "8" * 64: None}, store) == frozenset()
     assert capsys.readouterr().err.count("the cache 127.0.0.1:1/team/cache is passed over") == 2
 
@@ -276,6 +277,21 @@ def test_packages_travel_by_their_sha256(cache, site, tmp_path, registry):
     bad = next(iter(wanted))
     registry.blobs[f"sha256:{bad}"] = b"x" * len(registry.blobs[f"sha256:{bad}"])
     assert access.fetch_artefacts((cache,), {bad: wanted[bad]}, Store(tmp_path / "third")) == frozenset()
+
+
+def test_packages_of_layers_that_came_are_named_with_those_that_are_here(cache, site, tmp_path):
+    """One manifest keeps all that a lock needs, whoever publishes it: a registry collects what none names."""
+    store, child = site
+    travel.keep_artefacts(cache, child, store)
+    tag = next(tag for tag in cache.client.tags(PLACE) if tag.startswith("artefacts-"))
+    whole = Manifest.parse(cache.client.get_manifest(PLACE, tag)[1])
+    assert len(whole.layers) == len({*child.locks.pypi.wheels, *child.locks.conda.packages})
+    cache.client.delete_manifest(PLACE, tag)
+    fresh = Store(tmp_path / "fresh")
+    one = child.locks.pypi.wheels[0]
+    fresh.put_artefact(store.artefact(one.sha256))
+    assert travel.keep_artefacts(cache, child, fresh) == 0
+    assert Manifest.parse(cache.client.get_manifest(PLACE, tag)[1]) == whole
 
 
 def test_what_packages_say_of_themselves_comes_with_their_layers(cache, site, tmp_path):

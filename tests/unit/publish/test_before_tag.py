@@ -115,7 +115,7 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     )
     built.image = SimpleNamespace(digest=REFERENCE.partition("@")[2])
     steps: list[str] = []
-    monkeypatch.setattr(images, "build", lambda *_, strict, ready: ready(built))
+    monkeypatch.setattr(images, "build", lambda *_, strict, ready, lenders: ready(built))
     monkeypatch.setattr(release, "connect", lambda *_: contextlib.nullcontext())
     pushed = SimpleNamespace(reference=REFERENCE, bytes_sent=0, seconds=0.0)
     monkeypatch.setattr(release, "push_built", lambda *_: steps.append("push") or pushed)

@@ -57,7 +57,7 @@ class Run:
         monkeypatch.setattr(push, "existing_tags", lambda *_: {})
         monkeypatch.setattr(push, "promote", lambda client, repository, *_: self.steps.append(f"tag {repository}"))
 
-    def build(self, checkout, machine, names, *, strict, ready) -> None:
+    def build(self, checkout, machine, names, *, strict, ready, lenders) -> None:
         for name in names:
             self.fail("build", name, Stage.BUILD)
             ready(built(name))

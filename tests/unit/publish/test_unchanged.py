@@ -21,6 +21,7 @@ from helioimages.cache.access import Cache
 from helioimages.core.digest import of_bytes
 from helioimages.machine.store import Store
 from helioimages.make import images, travel
+from helioimages.make.machine import Machine
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Manifest
 from helioimages.publish import attach, documents, push, release, signing, unchanged
@@ -279,12 +280,12 @@ def test_publish_only_sets_tags(world, tmp_path, monkeypatch):
 def test_who_signs_or_runs_again_makes_it(world, tmp_path, monkeypatch):
     asked: list[tuple[str, ...]] = []
 
-    def build(checkout, machine, names, *, strict, ready):
+    def build(checkout, machine, names, *, strict, ready, lenders):
         asked.append(tuple(names))
         raise StopIteration
 
     monkeypatch.setattr(images, "build", build)
-    machine = SimpleNamespace(store=Store(tmp_path / "fresh"), caches=(world.cache,), abandon=pytest.fail)
+    machine = Machine(store=Store(tmp_path / "fresh"), jobs=1, caches=(world.cache,))
     key = write_key(tmp_path / "key", 1)
     for change in ({"reuse": False}, {"before_tag": "true"}, {"key": key}, {"prefix": "other/"}):
         with pytest.raises(StopIteration):

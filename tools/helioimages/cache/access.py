@@ -4,12 +4,13 @@ What comes from a cache is believed as far as its bytes can be checked: a blob b
 artefact by the sha256 of a lock, an entry by the key that it was asked for and, where the user names a key, by a
 signature. A bad entry raises; callers make the layer themselves then.
 
-Reading order: `look_up` -> `fetch_layer`, `fetch_artefacts` -> `look_up_image` -> `keep_layer`, `keep_artefacts`,
-`keep_image`.
+Reading order: `look_up` -> `fetch_layer`, `told`, `fetch_artefacts` -> `look_up_image` -> `keep_layer`,
+`keep_artefacts`, `keep_image`.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,13 @@ class Cache:
 
     Attributes:
         good: says whether a signature (base64) over bytes is by the key that the user trusts; None asks for none.
+        signer: names that key.
     """
 
     client: Registry
     place: CachePlace
     good: Callable[[bytes, str], bool] | None = None
+    signer: str = ""
 
     def believe(self, data: bytes, signature: str, where: str) -> None:
         """Refuse an entry that the user's key did not sign.
@@ -71,8 +74,9 @@ def look_up(caches: Sequence[Cache], keys: Iterable[str]) -> dict[str, Cached]:
     A cache that does not answer, and an entry that is not what it should be, are told and passed over.
     """
     found: dict[str, Cached] = {}
+    wanted = tuple(dict.fromkeys(keys))
     for cache in caches:
-        absent = [key for key in dict.fromkeys(keys) if key not in found]
+        absent = [key for key in wanted if key not in found]
         if not absent:
             break
         if not _answers(cache):
@@ -161,7 +165,31 @@ def fetch_layer(cached: Cached, store: Store) -> bytes:
     if not has(store.blob(layer.digest), layer.size):
         with store.writing(store.blob(layer.digest)) as file:
             client.pull_blob(repository, layer.descriptor, file)
-    return entries.unpack(client.get_bytes(repository, cached.entry.packed), cached.entry, cached.where)
+    return entries.unpack(_bytes(cached, cached.entry.packed), cached.entry, cached.where)
+
+
+def told(cached: Cached) -> tuple[bytes, bytes] | None:
+    """Return what a cache tells of a layer without its bytes: the list of its files, and the notes on it.
+
+    None if the entry has no notes: an earlier version wrote it.
+
+    Raises:
+        HelioError: one is gone, or is not what the entry says.
+    """
+    entry = cached.entry
+    if entry.notes is None:
+        return None
+    rows = entries.unpack(_bytes(cached, entry.packed), entry, cached.where)
+    return rows, entries.unpack_notes(_bytes(cached, entry.notes), cached.where)
+
+
+def _bytes(cached: Cached, blob: Descriptor) -> bytes:
+    """Return a small blob; the lists of a large package are longer than what a registry may answer at once."""
+    if blob.size > entries.MOST_LISTED:
+        raise poisoned(cached.where, "its list is too long", f"expected at most {entries.MOST_LISTED:,} bytes")
+    out = io.BytesIO()
+    cached.cache.client.pull_blob(cached.cache.place.repository, blob, out)
+    return out.getvalue()
 
 
 def fetch_artefacts(caches: Sequence[Cache], wanted: Mapping[str, int | None], store: Store) -> frozenset[str]:
@@ -212,11 +240,13 @@ def _pull(cache: Cache, sha256: str, size: int, store: Store) -> int | None:
     return size
 
 
-def keep_layer(cache: Cache, entry: LayerEntry, files: tuple[Path, bytes], *, mount: str, signature: str) -> None:
+def keep_layer(
+    cache: Cache, entry: LayerEntry, files: tuple[Path, bytes, bytes], *, mount: str, signature: str
+) -> None:
     """Put a layer into a cache, unless it is there.
 
     Args:
-        files: the layer's blob, and the packed list of its files.
+        files: the layer's blob, the packed list of its files, and the packed notes on it.
         mount: a repository of the same registry that has the blob.
         signature: over `LayerEntry.config`, in base64; empty for none.
 
@@ -230,32 +260,49 @@ def keep_layer(cache: Cache, entry: LayerEntry, files: tuple[Path, bytes], *, mo
         return
     cache.client.push_blob(repository, entry.layer.descriptor, files[0], mount_from=(mount,))
     _put(cache, entry.packed, files[1])
+    if entry.notes is not None:
+        _put(cache, entry.notes, files[2])
     _put(cache, manifest.config, entry.config)
     cache.client.put_manifest(repository, tag, data)
 
 
-def keep_artefacts(cache: Cache, key: str, files: Mapping[str, tuple[str, Path]]) -> int:
+def known_artefacts(cache: Cache, names: Mapping[str, str]) -> dict[str, Descriptor]:
+    """Return those of some artefacts that a cache has, by sha256 (hex).
+
+    Args:
+        names: sha256 (hex) -> file name.
+    """
+    with threads.pool(_JOBS) as pool:
+        sizes = dict(zip(names, pool.map(lambda sha256: _size(cache, sha256), names), strict=True))
+    return {sha256: _artefact(sha256, names[sha256], size) for sha256, size in sizes.items() if size is not None}
+
+
+def _artefact(sha256: str, name: str, size: int) -> Descriptor:
+    return Descriptor(
+        media_type=entries.ARTEFACT,
+        digest=f"sha256:{sha256}",
+        size=size,
+        annotations={"org.opencontainers.image.title": name},
+    )
+
+
+def keep_artefacts(
+    cache: Cache, key: str, files: Mapping[str, tuple[str, Path]], known: Mapping[str, Descriptor]
+) -> int:
     """Put the artefacts of a set of locks into a cache, and return the bytes sent.
 
     Args:
         key: names the set; its manifest keeps the registry's garbage collection from them.
         files: sha256 (hex) -> (file name, file).
+        known: more of the set, which the cache has.
 
     Raises:
         HelioError: the registry refuses.
     """
     repository, tag = cache.place.repository, entries.artefacts_tag(key)
-    if not files or cache.client.head_manifest(repository, tag) is not None:
+    if not (files or known) or cache.client.head_manifest(repository, tag) is not None:
         return 0
-    blobs = {
-        path: Descriptor(
-            media_type=entries.ARTEFACT,
-            digest=f"sha256:{sha256}",
-            size=path.stat().st_size,
-            annotations={"org.opencontainers.image.title": name},
-        )
-        for sha256, (name, path) in sorted(files.items())
-    }
+    blobs = {path: _artefact(sha256, name, path.stat().st_size) for sha256, (name, path) in sorted(files.items())}
 
     def push(item: tuple[Path, Descriptor]) -> int:
         done = cache.client.push_blob(repository, item[1], item[0])
@@ -268,7 +315,8 @@ def keep_artefacts(cache: Cache, key: str, files: Mapping[str, tuple[str, Path]]
     ):
         sent = sum(pool.map(push, blobs.items()))
     _put(cache, entries.empty(), b"{}")
-    manifest = Manifest(config=entries.empty(), layers=tuple(blobs.values()), artifact_type=entries.ARTEFACTS)
+    named = sorted((*blobs.values(), *known.values()), key=lambda blob: blob.digest)
+    manifest = Manifest(config=entries.empty(), layers=tuple(named), artifact_type=entries.ARTEFACTS)
     cache.client.put_manifest(repository, tag, manifest.dump())
     return sent
 

@@ -25,6 +25,8 @@ LAYER = "application/vnd.helioimages.layer.v1"
 LAYER_CONFIG = "application/vnd.helioimages.layer.v1+json"
 #: The list of a layer's files: origin, content and path of each, each ended by NUL; compressed by gzip.
 FILES = "application/vnd.helioimages.files.v1+gzip"
+#: Files that documents are made from, and folders and links; canonical JSON, compressed by gzip.
+NOTES = "application/vnd.helioimages.notes.v1+gzip"
 ARTEFACTS = "application/vnd.helioimages.artefacts.v1"
 ARTEFACT = "application/octet-stream"
 #: Of an entry's manifest: an ECDSA P-256 signature over the config's bytes, in base64.
@@ -81,23 +83,32 @@ class LayerEntry:
         layer: what was made.
         files: sha256 (hex) of the list of its files, before compression.
         packed: the compressed list, as the registry has it.
+        notes: what is told of the layer without its bytes, compressed; None of an earlier version.
     """
 
     key: str
     layer: Layer
     files: str
     packed: Descriptor
+    notes: Descriptor | None = None
 
     @property
     def config(self) -> bytes:
         """What is signed."""
+        notes = {"notes": {"digest": self.notes.digest, "size": self.notes.size}} if self.notes else {}
         return canonical_json(
             {
                 "key": self.key,
                 "layer": layer_table(self.layer),
                 "files": {"sha256": self.files, "digest": self.packed.digest, "size": self.packed.size},
+                **notes,
             }
         )
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """What the manifest names."""
+        return (self.layer.descriptor, self.packed, *([self.notes] if self.notes else []))
 
 
 def layer_table(layer: Layer) -> dict[str, str | int]:
@@ -139,8 +150,13 @@ def artefacts_tag(key: str) -> str:
 
 
 def pack(listed: bytes) -> bytes:
-    """Return a list of files, compressed without a time."""
+    """Return a list of files, or notes, compressed without a time."""
     return gzip.compress(listed, 6, mtime=0)
+
+
+def packed(data: bytes, media_type: str) -> Descriptor:
+    """Return the descriptor of what `pack` gave."""
+    return Descriptor(media_type=media_type, digest=of_bytes(data), size=len(data))
 
 
 def unpack(data: bytes, entry: LayerEntry, where: str) -> bytes:
@@ -149,22 +165,40 @@ def unpack(data: bytes, entry: LayerEntry, where: str) -> bytes:
     Raises:
         HelioError: it is not what the entry says.
     """
-    try:
-        inflater = zlib.decompressobj(31)
-        listed = inflater.decompress(data, MOST_LISTED)
-    except zlib.error as error:
-        raise poisoned(where, "the list of files cannot be read", f"{error}") from error
+    listed, whole = _unpacked(data, "the list of files cannot be read", where)
     found = of_bytes(listed).removeprefix("sha256:")
-    if found != entry.files or not inflater.eof or inflater.unused_data:
+    if found != entry.files or not whole:
         raise poisoned(where, "the list of files is another", f"expected sha256 {entry.files} not {found}")
     return listed
+
+
+def unpack_notes(data: bytes, where: str) -> bytes:
+    """Return the notes on a layer.
+
+    Raises:
+        HelioError: they are cut, or too long to be ours.
+    """
+    notes, whole = _unpacked(data, "the notes on the layer cannot be read", where)
+    if not whole:
+        raise poisoned(where, "the notes on the layer cannot be read", f"expected at most {MOST_LISTED:,} bytes")
+    return notes
+
+
+def _unpacked(data: bytes, fault: str, where: str) -> tuple[bytes, bool]:
+    """Return at most so many bytes as are ours, and whether they are all."""
+    try:
+        inflater = zlib.decompressobj(31)
+        plain = inflater.decompress(data, MOST_LISTED)
+    except zlib.error as error:
+        raise poisoned(where, fault, f"{error}") from error
+    return plain, inflater.eof and not inflater.unused_data
 
 
 def layer_manifest(entry: LayerEntry, signature: str = "") -> Manifest:
     """Return the manifest of a layer's entry."""
     return Manifest(
         config=config_descriptor(entry.config, LAYER_CONFIG),
-        layers=(entry.layer.descriptor, entry.packed),
+        layers=entry.blobs,
         artifact_type=LAYER,
         annotations={SIGNATURE: signature} if signature else {},
     )
@@ -186,15 +220,19 @@ def parse_layer(data: bytes, key: str, where: str) -> tuple[LayerEntry, bytes, s
     manifest, config = artifact_config(data, LAYER, LAYER_CONFIG, where)
     document = node(load(config, f"{where} at config"), f"{where} at config")
     table, files = document.table("layer", required=True), document.table("files", required=True)
+    notes = document.table_or_none("notes")
     entry = LayerEntry(
         key=document.text("key", shape=KEY),
         layer=layer_of(table),
         files=files.text("sha256", shape=KEY),
         packed=Descriptor(media_type=FILES, digest=files.text("digest", shape=DIGEST), size=files.whole("size")),
+        notes=Descriptor(media_type=NOTES, digest=notes.text("digest", shape=DIGEST), size=notes.whole("size"))
+        if notes
+        else None,
     )
     if entry.key != key:
         raise poisoned(where, "it is another layer's", f"expected key {key} not {entry.key}")
-    if manifest.layers != (entry.layer.descriptor, entry.packed):
+    if manifest.layers != entry.blobs:
         raise poisoned(where, "its manifest and its config name different blobs", "")
     return entry, config, manifest.annotations.get(SIGNATURE, "")
 

@@ -17,10 +17,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..core import files
 from ..core.errors import HelioError, Stage
+
+if TYPE_CHECKING:
+    from .lent import Lent
 
 #: Bytes that are written to a file at once.
 _BUFFER = 1 << 20
@@ -39,15 +42,24 @@ class Store:
 
     Args:
         travelled: layers that came from a registry's cache count as made; else only what this machine made.
+        signer: names a key, and of what came only that counts which the key had signed; empty for all.
+
+    Attributes:
+        lent: layers that are elsewhere, by key. They count as made, and nothing of them is in the folder.
     """
 
-    def __init__(self, root: Path, *, travelled: bool = False) -> None:
-        self.root, self.travelled = root, travelled
+    def __init__(self, root: Path, *, travelled: bool = False, signer: str = "") -> None:
+        self.root, self.travelled, self.signer = root, travelled, signer
+        self.lent: dict[str, Lent] = {}
         try:
             for name in ("artefacts/sha256", "blobs/sha256", "memo", "cache", "tmp", "run", "toolchain"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _refused(root, error) from error
+
+    def counts(self, signer: str) -> bool:
+        """Say whether what came from a cache counts, by the key that had signed it."""
+        return self.travelled and self.signer in ("", signer)
 
     def artefact(self, sha256: str) -> Path:
         """Return where the package file with this sha256 (hex) is or will be."""

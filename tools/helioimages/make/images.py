@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 from ..cache import access
+from ..cache.access import Cache
 from ..core.errors import HelioError, Stage
 from ..core.progress import say, stage
 from ..core.words import count, human_size
@@ -16,7 +17,7 @@ from ..locks.checkout import Checkout
 from ..locks.read import Locks
 from ..machine.store import Store, has
 from ..oci.layout import write_layout
-from . import building, inputs, provision, toolchain, travel
+from . import building, inputs, lending, provision, toolchain, travel
 from . import render as rendering
 from .building import Built
 from .machine import Machine
@@ -35,19 +36,28 @@ def build(
     *,
     strict: bool = False,
     ready: Callable[[Built], None] = lambda _: None,
+    lenders: Sequence[Cache] = (),
 ) -> dict[str, Built]:
     """Build images after their ancestors, and return all of them by name.
 
     Args:
         ready: called with each when it is built, parents first.
         strict: refuse to build when the Debian mirror dropped a locked package, instead of healing the lock.
+        lenders: caches in the registry that is published to; layers that they have stay there (see `lending`).
 
     Raises:
+        Unproven: an image does not come out as committed on layers that stay elsewhere.
         HelioError: a lock is missing or stale, a package cannot be had or made, or files of packages clash.
     """
     locks = checkout.locks_of(checkout.selected(names))
     stale.check(checkout, locks, healed=False)
-    travel.bring(machine.store, machine.caches, inputs.plans(checkout, locks).values(), jobs=machine.jobs)
+    planned = inputs.plans(checkout, locks).values()
+    others = [cache for cache in machine.caches if cache not in lenders]
+    found = travel.known(machine.store, (*lenders, *others), planned)
+    lending.borrow(
+        machine.store, {key: one for key, one in found.items() if one.cache in lenders}, planned, checkout.root
+    )
+    travel.bring(machine.store, found, planned, jobs=machine.jobs)
     wanted = _wanted(checkout, machine, locks)
     if not all(has(machine.store.artefact(sha256), size) for sha256, size in wanted.items()):
         heal(checkout, machine, names, strict=strict)
@@ -70,6 +80,7 @@ def build(
             built = building.build(shop, plan, done)
             layers = count(len(built.image.layers), "layer")
             say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
+            lending.check(machine.store, checkout.root, built)
             ready(built)
     return done
 

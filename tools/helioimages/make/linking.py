@@ -27,6 +27,7 @@ from ..oci.layer import Layer, write_layer
 from ..pypi import patching, pyc
 from ..pypi import wheel as wheel_link
 from ..pypi.lock import Wheel
+from . import notes
 from .plan import COMPRESSOR, PREFIX, LayerPlan
 
 #: The memos of layers, and the lists of their files: origin, content and path, each ended by NUL.
@@ -173,9 +174,12 @@ def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) ->
     """Write merged entries as a layer's blob, with the list of its files, and remember both under ``key``."""
     entries = tuple(entries)
     hashes: dict[str, str] = {}
+    kept: dict[str, bytes] = {}
     # The digest is known only when the blob is written.
     with store.writing(lambda: store.blob(layer.digest)) as file:
-        layer = write_layer(_noting(entries, hashes), file, jobs=jobs, compressor=COMPRESSOR)
+        layer = write_layer(_noting(entries, hashes, kept), file, jobs=jobs, compressor=COMPRESSOR)
+    with store.writing(store.cached(notes.NOTES, key)) as file:
+        file.write(notes.dump(kept, entries))
     with store.writing(store.cached(LISTS, key)) as file:
         for entry in entries:
             if entry.kind is not Kind.DIR:
@@ -188,23 +192,24 @@ def write(store: Store, key: str, entries: Iterable[Entry], *, jobs: int = 1) ->
     return layer
 
 
-def adopt(store: Store, key: str, layer: Layer, rows: bytes, origin: str) -> None:
+def adopt(store: Store, key: str, layer: Layer, rows: bytes, *, origin: str, signer: str = "") -> None:
     """Remember a layer that another machine made; only a store that is opened as ``travelled`` counts it.
 
     Args:
         layer: its blob is in the store.
         rows: the list of its files, as `write` makes it.
         origin: the address that it came from.
+        signer: the key that had signed it there, and was asked for.
     """
     with store.writing(store.cached(LISTS, key)) as file:
         file.write(rows)
-    store.remember(LAYERS, key, {**dataclasses.asdict(layer), "listed": len(rows), "from": origin})
+    store.remember(LAYERS, key, {**dataclasses.asdict(layer), "listed": len(rows), "from": origin, "signer": signer})
 
 
 def list_of(store: Store, key: str) -> bytes | None:
     """Return the list of a layer's files as `write` keeps it; None where this machine did not make the layer."""
     known = _remembered(store, key)
-    if known is None or (store.recall(LAYERS, key) or {}).get("from") is not None:
+    if known is None or key in store.lent or (store.recall(LAYERS, key) or {}).get("from") is not None:
         return None
     rows = (f"{origin}\0{held}\0{path}\0" for path, (origin, held) in known[1]().items())
     return "".join(rows).encode("utf-8", "surrogateescape")
@@ -233,19 +238,27 @@ def files_of(store: Store, key: str) -> dict[str, tuple[str, str]]:
     return known[1]()
 
 
-def _noting(entries: Iterable[Entry], hashes: dict[str, str]) -> Iterator[Entry]:
-    """Yield the entries; ``hashes`` learns the sha256 of each content, from who made it or as the layer reads it."""
+def _noting(entries: Iterable[Entry], hashes: dict[str, str], kept: dict[str, bytes]) -> Iterator[Entry]:
+    """Yield the entries; ``hashes`` learns the sha256 of each content, from who made it or as the layer reads it.
+
+    Args:
+        kept: learns the content of those that `notes` wants.
+    """
     for entry in entries:
         if entry.content is not None:
             hashes[entry.path] = entry.content.sha256
-            if not entry.content.sha256:
-                entry = dataclasses.replace(entry, content=_noted(entry.path, entry.content, hashes))
+            wanted = notes.wanted(entry.path)
+            if not entry.content.sha256 or wanted:
+                learns = kept if wanted else None
+                entry = dataclasses.replace(entry, content=_noted(entry.path, entry.content, hashes, learns))
         yield entry
 
 
-def _noted(path: str, content: Content, hashes: dict[str, str]) -> Content:
+def _noted(path: str, content: Content, hashes: dict[str, str], kept: dict[str, bytes] | None) -> Content:
     def read() -> bytes:
         data = content.read()
+        if kept is not None:
+            kept[path] = data
         hashes[path] = hashlib.sha256(data).hexdigest()
         return data
 
@@ -253,10 +266,18 @@ def _noted(path: str, content: Content, hashes: dict[str, str]) -> Content:
 
 
 def _remembered(store: Store, key: str) -> tuple[Layer, Callable[[], dict[str, tuple[str, str]]]] | None:
-    """Return a layer made before and what reads the list of its files, if all of it is there, and whole."""
+    """Return a layer made before and what reads the list of its files, if all of it is there, and whole.
+
+    One that is lent is where it is, whole or not: whoever wants its bytes has the run begin again without it.
+    """
+    if (lent := store.lent.get(key)) is not None:
+        return lent.layer, partial(rows_of, lent.rows)
     for kind, lists, parse in ((LAYERS, LISTS, _rows), (OLD_LAYERS, OLD_LISTS, _old_rows)):
         known = store.recall(kind, key)
-        if known is None or (known.pop("from", None) is not None and not store.travelled):
+        if known is None:
+            continue
+        came, signer = known.pop("from", None) is not None, known.pop("signer", "")
+        if came and not store.counts(signer):
             continue
         # The oldest stores do not say how long the list is.
         listed, path = known.pop("listed", None), store.cached(lists, key)

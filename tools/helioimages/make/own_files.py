@@ -30,6 +30,7 @@ from ..core.progress import say
 from ..machine.store import Store
 from ..oci.layer import Layer, read_layer, write_layer
 from . import linking
+from .notes import TRUNK
 from .plan import COMPRESSOR, PREFIX, ImagePlan, LayerKind, LayerPlan
 
 #: Memos: the folders and links of a layer; the key that an image's own files have on the layers below.
@@ -39,8 +40,6 @@ _FORMAT = 1
 #: As the kernel's: more links on the way to one file are a circle. Spec: path_resolution(7).
 _MOST_LINKS = 40
 _HOME = PREFIX[1:]
-#: The environment and the folders above it, which every layer of packages brings.
-_TRUNK = tuple(_HOME[:at] for at, letter in enumerate(f"{_HOME}/") if letter == "/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +69,9 @@ def made(store: Store, plan: ImagePlan, below: Sequence[Lower]) -> tuple[str, La
     key = _key(layer, plan.files, entries)
     recalled = linking.recall(store, key)
     written = recalled or linking.write(store, key, entries)
-    store.remember(SETTLED, memo, {"key": key})
+    # What is believed of layers that nobody has read here is not believed by later runs.
+    if not any(lower.key in store.lent for lower in below):
+        store.remember(SETTLED, memo, {"key": key})
     return key, written, recalled is None
 
 
@@ -189,7 +190,7 @@ class LowerFiles:
         return Entry(path=path, kind=Kind.FILE) if path in self._listed(layer) else None
 
     def _of_packages(self, layer: Lower, path: str) -> Entry | None:
-        if path in _TRUNK:
+        if path in TRUNK:
             return directory(path)
         if not path.startswith(f"{_HOME}/"):
             return None  # nothing of a package is elsewhere, and their lists are long
@@ -221,6 +222,8 @@ def _folders(paths: Mapping[str, object]) -> set[str]:
 
 def _shape(store: Store, key: str) -> dict[str, Entry]:
     """Return the folders and links of a layer by path; read from the layer once."""
+    if (lent := store.lent.get(key)) is not None:
+        return _entries(lent.shape)
     known = store.recall(SHAPES, key)
     layer = linking.recall(store, key)
     if known is None or layer is None or known["digest"] != layer.digest:
@@ -228,11 +231,15 @@ def _shape(store: Store, key: str) -> dict[str, Entry]:
             linking.files_of(store, key)  # says that the store lost it
             raise AssertionError(key)
         known = remember_shape(store, key, layer.digest, read_layer(store.blob(layer.digest)))
+    return _entries(known["rows"])
+
+
+def _entries(rows: Iterable[Sequence[Any]]) -> dict[str, Entry]:
     return {
         path: Entry(path=path, kind=Kind.SYMLINK, target=rest[0])
         if len(rest) == 1
         else directory(path, mode=rest[0], uid=rest[1], gid=rest[2])
-        for path, *rest in known["rows"]
+        for path, *rest in rows
     }
 
 
@@ -275,7 +282,7 @@ def _place(entry: Entry, where: str, placed: Mapping[str, Entry], below: LowerFi
         )
     if entry.kind is Kind.DIR:
         entry = dataclasses.replace(entry, path=_resolved(entry.path, where, placed, below))
-        if entry.path in ("", *_TRUNK) or entry.path.startswith(f"{_HOME}/"):
+        if entry.path in ("", *TRUNK) or entry.path.startswith(f"{_HOME}/"):
             _check_root(entry, where)
         return entry
     folder, _, name = entry.path.rpartition("/")

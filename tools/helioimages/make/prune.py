@@ -21,7 +21,7 @@ from ..machine import mounts
 from ..machine.bootstrap import name_of
 from ..machine.store import Store
 from ..spec.recipes import RECIPES
-from . import builder, channel, linking, own_files, rootfs, toolchain, travel
+from . import builder, channel, linking, notes, own_files, rootfs, toolchain, travel
 from .plan import ImagePlan
 
 _SHA256 = re.compile(rb"\b[0-9a-f]{64}\b")
@@ -90,7 +90,7 @@ _PRUNED = frozenset(
         "cache/index",
         "cache/repodata",
         "cache/osv",
-        *(f"cache/{name}" for name in (linking.LISTS, linking.OLD_LISTS)),
+        *(f"cache/{name}" for name in (linking.LISTS, linking.OLD_LISTS, notes.NOTES)),
         *(f"memo/{name}" for name in (linking.LAYERS, linking.OLD_LAYERS)),
         "memo/wheel",
         "memo/post-link",
@@ -139,7 +139,10 @@ def _kinds(
     pairs = ((linking.LAYERS, linking.LISTS), (linking.OLD_LAYERS, linking.OLD_LISTS))
     yield (
         "lists of files",
-        tuple(_Folder.of(store.root / "cache" / lists, _about(store, kind, layers)) for kind, lists in pairs),
+        tuple(
+            _Folder.of(store.root / "cache" / lists, _about(store, kind, layers))
+            for kind, lists in (*pairs, (linking.LAYERS, notes.NOTES))
+        ),
     )
     yield (
         "memos",

@@ -28,8 +28,7 @@ from ..locks.read import Locks
 from ..machine import workers
 from ..machine.store import Store, has
 from ..oci.layer import Examined, examine
-from ..oci.types import Descriptor
-from . import linking, own_files, toolchain
+from . import linking, notes, own_files, toolchain
 from .building import Built, BuiltLayer, assembled
 from .plan import PREFIX, ImagePlan, LayerKind, LayerPlan
 
@@ -89,12 +88,19 @@ class _Arrival:
     metadata: Mapping[str, str]
 
 
-def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, jobs: int) -> int:
-    """Bring layers from caches that the store lacks, and return their number."""
-    wanted = {layer.key: layer for _, layer in missing(store, plans)}
-    if not wanted or not caches:
-        return 0
-    found = access.look_up(caches, wanted)
+def known(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan]) -> dict[str, Cached]:
+    """Return what caches have of the layers that the store lacks, by key."""
+    return access.look_up(caches, (layer.key for _, layer in missing(store, plans))) if caches else {}
+
+
+def bring(store: Store, found: Mapping[str, Cached], plans: Iterable[ImagePlan], *, jobs: int) -> int:
+    """Bring layers from caches that the store lacks, and return their number.
+
+    Args:
+        found: what caches have of them, by key.
+    """
+    wanted = {layer.key: layer for _, layer in missing(store, plans) if layer.key in found}
+    found = {key: found[key] for key in wanted}
     came = 0
     # Those that are here are read while others are on their way.
     arrivals = _arrivals(store, found.values(), wanted)
@@ -102,12 +108,12 @@ def bring(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan], *, 
         if looked.fault:
             say(f"warning: {poisoned(arrival.where, looked.fault, '').message} ({arrival.where}); it is made here")
             continue
-        entry = found[arrival.key].entry
+        entry, signer = found[arrival.key].entry, found[arrival.key].cache.signer
         for sha256, text in looked.metadata.items():
-            store.remember(METADATA, sha256, text)
+            store.remember(METADATA, sha256, {"text": text, "signer": signer})
         if looked.shape:
             own_files.remember_shape(store, arrival.key, entry.layer.digest, looked.shape)
-        linking.adopt(store, arrival.key, entry.layer, arrival.rows, arrival.where)
+        linking.adopt(store, arrival.key, entry.layer, arrival.rows, origin=arrival.where, signer=signer)
         came += 1
     return came
 
@@ -144,11 +150,11 @@ def _arrival(store: Store, cached: Cached, rows: bytes, plan: LayerPlan) -> _Arr
         rows=rows,
         where=cached.where,
         origins=named if plan.kind is LayerKind.PACKAGES else None,
-        metadata=_metadata(plan, rows),
+        metadata=metadata_paths(plan, rows),
     )
 
 
-def _metadata(plan: LayerPlan, rows: bytes) -> dict[str, str]:
+def metadata_paths(plan: LayerPlan, rows: bytes) -> dict[str, str]:
     """Return path -> sha256 of the package, of the files that tell a package's licence.
 
     A patch or a script may have changed them, so whoever wants those of such a package reads the package.
@@ -168,9 +174,14 @@ def _metadata(plan: LayerPlan, rows: bytes) -> dict[str, str]:
 
 
 def metadata_of(store: Store, package: Package) -> str | None:
-    """Return METADATA of a wheel, or the record of a conda package, out of a layer that travelled; None if none did."""
-    known = store.recall(METADATA, package.sha256) if store.travelled else None
-    return known if isinstance(known, str) else None
+    """Return METADATA of a wheel, or the record of a conda package, out of a layer that travelled, or is lent."""
+    for lent in store.lent.values():
+        if package.sha256 in lent.metadata:
+            return lent.metadata[package.sha256]
+    known = store.recall(METADATA, package.sha256)
+    # Earlier versions wrote the text alone.
+    text, signer = (known["text"], known["signer"]) if isinstance(known, dict) else (known, "")
+    return text if isinstance(text, str) and store.counts(signer) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,15 +299,18 @@ def keep(cache: Cache, built: Built, store: Store, *, mount: str, sign: Callable
         rows = linking.list_of(store, key)
         if rows is None:
             return
-        packed, layer = entries.pack(rows), built.layers[index].layer
+        layer = built.layers[index].layer
+        blob = store.blob(layer.digest)
+        packed, noted = entries.pack(rows), entries.pack(notes.of_layer(store, key, blob))
         entry = LayerEntry(
             key=key,
             layer=layer,
             files=of_bytes(rows).removeprefix("sha256:"),
-            packed=Descriptor(media_type=entries.FILES, digest=of_bytes(packed), size=len(packed)),
+            packed=entries.packed(packed, entries.FILES),
+            notes=entries.packed(noted, entries.NOTES),
         )
         signature = sign(entry.config) if sign else ""
-        access.keep_layer(cache, entry, (store.blob(layer.digest), packed), mount=mount, signature=signature)
+        access.keep_layer(cache, entry, (blob, packed, noted), mount=mount, signature=signature)
 
     kept = [(layer.key, index) for index, layer in enumerate(built.plan.layers) if layer.kind is not LayerKind.FILES]
     with threads.pool(_DOWNLOADS) as pool:
@@ -306,6 +320,9 @@ def keep(cache: Cache, built: Built, store: Store, *, mount: str, sign: Callable
 
 def keep_artefacts(cache: Cache, built: Built, store: Store) -> int:
     """Put the packages of an image's locks into a cache, as far as the store has them; returns the bytes sent.
+
+    What the store lacks and the cache has, since the layers came from there, is named with them: so one manifest keeps
+    all that a lock needs.
 
     Raises:
         HelioError: the registry refuses.
@@ -322,4 +339,6 @@ def keep_artefacts(cache: Cache, built: Built, store: Store) -> int:
         for sha256, (name, size) in rows.items()
         if has(store.artefact(sha256), size)
     }
-    return access.keep_artefacts(cache, key_of(["artefacts", *sorted(files)]), files)
+    others = {sha256: name for sha256, (name, _) in rows.items() if sha256 not in files}
+    known = access.known_artefacts(cache, others)
+    return access.keep_artefacts(cache, key_of(["artefacts", *sorted((*files, *known))]), files, known)

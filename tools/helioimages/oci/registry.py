@@ -272,6 +272,24 @@ class Registry:
             self._send(repository, descriptor, file, upload, advance)
         return "sent"
 
+    def mount_blob(self, repository: str, digest: str, mount_from: Sequence[str]) -> bool:
+        """Bring a blob into a repository without its bytes; say whether it is there now.
+
+        Args:
+            mount_from: repositories of the same registry that may have it, likeliest first.
+
+        Spec: "Pushing blobs": "Mounting".
+        """
+        for other in mount_from:
+            response = self._mount(repository, digest, other) if other != repository else None
+            if response is not None and response.status_code == 201:
+                return True
+            if response is not None:
+                # 202: an upload is open instead, and nobody has the bytes.
+                with contextlib.suppress(HelioError):
+                    self._open(repository, response, lambda _bytes: None).cancel()
+        return False
+
     def push_bytes(self, repository: str, descriptor: Descriptor, data: bytes) -> None:
         """Push a small blob, unless it is there.
 

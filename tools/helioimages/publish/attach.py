@@ -131,7 +131,9 @@ def _documents(built: Built, root: Path, store: Store) -> dict[str, Document]:
             provenance.statement(built.spec.name, built.image.digest, provenance.PREDICATE, said),
         )
         known = {kind: store.put_blob(text) for kind, text in zip(names, texts, strict=True)}
-        store.remember("trust", memo, known)
+        # What is believed of layers that nobody has read here is not believed by later runs.
+        if not store.lent:
+            store.remember("trust", memo, known)
     return {
         kind: Document(name=name, media_type=media_type, data=store.blob(known[kind]).read_bytes())
         for kind, (name, media_type) in names.items()

@@ -20,7 +20,7 @@ from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
 from ..core.words import count
-from ..machine.store import Store
+from ..machine.store import Store, has
 from ..oci.image import Image
 from ..oci.reference import is_host, is_repository
 from ..oci.registry import Registry
@@ -47,6 +47,10 @@ class PushReport:
     seconds: float
 
 
+class Lost(HelioError):
+    """A layer that was to stay in the registry is not to be had there any more; its bytes are needed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
     """What `promote` did: tags that were set, and tags that were right already."""
@@ -68,30 +72,37 @@ def push_untagged(
     """Push an image under its digest only.
 
     Args:
-        store: has the layers' blobs.
+        store: has the layers' blobs, but for those that are lent.
         jobs: blobs sent at a time.
         mount_from: repositories of the same registry that have some of the layers, likeliest first: the parent image's.
 
     Raises:
+        Lost: the registry lacks a layer that is lent.
         HelioError: a blob is missing or damaged in the store, or the registry refuses.
     """
     start = time.monotonic()
     client.expect_push(repository)
+    elsewhere = {lent.layer.digest: lent.layer.size for lent in store.lent.values()}
+    lent = {digest for digest, size in elsewhere.items() if not has(store.blob(digest), size)}
     reference = f"{client.host}/{repository}@{image.digest}"
     blobs = {blob.digest: blob for blob in (*image.layers, image.manifest.config)}
     present, outcome = len(blobs), {"sent": 0, "mounted": 0, "present": 0}
     bytes_sent = 0
     if client.head_manifest(repository, image.digest) is None:
         with threads.pool(jobs) as pool:
-            has = dict(zip(blobs, pool.map(lambda digest: client.has_blob(repository, digest), blobs), strict=True))
+            known = dict(zip(blobs, pool.map(lambda digest: client.has_blob(repository, digest), blobs), strict=True))
         # The largest first: no worker is left with it alone at the end.
         missing = sorted(
-            (blobs[digest] for digest in blobs if not has[digest]), key=lambda blob: (-blob.size, blob.digest)
+            (blobs[digest] for digest in blobs if not known[digest]), key=lambda blob: (-blob.size, blob.digest)
         )
         present -= len(missing)
-        _check_store(missing, image, store)
+        _check_store([blob for blob in missing if blob.digest not in lent], image, store)
 
         def push(blob: Descriptor, advance: Callable[[int], None]) -> tuple[Descriptor, str]:
+            if blob.digest in lent:
+                if not client.mount_blob(repository, blob.digest, mount_from):
+                    raise _lost(reference, f"expected {blob.digest} in one of {', '.join(mount_from) or 'none'}")
+                return blob, "mounted"
             done = client.push_blob(
                 repository,
                 blob,
@@ -120,7 +131,13 @@ def push_untagged(
         if missing:
             with bar(f"push {repository}", sum(blob.size for blob in missing), unit="bytes") as advance:
                 push_all(advance)
-        client.put_manifest(repository, image.digest, image.manifest_bytes, image.manifest.media_type)
+        try:
+            client.put_manifest(repository, image.digest, image.manifest_bytes, image.manifest.media_type)
+        except HelioError as error:
+            # It may have lost one since it was asked; with the bytes at hand the next try tells.
+            if lent:
+                raise _lost(reference, error.message) from error
+            raise
     return PushReport(
         reference=reference,
         digest=image.digest,
@@ -130,6 +147,10 @@ def push_untagged(
         blobs_present=present + outcome["present"],
         seconds=round(time.monotonic() - start, 3),
     )
+
+
+def _lost(reference: str, detail: str) -> Lost:
+    return Lost(Stage.PUBLISH, "the registry lost a layer that it had", where=reference, detail=detail)
 
 
 def existing_tags(client: Registry, repository: str, *, jobs: int = 8) -> dict[str, str]:

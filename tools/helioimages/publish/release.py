@@ -17,7 +17,7 @@ from ..engines import registry_server
 from ..locks import stale
 from ..locks.checkout import Checkout
 from ..machine.store import Store
-from ..make import images, travel
+from ..make import images, lending, travel
 from ..make.building import Built
 from ..make.machine import Machine
 from ..oci.reference import is_loopback
@@ -75,14 +75,20 @@ def connect(store: Store, host: str | None) -> Registry:
 
 
 def push_built(client: Registry, machine: Machine, built: Built, prefix: str) -> push.PushReport:
-    """Push an image by digest, its parent's layers mounted from the parent's repository.
+    """Push an image by digest, its parent's layers mounted from the parent's repository, those of a cache from there.
 
     Raises:
         HelioError: as `push.push_untagged` says.
     """
     parents = [prefix + ancestor.spec.name for ancestor in reversed(built.line[:-1])]
+    caches = [cache.place.repository for cache in machine.caches if cache.place.host == client.host]
     return push.push_untagged(
-        client, built.image, prefix + built.spec.name, machine.store, jobs=machine.jobs, mount_from=parents
+        client,
+        built.image,
+        prefix + built.spec.name,
+        machine.store,
+        jobs=machine.jobs,
+        mount_from=(*parents, *(caches if machine.store.lent else [])),
     )
 
 
@@ -108,6 +114,7 @@ def publish(
         push.words_of(order.before_tag)
     if order.key is not None:
         attach.check_key(order.key)
+        machine = _believing(machine, order.key)
     # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
     strict = order.host is not None and not is_loopback(order.host)
     known = _known(checkout, machine, wanted, order)
@@ -129,12 +136,19 @@ def publish(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sent:
-    """An image that is in the registry, without tags; what is ``known`` was tested, too."""
+class _Made:
+    """An image that was built, and the machine that has its layers, or to which they are lent."""
 
     built: Built
-    pushed: push.PushReport | None = None
-    known: unchanged.Known | None = None
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """An image that is in the registry, without tags."""
+
+    made: _Made
+    pushed: push.PushReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,35 +163,72 @@ class _Line:
     announce: Callable[[Published], None]
 
     def make(
-        self, known: Sequence[unchanged.Known], names: Sequence[str], ready: Callable[[Built | unchanged.Known], None]
+        self, known: Sequence[unchanged.Known], names: Sequence[str], ready: Callable[[_Made | unchanged.Known], None]
     ) -> None:
         """Give what is published already, and build the rest."""
         for one in known:
             ready(one)
+        if not names:
+            return
+        given: set[str] = set()
 
-        def wanted(built: Built) -> None:
-            if built.spec.name in names:
-                ready(built)
+        def build(machine: Machine, lenders: Sequence[Cache]) -> None:
+            def wanted(built: Built) -> None:
+                if built.spec.name in {*names} - given:
+                    given.add(built.spec.name)
+                    ready(_Made(built=built, machine=machine))
 
-        if names:
-            images.build(self.checkout, self.machine, names, strict=self.strict, ready=wanted)
+            images.build(self.checkout, machine, names, strict=self.strict, ready=wanted, lenders=lenders)
 
-    def send(self, item: Built | unchanged.Known) -> _Sent:
+        try:
+            build(self.machine, _lenders(self.machine, self.order))
+        except lending.Unproven as error:
+            say(f"    {error.message}: layers that stay in the registry are fetched, and read")
+            build(self.machine.whole(), ())
+
+    def send(self, item: _Made | unchanged.Known) -> _Sent | unchanged.Known:
         """Push an image by digest."""
         if isinstance(item, unchanged.Known):
-            return _Sent(built=item.built, known=item)
-        return _Sent(built=item, pushed=push_built(self.client, self.machine, item, self.order.prefix))
+            return item
+        prefix = self.order.prefix
+        try:
+            return _Sent(made=item, pushed=push_built(self.client, item.machine, item.built, prefix))
+        except push.Lost as error:
+            say(f"warning: {error.message} ({error.detail}); layers are fetched and made here")
+        whole, name = self.machine.whole(), item.built.spec.name
+        made = _Made(built=images.build(self.checkout, whole, (name,), strict=self.strict)[name], machine=whole)
+        return _Sent(made=made, pushed=push_built(self.client, whole, made.built, prefix))
 
-    def finish(self, sent: _Sent) -> Published:
+    def finish(self, sent: _Sent | unchanged.Known) -> Published:
         """Test and tag it."""
-        with stage(f"publish {sent.built.spec.name}"):
-            if sent.known is not None:
-                done = _tag_known(self.client, sent.known, self.order)
+        built = sent.built if isinstance(sent, unchanged.Known) else sent.made.built
+        with stage(f"publish {built.spec.name}"):
+            if isinstance(sent, unchanged.Known):
+                done = _tag_known(self.client, sent, self.order)
             else:
-                assert sent.pushed is not None
-                done = _publish(self.checkout, self.machine, self.client, sent.built, sent.pushed, self.order)
+                done = _publish(self.checkout, sent.made.machine, self.client, built, sent.pushed, self.order)
         self.announce(done)
         return done
+
+
+def _believing(machine: Machine, key: Path) -> Machine:
+    """Return a machine that believes of caches what the key that signs has signed, or another of the user's choice."""
+    # Only those who sign need the libraries of cryptography.
+    from . import signing
+
+    public = signing.load_private(key).public_key()
+    return machine.believing(signing.name(public), partial(signing.good, public))
+
+
+def _lenders(machine: Machine, order: PublishOrder) -> tuple[Cache, ...]:
+    """Return the caches whose layers may stay where they are: those of the registry that is published to.
+
+    Who signs vouches for what an SBOM says of a layer's files, so believes of it only what a key has signed.
+    """
+    signs = order.key is not None or bool(order.before_tag)
+    return tuple(
+        cache for cache in machine.caches if cache.place.host == order.host and (cache.good is not None or not signs)
+    )
 
 
 def _known(

@@ -7,13 +7,13 @@ what maintainer scripts made (alternatives, caches, accounts) belongs to `SYSTEM
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..core.digest import is_hex
 from ..core.errors import HelioError, Stage
 from ..machine.store import Store
-from ..make import linking
+from ..make import linking, notes
 from ..make.building import Built
 
 #: Files that no package brought as they are: what the installation of Debian's packages made.
@@ -55,7 +55,8 @@ def owners(store: Store, built: Built, origins: Mapping[str, Owner]) -> Ownershi
         for layer in image.layers:
             debian = layer.name == "debian"
             if debian:
-                lists, texts = _dpkg(store, layer.layer.digest)
+                lent = store.lent.get(layer.key)
+                lists, texts = _dpkg(lent.files.items() if lent else _read(store, layer.layer.digest))
                 dpkg |= lists
                 copyrights |= texts
             for path, (origin, content) in linking.files_of(store, layer.key).items():
@@ -109,25 +110,28 @@ def _dpkg_own(path: str) -> Owner:
     return SYSTEM
 
 
-def _dpkg(store: Store, digest: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Read dpkg's lists and the copyright files from a layer: path -> package, package -> licences."""
+def _dpkg(files: Iterable[tuple[str, bytes]]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Read dpkg's lists and the copyright files of a layer: path -> package, package -> licences."""
     paths: dict[str, str] = {}
     copyrights: dict[str, tuple[str, ...]] = {}
+    for name, data in files:
+        text = data.decode("utf-8", "surrogateescape")
+        if name.startswith(_INFO):
+            package = name[len(_INFO) : -len(".list")].partition(":")[0]
+            paths |= dict.fromkeys(listed(text), package)
+        elif name.startswith(_DOC) and (names := licence_names(text)):
+            copyrights[name.split("/")[3]] = names
+    return paths, copyrights
+
+
+def _read(store: Store, digest: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a layer of Debian's that tell whose a file is, in the layer's order."""
     try:
         with tarfile.open(store.blob(digest), "r:gz") as tar:
             for member in tar:
-                name = member.name
-                wanted = name.startswith(_INFO) and name.endswith(".list")
-                copyright = name.startswith(_DOC) and name.endswith("/copyright")
-                stream = tar.extractfile(member) if member.isfile() and (wanted or copyright) else None
-                if stream is None:
-                    continue
-                text = stream.read().decode("utf-8", "surrogateescape")
-                if wanted:
-                    package = name[len(_INFO) : -len(".list")].partition(":")[0]
-                    paths |= dict.fromkeys(listed(text), package)
-                elif names := licence_names(text):
-                    copyrights[name.split("/")[3]] = names
+                stream = tar.extractfile(member) if member.isfile() and notes.wanted(member.name) else None
+                if stream is not None:
+                    yield member.name, stream.read()
     except (OSError, EOFError, tarfile.TarError) as error:
         raise HelioError(
             Stage.CHECK,
@@ -135,4 +139,3 @@ def _dpkg(store: Store, digest: str) -> tuple[dict[str, str], dict[str, tuple[st
             detail=str(error),
             hint="remove it from the store and run `buildimages build`",
         ) from error
-    return paths, copyrights

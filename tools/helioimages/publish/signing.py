@@ -156,7 +156,7 @@ def bundle(key: ec.EllipticCurvePrivateKey, sealed: bytes) -> bytes:
     return canonical_json(
         {
             "mediaType": BUNDLE,
-            "verificationMaterial": {"publicKey": {"hint": _hint(key.public_key())}, "tlogEntries": []},
+            "verificationMaterial": {"publicKey": {"hint": name(key.public_key())}, "tlogEntries": []},
             "dsseEnvelope": json.loads(sealed),
         }
     )
@@ -169,14 +169,14 @@ def open_bundle(key: ec.EllipticCurvePublicKey, data: bytes) -> tuple[bool, byte
     """
     try:
         document = json.loads(data)
-        claimed = document["verificationMaterial"]["publicKey"]["hint"] == _hint(key)
+        claimed = document["verificationMaterial"]["publicKey"]["hint"] == name(key)
         return claimed, open_envelope(key, json.dumps(document["dsseEnvelope"]).encode()) if claimed else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return False, None
 
 
-def _hint(key: ec.EllipticCurvePublicKey) -> str:
-    """Return how bundles name a key: by the digest of its DER."""
+def name(key: ec.EllipticCurvePublicKey) -> str:
+    """Return how bundles name a key: by the digest of its DER, in base64."""
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(der).digest()).decode()
 

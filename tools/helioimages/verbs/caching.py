@@ -35,19 +35,19 @@ def machine(
     plain = common.machine()
     if not places:
         return plain
-    good = None
-    if key is not None:
-        # Only those who check need the libraries of cryptography.
-        from ..publish import signing
-
-        good = partial(signing.good, signing.load_public(key))
 
     def cache(where: CachePlace) -> Cache:
-        client = Registry(where.host, credentials=from_docker_config())
-        return Cache(client=client, place=where, good=good)
+        return Cache(client=Registry(where.host, credentials=from_docker_config()), place=where)
 
-    return dataclasses.replace(
+    made = dataclasses.replace(
         plain,
         store=Store(plain.store.root, travelled=True),
         caches=tuple(cache(where) for where in dict.fromkeys(places)),
     )
+    if key is None:
+        return made
+    # Only those who check need the libraries of cryptography.
+    from ..publish import signing
+
+    public = signing.load_public(key)
+    return made.believing(signing.name(public), partial(signing.good, public))
