@@ -54,9 +54,10 @@ class World:
     checkout: SimpleNamespace
     cache: Cache
 
-    def look(self, **cache: object) -> dict[str, unchanged.Known]:
+    def look(self, key: Path | None = None, **cache: object) -> dict[str, unchanged.Known]:
         machine = SimpleNamespace(caches=(dataclasses.replace(self.cache, **cache),))
-        return unchanged.look(self.checkout, machine, self.client, ("base", "child"), "team/")
+        place = unchanged.Place(client=self.client, prefix="team/", key=key)
+        return unchanged.look(self.checkout, machine, place, ("base", "child"))
 
 
 @pytest.fixture
@@ -84,16 +85,23 @@ def world(site, tmp_path, monkeypatch) -> Iterator[World]:
     server.close()
 
 
-def publish(world: World, built, report: Path, sign=None) -> None:
+def publish(world: World, built, report: Path, sign=None, key: Path | None = None) -> None:
     client, store, repository = world.client, world.site.store, f"team/{built.spec.name}"
     push.push_untagged(client, built.image, repository, store)
     report.mkdir(exist_ok=True)
     told = {"reference": f"{client.host}/{repository}@{built.image.digest}", "passed": True}
     (report / "report.json").write_text(json.dumps(told))
-    key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
-    documents.attach(client, repository, built, report, store, run=documents.ReportSubject(key=key))
-    subject = attach.Subject(client=client, repository=repository, built=built, root=world.site.root, store=store)
-    attach.attach(subject, key=None)
+    run_key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
+    documents.attach(client, repository, built, report, store, run=documents.ReportSubject(key=run_key, sign=sign))
+    subject = attach.Subject(
+        client=client,
+        repository=repository,
+        built=built,
+        root=world.site.root,
+        store=store,
+        others=documents.unsigned(built, report) if key else (),
+    )
+    attach.attach(subject, key=key)
     travel.keep_image(world.cache, built, sign=sign)
 
 
@@ -247,6 +255,99 @@ def test_with_a_key_only_what_it_signed_counts(world, tmp_path, capsys):
     assert set(world.look(good=good)) == {"base", "child"}
 
 
+def signed(world: World, tmp_path: Path, number: int = 1) -> Path:
+    """Publish all of it as `publish --key` does."""
+    key = write_key(tmp_path / f"key{number}", number)
+    for built in world.site.build("child").line:
+        publish(world, built, tmp_path / built.spec.name, partial(signing.sign, signing.load_private(key)), key)
+    world.registry.log.clear()
+    return key
+
+
+def asking(key: Path) -> dict[str, object]:
+    return {"key": key, "good": partial(signing.good, signing.load_private(key).public_key())}
+
+
+def test_what_the_key_signed_is_known_without_a_document(world, tmp_path):
+    key = signed(world, tmp_path)
+    assert set(world.look(**asking(key))) == {"base", "child"}
+    assert {line.split()[0] for line in world.registry.log} <= {"HEAD", "GET"}
+    # Of blobs: the two reports, and of each image its signature and what names its documents.
+    assert len([line for line in world.registry.log if line.startswith("GET") and "/blobs/" in line]) == 6
+
+
+def taken_away(world: World, gone) -> None:
+    for (repository, reference), (_, data) in [*world.registry.manifests.items()]:
+        if repository != "team/cache" and gone(reference, json.loads(data)):
+            del world.registry.manifests[repository, reference]
+
+
+def another_document(world: World) -> None:
+    """A document that somebody hung on the images, beside those that are signed."""
+    for name in ("base", "child"):
+        image = world.site.build(name).image
+        file = documents.Document(name="packages.json", media_type=documents.PACKAGES, data=b"{}")
+        hung = documents.Attachment(artifact_type=documents.PACKAGES, files=(file,))
+        documents.attach_files(world.client, f"team/{name}", image, hung, world.site.store)
+
+
+def signed_for_another(world: World) -> None:
+    """The signatures of another repository, copied with all that is there."""
+    for name in ("base", "child"):
+        tag = f"{world.site.build(name).image.digest.replace(':', '-')}.sig"
+        _, data = world.registry.manifests[f"team/{name}", tag]
+        (layer,) = json.loads(data)["layers"]
+        payload = json.loads(world.registry.blobs[layer["digest"]])
+        payload["critical"]["identity"]["docker-reference"] = "elsewhere/x"
+        forged = json.dumps(payload).encode()
+        digest = world.registry.put(f"team/{name}", forged)
+        text = data.replace(layer["digest"].encode(), digest.encode())
+        text = text.replace(b'"size":%d' % layer["size"], b'"size":%d' % len(forged))
+        world.registry.manifests[f"team/{name}", tag] = ("application/vnd.oci.image.manifest.v1+json", text)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda world: taken_away(world, lambda name, _: name.endswith(".sig")), "the key did not sign it for"),
+        (signed_for_another, "the key did not sign it for"),
+        (
+            lambda world: taken_away(world, lambda _, data: "reference" in str(data.get("annotations"))),
+            "no bundle states https://in-toto.io/attestation/reference",
+        ),
+        (
+            lambda world: taken_away(world, lambda _, data: "spdx.dev" in str(data.get("annotations"))),
+            "no bundle states https://spdx.dev/Document",
+        ),
+        (another_document, "the key did not sign its application/vnd.helioimages.packages.v1+json"),
+    ],
+    ids=["no signature", "of another repository", "no statement", "no bundle", "another document"],
+)
+def test_what_the_key_did_not_sign_is_made(world, tmp_path, capsys, change, told):
+    key = signed(world, tmp_path)
+    assert set(world.look(**asking(key))) == {"base", "child"}
+    change(world)
+    assert world.look(**asking(key)) == {}
+    assert told in capsys.readouterr().err
+
+
+def test_what_another_key_signed_is_made(world, tmp_path, capsys):
+    """Though it signed everything, and the cache is believed."""
+    signed(world, tmp_path, 2)
+    mine = write_key(tmp_path / "mine", 1)
+    assert world.look(key=mine) == {}
+    assert "no report says that these notebooks passed in it" in capsys.readouterr().err
+    # The report alone is the key's.
+    for built in world.site.build("child").line:
+        report = tmp_path / built.spec.name
+        key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
+        sign = partial(signing.sign, signing.load_private(mine))
+        store, repository = world.site.store, f"team/{built.spec.name}"
+        documents.attach(world.client, repository, built, report, store, run=documents.ReportSubject(key=key, sign=sign))
+    assert world.look(key=mine) == {}
+    assert "the key did not sign it for" in capsys.readouterr().err
+
+
 def test_an_entry_is_kept_once_and_read_back(world):
     for built in world.site.build("child").line:
         travel.keep_image(world.cache, built, sign=None)
@@ -263,10 +364,12 @@ def order(world: World, **changes: object) -> release.PublishOrder:
     return release.PublishOrder(**asked)
 
 
-def test_publish_only_sets_tags(world, tmp_path, monkeypatch):
+@pytest.mark.parametrize("signs", [False, True])
+def test_publish_only_sets_tags(world, tmp_path, monkeypatch, signs):
+    key = signed(world, tmp_path) if signs else None
     monkeypatch.setattr(images, "build", lambda *_, **__: pytest.fail("built"))
-    machine = SimpleNamespace(store=Store(tmp_path / "fresh"), caches=(world.cache,), abandon=pytest.fail)
-    done = release.publish(world.checkout, machine, ("base", "child"), order(world))
+    machine = Machine(store=Store(tmp_path / "fresh"), jobs=1, caches=(world.cache,))
+    done = release.publish(world.checkout, machine, ("base", "child"), order(world, key=key))
     for image in done:
         built = world.site.build(image.image)
         assert image.reference == f"{world.client.host}/team/{image.image}@{built.image.digest}"

@@ -3,13 +3,16 @@
 It is put together from what the cache beside it says (`make.travel.recall_images`), and believed where four things
 agree with it: the diff_ids of the committed Dockerfiles, its ancestors' too; the registry, which has the image under
 this digest and each of its layers with its size; the documents that hang on it; and the report of a run of these very
-notebooks in it. Else it is built, as if there were nothing. Who signs vouches for what was made and run, so it is made.
+notebooks in it. Whoever signs has vouched for it already if the same key signed all of this: what the cache says, the
+image, its documents and the report. Else it is built, as if there were nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from ..core import threads
 from ..core.errors import HelioError
@@ -36,12 +39,25 @@ class Known:
     report: str
 
 
-def look(checkout: Checkout, machine: Machine, client: Registry, names: Sequence[str], prefix: str) -> dict[str, Known]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where images are published: a registry and what is before their names; and the private key that signs them."""
+
+    client: Registry
+    prefix: str
+    key: Path | None = None
+
+
+def look(checkout: Checkout, machine: Machine, place: Place, names: Sequence[str]) -> dict[str, Known]:
     """Return those of some images that are published already, by name.
+
+    Args:
+        machine: its caches believe, where there is a key, only what one has signed.
 
     Raises:
         HelioError: a lock is missing or stale, or the registry does not answer.
     """
+    client, prefix = place.client, place.prefix
     plans = inputs.plans(checkout, checkout.locks_of(checkout.selected(names)))
     recalled = travel.recall_images(machine.caches, plans)
     known = {}
@@ -51,14 +67,30 @@ def look(checkout: Checkout, machine: Machine, client: Registry, names: Sequence
         fault = _fault(checkout, client, recalled[name], prefix + name)
         report = None
         if not fault:
-            digest = recalled[name].image.digest
-            report = passed.look(client, prefix + name, digest, run.key(digest, checkout.lineage(name), checkout.root))
-            fault = "" if report else "no report says that these notebooks passed in it"
+            report, fault = _report(checkout, place, name, recalled[name].image.digest)
         if report is None:
             say(f"    {name} is known to the cache, and made nevertheless: {fault}")
             continue
         known[name] = Known(built=recalled[name], report=f"{client.host}/{prefix}{name}@{report.digest}")
     return known
+
+
+def _report(checkout: Checkout, place: Place, name: str, digest: str) -> tuple[passed.Passed | None, str]:
+    """Return the report of an image's notebooks, or why it does not count: it, or what it hangs on."""
+    client, repository = place.client, place.prefix + name
+    run_key = run.key(digest, checkout.lineage(name), checkout.root)
+    if place.key is None:
+        report, fault = passed.look(client, repository, digest, run_key), ""
+    else:
+        # Only those who sign need the libraries of cryptography.
+        from . import signed, signing
+
+        public = signing.load_private(place.key).public_key()
+        report = passed.look(client, repository, digest, run_key, partial(signing.good, public))
+        fault = signed.fault(client, repository, digest, report.digest, public) if report else ""
+    if report is None:
+        return None, "no report says that these notebooks passed in it"
+    return (None, fault) if fault else (report, "")
 
 
 def _fault(checkout: Checkout, client: Registry, built: Built, repository: str) -> str:
