@@ -145,8 +145,14 @@ def under(machine: Machine, client, built: Built) -> str:
     return reference
 
 
-def peer(machine: Machine, client, built: Built, base: str, folder: Path, tag: str) -> dict[str, object]:
-    """`docker build` and `docker push` of the same wheels in one `RUN`."""
+def peer(
+    machine: Machine, client, built: Built, base: str, folder: Path, tag: str, *, cache_from: Sequence[str] = ()
+) -> dict[str, object]:
+    """`docker build` and `docker push` of the same wheels in one `RUN`.
+
+    Args:
+        cache_from: images of the engine whose layers are taken where a step is the same, as ``--cache-from`` says.
+    """
     engine = machine.engine
     wheels, context = folder / "wheels", folder / "context"
     shutil.rmtree(wheels, ignore_errors=True)
@@ -165,7 +171,12 @@ def peer(machine: Machine, client, built: Built, base: str, folder: Path, tag: s
         text = DOCKERFILE.format(under=base, port=port, site=site)
         (context / "Dockerfile").write_text(text.replace("USER 0\n", "USER 0\nCOPY wheels /wheels\n"))
         build = lambda: engine.client.images.build(  # noqa: E731
-            path=str(context), tag=f"{repository}:{tag}", network_mode="host", rm=True, forcerm=True
+            path=str(context),
+            tag=f"{repository}:{tag}",
+            network_mode="host",
+            rm=True,
+            forcerm=True,
+            cache_from=[*cache_from],
         )
         try:
             build_s, (image, _) = timed(build)

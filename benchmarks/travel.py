@@ -7,7 +7,10 @@ Then, each time from an empty store, through a relay that counts every byte of b
 * unchanged: `publish` of the same locks. It must find all of it published;
 * moved: `build --cache`, which brings each layer here and reads it whole;
 * changed (with ``--package`` and ``--version``): the lock names another version of one small package; from the changed
-  lock to the image pushed by digest, without notebooks. The changed wheel comes from the package index.
+  lock to the image pushed by digest with its documents, without notebooks. The changed wheel comes from the index;
+* one_run (with ``--docker``): the same wheels by `docker build` in one ``RUN``, as `one_package` has it, with the image
+  that was published before as ``--cache-from``: pull of it, build and push, unchanged and with the change. What lies
+  under the ``RUN`` is on the engine already, and is not counted.
 
 The report of the notebooks is made up: how long they take is not measured here. Nothing of the checkout or of the
 default store is changed, but that documents of the image are kept there.
@@ -128,6 +131,7 @@ def main() -> None:
     parser.add_argument("--image", default="base")
     parser.add_argument("--package", help="a small package of the image's own")
     parser.add_argument("--version", help="the version that the lock shall name instead")
+    parser.add_argument("--docker", action="store_true", help="measure one RUN with its image as cache, too")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--work", type=Path, help="folder with some 10 GB free")
     asked = parser.parse_args()
@@ -169,9 +173,18 @@ def measure(asked: argparse.Namespace, root: Path, port: int, folder: Path) -> d
         with fresh(port, folder, asked.jobs) as (machine, relay):
 
             def publish() -> tuple[Built, int]:
-                made = images.build(changed, machine, names)[asked.image]
+                made = images.build(changed, machine, names, lenders=machine.caches)[asked.image]
                 with Registry(relay.host) as client:
-                    return made, release.push_built(client, machine, made, PREFIX).bytes_sent
+                    sent = release.push_built(client, machine, made, PREFIX).bytes_sent
+                    images.metadata(changed, machine, names)
+                    repository = PREFIX + asked.image
+                    attach.attach(
+                        attach.Subject(
+                            client=client, repository=repository, built=made, root=changed.root, store=machine.store
+                        ),
+                        key=None,
+                    )
+                    return made, sent
 
             seconds, (made, sent) = bench.timed(publish)
             result["changed"] = {
@@ -180,7 +193,40 @@ def measure(asked: argparse.Namespace, root: Path, port: int, folder: Path) -> d
                 "bytes": relay.moved,
                 "sent": sent,
                 "new_layers": len({layer.digest for layer in made.image.layers} - before),
+                "artefacts_bytes": sum(path.stat().st_size for path in (machine.store.root / "artefacts").rglob("*")),
             }
+        if asked.docker:
+            result["one_run"] = one_run(port, folder, built[asked.image], made)
+    return result
+
+
+def one_run(port: int, folder: Path, before: Built, after: Built) -> dict[str, object]:
+    """Return what the same costs with one ``RUN``, whose last image is the cache."""
+    machine = Machine(store=Store(default_root()), jobs=os.cpu_count() or 2)
+    engine = machine.engine
+    result: dict[str, object] = {}
+    with Registry(f"127.0.0.1:{port}") as client:
+        under = bench.under(machine, client, before)
+        first = bench.peer(machine, client, before, under, folder, "old")
+        engine.client.images.remove(first["image"], force=True)
+        for name, built in (("unchanged", before), ("changed", after)):
+            relay = Relay(port)
+            with Registry(relay.host) as counted:
+                old = f"{relay.host}/peer/helio:old"
+                pull_s, _ = bench.timed(lambda old=old: engine.client.images.pull(old))
+                made = bench.peer(machine, counted, built, under, folder, name, cache_from=(old,))
+            for one in (old, made["image"]):
+                with suppress(bench.docker.errors.ImageNotFound):
+                    engine.client.images.remove(one, force=True)
+            relay.close()
+            result[name] = {
+                "seconds": round(pull_s + made["build_s"] + made["push_s"], 2),
+                "pull_s": round(pull_s, 2),
+                "build_s": round(made["build_s"], 2),
+                "push_s": round(made["push_s"], 2),
+                "bytes": relay.moved,
+            }
+        engine.client.images.remove(under, force=True)
     return result
 
 
