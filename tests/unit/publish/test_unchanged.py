@@ -56,7 +56,7 @@ class World:
 
     def look(self, key: Path | None = None, **cache: object) -> dict[str, unchanged.Known]:
         machine = SimpleNamespace(caches=(dataclasses.replace(self.cache, **cache),))
-        place = unchanged.Place(client=self.client, prefix="team/", key=key)
+        place = unchanged.PublishPlace(client=self.client, prefix="team/", key=key)
         return unchanged.look(self.checkout, machine, place, ("base", "child"))
 
 
@@ -343,7 +343,9 @@ def test_what_another_key_signed_is_made(world, tmp_path, capsys):
         key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
         sign = partial(signing.sign, signing.load_private(mine))
         store, repository = world.site.store, f"team/{built.spec.name}"
-        documents.attach(world.client, repository, built, report, store, run=documents.ReportSubject(key=key, sign=sign))
+        documents.attach(
+            world.client, repository, built, report, store, run=documents.ReportSubject(key=key, sign=sign)
+        )
     assert world.look(key=mine) == {}
     assert "the key did not sign it for" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..oci.layer import Layer
 
 #: A folder (path, mode, uid, gid) or a link (path, target), as memos have them.
-Shape = tuple[str, int, int, int] | tuple[str, str]
+ShapeRow = tuple[str, int, int, int] | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,5 +28,5 @@ class Lent:
     rows: bytes
     files: Mapping[str, bytes]
     metadata: Mapping[str, str]
-    shape: tuple[Shape, ...]
+    shape: tuple[ShapeRow, ...]
     proven: bool

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.digest import canonical_json
 from ..core.entries import Entry, Kind
-from ..machine.lent import Shape
+from ..machine.lent import ShapeRow
 from ..machine.store import Store
 from ..oci.layer import examine
 from .plan import PREFIX
@@ -32,7 +32,7 @@ class Notes:
     """Notes on one layer: path -> content of files, and its folders and links."""
 
     files: Mapping[str, bytes]
-    shape: tuple[Shape, ...]
+    shape: tuple[ShapeRow, ...]
 
 
 def wanted(path: str) -> bool:
@@ -50,7 +50,7 @@ def wanted(path: str) -> bool:
     return name == "copyright" and folder.startswith("usr/share/doc/")
 
 
-class Wanted(Container[str]):
+class NotedPaths(Container[str]):
     """The paths for which `wanted` holds, as `oci.layer.examine` asks for them."""
 
     def __contains__(self, path: object) -> bool:
@@ -103,14 +103,14 @@ def of_layer(store: Store, key: str, blob: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        real = examine(blob, Wanted())
+        real = examine(blob, NotedPaths())
         data = dump(real.kept, real.shape)
         with store.writing(path) as file:
             file.write(data)
         return data
 
 
-def _row(row: Any) -> Shape:
+def _row(row: Any) -> ShapeRow:
     match row:
         case [str(path), int(mode), int(uid), int(gid)]:
             return _text(path), mode, uid, gid

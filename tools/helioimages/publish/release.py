@@ -231,12 +231,14 @@ def _lenders(machine: Machine, order: PublishOrder) -> tuple[Cache, ...]:
     )
 
 
-def _known(checkout: Checkout, machine: Machine, names: Sequence[str], order: PublishOrder) -> dict[str, unchanged.Known]:
+def _known(
+    checkout: Checkout, machine: Machine, names: Sequence[str], order: PublishOrder
+) -> dict[str, unchanged.Known]:
     """Return what is published already; what a command signs, or is run again, is made."""
     if order.host is None or not order.reuse or order.before_tag:
         return {}
     with stage("published already"), connect(machine.store, order.host) as client:
-        place = unchanged.Place(client=client, prefix=order.prefix, key=order.key)
+        place = unchanged.PublishPlace(client=client, prefix=order.prefix, key=order.key)
         return unchanged.look(checkout, machine, place, names)
 
 

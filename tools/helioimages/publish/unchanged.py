@@ -40,7 +40,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class PublishPlace:
     """Where images are published: a registry and what is before their names; and the private key that signs them."""
 
     client: Registry
@@ -48,7 +48,7 @@ class Place:
     key: Path | None = None
 
 
-def look(checkout: Checkout, machine: Machine, place: Place, names: Sequence[str]) -> dict[str, Known]:
+def look(checkout: Checkout, machine: Machine, place: PublishPlace, names: Sequence[str]) -> dict[str, Known]:
     """Return those of some images that are published already, by name.
 
     Args:
@@ -75,7 +75,7 @@ def look(checkout: Checkout, machine: Machine, place: Place, names: Sequence[str
     return known
 
 
-def _report(checkout: Checkout, place: Place, name: str, digest: str) -> tuple[passed.Passed | None, str]:
+def _report(checkout: Checkout, place: PublishPlace, name: str, digest: str) -> tuple[passed.Passed | None, str]:
     """Return the report of an image's notebooks, or why it does not count: it, or what it hangs on."""
     client, repository = place.client, place.prefix + name
     run_key = run.key(digest, checkout.lineage(name), checkout.root)
