@@ -155,7 +155,9 @@ def test_what_the_cache_lost_is_asked_for_elsewhere(site, cache, tmp_path, asked
     )
     with pytest.raises((HelioError, AttributeError)):
         images.build(checkout_of(site), machine_of(tmp_path / "empty", cache), NAMES)
-    assert healed.times == 1
+    # The Debian mirror is asked for its own packages and for what is made with them, not for a wheel of the index.
+    assert healed.times == (kind != "wheel")
+    assert asked or kind == "conda"
 
 
 class Healed:

@@ -59,7 +59,9 @@ def build(
     )
     travel.bring(machine.store, found, planned, jobs=machine.jobs)
     wanted = _wanted(checkout, machine, locks)
-    if not all(has(machine.store.artefact(sha256), size) for sha256, size in wanted.items()):
+    lacking = {sha256 for sha256, size in wanted.items() if not has(machine.store.artefact(sha256), size)}
+    # What an index or a channel has is fetched from there: the Debian mirror is asked only for what needs its packages.
+    if lacking - _of_indexes(locks):
         heal(checkout, machine, names, strict=strict)
         locks = checkout.locks_of(checkout.selected(names))
         wanted = _wanted(checkout, machine, locks)
@@ -100,6 +102,13 @@ def metadata(checkout: Checkout, machine: Machine, names: Sequence[str]) -> None
     }
     access.fetch_artefacts(machine.caches, every, machine.store)
     _artefacts(checkout, machine, locks, every)
+
+
+def _of_indexes(locks: Mapping[str, Locks]) -> set[str]:
+    """Return the sha256 of all packages that nobody here makes, and that are not Debian's."""
+    wheels = {wheel.sha256 for lock in locks.values() for wheel in lock.pypi.wheels if not wheel.built}
+    conda = (package for lock in locks.values() for package in lock.conda.packages)
+    return wheels | {package.sha256 for package in conda if package.channel != "local"}
 
 
 def _wanted(checkout: Checkout, machine: Machine, locks: Mapping[str, Locks]) -> dict[str, int | None]:
