@@ -229,5 +229,4 @@ def test_every_room_of_this_very_tool_is_told_apart():
         "extend",
         "works",
         "verbs",
-        "works",
     }
