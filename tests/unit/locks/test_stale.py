@@ -11,6 +11,7 @@ from command_line import main
 from helioimages.core.errors import HelioError, Stage
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
+from helioimages.engines import registry_server
 from helioimages.locks import stale
 from helioimages.locks.checkout import Checkout
 from helioimages.machine import host
@@ -107,7 +108,7 @@ class BeganToBuild(Exception):
     [((), "", False), (("--frozen",), "", True), (("--frozen",), "true", False), (("--frozen",), "false", True)],
 )
 @pytest.mark.parametrize("verb", ["build", "up", "publish", "smoke", "run", "render", "context"])
-def test_every_verb_that_builds_refuses(locked, monkeypatch, tmp_path, verb, words, ci, builds):
+def test_every_verb_that_builds_refuses(locked, monkeypatch, request, tmp_path, verb, words, ci, builds):
     def began(*_args, **_options):
         raise BeganToBuild
 
@@ -116,6 +117,8 @@ def test_every_verb_that_builds_refuses(locked, monkeypatch, tmp_path, verb, wor
     monkeypatch.setattr(provision, "packages", began)
     monkeypatch.setenv("CI", ci)
     monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path / "store"))
+    # What publishes starts it first, and leaves it running for whoever pulls.
+    request.addfinalizer(lambda: registry_server.stop(tmp_path / "store"))
     locked.environment("child", "app", parent="base")
     folder = [str(tmp_path / "folder")] if verb == "context" else []
     done = CliRunner().invoke(main, [verb, "child", *folder, "--root", str(locked.root), *words, "--json"])
