@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from helioimages.conda import channels
 from helioimages.conda.channels import read_places
 from helioimages.core.errors import HelioError
 
@@ -45,6 +46,42 @@ def test_without_files_channels_are_where_conda_looks(tmp_path):
     found = read_places({"HOME": str(tmp_path)})
     assert found.addresses("conda-forge") == ("https://conda.anaconda.org/conda-forge",)
     assert places(tmp_path, CONDA_CHANNEL_ALIAS="https://a.example").addresses("x") == ("https://a.example/x",)
+
+
+def test_every_file_that_conda_reads_is_read_the_last_the_strongest(tmp_path, monkeypatch):
+    system, home, prefix = (tmp_path / name for name in ("etc", "home", "prefix"))
+    monkeypatch.setattr(channels, "_OF_THE_MACHINE", (system,))
+    environ = {"HOME": str(home), "CONDA_PREFIX": str(prefix), "CONDARC": str(tmp_path / "named.yml")}
+    environ["XDG_CONFIG_HOME"] = str(home / "xdg")
+    order = [
+        system / ".condarc",
+        system / "condarc",
+        *(system / "condarc.d" / name for name in ("a.yml", "b.yaml")),
+        home / "xdg/conda/.condarc",
+        home / ".config/conda/condarc",
+        home / ".conda/condarc.d/x.yml",
+        home / ".condarc",
+        prefix / ".condarc",
+        tmp_path / "named.yml",
+    ]
+    for number, path in enumerate(order):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        alias = f"https://{number}.example"
+        # A file that says nothing of the alias leaves the one before; what each says of its own is kept.
+        path.write_text(f"custom_channels: {{c{number}: {alias}, all: {alias}}}\nchannel_alias: {alias}\n")
+        found = read_places(environ)
+        assert found.addresses("other") == (f"{alias}/other",)
+        assert found.addresses("all") == (f"{alias}/all",)
+        assert found.file == str(path)
+    assert found.addresses("c0") == ("https://0.example/c0",)
+    (system / "condarc.d" / "notes.txt").write_text("no: [yaml\n")
+    (tmp_path / "named.yml").write_text("auto_activate: false\n")
+    assert read_places(environ).addresses("other") == (f"https://{len(order) - 2}.example/other",)
+
+
+def test_a_file_where_conda_has_a_folder_is_not_looked_into(tmp_path):
+    (tmp_path / ".conda").write_text("")
+    assert places(tmp_path, CONDARC).addresses("lab") == ("https://me:secret@lab.example/channels/lab",)
 
 
 def test_an_address_that_has_a_name_is_called_by_it(tmp_path):

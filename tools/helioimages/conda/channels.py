@@ -3,14 +3,15 @@
 Names are all that environments and locks hold. What they mean is each machine's own, and said where conda, mamba and
 rattler have it said:
 
-* ``$CONDARC``, else ``~/.condarc``: ``channel_alias``, ``custom_channels`` and mamba's ``mirrored_channels``. Addresses
-  there may hold a login: ``https://user:password@host/…`` or conda's ``https://host/t/<TOKEN>/…``;
+* condarc files, of the machine, of the user, of the active environment and ``$CONDARC``, the last the strongest:
+  ``channel_alias``, ``custom_channels`` and mamba's ``mirrored_channels``. Addresses there may hold a login:
+  ``https://user:password@host/…`` or conda's ``https://host/t/<TOKEN>/…``;
 * ``$CONDA_CHANNEL_ALIAS`` goes before the file's alias;
 * ``$RATTLER_AUTH_FILE``, else ``~/.rattler/credentials.json``: logins by host, or by host and port, which rattler does
   not look up itself;
 * ``~/.netrc`` (read by rattler and requests themselves).
 
-Spec: conda's and mamba's configuration; rattler's authentication storage; CEP 26 (names of channels).
+Spec: conda, "Searching for .condarc"; mamba's configuration; rattler's authentication storage; CEP 26 (channels' names).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from ..core.reading import load_yaml
 
 #: Where names of channels are looked up if nothing else is said, as conda does.
 ALIAS = "https://conda.anaconda.org"
+
+_OF_THE_MACHINE = (Path("/etc/conda"), Path("/var/lib/conda"))
 
 #: conda's word for Anaconda's own channels: which ones is a setting of a machine, and their terms are not everyone's.
 UNCLEAR = {"defaults", "system"}
@@ -128,18 +131,23 @@ def read_places(environ: Mapping[str, str] = os.environ) -> ChannelPlaces:
         HelioError: a file is there and cannot be read.
     """
     home = Path(environ.get("HOME") or Path.home())
-    path = Path(environ.get("CONDARC") or home / ".condarc")
-    custom: Mapping[str, str] = {}
-    mirrored: Mapping[str, tuple[str, ...]] = {}
+    strongest = home / ".condarc"
+    custom: dict[str, str] = {}
+    mirrored: dict[str, tuple[str, ...]] = {}
     alias = ""
-    if (text := _read(path)) is not None:
+    for path in _condarcs(environ, home):
+        if (text := _read(path)) is None:
+            continue
+        strongest = path
         # Most keys are about conda itself: only those that say where channels are are taken.
         table = load_yaml(text or "{}", str(path))
-        alias = table.text("channel_alias", "")
-        custom = table.mapping("custom_channels")
+        alias = table.text("channel_alias", "") or alias
+        mine = table.mapping("custom_channels")
         mirrors = table.table("mirrored_channels")
-        mirrored = {name: mirrors.strings(name) for name in mirrors.names()}
-        for key, urls in (*(("custom_channels", (url,)) for url in custom.values()), *mirrored.items()):
+        told = {name: mirrors.strings(name) for name in mirrors.names()}
+        custom.update(mine)
+        mirrored.update(told)
+        for key, urls in (*(("custom_channels", (url,)) for url in mine.values()), *told.items()):
             for url in urls:
                 if not re.match(r"(https?|file)://", url):
                     raise HelioError(
@@ -153,8 +161,31 @@ def read_places(environ: Mapping[str, str] = os.environ) -> ChannelPlaces:
         custom=custom,
         mirrored=mirrored,
         logins=_logins(Path(environ.get("RATTLER_AUTH_FILE") or home / ".rattler" / "credentials.json")),
-        file=str(path),
+        file=str(strongest),
     )
+
+
+def _condarcs(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+    """Yield conda's files, the weakest first; most of them are not there."""
+    for folder in _OF_THE_MACHINE:
+        yield from _in_folder(folder)
+    if config := environ.get("XDG_CONFIG_HOME"):
+        yield from _in_folder(Path(config) / "conda")
+    yield from _in_folder(home / ".config" / "conda")
+    yield from _in_folder(home / ".conda")
+    yield home / ".condarc"
+    if prefix := environ.get("CONDA_PREFIX"):
+        yield from _in_folder(Path(prefix))
+    if named := environ.get("CONDARC"):
+        yield Path(named)
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    yield folder / ".condarc"
+    yield folder / "condarc"
+    pieces = folder / "condarc.d"
+    if pieces.is_dir():
+        yield from sorted(path for path in pieces.iterdir() if path.suffix in (".yml", ".yaml"))
 
 
 def _logins(path: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -175,7 +206,7 @@ def _no_logins(path: Path, detail: str) -> HelioError:
 def _read(path: Path) -> str | None:
     try:
         return path.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=str(path), detail=str(error)) from error
