@@ -11,7 +11,7 @@ rattler have it said:
   not look up itself;
 * ``~/.netrc`` (read by rattler and requests themselves).
 
-Spec: conda, "Searching for .condarc"; mamba's configuration; rattler's authentication storage; CEP 26 (channels' names).
+Spec: conda, "Searching for .condarc"; mamba's configuration; rattler's authentication storage; CEP 26 (channel names).
 """
 
 from __future__ import annotations
