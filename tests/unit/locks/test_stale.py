@@ -11,6 +11,7 @@ from command_line import main
 from helioimages.core.errors import HelioError, Stage
 from helioimages.debian import lock as debian_lock
 from helioimages.debian.lock import AptLock
+from helioimages.engines import registry_server
 from helioimages.locks import stale
 from helioimages.locks.checkout import Checkout
 from helioimages.machine import host
@@ -118,7 +119,11 @@ def test_every_verb_that_builds_refuses(locked, monkeypatch, tmp_path, verb, wor
     monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path / "store"))
     locked.environment("child", "app", parent="base")
     folder = [str(tmp_path / "folder")] if verb == "context" else []
-    done = CliRunner().invoke(main, [verb, "child", *folder, "--root", str(locked.root), *words, "--json"])
+    try:
+        done = CliRunner().invoke(main, [verb, "child", *folder, "--root", str(locked.root), *words, "--json"])
+    finally:
+        # `up` and the like start a registry beside the store, which goes on after them.
+        registry_server.stop(tmp_path / "store")
     told = json.loads(done.stderr.splitlines()[-1])["error"]
     assert told["message"] == (f"a fault of buildimages: {BeganToBuild.__name__}" if builds else "a lock is stale")
     assert done.exit_code == (1 if builds else 4)
