@@ -31,6 +31,8 @@ late.put_off()
 os.environ.pop("PYTHONUNBUFFERED", None)
 # Python's servers send an answer's head and body apart, and each body then waits 40 ms for the client's delayed ACK.
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+# And ending one waits until it next looks whether it is to end: half a second, where hundreds of tests have their own.
+socketserver.BaseServer.serve_forever.__defaults__ = (0.01,)
 
 
 def wheel_maker(folder: Path):
