@@ -121,11 +121,7 @@ def test_every_verb_that_builds_refuses(locked, monkeypatch, request, tmp_path, 
     request.addfinalizer(lambda: registry_server.stop(tmp_path / "store"))
     locked.environment("child", "app", parent="base")
     folder = [str(tmp_path / "folder")] if verb == "context" else []
-    try:
-        done = CliRunner().invoke(main, [verb, "child", *folder, "--root", str(locked.root), *words, "--json"])
-    finally:
-        # `up` and the like start a registry beside the store, which goes on after them.
-        registry_server.stop(tmp_path / "store")
+    done = CliRunner().invoke(main, [verb, "child", *folder, "--root", str(locked.root), *words, "--json"])
     told = json.loads(done.stderr.splitlines()[-1])["error"]
     assert told["message"] == (f"a fault of buildimages: {BeganToBuild.__name__}" if builds else "a lock is stale")
     assert done.exit_code == (1 if builds else 4)
