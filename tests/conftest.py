@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import socketserver
 import sys
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,9 @@ os.environ.pop("PYTHONUNBUFFERED", None)
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 # And ending one waits until it next looks whether it is to end: half a second, where hundreds of tests have their own.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.01,)
+# A shell gives what it runs in the background no ears for Ctrl-C, and children have their parents': tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wheel_maker(folder: Path):
