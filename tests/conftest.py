@@ -51,6 +51,27 @@ def wheel_maker(folder: Path):
     return write
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail where tests left something running in their folders: each is a server for good.
+
+    It is here, not beside some of the tests, so that it is the first fixture of the run and therefore ends as the last:
+    what other fixtures of the run hold until its end is no fault.
+    """
+    yield
+    folder = os.fsencode(tmp_path_factory.getbasetemp()) + b"/"
+    left = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        # A worker's folder is below that of the whole run, and this very run may name it in its arguments.
+        if folder in command and int(path.parent.name) != os.getpid():
+            left.append(command.replace(b"\0", b" ").decode("utf-8", "replace"))
+    assert left == [], "processes that tests started and did not end"
+
+
 @pytest.fixture
 def make_wheel(tmp_path: Path):
     """Write a wheel under a name like the store's and return (path, record)."""
