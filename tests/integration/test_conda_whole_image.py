@@ -284,7 +284,7 @@ def test_the_lock_names_channels_and_who_wins(made: Made) -> None:
     assert mine == {"libsolver": "arch", "solver": "arch", "tables": "closed"}
     assert {"python", "openssl", "libzlib"} <= channels.keys()
     assert lock.clobbers == {"linux-64": {"etc/shared": "solver over libsolver"}}
-    digests = {"libsolver": hashlib.sha256(SCRIPT).hexdigest(), "solver": hashlib.sha256(RUN).hexdigest()}
+    digests = {"libsolver": (hashlib.sha256(SCRIPT).hexdigest(),), "solver": (hashlib.sha256(RUN).hexdigest(),)}
     assert lock.scripts == {"linux-64": digests}
     assert lock.ran["linux-64"].keys() == {"solver"}
     assert PASSWORD not in "".join(made.texts.values())

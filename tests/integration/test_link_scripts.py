@@ -67,7 +67,7 @@ class World:
             content_hash="0" * 64,
             virtual_packages={},
             timestamp=0,
-            scripts={SUBDIR: {"tool": hashlib.sha256(script.encode()).hexdigest()}},
+            scripts={SUBDIR: {"tool": (hashlib.sha256(script.encode()).hexdigest(),)}},
         )
         return lock, {package.sha256: path for path, package in packages.items()}
 
@@ -79,9 +79,7 @@ class World:
 
     def entries(self, lock: CondaLock, paths: Mapping[str, Path], sha256: str) -> dict[str, Entry]:
         tool = tool_of(lock)
-        prefix = link.Prefix(
-            path=PREFIX, python_version=None, platform=SUBDIR, scripts=frozenset(lock.scripts[SUBDIR].values())
-        )
+        prefix = link.Prefix(path=PREFIX, python_version=None, platform=SUBDIR, scripts=lock.reviewed(SUBDIR))
         entries = link.link(paths[tool.sha256], tool, prefix)
         left = captured.parse(self.store.artefact(sha256).read_bytes(), "tool-2.0")
         whole = merge(captured.applied(entries, left, tool, PREFIX))
@@ -287,7 +285,7 @@ def test_scripts_of_other_people_s_packages(world, file, left):
     package = replace(locked_package(found[0], SUBDIR), subdir=SUBDIR, depends=())
     script = f"bin/.{package.name}-post-link.sh"
     digest = read_listing(found[0], file).digests[script]
-    lock = replace(world.write("true")[0], packages=(package,), scripts={SUBDIR: {package.name: digest}})
+    lock = replace(world.write("true")[0], packages=(package,), scripts={SUBDIR: {package.name: (digest,)}})
     if left is None:
         with pytest.raises(HelioError, match="the post-link script of `failing_post_link` failed with 1"):
             world.runner.for_lock(lock, {package.sha256: found[0]}, [package.name])

@@ -123,26 +123,43 @@ def test_a_script_that_people_read_is_a_file(tmp_path: Path) -> None:
     [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
     package = locked_package(path, "linux-64")
     digest = hashlib.sha256(b"exit 1\n").hexdigest()
-    refuse_scripts([(package, path)], Stage.LOCK, {"one": digest, "elsewhere": EMPTY})
+    refuse_scripts([(package, path)], Stage.LOCK, {"one": (digest,), "elsewhere": (EMPTY,)})
     with pytest.raises(HelioError, match=f"post-link .bin/.one-post-link.sh, sha256:{digest}"):
-        refuse_scripts([(package, path)], Stage.LOCK, {"one": EMPTY})
+        refuse_scripts([(package, path)], Stage.LOCK, {"one": (EMPTY,)})
     assert "bin/.one-post-link.sh" in _linked(tmp_path, scripts={digest})
     with pytest.raises(HelioError, match="has a post-link script"):
         _linked(tmp_path, scripts={EMPTY})
+
+
+def test_each_of_two_scripts_is_reviewed(tmp_path: Path) -> None:
+    """A package may have one that runs before it is linked and one that runs after it."""
+    texts = {"pre-link": b"echo before\n", "post-link": b"echo after\n"}
+    write_package(tmp_path, "one", {f"bin/.one-{kind}.sh": (text, 0o755) for kind, text in texts.items()})
+    [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
+    package = locked_package(path, "linux-64")
+    digests = {kind: hashlib.sha256(text).hexdigest() for kind, text in texts.items()}
+    kinds = refuse_scripts([(package, path)], Stage.LOCK, {"one": tuple(digests.values())})
+    assert kinds == {("one", digest): kind for kind, digest in digests.items()}
+    for kind, digest in digests.items():
+        with pytest.raises(HelioError) as caught:
+            refuse_scripts([(package, path)], Stage.LOCK, {"one": (digest,)})
+        assert kind not in caught.value.detail
+    with pytest.raises(HelioError, match="has no such script"):
+        refuse_scripts([(package, path)], Stage.LOCK, {"one": (*digests.values(), EMPTY)})
 
 
 def test_a_reviewed_script_that_is_gone_is_told(tmp_path: Path) -> None:
     write_package(tmp_path, "one", {"bin/one": (b"", 0o755)})
     [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
     with pytest.raises(HelioError, match="the conda package `one` has no such script"):
-        refuse_scripts([(locked_package(path, "linux-64"), path)], Stage.LOCK, {"one": EMPTY})
+        refuse_scripts([(locked_package(path, "linux-64"), path)], Stage.LOCK, {"one": (EMPTY,)})
 
 
 def test_a_script_without_a_digest_cannot_be_reviewed(tmp_path: Path) -> None:
     write_package(tmp_path, "one", {"bin/.one-post-link.sh": (b"", 0o755)}, paths_json=False)
     [path] = package_files(tmp_path, "linux-64") if (tmp_path / "noarch").mkdir() is None else []
     with pytest.raises(HelioError, match="no digest"):
-        refuse_scripts([(locked_package(path, "linux-64"), path)], Stage.LOCK, {"one": EMPTY})
+        refuse_scripts([(locked_package(path, "linux-64"), path)], Stage.LOCK, {"one": (EMPTY,)})
 
 
 def test_a_record_is_named_by_what_it_is(tmp_path: Path) -> None:

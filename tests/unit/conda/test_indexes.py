@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -215,15 +217,55 @@ def test_what_is_no_index_is_told(world: World, data: bytes) -> None:
     assert "its index is damaged or cut" in world.refused().detail
 
 
-def test_a_folder_with_a_compressed_index_alone_is_told(world: World) -> None:
+@pytest.mark.parametrize("as_folder", [False, True])
+@pytest.mark.parametrize("pack", [None, zstandard.compress])
+@pytest.mark.parametrize("subdir", SUBDIRS)
+def test_an_index_of_a_later_version_is_refused(world: World, as_folder: bool, pack: Any, subdir: str) -> None:
+    """Spec: CEP 36. What it has that we do not know would be left out in silence."""
+    if as_folder and pack:
+        pytest.skip("compressed indexes are not read from a folder")
+    world.as_folder = as_folder
+    world.write(record())
+    plain = world.folder / "c" / subdir / "repodata.json"
+    for time, version in enumerate((2, 3, 2, 17), 1_700_000_000):
+        plain.write_text(json.dumps(json.loads(plain.read_text()) | {"repodata_version": version}))
+        if pack:
+            packed = plain.with_name("repodata.json.zst")
+            packed.write_bytes(pack(plain.read_bytes()))
+            os.utime(packed, (time, time))
+        # Servers tell whole seconds, and what is newer is asked for again.
+        os.utime(plain, (time, time))
+        if version == 2:
+            assert world.files() == ["a-1.0-0.conda"]
+            continue
+        error = world.refused()
+        assert error.message == "cannot read the conda channel `c`"
+        assert f"{subdir}/repodata.json: expected a repodata_version of at most 2 not {version}" in error.detail
+        assert "update helioimages" in error.hint
+
+
+def test_an_index_in_another_packing_is_none(world: World) -> None:
+    world.write(record())
+    for subdir in SUBDIRS:
+        plain = world.folder / "c" / subdir / "repodata.json"
+        plain.with_name("repodata.json.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    error = world.refused()
+    assert "no index there of those that are read: repodata_shards.msgpack.zst, repodata.json.zst" in error.detail
+    world.as_folder = True
+    assert "`gunzip -k repodata.json.gz`" in world.refused().hint
+
+
+@pytest.mark.parametrize(("end", "command"), [("zst", "zstd -d"), ("bz2", "bunzip2 -k"), ("gz", "gunzip -k")])
+def test_a_folder_with_a_compressed_index_alone_is_told(world: World, end: str, command: str) -> None:
     world.write(record())
     world.as_folder = True
     assert world.files() == ["a-1.0-0.conda"]
     plain = world.folder / "c/linux-64/repodata.json"
-    plain.rename(plain.with_name("repodata.json.zst"))
+    plain.rename(plain.with_name(f"repodata.json.{end}"))
     error = world.refused()
     assert error.message == "the folder of the conda channel `c` has its index only compressed"
-    assert error.where == f"{plain}.zst" and "zstd -d repodata.json.zst" in error.hint
-    (world.folder / "c/linux-64/repodata.json.zst").unlink()
+    assert error.where == f"{plain}.{end}" and f"`{command} repodata.json.{end}`" in error.hint
+    (world.folder / f"c/linux-64/repodata.json.{end}").unlink()
     (world.folder / "c/noarch/repodata.json").unlink()
     assert "give a folder that has noarch/repodata.json" in world.refused().hint

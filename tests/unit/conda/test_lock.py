@@ -181,6 +181,7 @@ def _packages(draw: st.DrawFn, platform: str, name: str) -> CondaPackage:
         md5=sha256[:32],
         size=draw(st.none() | st.integers(0, 10**12)),
         depends=draw(_specs),
+        at=draw(st.sampled_from(["", f"../pool/{file_name}", f"https://pool.example.org/{file_name}"])),
     )
 
 
@@ -193,12 +194,16 @@ def _locks(draw: st.DrawFn) -> CondaLock:
     # One file has one size, whichever platform it is locked for.
     sizes: dict[str, CondaPackage] = {}
     packages = [
-        dataclasses.replace(p, size=first.size, depends=first.depends)
+        dataclasses.replace(p, size=first.size, depends=first.depends, at=first.at)
         for p in packages
         for first in [sizes.setdefault(f"{p.subdir}/{p.file_name}", p)]
     ]
     scripts = {
-        platform: {package.name: draw(_hexes) for package in packages if package.platform == platform}
+        platform: {
+            package.name: tuple(sorted(draw(st.sets(_hexes, min_size=1, max_size=2))))
+            for package in packages
+            if package.platform == platform
+        }
         for platform in platforms
         if any(package.platform == platform for package in packages) and draw(st.booleans())
     }
@@ -287,6 +292,21 @@ def test_round_trip(lock: CondaLock) -> None:
             "    script:linux-64:nobody: '0'\n    virtual:linux-64:__a",
             "metadata.custom_metadata.script:linux-64:nobody",
             "expected a package's name, and 64 lower-case hexadecimal digits, not '0'",
+        ),
+        *(
+            (
+                "    virtual:linux-64:__a",
+                f"    at:linux-64/python-3.13.5-h1_0.conda: {at}\n    virtual:linux-64:__a",
+                "metadata.custom_metadata.at:linux-64/python-3.13.5-h1_0.conda",
+                f"expected another place of python-3.13.5-h1_0.conda, not '{at}'",
+            )
+            for at in ("../other.conda", "python-3.13.5-h1_0.conda", "a b/python-3.13.5-h1_0.conda", "x?python")
+        ),
+        (
+            "    virtual:linux-64:__a",
+            f"    script:linux-64:python: {'b' * 64} {'a' * 64}\n    virtual:linux-64:__a",
+            "metadata.custom_metadata.script:linux-64:python",
+            f"expected a package's name, and 64 lower-case hexadecimal digits, not '{'b' * 64} {'a' * 64}'",
         ),
         (
             "virtual:linux-64:__g",

@@ -145,6 +145,56 @@ def test_three_channels_one_behind_a_login(made):
     assert world.texts() == before
 
 
+def move(folder: Path, channel: str, base_url: str, to: str) -> None:
+    """Put a channel's packages of linux-64 elsewhere, and have its index say where. Spec: CEP 15."""
+    index = folder / channel / "linux-64/repodata.json"
+    document = json.loads(index.read_text())
+    (folder / to).mkdir(parents=True, exist_ok=True)
+    for file in document["packages.conda"]:
+        (folder / channel / "linux-64" / file).rename(folder / to / file)
+    document["info"]["base_url"], document["repodata_version"] = base_url, 2
+    index.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("base_url", "to", "at"),
+    [
+        ("../pool/", "main/pool", "../pool/"),
+        ("pool", "main/linux-64/pool", "pool/"),
+        ("../../elsewhere/linux-64/", "elsewhere/linux-64", "../../elsewhere/linux-64/"),
+        ("/elsewhere/", "elsewhere", "../../elsewhere/"),
+        ("{url}/elsewhere/", "elsewhere", "../../elsewhere/"),
+        ("./", "main/linux-64", ""),
+    ],
+)
+@pytest.mark.parametrize("way", ["address", "folder"])
+def test_packages_beside_their_channel_are_found_and_the_lock_has_no_host(made, base_url, to, at, way):
+    world, folder, url = made
+    move(folder, "main", base_url.format(url=url), to)
+    world.asks("main")
+    if way == "folder" and base_url.startswith(("/", "{")):
+        pytest.skip("an absolute place is another one where a channel is a folder")
+    given = (Path(f"main={folder / 'main'}"),) if way == "folder" else ()
+    lock = world.lock_it(*given)
+    text = (world.root / "environments/e/conda-lock.yml").read_text()
+    assert "127.0.0.1" not in text and str(folder) not in text
+    assert {one.url for one in lock.packages} == {f"main/linux-64/{one.file_name}" for one in lock.packages}
+    assert {one.at for one in lock.packages} == {at and at + one.file_name for one in lock.packages}
+    assert len(world.fetch(lock)) == 2
+    world.lock_it(*given, check=True)
+
+
+def test_packages_on_another_host_have_their_address(made):
+    """Where it does not end as conda-lock wants addresses, it stands beside the record."""
+    world, folder, url = made
+    other = url.replace("127.0.0.1", "localhost")
+    move(folder, "main", f"{other}/elsewhere/", "elsewhere")
+    world.asks("main")
+    lock = world.lock_it()
+    assert {one.at for one in lock.packages} == {f"{other}/elsewhere/{one.file_name}" for one in lock.packages}
+    assert len(world.fetch(lock)) == 2
+
+
 @pytest.mark.parametrize("way", ["netrc", "token", "address", "token in the address"])
 def test_every_way_of_a_login_opens_a_channel_and_stays_out_of_the_lock(made, tmp_path, way):
     world, _, url = made
@@ -376,7 +426,7 @@ def test_packages_that_need_a_script_are_refused_while_locking(made):
     ]
     world.asks("main", "extra", conda=("tool", "gdal"), link_scripts=reviewed)
     lock = world.lock_it()
-    assert lock.scripts == {"linux-64": {"tool": tool, "gdal": gdal}}
+    assert lock.scripts == {"linux-64": {"tool": (tool,), "gdal": (gdal,)}}
     world.lock_it(check=True)
     world.asks("main", "extra", conda=("tool",), link_scripts=reviewed)
     with pytest.raises(HelioError, match="`gdal` is not a locked conda package"):
@@ -406,6 +456,13 @@ def test_reviewed_scripts_that_are_to_run_are_run_while_locking(made):
     assert lock.ran == {"linux-64": {"tool": "f" * 64}}
     assert asked == [([package.name for package in lock.packages], ["tool"])]
     world.lock_it(check=True)
+    # What runs before its package is linked is not run.
+    add(folder / "main", "early", "1.0", file="bin/.early-pre-link.sh")
+    early = {"package": "early", "sha256": hashlib.sha256(b"main early").hexdigest(), "reason": "a word", "run": True}
+    world.asks("main", conda=("tool", "quiet", "early"), link_scripts=[*reviewed, early])
+    with pytest.raises(HelioError, match="the pre-link script of `early` cannot be run") as caught:
+        world.lock_it(run_scripts=run)
+    assert caught.value.where == "environments/e/environment.yml at x-helioimages.link-scripts[2].run"
     # Whether it runs is part of the question.
     world.asks("main", conda=("tool", "quiet"), link_scripts=[one | {"run": False} for one in reviewed])
     with pytest.raises(HelioError, match="a lock is stale"):

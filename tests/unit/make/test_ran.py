@@ -46,7 +46,7 @@ def ran(site: Site, *names: str) -> Site:
 def plain(tmp_path, make_wheel):
     script = entries.file("bin/.python-post-link.sh", b"", mode=0o755)
     site = workshops(tmp_path, make_wheel, of_python=(script,))()
-    return with_conda(site, "base", "child", scripts={"linux-64": {"python": EMPTY}})
+    return with_conda(site, "base", "child", scripts={"linux-64": {"python": (EMPTY,)}})
 
 
 def test_only_the_layer_of_the_package_changes_and_has_the_files(plain):

@@ -28,6 +28,26 @@ def _pip(*lines: str) -> str:
     return "dependencies:\n  - python\n  - pip:\n" + "".join(f"    - {line}\n" for line in lines)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dependencies:\t# what we need\n  - python\t# 3.13\n  - six \t # why\n",
+        "dependencies:\n\t# what we need\n  - python\n\t\n  - six\n\t",
+        "dependencies:\n  -\tpython\n  - \tsix\t\n",
+        "dependencies:\t[python,\t'six'\t]\t\n",
+        "dependencies:\r\n  - python\t# x\r\n\t\r\n  - six\t\r\n",
+    ],
+)
+def test_tabs_separate(text: str) -> None:
+    """Spec: YAML 1.2, section 6.2; PyYAML alone refuses them."""
+    assert _parse(text).conda == ("python", "six")
+
+
+@pytest.mark.parametrize("text", ["dependencies:\n\t- python\n", "dependencies:\n  - python\n\t- six\n"])
+def test_tabs_do_not_indent(text: str) -> None:
+    assert "'\\t'" in _error(text).detail
+
+
 def test_what_conda_exports() -> None:
     spec = _parse(
         "channels:\n  - conda-forge\n  - nodefaults\n"

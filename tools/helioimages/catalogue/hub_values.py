@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import HelioError, Stage
+from ..core.reading import YamlLoader
 from ..oci.reference import Reference
 
 #: What stands above images of users' servers and clusters.
@@ -42,7 +43,7 @@ def images(data: bytes, file: str) -> tuple[OfferedImage, ...]:
     """
     try:
         # Of several documents, Helm takes what all of them say.
-        documents = list(yaml.safe_load_all(data.decode("utf-8-sig")))
+        documents = list(yaml.load_all(data.decode("utf-8-sig"), Loader=YamlLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file

@@ -8,13 +8,15 @@ The file is one that stock conda-lock and micromamba read. What that format has 
   format has cannot hold them (two constraints on one name);
 * ``virtual:<platform>:<name>``: a virtual package that the solver was told of, and its version;
 * ``clobber:<platform>:<path>``: who wins a path that several packages bring, and whom it is taken from;
-* ``script:<platform>:<name>``: sha256 of a package's script that people read;
+* ``script:<platform>:<name>``: sha256 of a package's script that people read; of two (pre-link and post-link), both;
 * ``ran:<platform>:<name>``: sha256 of what that script wrote, where it was run (see captured.py);
-* ``channel:<subdir>/<file>``: the package's channel, where a lock is of several and the URL does not begin with it.
+* ``channel:<subdir>/<file>``: the package's channel, where a lock is of several and the URL does not begin with it;
+* ``at:<subdir>/<file>``: where the package lies, where its channel's index says another place (``base_url``): relative
+  to the channel's folder ``<subdir>/``, e.g. ``../pkgs/x-1-0.conda``, else a URL.
 
 A package has the URL ``<channel>/<subdir>/<file>``, e.g. ``local/noarch/x-1-0.conda``: no host and no folder of any
 machine, unless environment.yml itself gives the channel as a URL. conda-lock takes channel and platform from its last
-parts. A package that its channel's index says lies elsewhere has its genuine URL.
+parts. A package that its channel's index says lies on another host has its genuine URL, if that ends like this.
 
 Spec: conda-lock 4.0, ``conda_lock/lockfile/v1/models.py``.
 """
@@ -27,6 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 from packageurl import PackageURL
@@ -45,6 +48,7 @@ _FORM = Form(
     strange="do not edit locks; run `buildimages lock`",
     comma=False,
 )
+_PLACE = re.compile(r"[^\s?#]+")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-+!~]*(\.conda|\.tar\.bz2)")
 
 
@@ -63,6 +67,8 @@ class CondaPackage:
         size: bytes; None when the channel does not tell.
         depends: match specs, e.g. ``libzlib >=1.3``.
         purls: what it is elsewhere, e.g. ``pkg:pypi/torch``, where the channel says it.
+        at: where it lies, as a reference that is relative to the channel's folder ``<subdir>/``; empty where that is
+            its file name, or where ``url`` says it.
     """
 
     name: str
@@ -78,6 +84,7 @@ class CondaPackage:
     size: int | None
     depends: tuple[str, ...]
     purls: tuple[str, ...] = ()
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +99,8 @@ class CondaLock:
         virtual_packages: platform -> virtual package -> version (``x86_64`` and the like for ``__archspec``).
         timestamp: seconds since 1970 (UTC); becomes SOURCE_DATE_EPOCH.
         clobbers: platform -> path in the prefix -> ``winner over loser, loser``: names of packages.
-        scripts: platform -> package -> sha256 of its script that an installer would run and that people read.
+        scripts: platform -> package -> sha256 of each of its scripts that an installer would run and that people read,
+            sorted.
         ran: platform -> package -> sha256 of what that script wrote, of those that were run; the others are only files.
     """
 
@@ -103,13 +111,17 @@ class CondaLock:
     virtual_packages: Mapping[str, Mapping[str, str]]
     timestamp: int
     clobbers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    scripts: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     ran: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def channel(self) -> str:
         """The channels in one word, for labels and messages."""
         return ",".join(self.channels)
+
+    def reviewed(self, subdir: Subdir) -> frozenset[str]:
+        """Return the sha256 of all scripts of one platform that people read."""
+        return frozenset(sha256 for digests in self.scripts.get(subdir, {}).values() for sha256 in digests)
 
     def for_platform(self, platform: Subdir) -> tuple[CondaPackage, ...]:
         """Return the packages of one platform, sorted by name.
@@ -150,9 +162,10 @@ def dump(lock: CondaLock) -> str:
         custom |= {f"virtual:{platform}:{name}": version for name, version in packages.items()}
     for platform, paths in lock.clobbers.items():
         custom |= {f"clobber:{platform}:{path}": text for path, text in paths.items()}
-    for word, table in (("script", lock.scripts), ("ran", lock.ran)):
-        for platform, digests in table.items():
-            custom |= {f"{word}:{platform}:{name}": sha256 for name, sha256 in digests.items()}
+    for platform, names in lock.scripts.items():
+        custom |= {f"script:{platform}:{name}": " ".join(digests) for name, digests in names.items()}
+    for platform, written in lock.ran.items():
+        custom |= {f"ran:{platform}:{name}": sha256 for name, sha256 in written.items()}
     records = []
     for package in sorted(lock.packages, key=_order):
         where = f"{package.subdir}/{package.file_name}"
@@ -160,6 +173,8 @@ def dump(lock: CondaLock) -> str:
             custom[f"size:{where}"] = str(package.size)
         if package.url != package_url(package.channel, package.subdir, package.file_name) and len(lock.channels) > 1:
             custom[f"channel:{where}"] = package.channel
+        if package.at:
+            custom[f"at:{where}"] = package.at
         dependencies = _constraints(package.depends)
         if _depends(dependencies) != package.depends:
             custom[f"depends:{where}"] = json.dumps(package.depends)
@@ -261,7 +276,11 @@ def parse(text: str, where: str) -> CondaLock:
         custom.used.add(key)
     packages = tuple(_package(record, named, platforms, custom) for record in records)
     clobbers = _clobbers(custom, packages)
-    scripts, ran = _digests("script", custom, packages), _digests("ran", custom, packages)
+    scripts = _digests("script", custom, packages)
+    ran = {
+        platform: {name: digests[0] for name, digests in names.items()}
+        for platform, names in _digests("ran", custom, packages, most=1).items()
+    }
     for platform, names in ran.items():
         if other := names.keys() - scripts.get(platform, {}).keys():
             raise custom.error(f"ran:{platform}:{min(other)}", "expected the script too, as script:<platform>:<name>")
@@ -318,18 +337,22 @@ def _clobbers(custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, di
     return virtual
 
 
-def _digests(word: str, custom: _Custom, packages: Iterable[CondaPackage]) -> dict[str, dict[str, str]]:
-    """Return platform -> package -> digest, of the keys ``<word>:<platform>:<package>``."""
+def _digests(
+    word: str, custom: _Custom, packages: Iterable[CondaPackage], *, most: int = 2
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return platform -> package -> digests, of the keys ``<word>:<platform>:<package>``."""
     names = {(package.platform, package.name) for package in packages}
-    scripts: dict[str, dict[str, str]] = {}
+    table: dict[str, dict[str, tuple[str, ...]]] = {}
     for key in [key for key in custom.values if key.startswith(f"{word}:")]:
         platform, _, name = key.removeprefix(f"{word}:").partition(":")
-        sha256 = custom.values[key]
-        if (platform, name) not in names or not is_hex(sha256):
-            raise custom.error(key, f"expected a package's name, and 64 lower-case hexadecimal digits, not {sha256!r}")
-        scripts.setdefault(platform, {})[name] = sha256
+        text = custom.values[key]
+        digests = text.split(" ")
+        sound = digests == sorted(set(digests)) and len(digests) <= most and all(is_hex(sha256) for sha256 in digests)
+        if (platform, name) not in names or not sound:
+            raise custom.error(key, f"expected a package's name, and 64 lower-case hexadecimal digits, not {text!r}")
+        table.setdefault(platform, {})[name] = tuple(digests)
         custom.used.add(key)
-    return scripts
+    return table
 
 
 def _channels(metadata: Table) -> tuple[str, ...]:
@@ -387,6 +410,7 @@ def _package(record: Table, channels: tuple[str, ...], platforms: tuple[Subdir, 
         size=None if size is None else int(size),
         depends=_read_depends(record, custom, f"depends:{key}"),
         purls=_read_purls(custom, f"purls:{key}"),
+        at=_read_at(custom, f"at:{key}", file_name),
     )
     record.done()
     return package
@@ -400,6 +424,13 @@ def _read_purls(custom: _Custom, key: str) -> tuple[str, ...]:
         except ValueError:
             raise custom.error(key, f"expected package URLs, not {text!r}") from None
     return purls
+
+
+def _read_at(custom: _Custom, key: str, file_name: str) -> str:
+    at = custom.get(key)
+    if at is not None and (not _PLACE.fullmatch(at) or unquote(at.rpartition("/")[2]) != file_name or at == file_name):
+        raise custom.error(key, f"expected another place of {file_name}, not {at!r}")
+    return at or ""
 
 
 def _read_depends(record: Table, custom: _Custom, key: str) -> tuple[str, ...]:

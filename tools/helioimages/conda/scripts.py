@@ -9,7 +9,7 @@ Spec: conda-build, "Adding pre-link, post-link, and pre-unlink scripts".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from ..core.errors import HelioError, Stage
@@ -32,9 +32,14 @@ def script_kind(name: str, path: str) -> str | None:
 
 
 def refuse_scripts(
-    packages: Iterable[tuple[CondaPackage, Path]], stage: Stage, reviewed: Mapping[str, str] | None = None
-) -> None:
+    packages: Iterable[tuple[CondaPackage, Path]],
+    stage: Stage,
+    reviewed: Mapping[str, Collection[str]] | None = None,
+) -> dict[tuple[str, str], str]:
     """Refuse packages that need a script to run, naming all of them.
+
+    Returns:
+        (package, sha256) -> kind, of the reviewed ones.
 
     Channels do not say which packages have one (no field of repodata does), so the packages' own lists are read: while
     locking where the channel's files are at hand, else once they are fetched. Of a ``.conda`` only its ``info`` half is
@@ -43,21 +48,21 @@ def refuse_scripts(
     Args:
         packages: each with its file.
         stage: in which this is found.
-        reviewed: package -> sha256 of the script that people read.
+        reviewed: package -> sha256 of the scripts that people read.
 
     Raises:
         HelioError: some need one, a reviewed one is another or is not there, or a package is malformed.
     """
-    scripts, seen = [], set()
-    files = tuple(packages)
+    scripts, seen = [], dict[tuple[str, str], str]()
+    files, read = tuple(packages), reviewed or {}
     for package, path in files:
         listing = read_listing(path, package.file_name)
         for listed in listing.paths:
             target = listed.replace("python-scripts/", "bin/", 1) if listed.startswith("python-scripts/") else listed
             if kind := script_kind(package.name, target):
                 digest = listing.digests.get(listed, "")
-                seen.add((package.name, digest))
-                if not digest or digest != (reviewed or {}).get(package.name):
+                seen[package.name, digest] = kind
+                if not digest or digest not in read.get(package.name, ()):
                     told = f"sha256:{digest}" if digest else "no digest"
                     scripts.append(f"{package.file_name}: {kind} ({listed}, {told})")
     if scripts:
@@ -68,11 +73,12 @@ def refuse_scripts(
             hint=SCRIPT_HINT,
         )
     here = {package.name for package, _ in files}
-    for name, digest in sorted((reviewed or {}).items()):
+    for name, digest in sorted((name, digest) for name, digests in read.items() for digest in digests):
         if name in here and (name, digest) not in seen:
             raise HelioError(
                 stage,
                 f"the conda package `{name}` has no such script",
                 detail=f"expected one of sha256:{digest}",
-                hint=f"take `{name}` off x-helioimages.link-scripts",
+                hint=f"take that entry of `{name}` off x-helioimages.link-scripts",
             )
+    return seen

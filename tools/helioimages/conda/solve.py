@@ -251,4 +251,5 @@ def package_of(item: dict[str, Any], channel: str, platform: Subdir) -> CondaPac
         size=item["size"],
         depends=tuple(item["depends"]),
         purls=tuple(sorted(item["purls"])),
+        at=item.get("at", ""),
     )

@@ -6,10 +6,12 @@ priority: a package is taken from the first channel that has one of its name, ev
 
 from __future__ import annotations
 
+import posixpath
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..core.errors import HelioError, Stage
@@ -24,7 +26,13 @@ from .spec import Refused, advice, among
 _REASONS = (
     ("(401 ", "it wants a login", "give one in ~/.rattler/credentials.json or ~/.netrc"),
     ("(403 ", "it refuses this login", "check the login in ~/.rattler/credentials.json or ~/.netrc"),
-    ("(404 ", "it has no index there", ""),
+    (
+        "(404 ",
+        "it has no index there of those that are read: repodata_shards.msgpack.zst, repodata.json.zst, "
+        "repodata.json.bz2, repodata.json",
+        "",
+    ),
+    ("repodata_version", "its index is newer than what is understood", "update helioimages, or name another mirror"),
     # rattler does not say what was wrong with the connection.
     (
         "error sending request",
@@ -34,6 +42,10 @@ _REASONS = (
     ("No such file", "it has no index there", "give a folder that has noarch/repodata.json"),
     ("parse", "its index is damaged or cut", "ask for it again later, or name another mirror"),
 )
+
+
+#: How a file is unpacked, by the end of its name, and kept.
+_UNPACK = {"zst": "zstd -d", "bz2": "bunzip2 -k", "gz": "gunzip -k"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +120,28 @@ def solve_channels(question: CondaQuestion, channels: Channels) -> tuple[tuple[C
         raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], question.where)
     packages = []
     for item in answer["packages"]:
-        # What lies where its channel says has no host in the lock; `base_url` of an index may say another place.
-        item["url"] = (
-            package_url(item["channel"], item["subdir"], item["file_name"])
-            if item["there"]
-            else without_login(item["url"])
-        )
-        packages.append(package_of(item, item["channel"], question.platform))
+        packages.append(package_of(item | _place(item), item["channel"], question.platform))
     kept(packages, question.pinned, ", ".join(channels.names))
     return tuple(sorted(packages, key=lambda package: package.name)), max(
         (item["timestamp"] for item in answer["packages"]), default=0
     )
+
+
+def _place(item: Mapping[str, Any]) -> dict[str, str]:
+    """Return how a lock says where a package lies: without a host, unless its channel's index names another one.
+
+    Args:
+        item: the worker's package; ``base`` is the channel's address that was asked.
+    """
+    url, name = without_login(item["url"]), item["file_name"]
+    written = package_url(item["channel"], item["subdir"], name)
+    there, folder = urlsplit(url), urlsplit(f"{item['base']}/{item['subdir']}")
+    if (there.scheme, there.netloc) == (folder.scheme, folder.netloc) and not there.query:
+        at = posixpath.relpath(there.path, folder.path)
+        return {"url": written, "at": "" if unquote(at) == name else at}
+    if there.path.endswith(f"/{item['subdir']}/{name}") and not there.query:
+        return {"url": url, "at": ""}
+    return {"url": written, "at": url}
 
 
 def _refuse_packed(channels: Channels, question: CondaQuestion) -> None:
@@ -139,7 +162,7 @@ def _refuse_packed(channels: Channels, question: CondaQuestion) -> None:
                         f"the folder of the conda channel `{name}` has its index only compressed",
                         where=f"{folder}/{packed[0]}",
                         detail="expected repodata.json; compressed indexes are read over http",
-                        hint=f"unpack it, e.g. `zstd -d {packed[0]}`",
+                        hint=f"unpack it: `{_UNPACK.get(packed[0].rpartition('.')[2], 'zstd -d')} {packed[0]}`",
                     )
 
 

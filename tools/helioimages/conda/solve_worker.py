@@ -15,11 +15,15 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import rattler
 import rattler.networking
 from rattler.exceptions import SolverError
+
+#: The newest index that is understood, as of CEP 36; conda refuses newer ones too.
+_NEWEST = 2
+_VERSION = re.compile(rb'"repodata_version"\s*:\s*([0-9]+)')
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
@@ -109,14 +113,16 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
                 continue
             try:
                 names = await gateway.names([channel], platforms)
+                fault = _newer(channel, platforms, Path(request["cache"]))
             except Exception as error:  # the classes that rattler raises differ between minor versions
-                tried.append([address, str(error)])
-                asking.clear()
-                asking.update(before)
-            else:
+                fault = str(error)
+            if not fault:
                 taken.append((name, channel))
                 has[name] = {match.normalized for match in names}
                 break
+            tried.append([address, fault])
+            asking.clear()
+            asking.update(before)
         else:
             faults.append([name, tried])
     if faults:
@@ -150,11 +156,37 @@ async def _of_channels(request: dict[str, Any], specs: list[rattler.MatchSpec], 
             (name, _clean(str(place.base_url))) for name, place in taken if _clean(str(place.base_url)) == home
         )
         stamp = record.timestamp
-        there = f"{base}/{record.subdir}/{record.file_name}" == _clean(str(record.url))
         packages.append(
-            _package(record) | {"channel": name, "there": there, "timestamp": int(stamp.timestamp()) if stamp else 0}
+            _package(record)
+            | {"channel": name, "base": base, "timestamp": int(stamp.timestamp()) if stamp else 0}
+            | {"url": _clean(str(record.url))}
         )
     return {"packages": packages}
+
+
+def _newer(channel: rattler.Channel, platforms: list[str], cache: Path) -> str:
+    """Return why a channel's index cannot be understood: rattler reads what it knows of any. Empty if it can.
+
+    Spec: CEP 36, ``repodata_version``. A sharded index has none.
+    """
+    base = _clean(str(channel.base_url))
+    for platform in platforms:
+        if base.startswith("file:"):
+            files = [Path(unquote(urlsplit(base).path), platform, "repodata.json")]
+        else:
+            # The gateway has put it there just now, beside where it is from.
+            files = [
+                note.with_name(note.name.replace(".info.json", ".json"))
+                for note in cache.glob("*.info.json")
+                if _clean(json.loads(note.read_bytes())["url"]).startswith(f"{base}/{platform}/repodata.json")
+            ]
+        for file in files:
+            text = file.read_bytes() if file.is_file() else b""
+            if (told := _VERSION.search(text)) and int(told[1]) > _NEWEST:
+                return (
+                    f"{platform}/repodata.json: expected a repodata_version of at most {_NEWEST} not {told[1].decode()}"
+                )
+    return ""
 
 
 def _client(request: dict[str, Any], asking: dict[str, dict[str, str]]) -> rattler.Client:

@@ -341,7 +341,33 @@ def _unreadable(file: str, form: Form, where: str, detail: object) -> HelioError
     return HelioError(form.stage, form.message.format(file=file), where=where, detail=str(detail))
 
 
-class _Strict(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
+    """PyYAML's loader, to which tabs separate as spaces do, but for indentation.
+
+    libyaml takes some of them too, but ends the process where a document is nested deeply.
+
+    Spec: YAML 1.2, section 6.2, separation spaces.
+    """
+
+    def scan_to_next_token(self) -> None:
+        """Skip blanks, comments and line breaks."""
+        super().scan_to_next_token()
+        while self.peek() == "\t" and self._separates():
+            while self.peek() in " \t":
+                self.forward()
+            super().scan_to_next_token()
+
+    def _separates(self) -> bool:
+        """Return whether the blanks here are more than indentation: something is before them, or nothing after."""
+        before = self.buffer[self.pointer - self.column : self.pointer]
+        return bool(before.strip(" \t")) or bool(_NOTHING.match(self.buffer, self.pointer))
+
+
+#: Blanks before a comment, a line's end or the end.
+_NOTHING = re.compile("[ \t]*[#\r\n\x85\u2028\u2029\0]")
+
+
+class _Strict(YamlLoader):
     pass
 
 

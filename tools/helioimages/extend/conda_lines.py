@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from ..core.reading import YamlLoader
 from .asked import CondaWanted, FileLine
 
 _SPEC = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)")
@@ -40,7 +41,7 @@ def parse(text: str, file: str) -> Environment:
         HelioError: it is not YAML, or an item or variable is none that an image can have; with its line.
     """
     try:
-        top = yaml.compose(text, Loader=yaml.SafeLoader)
+        top = yaml.compose(text, Loader=YamlLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = FileLine(file=file, line=mark.line + 1 if mark else 0)

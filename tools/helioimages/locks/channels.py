@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from ..conda.channels import ChannelPlaces
 from ..conda.lock import CondaPackage
@@ -69,9 +71,13 @@ def folders_of(given: Sequence[Path], channel: str) -> tuple[tuple[Path, ...], d
 
 def conda_file(package: CondaPackage, where: str, places: ChannelPlaces) -> WantedFile:
     """Return what to fetch of a channel: each of its addresses is tried, as `lock` asks them."""
-    own = tuple(f"{base}/{package.subdir}/{package.file_name}" for base in places.addresses(package.channel))
-    # An index may say that packages lie elsewhere (`base_url`); a mirror that is configured goes before it.
-    genuine = (package.url,) if "://" in package.url else ()
+    folders = [f"{base}/{package.subdir}/" for base in places.addresses(package.channel)]
+    # An index may say that packages lie elsewhere (`base_url`). On the channel's own host that is asked first; on
+    # another one last, since a mirror that is configured has them beside its index.
+    own = [f"{folder}{package.file_name}" for folder in folders]
+    genuine = [url for url in (package.url, package.at) if "://" in url]
+    if package.at and package.at not in genuine:
+        own = [_joined(folder, package.at) for folder in folders] + own
     return WantedFile(
         name=package.file_name,
         sha256=package.sha256,
@@ -81,3 +87,13 @@ def conda_file(package: CondaPackage, where: str, places: ChannelPlaces) -> Want
         hint=f"run `buildimages lock --update {package.name}`",
         login=places.login,
     )
+
+
+def _joined(folder: str, at: str) -> str:
+    """Return an address that is relative to a folder's, whatever its scheme: the standard library knows few.
+
+    >>> _joined("s3://bucket/c/linux-64/", "../pkgs/x.conda")
+    's3://bucket/c/pkgs/x.conda'
+    """
+    parts = urlsplit(folder)
+    return urlunsplit(parts._replace(path=posixpath.normpath(parts.path + at)))

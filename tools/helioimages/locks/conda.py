@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from ..conda.channels import read_places
 from ..conda.clobber import clobbers
@@ -75,7 +76,7 @@ def lock_conda(
         _fetch(run, packages, asked, where_of(environment))
     files = tuple(_at_hand(run, packages))
     reviewed = _reviewed(line, packages)
-    refuse_scripts(files, Stage.LOCK, reviewed)
+    kinds = refuse_scripts(files, Stage.LOCK, reviewed)
     chosen = {package.name: package for package in packages}
     for package in inherited:
         mine = chosen.get(package.name)
@@ -97,13 +98,32 @@ def lock_conda(
         virtual_packages={subdir: virtual},
         timestamp=newest,
         scripts={subdir: reviewed} if reviewed else {},
-        clobbers=_clobbers(files, named, parent, subdir, reviewed),
     )
+    lock = dataclasses.replace(lock, clobbers=_clobbers(files, named, parent, subdir, lock.reviewed(subdir)))
+    _refuse_early(line, kinds)
     lock = dataclasses.replace(lock, ran=_ran(run, line, lock, subdir, files))
     if len(files) < len(packages) and before[0] is not None and before[0].packages == packages:
         # What was seen in the files once is still so.
         lock = dataclasses.replace(lock, clobbers=before[0].clobbers)
     return settled(before[0], lock)
+
+
+def _refuse_early(line: Iterable[EnvironmentSpec], kinds: Mapping[tuple[str, str], str]) -> None:
+    """Refuse to run what runs before its package is there.
+
+    Raises:
+        HelioError: an environment wants it.
+    """
+    for environment in line:
+        for at, script in enumerate(environment.link_scripts):
+            if script.run and kinds.get((script.package, script.sha256)) == "pre-link":
+                raise HelioError(
+                    Stage.LOCK,
+                    f"the pre-link script of `{script.package}` cannot be run",
+                    where=f"{where_of(environment)} at x-helioimages.link-scripts[{at}].run",
+                    detail="only post-link scripts are run",
+                    hint="take `run` off this entry: then it is only a file",
+                )
 
 
 def _ran(
@@ -134,14 +154,14 @@ def _ran(
     return {subdir: dict(run.run_scripts(lock, {package.sha256: path for package, path in files}, sorted(asking)))}
 
 
-def _reviewed(line: Iterable[EnvironmentSpec], packages: Iterable[CondaPackage]) -> dict[str, str]:
-    """Return package -> sha256 of its script that people read, as an environment and those it contains say.
+def _reviewed(line: Iterable[EnvironmentSpec], packages: Iterable[CondaPackage]) -> dict[str, tuple[str, ...]]:
+    """Return package -> sha256 of its scripts that people read, as an environment and those it contains say.
 
     Raises:
         HelioError: a package is not locked: a slip would go unseen.
     """
     names = {package.name for package in packages}
-    reviewed = {}
+    reviewed: dict[str, set[str]] = {}
     for environment in line:
         for at, script in enumerate(environment.link_scripts):
             if script.package not in names:
@@ -151,8 +171,8 @@ def _reviewed(line: Iterable[EnvironmentSpec], packages: Iterable[CondaPackage])
                     where=f"{where_of(environment)} at x-helioimages.link-scripts[{at}]",
                     hint="remove the entry, or name the conda package that is meant",
                 )
-            reviewed[script.package] = script.sha256
-    return reviewed
+            reviewed.setdefault(script.package, set()).add(script.sha256)
+    return {name: tuple(sorted(digests)) for name, digests in reviewed.items()}
 
 
 def _clobbers(
@@ -160,7 +180,7 @@ def _clobbers(
     named: Sequence[str],
     parent: Solved | None,
     subdir: Subdir,
-    reviewed: Mapping[str, str],
+    reviewed: frozenset[str],
 ) -> dict[str, dict[str, str]]:
     """Return who wins the paths that several packages bring, and tell it."""
     above = parent.conda.clobbers.get(subdir, {}) if parent else {}
@@ -171,7 +191,7 @@ def _clobbers(
         named=named,
         before={path: text.partition(" over ")[0] for path, text in above.items()},
         inherited=inherited,
-        scripts=frozenset(reviewed.values()),
+        scripts=reviewed,
     )
     told: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for clobber in settled_paths:
@@ -200,7 +220,7 @@ def _at_hand(run: LockRun, packages: Iterable[CondaPackage]) -> Iterator[tuple[C
     """Yield the packages whose files are here: in the channels' folders, or in the store from an earlier run."""
     folders = (*run.channel_dirs, *run.channel_folders.values())
     for package in packages:
-        places = [folder / package.subdir / package.file_name for folder in folders]
+        places = [folder / package.subdir / unquote(package.at or package.file_name) for folder in folders]
         path = next((path for path in places if path.is_file()), run.store.artefact(package.sha256))
         if path.is_file():
             yield package, path

@@ -191,7 +191,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
     ]
     names = {package.name for package in conda}
     reviewed = lock.conda.scripts.get(plan.platform.subdir, {})
-    here = {name: sha256 for name, sha256 in reviewed.items() if name in names}
+    here = {name: digests for name, digests in reviewed.items() if name in names}
     refuse_scripts(((package, shop.paths[package.sha256]) for package in conda), Stage.LINK, here)
     site_packages = site_packages_of(shop.paths[lock.python.sha256], lock.python) if conda else None
     tasks = [
@@ -213,7 +213,7 @@ def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict
             platform=plan.platform.subdir,
             store=shop.store.root,
             site_packages=site_packages,
-            scripts=frozenset(reviewed.values()),
+            scripts=lock.conda.reviewed(plan.platform.subdir),
         )
         # The largest first: a big one started last would be waited for by idle processes.
         for layer in sorted(missing, key=lambda layer: -layer.size)

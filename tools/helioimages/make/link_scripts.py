@@ -287,7 +287,7 @@ class _Job:
             python_version=".".join(python.version.split(".")[:2]) if python else None,
             site_packages=site_packages_of(self.files[python.sha256], python) if python else None,
             platform=self.package.platform,
-            scripts=frozenset(self.lock.scripts.get(self.package.platform, {}).values()),
+            scripts=self.lock.reviewed(self.package.platform),
         )
         lost, found = self._lost(), list[Entry]()
         for package in self.needs:

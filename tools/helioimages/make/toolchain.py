@@ -54,7 +54,7 @@ def unpack_toolchain(store: Store, locks: Locks, paths: Mapping[str, Path], subd
                 python_version=version,
                 site_packages=site_packages_of(paths[locks.python.sha256], locks.python),
                 platform=subdir,
-                scripts=frozenset(locks.conda.scripts.get(subdir, {}).values()),
+                scripts=locks.conda.reviewed(subdir),
             )
             # Of packages that bring one path any may have it here, but for the interpreter's own: only images hold to
             # who wins (see conda/clobber.py).

@@ -22,6 +22,7 @@ from packaging.version import InvalidVersion, Version
 
 from ..core.errors import HelioError, Stage
 from ..core.platform import Subdir
+from ..core.reading import YamlLoader
 from . import selectors
 
 #: Returns the text of a file beside the one that is read, None if it is not there.
@@ -130,7 +131,7 @@ def _unread(file: str, detail: str) -> HelioError:
 
 
 def _yaml(text: str, file: str, subdir: Subdir, read: Read) -> Foreign:
-    document = yaml.safe_load(selectors.select(text, subdir, file))
+    document = yaml.load(selectors.select(text, subdir, file), Loader=YamlLoader)
     if not isinstance(document, dict):
         raise ValueError("expected a mapping")
     if "dependencies" in document:
