@@ -191,7 +191,8 @@ for name in python mine; do printf '#!/bin/sh\\necho own' >~/.local/bin/$name; d
 chmod +x ~/.local/bin/*
 show='command -v python; mine'
 sh -c "$show"; bash -lc "$show"; env -i HOME=$HOME bash -lc "$show"
-tmux new-session -d "bash -lc '$show' >/tmp/out; tmux wait-for -S done"; tmux wait-for done; cat /tmp/out
+tmux new-session -d "bash -lc '$show' >/tmp/out; touch /tmp/done"
+until [ -e /tmp/done ]; do sleep 0.1; done; cat /tmp/out
 """
     assert start(script).split() == ["/srv/conda/envs/notebook/bin/python", "own"] * 4
 
