@@ -68,6 +68,7 @@ def arguments(words: list[str]) -> Asked:
     given = parser.parse_args(words)
     if given.artefacts and not (given.artefacts / "artefacts").is_dir():
         parser.error(f"{given.artefacts} is not a store: it has no artefacts")
+    given.folder.mkdir(parents=True, exist_ok=True)
     return Asked(**{**vars(given), "images": tuple(given.images)})
 
 
