@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import recipe_build
 from conda_support import PLACEHOLDER, agree, write_package
+from context_support import assert_built_alike
 from debian_support import needs
 from workspace import Workspace
 
@@ -305,41 +306,57 @@ def test_an_empty_store_gives_the_same_image(made: Made, engine: Engine, tmp_pat
     assert (built.image.digest, built.fresh) == (made.built.image.digest, len(made.built.layers))
 
 
-def test_it_is_published_runs_and_verifies(made: Made, engine, tmp_path: Path) -> None:
-    store, image = made.workspace.store, made.built.image
-    server = registry_server.start(store.root, port=5600)
+@pytest.fixture(scope="module")
+def client(made: Made) -> Iterator[Registry]:
+    """A registry of this machine."""
+    server = registry_server.start(made.workspace.store.root, port=5600)
     try:
         with Registry(server.host) as client:
-            pushed = made.workspace.push(client, made.built, "")
-            engine.pull(pushed.reference)
-            ran = engine.run(pushed.reference, ["bash", "-c", f". /{ACTIVATE} && exec python -c '{SAYS}'"])
-            assert ran.exit_code == 0, ran.log
-            assert json.loads(ran.log) == {
-                "data": f"{PREFIX}/share/solver",
-                "library": f"{PREFIX}/share/solver",
-                "script": f"#!{PREFIX}/bin/python",
-                "pc": f"prefix={PREFIX}\n",
-                "winner": "solver",
-                "ran": "42",
-                "cached": f"{PREFIX}/{SITE}/__pycache__/solver.cpython-313.pyc",
-                "module": [42, 7],
-                "channel": "OpenSSL",
-            }
-            workspace = made.workspace
-            report = smoke(workspace.checkout, workspace.machine, made.built, pushed.reference, tmp_path)
-            assert [(result.name, result.status) for result in report.results] == [("stack/01-solver", "passed")]
-            assert "answer 42 7" in (tmp_path / "01-solver.ipynb").read_text()
-            documents.attach(client, "stack", made.built, tmp_path, store)
-            subject = attach.Subject(
-                client=client, repository="stack", built=made.built, root=made.workspace.root, store=store
-            )
-            attach.attach(subject, key=None)
-            push.promote(client, "stack", image.digest, ("latest",))
-            reference = Reference.parse(f"{client.host}/stack:latest")
-            published = verify.fetch(client, reference, Platform.of("linux/amd64"))
-            with verify.folder(store) as text:
-                _, faults = verify.published(client, reference, published, Path(text))
-                faults += verify.rebuilt(made.built, published, Path(text), store)
-            assert (published.digest, faults) == (image.digest, ())
+            yield client
     finally:
-        registry_server.stop(store.root)
+        registry_server.stop(made.workspace.store.root)
+
+
+@pytest.fixture(scope="module")
+def reference(made: Made, client: Registry, engine: Engine) -> Iterator[str]:
+    """The image, published, and pulled by the engine."""
+    reference = made.workspace.push(client, made.built, "").reference
+    engine.pull(reference)
+    yield reference
+    engine.client.images.remove(reference, force=True)
+
+
+def test_docker_build_of_its_context_gives_the_same_files(made: Made, engine, reference, tmp_path: Path) -> None:
+    images.context(made.workspace.root, made.workspace.store, made.built, tmp_path / "context")
+    assert_built_alike(engine, tmp_path / "context", reference)
+
+
+def test_it_is_published_runs_and_verifies(made: Made, client, engine, reference, tmp_path: Path) -> None:
+    store, image = made.workspace.store, made.built.image
+    ran = engine.run(reference, ["bash", "-c", f". /{ACTIVATE} && exec python -c '{SAYS}'"])
+    assert ran.exit_code == 0, ran.log
+    assert json.loads(ran.log) == {
+        "data": f"{PREFIX}/share/solver",
+        "library": f"{PREFIX}/share/solver",
+        "script": f"#!{PREFIX}/bin/python",
+        "pc": f"prefix={PREFIX}\n",
+        "winner": "solver",
+        "ran": "42",
+        "cached": f"{PREFIX}/{SITE}/__pycache__/solver.cpython-313.pyc",
+        "module": [42, 7],
+        "channel": "OpenSSL",
+    }
+    workspace = made.workspace
+    report = smoke(workspace.checkout, workspace.machine, made.built, reference, tmp_path)
+    assert [(result.name, result.status) for result in report.results] == [("stack/01-solver", "passed")]
+    assert "answer 42 7" in (tmp_path / "01-solver.ipynb").read_text()
+    documents.attach(client, "stack", made.built, tmp_path, store)
+    subject = attach.Subject(client=client, repository="stack", built=made.built, root=made.workspace.root, store=store)
+    attach.attach(subject, key=None)
+    push.promote(client, "stack", image.digest, ("latest",))
+    latest = Reference.parse(f"{client.host}/stack:latest")
+    published = verify.fetch(client, latest, Platform.of("linux/amd64"))
+    with verify.folder(store) as text:
+        _, faults = verify.published(client, latest, published, Path(text))
+        faults += verify.rebuilt(made.built, published, Path(text), store)
+    assert (published.digest, faults) == (image.digest, ())
