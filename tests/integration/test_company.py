@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from company import Company, company
+from debian_support import needs
 from hubkit import commit, git_server
 from pages import blocks
 from pypi_support import serving, wheel_bytes
@@ -23,6 +24,7 @@ TAG = "helioimages-test-company"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Run the company's network: an index with sgp4, and a git server."""
+    needs("docker", "git")
     folder = tmp_path_factory.mktemp("company")
     commit(folder / "git" / "work.git", "a.txt", "of the company\n")
     with serving() as index, git_server(folder / "git") as git:

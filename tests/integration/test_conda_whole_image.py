@@ -176,9 +176,9 @@ def fill(folder: Path, tool: Path | None) -> None:
 
 
 @pytest.fixture(scope="session")
-def rattler_build(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+def rattler_build() -> Path | None:
     """rattler-build, of the index that people have, not of the frozen one."""
-    return recipe_build.fetched(tmp_path_factory.mktemp("rattler-build"))
+    return recipe_build.fetched()
 
 
 def test_rattler_build_s_package_is_linked_as_rattler_installs_it(rattler_build: Path | None, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import trust_support
 from debian_support import needs
+from pinned import packages
 from pypi_support import PLACES, serving, wheel_bytes
 
 from helioimages.debian.lock import Deb
@@ -175,8 +176,7 @@ def programs(tmp_path_factory) -> Path:
     """Return a folder with repo2docker and what only it needs, and the configuration of a docker that has buildx."""
     needs("docker", "dpkg-deb")
     folder = tmp_path_factory.mktemp("repo2docker")
-    argv = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", str(folder / "packages")]
-    subprocess.run([sys.executable, *argv, "-r", str(SUPPORT / "repo2docker.lock")], check=True)
+    (folder / "packages").symlink_to(packages(SUPPORT / "repo2docker.lock"))
     row = json.loads((SUPPORT / "buildx.json").read_text("utf-8"))
     tree = trust_support.unpacked(row.pop("suite"), Deb(**row), folder)
     (folder / "docker").mkdir()

@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conda_support import PLACEHOLDER
+from pinned import packages
 
-REQUIREMENT = (
-    "py-rattler-build==0.73.0 --hash=sha256:2a0d8b3fa656b334d16132927d37ef6061d706ee6598e5ccac98d8d8fb03a242\n"
-)
+LOCK = Path(__file__).with_name("rattler-build.lock")
 BUILD = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -27,14 +26,12 @@ build_recipes([sys.argv[1]], output_dir=sys.argv[2], channel=[], test="skip", no
 """
 
 
-def fetched(folder: Path) -> Path | None:
+def fetched() -> Path | None:
     """Return a folder that has rattler-build, None where no index gives it (or not for this machine)."""
-    wanted = folder / "requirements.txt"
-    wanted.write_text(REQUIREMENT)
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check"]
-    command += ["--only-binary", ":all:", "--require-hashes", "-r", str(wanted), "--target", str(folder / "site")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return folder / "site" if done.returncode == 0 else None
+    try:
+        return packages(LOCK)
+    except subprocess.CalledProcessError:
+        return None
 
 
 def build(

@@ -110,7 +110,7 @@ def run(checkout: Path, *, there: tuple[str, ...] = (), **environment: str) -> O
     )
 
 
-ALL = ("chromium", "curl", "gcc", "gpg", "openssl", "skopeo")
+ALL = ("chromium", "docker", "curl", "gcc", "gpg", "openssl", "skopeo")
 
 
 def test_base_and_helio_are_made_when_nothing_changed(checkout):
@@ -177,6 +177,14 @@ def test_what_a_fresh_machine_lacks_is_installed(checkout):
         "apt-get update -qq",
         "apt-get install -y -qq --no-install-recommends chromium curl gcc libc6-dev gpg skopeo",
     )
+
+
+@pytest.mark.parametrize(("there", "installed"), [(("apt-cache",), ["docker-cli"]), ((), [])])
+def test_the_engines_client_is_a_package_of_its_own_since_debian_13(checkout, there, installed):
+    done = run(checkout, there=(*there, *(name for name in ALL if name != "docker")))
+    assert done.code == 0, done.output
+    asked = [call.split("--no-install-recommends ")[1:] for call in done.calls if call.startswith("apt-get install")]
+    assert [name for names in asked for name in names] == installed
 
 
 def test_another_browser_will_do(checkout):
