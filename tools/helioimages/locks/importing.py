@@ -164,12 +164,12 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
             rows += [row] if row else []
             kept += row is None
         elif item.side == "conda":
-            found = names.distributions(item.name)
-            if not found:
+            distributions = names.distributions(item.name)
+            if not distributions:
                 rows.append(Row(what=item.text, where=item.where, became="", why=_NO_DISTRIBUTION))
                 continue
             # Of several names for one thing, the one that is most like it.
-            name = min(found, key=lambda one: (one not in item.name and item.name not in one, len(one)))
+            name = min(distributions, key=lambda name: (name not in item.name and item.name not in name, len(name)))
             pypi.setdefault(name, []).append((item, name))
         else:
             pypi.setdefault(canonicalize_name(item.name), []).append((item, item.name))

@@ -56,13 +56,13 @@ def cite(
             store=machine.store,
             jobs=common.jobs,
         )
-        found = stage.cite(place, notebook)
+        cited = stage.cite(place, notebook)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         for name, kind in _FILES.items():
-            files.write(output / name, _FORMATS[kind](found))
+            files.write(output / name, _FORMATS[kind](cited))
             say(f"wrote {output / name}")
     if common.as_data:
-        print(as_json(found))
+        print(as_json(cited))
     elif output is None:
-        print(_FORMATS[form](found), end="")
+        print(_FORMATS[form](cited), end="")

@@ -54,7 +54,7 @@ def extend(
             hint="clone it, extend the folder, and commit the lock",
         )
     machine = common.machine()
-    with repository.opened(source, ref) as found:
+    with repository.opened(source, ref) as opened:
         host.ensure()
         with release.connect(machine.store, registry) as target:
             order = stage.ExtendOrder(
@@ -66,7 +66,7 @@ def extend(
                 timeout_s=timeout,
                 network="bridge" if network else "none",
             )
-            made = stage.extend(found, order, machine, functools.partial(release.connect, machine.store), target)
+            made = stage.extend(opened, order, machine, functools.partial(release.connect, machine.store), target)
     print(as_json(made) if common.as_data else "\n".join(_lines(made)))
 
 
