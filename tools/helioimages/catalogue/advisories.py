@@ -101,7 +101,7 @@ def parse(text: str, where: str) -> Audit:
     except (ValueError, KeyError, TypeError) as error:
         raise HelioError(
             Stage.USAGE,
-            "this is no audit",
+            "this is not an audit",
             where=where,
             detail=f"{type(error).__name__}: {error}",
             hint="write it with `buildimages audit --catalogue catalogue.json --json`",

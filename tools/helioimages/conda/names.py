@@ -66,7 +66,7 @@ def known() -> NameMap:
 def distributions(
     name: str, purls: Sequence[str] = (), told: Mapping[str, str] | None = None, *, needs_python: bool = False
 ) -> tuple[str, ...]:
-    """Return the PyPI distributions that a conda package is, normalised; none if it is no distribution.
+    """Return the PyPI distributions that a conda package is, normalised; none if it is not a distribution.
 
     Args:
         purls: of the channel's record.

@@ -161,7 +161,7 @@ def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> 
             that they do not know is left out.
 
     Raises:
-        HelioError: it is no catalogue.
+        HelioError: it is not a catalogue.
     """
     known = {(package.kind, package.name): package for lock in locks_by_image.values() for package in lock.packages}
     try:
@@ -177,7 +177,7 @@ def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> 
     except (ValueError, KeyError, TypeError) as error:
         raise HelioError(
             Stage.USAGE,
-            "this is no catalogue",
+            "this is not a catalogue",
             where=where,
             detail=f"{type(error).__name__}: {error}",
             hint="give the catalogue.json that `buildimages catalogue` wrote",

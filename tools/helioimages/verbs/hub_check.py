@@ -85,7 +85,7 @@ def lines(row: Checked) -> tuple[str, ...]:
 def _check(checkout: Checkout, machine: Machine, offered: hub_values.OfferedImage, advisories: Path | None) -> Checked:
     reference = hub_values.parsed(offered.reference)
     if reference is None:
-        return Checked(where=offered.where, reference=offered.reference, faults=("it is no image reference",))
+        return Checked(where=offered.where, reference=offered.reference, faults=("it is not an image reference",))
     try:
         return _look(checkout, machine, offered, reference, advisories)
     except HelioError as error:

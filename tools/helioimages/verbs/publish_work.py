@@ -111,7 +111,7 @@ def publish_work(
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise HelioError(Stage.USAGE, f"`--parameter {text}` is no parameter", detail="expected NAME=VALUE")
+        raise HelioError(Stage.USAGE, f"`--parameter {text}` is not a parameter", detail="expected NAME=VALUE")
     return name, value
 
 

@@ -103,7 +103,7 @@ def fetch(shelf: Shelf, digest: str, target: Path) -> None:
     if _manifest(shelf, digest).artifact_type != WORK:
         raise HelioError(
             Stage.USAGE,
-            f"`{where}` is no published work",
+            f"`{where}` is not a published work",
             detail=f"expected an artifact of type {WORK}",
             hint="`buildimages publish-work` and the catalogue tell the digest of a work",
         )

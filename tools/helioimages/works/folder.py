@@ -52,7 +52,7 @@ def paths(folder: Path, output: Path) -> tuple[str, ...]:
         output: the crate, which may be within; other crates in there stay out as well.
 
     Raises:
-        HelioError: it is no folder, or it has a link, an odd file, or too much.
+        HelioError: it is not a folder, or it has a link, an odd file, or too much.
     """
     if not folder.is_dir():
         raise HelioError(Stage.USAGE, f"`{folder}` is not a folder", detail="expected a folder with notebooks")

@@ -139,7 +139,7 @@ def opened(source: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(source):
         raise HelioError(
-            Stage.USAGE, f"`{source}` is no crate", detail=f"expected a folder with {crate.NAME}, or a zip of one"
+            Stage.USAGE, f"`{source}` is not a crate", detail=f"expected a folder with {crate.NAME}, or a zip of one"
         )
     with tempfile.TemporaryDirectory(prefix="crate-") as name:
         _unpack(source, Path(name))
@@ -177,7 +177,7 @@ def _text(place: Path, source: Path) -> bytes:
     except OSError as error:
         raise HelioError(
             Stage.USAGE,
-            f"`{source}` is no crate",
+            f"`{source}` is not a crate",
             detail=f"expected {crate.NAME} in it",
             hint="give the folder that `buildimages publish-work` wrote, or a zip of it",
         ) from error

@@ -156,7 +156,7 @@ def when(now: float, said: Citation) -> str:
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     if epoch and not epoch.isdecimal():
-        raise HelioError(Stage.USAGE, f"SOURCE_DATE_EPOCH={epoch} is no time", detail="expected seconds since 1970")
+        raise HelioError(Stage.USAGE, f"SOURCE_DATE_EPOCH={epoch} is not a time", detail="expected seconds since 1970")
     if not epoch and said.released:
         return f"{said.released}T00:00:00Z"
     moment = datetime.datetime.fromtimestamp(int(epoch) if epoch else int(now), datetime.UTC)
