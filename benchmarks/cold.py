@@ -75,8 +75,8 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
         base = bench.under(machine, client, built)
         say("==> the peer")
         theirs = bench.peer(machine, client, built, base, folder, "cold")
-        for one in (theirs["image"], base):
-            engine.client.images.remove(one, force=True)
+        for reference in (theirs["image"], base):
+            engine.client.images.remove(reference, force=True)
     result["one_run"] = {
         "cold_build_s": round(theirs["build_s"], 1),
         "cold_push_s": round(theirs["push_s"], 1),

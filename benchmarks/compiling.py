@@ -62,15 +62,15 @@ def main() -> None:
     interpreter = toolchain.interpreter_in(store.root / "toolchain" / toolchain.key(oldest), lock.python_version)
     forks = usual = 0.0
     files, other = 0, []
-    wheels = [one for one in lock.pypi.wheels if not asked.only or one.name in asked.only]
-    for number, one in enumerate(wheels):
-        entries = wheel.link(store.artefact(one.sha256), one, prefix=PREFIX, python_version=lock.python_version)
+    wheels = [record for record in lock.pypi.wheels if not asked.only or record.name in asked.only]
+    for number, record in enumerate(wheels):
+        entries = wheel.link(store.artefact(record.sha256), record, prefix=PREFIX, python_version=lock.python_version)
         ways = [in_forks, as_usual][:: 1 if number % 2 else -1]
-        found = {way: timed(partial(way, entries, interpreter)) for way in ways}
-        forks, usual = forks + found[in_forks][0], usual + found[as_usual][0]
-        files += len(found[in_forks][1])
-        if found[in_forks][1] != found[as_usual][1]:
-            other.append(one.name)
+        timings = {way: timed(partial(way, entries, interpreter)) for way in ways}
+        forks, usual = forks + timings[in_forks][0], usual + timings[as_usual][0]
+        files += len(timings[in_forks][1])
+        if timings[in_forks][1] != timings[as_usual][1]:
+            other.append(record.name)
     print(f"{asked.image}: {files:,} .pyc of {len(wheels)} wheels")
     print(f"a fork for each {forks:.1f} CPU-s, as images are made {usual:.1f} CPU-s ({usual / forks:.2f})")
     if other:

@@ -143,9 +143,9 @@ def by_stability(stability: Mapping[str, float], layers: int) -> Strategy:
             (size, stable, some), (other, as_stable, more) = groups.pop(a), groups.pop(b)
             number = next(fresh)
             groups[number] = (size + other, stable * as_stable, some + more)
-            for one in groups:
-                if one != number:
-                    heapq.heappush(heap, (loss(number, one), number, one))
+            for group in groups:
+                if group != number:
+                    heapq.heappush(heap, (loss(number, group), number, group))
         return tuple(wheels for _, _, wheels in groups.values())
 
     return split

@@ -111,7 +111,7 @@ def ours(root: Path, machine: Machine, client, image: str) -> dict[str, object]:
         "push_s": push_s,
         "bytes_pushed": pushed.bytes_sent,
         "new_layers": done[image].fresh,
-        "layers": {one.digest: one.size for one in done[image].image.layers},
+        "layers": {layer.digest: layer.size for layer in done[image].image.layers},
         "pull_s": pull(machine.engine, pushed.reference),
         "built": done[image],
     }
@@ -126,16 +126,16 @@ def under(machine: Machine, client, built: Built) -> str:
         at = at.parent
     names = {package.name for package in built.locks.conda.packages}
     layers = [
-        one
+        layer
         for image in line
-        for one in image.layers
-        if one.name == "debian" or one.name in names or one.comment.startswith("conda")
+        for layer in image.layers
+        if layer.name == "debian" or layer.name in names or layer.comment.startswith("conda")
     ]
     config = built.image.config
-    settings = Settings(env=dict(one.partition("=")[::2] for one in config.env), user="1000", working_dir="/")
+    settings = Settings(env=dict(variable.partition("=")[::2] for variable in config.env), user="1000", working_dir="/")
     made = append(
         None,
-        [Addition(layer=one.layer, created_by=one.name, comment="") for one in layers],
+        [Addition(layer=layer.layer, created_by=layer.name, comment="") for layer in layers],
         settings,
         platform=built.plan.platform,
         created_epoch=built.locks.epoch,
@@ -197,7 +197,7 @@ def peer(
     return {
         "build_s": build_s,
         "push_s": push_s,
-        "layers": {one["digest"]: one["size"] for one in json.loads(manifest)["layers"]},
+        "layers": {layer["digest"]: layer["size"] for layer in json.loads(manifest)["layers"]},
         "image": image.id,
         "reference": f"{repository}@{digest}",
     }
@@ -254,8 +254,8 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
         engine.client.images.remove(peer_after["image"], force=True)
         peer_after["pull_s"] = pull(engine, peer_after["reference"])
         made += [peer_before["image"], peer_after["reference"], base]
-        for one in made:
-            engine.client.images.remove(one, force=True)
+        for reference in made:
+            engine.client.images.remove(reference, force=True)
         for digest in (before["built"].image.digest, after["built"].image.digest):
             engine.client.images.remove(f"{client.host}/ours/{asked.image}@{digest}", force=True)
     fresh = lambda new, old: {d: s for d, s in new["layers"].items() if d not in old["layers"]}  # noqa: E731

@@ -58,27 +58,27 @@ def record(root: Path, days: Sequence[str]) -> tuple[list[tuple[Wheel, ...]], Ma
         pins = tuple(f"{file.name}=={file.version}" for file in files)
         low = resolve.versions(replace(request, requirements=asked(base), constraints=limits + pins)) or {}
         # Of a source, the wheel that is built of it has no size there.
-        found = {
+        wheels = {
             file.name: Wheel(
                 name=file.name, version=file.version, size=file.size or size[file.name], base=file.name in low
             )
             for file in files
         }
-        months.append(tuple(found[name] for name in sorted(found)))
-        say(f"{day}: {len(found)} packages, {len(low)} of base")
+        months.append(tuple(wheels[name] for name in sorted(wheels)))
+        say(f"{day}: {len(wheels)} packages, {len(low)} of base")
     return months, dependents(resolve.askers(request) or {})
 
 
 def dependents(askers: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Return name -> how many packages need it, directly or not."""
-    found = {}
+    dependents = {}
     for name in askers:
         above: set[str] = set()
         ahead = list(askers[name])
         while ahead:
-            one = ahead.pop()
-            if one not in above:
-                above.add(one)
-                ahead += askers.get(one, ())
-        found[name] = len(above - {name})
-    return found
+            dependent = ahead.pop()
+            if dependent not in above:
+                above.add(dependent)
+                ahead += askers.get(dependent, ())
+        dependents[name] = len(above - {name})
+    return dependents

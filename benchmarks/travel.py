@@ -215,9 +215,9 @@ def one_run(port: int, folder: Path, before: Built, after: Built) -> dict[str, o
                 old = f"{relay.host}/peer/helio:old"
                 pull_s, _ = bench.timed(lambda old=old: engine.client.images.pull(old))
                 made = bench.peer(machine, counted, built, under, folder, name, cache_from=(old,))
-            for one in (old, made["image"]):
+            for reference in (old, made["image"]):
                 with suppress(bench.docker.errors.ImageNotFound):
-                    engine.client.images.remove(one, force=True)
+                    engine.client.images.remove(reference, force=True)
             relay.close()
             result[name] = {
                 "seconds": round(pull_s + made["build_s"] + made["push_s"], 2),

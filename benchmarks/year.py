@@ -77,8 +77,8 @@ def swept(year: Year, layers: int) -> tuple[tuple[Result, Shelves, Shelves], ...
     for is_base in (True, False):
         months = tuple(tuple(wheel for wheel in month if wheel.base is is_base) for month in year.months)
         every = (Shelves(alone_bytes=mib << 20, buckets=count) for mib in range(1, 9) for count in range(4, 65, 4))
-        sides.append([(replayed("", months, layerings.ours(one, one)), one) for one in every])
-    found = []
+        sides.append([(replayed("", months, layerings.ours(shelves, shelves)), shelves) for shelves in every])
+    fitting = []
     for (low, base), (high, helio) in itertools.product(*sides):
         pulled = tuple(a + b for a, b in zip(low.pulled, high.pulled, strict=True))
         result = Result(
@@ -89,19 +89,19 @@ def swept(year: Year, layers: int) -> tuple[tuple[Result, Shelves, Shelves], ...
             alone=low.alone + high.alone,
         )
         if result.layers + OTHERS <= layers:
-            found.append((result, base, helio))
-    return tuple(sorted(found, key=lambda row: (row[0].total, row[0].layers)))
+            fitting.append((result, base, helio))
+    return tuple(sorted(fitting, key=lambda row: (row[0].total, row[0].layers)))
 
 
 def table(results: Sequence[Result]) -> str:
     """Return the figures for people."""
     least = results[-1].total
     rows = [f"{'':<38}{'layers':>7}{'median':>9}{'worst':>9}{'a year':>11}{'x bound':>9}{'one change':>12}"]
-    for one in results:
+    for result in results:
         rows.append(
-            f"{one.name:<38}{one.layers:>7}{statistics.median(one.pulled) / 1e6:>6.0f} MB"
-            f"{max(one.pulled) / 1e6:>6.0f} MB{one.total / 1e6:>8,.0f} MB{one.total / least:>9.2f}"
-            f"{one.alone / one.changes / 1e6:>9.1f} MB"
+            f"{result.name:<38}{result.layers:>7}{statistics.median(result.pulled) / 1e6:>6.0f} MB"
+            f"{max(result.pulled) / 1e6:>6.0f} MB{result.total / 1e6:>8,.0f} MB{result.total / least:>9.2f}"
+            f"{result.alone / result.changes / 1e6:>9.1f} MB"
         )
     return "\n".join(rows)
 
@@ -138,7 +138,7 @@ def main() -> None:
     if asked.sweep:
         print(f"\nours with other values (alone-mib, buckets) of base and of helio, at most {asked.layers} layers\n")
         for result, base, helio in swept(year, asked.layers)[:10]:
-            words = [f"{one.alone_bytes >> 20} MiB, {one.buckets}" for one in (base, helio)]
+            words = [f"{shelves.alone_bytes >> 20} MiB, {shelves.buckets}" for shelves in (base, helio)]
             print(f"  {words[0]:<14}{words[1]:<14}{table((result, results[-1])).splitlines()[1][38:]}")
 
 

@@ -35,26 +35,26 @@ def verbs() -> str:
         text = " ".join((command.help or "").split())
         parts.append(f"### {name}\n\n{text}\n")
         rows = []
-        for one in command.params:
-            if not isinstance(one, click.Option) or one.name in EVERY:
+        for option in command.params:
+            if not isinstance(option, click.Option) or option.name in EVERY:
                 continue
-            names = ", ".join(f"`{flag}`" for flag in (*one.opts, *one.secondary_opts))
-            value = "" if one.is_flag else f" {_value(one)}"
-            rows.append(f"| {names}{value} | {' '.join((one.help or '').split())}{_default(one)} |")
+            names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+            value = "" if option.is_flag else f" {_value(option)}"
+            rows.append(f"| {names}{value} | {' '.join((option.help or '').split())}{_default(option)} |")
         if rows:
             parts.append("| option | |\n|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
-def _value(one: click.Option) -> str:
-    if isinstance(one.type, click.Choice):
-        return "`" + "`, `".join(one.type.choices) + "`"
-    return one.metavar or one.type.name.upper()
+def _value(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return "`" + "`, `".join(option.type.choices) + "`"
+    return option.metavar or option.type.name.upper()
 
 
-def _default(one: click.Option) -> str:
-    shown = one.show_default and one.default not in (None, False, "")
-    return f" Default: `{one.default}`." if shown else ""
+def _default(option: click.Option) -> str:
+    shown = option.show_default and option.default not in (None, False, "")
+    return f" Default: `{option.default}`." if shown else ""
 
 
 def page(text: str) -> str:

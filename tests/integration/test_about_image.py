@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,16 +35,10 @@ def lab(image, engine, tmp_path) -> Iterator[tuple[str, object]]:
 
 
 @pytest.fixture
-def tab():
-    program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), "")
-    if not program:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
-    with playwright.sync_playwright() as started:
-        plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        running = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"], env=plain)
-        yield running.new_page(viewport={"width": 1280, "height": 900})
-        running.close()
+def tab(browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    yield page
+    page.close()
 
 
 def test_the_launcher_tells_which_image_it_is(lab, tab, built):

@@ -5,36 +5,26 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
+import catalogue_builds
 import jsonschema
 import pytest
-from catalogue_support import PNG, push, tag_of
+from catalogue_builds import BASE, HELIO
+from catalogue_support import PNG, tag_of
 
 from helioimages.catalogue import read as catalogue_read
 from helioimages.catalogue import site as catalogue_site
-from helioimages.catalogue.advisories import Audit, parse
 from helioimages.catalogue.delta import delta
-from helioimages.catalogue.model import Catalogue, document, package_table
-from helioimages.core.errors import HelioError
+from helioimages.catalogue.model import document
 from helioimages.core.words import human_size
-from helioimages.engines import registry_server
 from helioimages.machine.store import Store
-from helioimages.oci.image import artifact
 from helioimages.oci.registry import Registry
-from helioimages.oci.types import INDEX, ImageIndex, Platform
-from helioimages.publish.referrers import SIGNATURE
 from helioimages.spec import yanks as yanked
 
-HELIO, BASE = 120, 80
-SMOKE = "application/vnd.helioimages.smoke.v1"
 ACCESSIBILITY = (Path(__file__).parents[1] / "support" / "accessibility.js").read_text()
 #: A page is loaded before its script has read the data and filled it.
 FILLED = """() => {
@@ -43,80 +33,15 @@ FILLED = """() => {
   if (page === "packages") return document.getElementById("package-count").textContent !== "";
   return rows === null || rows.children.length > 0;
 }"""
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def report() -> tuple[tuple[str, str, str, bytes], ...]:
-    """Return a smoke report as files: JSON, page, and an executed notebook with a picture."""
-    row = {
-        "name": "helio/20-sunpy-map",
-        "title": "A map of the Sun",
-        "status": "passed",
-        "seconds": 12.25,
-        "peak_memory_bytes": 812_000_000,
-        "notebook": "20-sunpy-map.ipynb",
-    }
-    picture = {"output_type": "display_data", "data": {"image/png": base64.b64encode(PNG).decode()}}
-    return (
-        (
-            SMOKE,
-            "report.json",
-            "application/json",
-            json.dumps({"version": 1, "passed": True, "notebooks": [row]}).encode(),
-        ),
-        (
-            SMOKE,
-            "report.html",
-            "text/html",
-            b"<!doctype html><title>report</title><a href=20-sunpy-map.ipynb>notebook</a>",
-        ),
-        (
-            SMOKE,
-            "20-sunpy-map.ipynb",
-            "application/x-ipynb+json",
-            json.dumps({"cells": [{"outputs": [picture]}]}).encode(),
-        ),
-    )
-
-
-def push_helio(host: str, store: Store) -> None:
-    with Registry(host) as client:
-        for day in range(HELIO):
-            documents = report() if day == HELIO - 1 else ()
-            if day == 3:
-                documents = (("application/spdx+json", "sbom", "application/spdx+json", b"{"),)
-            push(client, store, "t/helio", day, count=300, stack=60, documents=documents, sbom=day not in (3, 5))
-
-
-def push_base(host: str, store: Store) -> None:
-    with Registry(host) as client:
-        for day in range(BASE):
-            push(client, store, "t/base", day, count=120, stack=20)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
     """A registry with 120 builds of one image and 80 of another; one has no SBOM, one has a report, one a bad SBOM."""
-    if not any(shutil.which(name) for name in ("docker-registry", "registry")):
-        pytest.skip("docker-registry is not installed (apt-get install docker-registry)")
     store = Store(tmp_path_factory.mktemp("store"))
-    server = registry_server.start(store.root, port=5400)
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            # Days one after the other, for the last one has `latest`; images beside each other.
-            for done in [pool.submit(fill, server.host, store) for fill in (push_helio, push_base)]:
-                done.result()
-        yield server.host
-    finally:
-        registry_server.stop(store.root)
+    with catalogue_builds.registry(store, 5400) as host:
+        catalogue_builds.fill(host, store)
+        yield host
 
 
 @pytest.fixture(scope="module")
@@ -137,42 +62,13 @@ def site(registry, tmp_path_factory):
         )
         found = catalogue_read.read(source, ["base", "helio"], jobs=8)
         read = time.monotonic() - start
-        made.write(found, audit=audit(found), notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}})
+        made.write(
+            found,
+            audit=catalogue_builds.audit(found),
+            notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}},
+        )
     print(f"\n{len(found.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
     return folder, found
-
-
-def audit(found: Catalogue) -> Audit:
-    """Return an audit of all builds but of Debian's newest bash: a fault that 1.2.0 mends, and one that nobody does."""
-    asked = [(one.kind, one.name, one.version) for one in package_table(found.entries) if one.version != "5.2-3"]
-    rows = [
-        ("package-007", ["GHSA-1", "CVE-2026-00007"], "critical", ["1.2.0"], "Reads what it is not given"),
-        ("package-008", ["GHSA-2"], "low", [], "Slow where a name is long"),
-    ]
-    findings = [
-        {"kind": "wheel", "name": name, "version": version, "ids": ids, "severity": severity, "summary": summary}
-        | {"fixed": fixed, "ignored": False}
-        for name, ids, severity, fixed, summary in rows
-        for version in ("1.0.0", "1.1.0", *(() if fixed else ("1.2.0", "1.3.0")))
-    ]
-    return parse(json.dumps({"newest": "2026-09-02T00:00:00Z", "asked": asked, "findings": findings}), "audit.json")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-    )
-    if not program:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
-    with playwright.sync_playwright() as started:
-        # A fresh profile each time is what Playwright does.
-        # Its own clock: it does not run under one that `tests/run --next-year` preloads.
-        plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        running = started.chromium.launch(executable_path=program, args=list(FLAGS), env=plain)
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -234,50 +130,6 @@ def test_what_is_read(site):
     )
     assert noted[tag_of(100)].yanked and not noted[tag_of(101)].yanked
     jsonschema.validate(document(found), json.loads(catalogue_site.SCHEMA.read_text()))
-
-
-def test_other_projects_images(registry, tmp_path):
-    """An index of two platforms with BuildKit's attestation, cosign's older tags, and a tag that is no image."""
-    with Registry(registry) as client:
-        store = Store(tmp_path / "store")
-        images = [push(client, store, "other/app", day, count=5, stack=3, sbom=False) for day in (0, 1)]
-        attestation = replace(images[0].descriptor, platform=Platform(os="unknown", architecture="unknown"))
-        arm = replace(images[1].descriptor, platform=Platform.of("linux/arm64"))
-        index = ImageIndex(manifests=(images[0].descriptor, arm, attestation)).dump()
-        client.put_manifest("other/app", "v2", index, INDEX)
-        payload = replace(images[0].layers[0], annotations={SIGNATURE: "good"})
-        signature = replace(images[0].manifest, layers=(payload,)).dump()
-        client.put_manifest("other/app", f"{images[0].digest.replace(':', '-')}.sig", signature)
-        chart = artifact(images[0].descriptor, "application/vnd.cncf.helm.chart", images[0].layers[0])
-        store.put_blob(b"{}")
-        client.push_blob("other/app", chart.config, store.blob(chart.config.digest))
-        client.put_manifest("other/app", "chart", chart.dump())
-        source = catalogue_read.CatalogueSource(client=client, store=store, prefix="other/", known={}, yanks={})
-        for _ in range(2):
-            # The second time from the store.
-            (page,) = catalogue_read.read(source, ["missing", "app"]).images
-            by_tags = {entry.tags: entry for entry in page.entries}
-            assert set(by_tags) == {("v2",), (tag_of(0),), (tag_of(1), "latest")}
-            assert sorted(entry.digest for entry in page.entries if entry.tags == ("v2",)) == sorted(
-                image.digest for image in images
-            )
-            first = by_tags[(tag_of(0),)]
-            assert (first.signature, first.contents.source, first.has("sbom")) == ("attached", "none", False)
-            assert by_tags[(tag_of(1), "latest")].signature == "none"
-        for image, state in ((images[0], "verified"), (images[1], "bad")):
-            good = f"good {image.digest}"
-            checked = replace(
-                source, verify=lambda _data, text, good=good: (good.removeprefix(f"{text} "), frozenset())
-            )
-            states = [entry.signature for entry in catalogue_read.read(checked, ["app"]).entries]
-            assert sorted(states) == sorted([state, state, "none", "none"])
-    with Registry(registry) as client, pytest.raises(HelioError) as caught:
-        source = catalogue_read.CatalogueSource(client=client, store=store, prefix="other/", known={}, yanks={})
-        catalogue_read.read(source, ["missing"])
-    assert str(caught.value) == (
-        f"the registry `{registry}` has none of the images\n  looked for other/missing\n\n"
-        "hint: publish first (`buildimages publish`), or name the repositories"
-    )
 
 
 def test_overview_and_a_long_table(open_page):

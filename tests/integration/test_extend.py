@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pypi_support import PLACES, IndexServer, environment_of, sdist_bytes, serving, wheel_bytes
+from repository_support import BACKEND, PYPROJECT, add_packages, published_base, written
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
@@ -20,41 +21,12 @@ from helioimages.core.platform import Platform
 from helioimages.extend import repository, stage
 from helioimages.make.machine import Machine
 from helioimages.oci.reference import Reference
-from helioimages.publish import attach, documents, release
+from helioimages.publish import release
 from helioimages.publish.contents import from_list, from_sbom
 from helioimages.publish.referrers import artifacts, read_blob
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
-BACKEND = '''\
-"""A build backend that needs nothing but Python."""
-import base64, hashlib, zipfile
-
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    name = "ours-0.3-py3-none-any.whl"
-    files = {
-        "ours.py": "ANSWER = 42\\n",
-        "ours-0.3.dist-info/METADATA": "Metadata-Version: 2.1\\nName: ours\\nVersion: 0.3\\nRequires-Dist: kepler\\n",
-        "ours-0.3.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-    }
-    rows = ""
-    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
-        for path, text in files.items():
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-            rows += f"{path},sha256={digest},{len(text)}\\n"
-            wheel.writestr(path, text)
-        wheel.writestr("ours-0.3.dist-info/RECORD", rows + "ours-0.3.dist-info/RECORD,,\\n")
-    return name
-'''
-PYPROJECT = """\
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-[project]
-name = "ours"
-version = "0.3"
-"""
 POST_BUILD = """\
 #!/bin/bash
 set -e
@@ -116,50 +88,28 @@ class Place:
 @pytest.fixture(scope="module")
 def place(workspace, built, tmp_path_factory) -> Iterator[Place]:
     """Return base as `publish` leaves it, and an index that has three packages."""
-    store = workspace.store
-    with release.connect(store, None) as client:
-        reference = workspace.push(client, built, "test-extend/").reference
-        repository_name = "test-extend/base"
-        documents.attach(client, repository_name, built, tmp_path_factory.mktemp("report"), store)
-        subject = attach.Subject(
-            client=client, repository=repository_name, built=built, root=workspace.root, store=store, others=()
-        )
-        attach.attach(subject, key=None)
-        host = client.host
-    machine = Machine(store=store, jobs=os.cpu_count() or 2)
-    with serving() as index, pytest.MonkeyPatch.context() as patch:
+    machine = Machine(store=workspace.store, jobs=os.cpu_count() or 2)
+    names = ("analysis", "same", "more", "of-git")
+    with (
+        published_base(workspace, built, "test-extend/", tmp_path_factory.mktemp("report"), names) as (host, reference),
+        serving() as index,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name in PLACES:
             patch.delenv(name, raising=False)
         for name, value in environment_of(index, str(tmp_path_factory.mktemp("uv"))).items():
             patch.setenv(name, value)
-        for name, requires in (("kepler", ()), ("orbits", ("kepler", "numpy>=2"))):
-            data = wheel_bytes({f"{name}/__init__.py": b"X = 1\n"}, name=name, requires=requires)
-            index.add(f"{name}-1.0-py3-none-any.whl", data)
+        add_packages(index)
         for name, path in (("covers", "numpy/__init__.py"), ("covers2", "orbits/__init__.py")):
             index.add(f"{name}-1.0-py3-none-any.whl", wheel_bytes({path: b"X = 2\n"}, name=name))
         index.add("source-1.0.tar.gz", sdist_bytes("source", "1.0"))
         yield Place(machine=machine, host=host, base=reference, index=index)
-    # The registry is everybody's.
-    with release.connect(store, None) as client:
-        for name in ("analysis", "same", "more", "of-git", "base"):
-            for tag in client.tags(f"test-extend/{name}"):
-                if found := client.head_manifest(f"test-extend/{name}", tag):
-                    client.delete_manifest(f"test-extend/{name}", found.digest)
 
 
 @pytest.fixture
 def work(tmp_path: Path):
     """Write a repository into a folder."""
-
-    def write(**files: str) -> Path:
-        folder = tmp_path / "analysis"
-        for name, text in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return folder
-
-    return lambda files: write(**files)
+    return lambda files: written(tmp_path / "analysis", files)
 
 
 def test_a_whole_repository(place, work):

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout_texts import environment_yml, image_toml
 from debian_support import Archive, configured, needs
-from locking_support import image_toml, record, write_channel
+from locking_support import record, write_channel
 from pypi_support import IndexServer, wheel_bytes
 
 from helioimages.conda.archive import write_conda
@@ -34,16 +35,6 @@ from helioimages.pypi.index import PackageIndex
 #: The builder's Debian lock.
 BUILDER = builder_lock(FIRST)
 
-ENVIRONMENT = """\
-name: {name}
-channels: [local]
-dependencies:
-  - python=3.13
-  - pip:
-      - {pypi}
-x-helioimages:
-  virtual-packages: {{__glibc: "2.41"}}
-{parent}"""
 #: Of the archive, but what is essential.
 DEBIAN = ("libapt", "tool", "libtool1", "child", "maker")
 
@@ -81,7 +72,7 @@ class World:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         parent = name != "base"
-        text = ENVIRONMENT.format(name=name, pypi=pypi, parent="  parent: base\n" if parent else "")
+        text = environment_yml(name, ("python=3.13",), (pypi,), ours="  parent: base\n" if parent else "")
         (folders[0] / "environment.yml").write_text(text)
         text = image_toml(name, *debian, parent="base" if parent else None)
         (folders[1] / "image.toml").write_text(text)

@@ -5,8 +5,6 @@ The hub is as much of JupyterHub as a link meets: `/hub/login` sends who is logg
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,16 +72,10 @@ def hub() -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.fixture
-def tab() -> Iterator:
-    program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), "")
-    if not program:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
-    with playwright.sync_playwright() as started:
-        plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        running = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"], env=plain)
-        yield running.new_page()
-        running.close()
+def tab(browser) -> Iterator:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def test_every_link_starts_what_it_says_and_goes_on_to_the_notebook(hub, tab):

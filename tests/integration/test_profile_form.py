@@ -6,9 +6,7 @@ Browsers compile a form's ``pattern`` with the flag ``v``, and ignore, with a li
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,19 +24,6 @@ PLACES = (
     "registry.example:5000/org-1/my_own.images/gpu--x__y",
 )
 GONE = ("2026.05.06_x-1", "v1-2.3-")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), "")
-    if not program:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
-    with playwright.sync_playwright() as started:
-        plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        running = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"], env=plain)
-        yield running
-        running.close()
 
 
 def profile_list(unlisted: str) -> list[dict]:

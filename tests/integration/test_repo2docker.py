@@ -17,11 +17,12 @@ import pytest
 import trust_support
 from debian_support import needs
 from pinned import packages
-from pypi_support import PLACES, serving, wheel_bytes
+from pypi_support import PLACES, serving
+from repository_support import BACKEND, PYPROJECT, add_packages, published_base, written
 
 from helioimages.debian.lock import Deb
 from helioimages.engines.engine import Engine
-from helioimages.publish import attach, documents, release
+from helioimages.publish import release
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
@@ -39,35 +40,8 @@ c.Repo2Docker.user_id, c.Repo2Docker.user_name = 1000, "jovyan"
 c.Repo2Docker.extra_build_args = {arguments!r}
 c.DockerEngine.extra_buildx_build_args = ["--network", "host"]
 """
-BACKEND = """\
-import base64, hashlib, zipfile
-
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    name = "ours-0.3-py3-none-any.whl"
-    files = {
-        "ours.py": "ANSWER = 42\\n",
-        "ours-0.3.dist-info/METADATA": "Metadata-Version: 2.1\\nName: ours\\nVersion: 0.3\\nRequires-Dist: kepler\\n",
-        "ours-0.3.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
-    }
-    rows = ""
-    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
-        for path, text in files.items():
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-            rows += f"{path},sha256={digest},{len(text)}\\n"
-            wheel.writestr(path, text)
-        wheel.writestr("ours-0.3.dist-info/RECORD", rows + "ours-0.3.dist-info/RECORD,,\\n")
-    open("left-by-the-build", "w").close()
-    return name
-"""
-PYPROJECT = """\
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-[project]
-name = "ours"
-version = "0.3"
-"""
+#: Builds may write where they run.
+LEAVING = BACKEND.replace("    return name\n", '    open("left-by-the-build", "w").close()\n    return name\n')
 ENVIRONMENT = """\
 name: whatever
 channels: [conda-forge]
@@ -106,7 +80,7 @@ KINDS: Mapping[str, tuple[Mapping[str, str], str, str]] = {
         "/srv/conda/envs/notebook/lib/python3.13/site-packages/orbits/__init__.py\nNo broken requirements found.",
     ),
     "pyproject": (
-        {"pyproject.toml": PYPROJECT, "backend.py": BACKEND},
+        {"pyproject.toml": PYPROJECT, "backend.py": LEAVING},
         "cd / && python -c 'import ours, kepler; print(ours.ANSWER)'; stat -c %u ~/left-by-the-build",
         "42\n1000",
     ),
@@ -187,25 +161,20 @@ def programs(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def place(programs, workspace, built, tmp_path_factory) -> Iterator[Place]:
     """Return base as `publish` leaves it, an index on loopback, and repo2docker as it is configured for both."""
-    store, name = workspace.store, "test-repo2docker/base"
-    with release.connect(store, None) as client:
-        reference = workspace.push(client, built, "test-repo2docker/").reference
-        documents.attach(client, name, built, tmp_path_factory.mktemp("report"), store)
-        subject = attach.Subject(
-            client=client, repository=name, built=built, root=workspace.root, store=store, others=()
-        )
-        attach.attach(subject, key=None)
-        host = client.host
     environment = {key: value for key, value in os.environ.items() if key not in PLACES}
     environment |= {
         "DOCKER_HOST": workspace.engine.address,
         "DOCKER_CONFIG": str(programs / "docker"),
         "PYTHONPATH": f"{programs / 'packages'}:{ROOT / 'tools'}",
     }
-    with serving() as index:
-        for package, requires in (("kepler", ()), ("orbits", ("kepler", "numpy>=2"))):
-            data = wheel_bytes({f"{package}/__init__.py": b"X = 1\n"}, name=package, requires=requires)
-            index.add(f"{package}-1.0-py3-none-any.whl", data)
+    with (
+        published_base(workspace, built, "test-repo2docker/", tmp_path_factory.mktemp("report"), ("pushed",)) as (
+            host,
+            reference,
+        ),
+        serving() as index,
+    ):
+        add_packages(index)
         # A build that asks for anything but loopback fails at once, on every machine.
         arguments = {"PIP_INDEX_URL": index.url, "http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
         config = programs / "repo2docker_config.py"
@@ -213,19 +182,6 @@ def place(programs, workspace, built, tmp_path_factory) -> Iterator[Place]:
         place = Place(engine=workspace.engine, host=host, base=reference, environment=environment, config=config)
         workspace.engine.pull(reference)
         yield place
-    with release.connect(store, None) as client:
-        for repository in (name, "test-repo2docker/pushed"):
-            for tag in client.tags(repository):
-                if found := client.head_manifest(repository, tag):
-                    client.delete_manifest(repository, found.digest)
-
-
-def written(folder: Path, files: Mapping[str, str]) -> Path:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return folder
 
 
 @pytest.mark.parametrize("kind", KINDS)

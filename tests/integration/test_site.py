@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html.parser
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -71,21 +69,6 @@ def test_pages_load_nothing_from_another_host(site):
 
 
 ACCESSIBILITY = (ROOT / "tests" / "support" / "accessibility.js").read_text()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), "")
-    if not program:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
-    with playwright.sync_playwright() as started:
-        # Its own clock: it does not run under one that `tests/run --next-year` preloads.
-        plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        flags = ["--no-sandbox", "--disable-gpu"]
-        running = started.chromium.launch(executable_path=program, args=flags, env=plain)
-        yield running
-        running.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -86,7 +86,7 @@ def test_it_is_fetched_as_it_was(place, tmp_path):
 def test_what_is_no_work_is_not_fetched(place, tmp_path):
     with pytest.raises(HelioError) as caught:
         attached.fetch(place.shelf, place.image.digest, tmp_path)
-    assert (caught.value.stage, "is no published work" in caught.value.message) == (Stage.USAGE, True)
+    assert (caught.value.stage, "is not a published work" in caught.value.message) == (Stage.USAGE, True)
 
 
 def test_a_work_that_leads_out_of_itself_is_not_fetched(place, tmp_path):

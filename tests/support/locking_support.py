@@ -6,35 +6,13 @@ import hashlib
 import json
 from pathlib import Path
 
+from checkout_texts import environment_yml, image_toml
 from pypi_support import wheel_bytes
 
 from helioimages.conda import lock as conda_lock
 from helioimages.locks import locking
 from helioimages.machine.store import Store
 from helioimages.pypi import lock as pypi_lock
-
-ENVIRONMENT = """\
-name: {name}
-channels: [local]
-dependencies:
-{conda}{pypi}x-helioimages:
-  virtual-packages: {{__glibc: "2.41"}}
-{ours}"""
-IMAGE = """\
-name = "{name}"
-title = "T"
-description = "D"
-environment = "{name}"
-{parent}
-[debian]
-packages = [{debian}]
-"""
-
-
-def image_toml(name, *debian, parent=None) -> str:
-    """Return the text of an image.toml."""
-    line = f'parent = "{parent}"\n' if parent else ""
-    return IMAGE.format(name=name, parent=line, debian=", ".join(f'"{package}"' for package in debian))
 
 
 def write_channel(folder: Path, *records) -> None:
@@ -77,12 +55,8 @@ class World:
     def environment(self, name, *pypi, conda=("python=3.13",), **ours) -> None:
         folder = self.root / "environments" / name
         folder.mkdir(parents=True, exist_ok=True)
-        text = ENVIRONMENT.format(
-            name=name,
-            conda="".join(f"  - {row}\n" for row in conda),
-            pypi="  - pip:\n" + "".join(f"      - {row}\n" for row in pypi) if pypi else "",
-            ours="".join(f"  {key.replace('_', '-')}: {json.dumps(value)}\n" for key, value in ours.items()),
-        )
+        rows = "".join(f"  {key.replace('_', '-')}: {json.dumps(value)}\n" for key, value in ours.items())
+        text = environment_yml(name, conda, pypi, ours=rows)
         (folder / "environment.yml").write_text(text)
 
     def image(self, name, *debian, parent=None) -> None:

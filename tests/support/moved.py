@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from importlib import metadata, resources
 from pathlib import Path
 
+from checkout_texts import LIBZLIB, environment_yml, image_toml
 from debian_support import Archive
 from pypi_support import IndexServer, wheel_bytes
 
@@ -40,30 +41,12 @@ BUILDER = builder_lock(FIRST)
 #: What a newer version of a package ends with.
 NEWER = "+moved1"
 
-ENVIRONMENT = """\
-name: {name}
-channels: [local]
-dependencies:
-  - python=3.13
-  - pip:
-      - {pypi}
-x-helioimages:
-  virtual-packages: {{__glibc: "2.41"}}
-{ours}"""
 BUILD = """\
   build:
     old: {requires: [maker, packaging], reason: of a test}
 """
-IMAGE = """\
-name = "{name}"
-title = "T"
-description = "D"
-environment = "{name}"
-{parent}
-[debian]
-packages = [{debian}]
-"""
-RECIPES = """
+RECIPES = (
+    """
 timestamp = 1767225600000
 
 [[source]]
@@ -82,16 +65,9 @@ license = "MIT"
 summary = "Python"
 home = "https://example.org/"
 depends = ["libexpat >={{libexpat}},<3.0a0", "libzlib >={{libzlib}},<2.0a0"]
-
-[[package]]
-name = "libzlib"
-debian = ["zlib1g"]
-files = ["usr/lib/*/libz.so.*"]
-to = "lib"
-license = "Zlib"
-summary = "Deflate"
-home = "https://zlib.net/"
-
+"""
+    + LIBZLIB
+    + """
 [[package]]
 name = "libexpat"
 debian = ["libexpat1"]
@@ -101,6 +77,7 @@ license = "MIT"
 summary = "XML"
 home = "https://libexpat.github.io/"
 """
+)
 #: Debian's own Python, of the builder's packages, stands for one that is compiled.
 COMPILE = """set -eu
 lib="$OUT/prefix/lib/python3.13"
@@ -240,16 +217,15 @@ class World:
     def _write(self) -> None:
         """Write what people write, and a source that the channel has beforehand in each store."""
         for name, pypi, debian, ours in (
-            ("base", "lib", ("less",), ""),
-            ("child", "app\n      - old", (), "  parent: base\n" + BUILD),
+            ("base", ("lib",), ("less",), ""),
+            ("child", ("app", "old"), (), "  parent: base\n" + BUILD),
         ):
             folders = [self.root / room / name for room in ("environments", "images")]
             for folder in folders:
                 folder.mkdir(parents=True)
-            (folders[0] / "environment.yml").write_text(ENVIRONMENT.format(name=name, pypi=pypi, ours=ours))
-            parent = 'parent = "base"' if name == "child" else ""
-            words = ", ".join(f'"{one}"' for one in debian)
-            (folders[1] / "image.toml").write_text(IMAGE.format(name=name, parent=parent, debian=words))
+            (folders[0] / "environment.yml").write_text(environment_yml(name, ("python=3.13",), pypi, ours=ours))
+            parent = "base" if name == "child" else None
+            (folders[1] / "image.toml").write_text(image_toml(name, *debian, parent=parent))
         self.source.write_text(PYTHON)
         text = RECIPES.format(sha256=of_file(self.source).removeprefix("sha256:"), size=len(PYTHON))
         (self.root / "channel" / "recipes.toml").write_text(text)

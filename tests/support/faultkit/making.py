@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from checkout_texts import LIBZLIB
+
 from helioimages.core.entries import LAYER_MTIME
 from helioimages.core.files import of_file
 from helioimages.core.platform import FIRST
@@ -70,15 +72,6 @@ script = "tiny/build.sh"
 license = "MIT"
 summary = "T"
 home = "https://example.org/"
-
-[[package]]
-name = "libzlib"
-debian = ["zlib1g"]
-files = ["usr/lib/*/libz.so.*"]
-to = "lib"
-license = "Zlib"
-summary = "Deflate"
-home = "https://zlib.net/"
 """
 BUILD = """set -eu
 mkdir -p "$OUT/prefix/bin" "$OUT/licenses"
@@ -158,7 +151,7 @@ class Channel(InBuilder):
         (self.root / "channel" / "tiny" / "build.sh").write_text(BUILD)
         self.source.write_bytes(TINY)
         sha256 = of_file(self.source).removeprefix("sha256:")
-        (self.root / "channel" / "recipes.toml").write_text(RECIPES.format(sha256=sha256, size=len(TINY)))
+        (self.root / "channel" / "recipes.toml").write_text(RECIPES.format(sha256=sha256, size=len(TINY)) + LIBZLIB)
 
     def fill(self, store: Store) -> None:
         store.put_artefact(self.source)

@@ -17,6 +17,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from checkout_texts import environment_yml
 from pypi_support import IndexServer, wheel_bytes
 from trust_support import write_key
 from workspace import Workspace
@@ -39,17 +40,6 @@ from helioimages.spec import tags
 
 IMAGES = ("base", "child")
 DAY = datetime.date(2026, 11, 21)
-ENVIRONMENT = """\
-name: {name}
-channels: [local]
-dependencies:
-  - python=3.13
-  - libdata
-  - pip:
-      - {pip}
-x-helioimages:
-  virtual-packages: {{__glibc: "2.41"}}
-{parent}"""
 IMAGE = """\
 name = "{name}"
 title = "T"
@@ -131,7 +121,8 @@ class World:
             environment.mkdir(parents=True)
             image.mkdir(parents=True)
             ours = f"  parent: {parent}\n" if parent else ""
-            (environment / "environment.yml").write_text(ENVIRONMENT.format(name=name, pip=pip, parent=ours))
+            text = environment_yml(name, ("python=3.13", "libdata"), (pip,), ours=ours)
+            (environment / "environment.yml").write_text(text)
             line = f'parent = "{parent}"\n' if parent else ""
             (image / "image.toml").write_text(IMAGE.format(name=name, parent=line))
             apt = AptLock(suite="trixie", architecture="amd64", requested=(), packages=(), timestamp=1_700_000_000)

@@ -83,4 +83,4 @@ def test_the_worst_first_and_what_is_accepted_is_not_counted():
 def test_another_file(text: str, detail: str):
     with pytest.raises(HelioError) as caught:
         advisories.parse(text, "x.json")
-    assert str(caught.value).startswith(f"this is no audit\n  in x.json\n  {detail}")
+    assert str(caught.value).startswith(f"this is not an audit\n  in x.json\n  {detail}")

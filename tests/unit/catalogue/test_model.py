@@ -178,7 +178,7 @@ def test_a_folder_that_is_no_catalogue_stays(tmp_path: Path):
     with pytest.raises(HelioError) as caught, catalogue_site.writing(tmp_path):
         raise AssertionError("not reached")
     assert str(caught.value) == (
-        f"`{tmp_path}` is not empty, and no catalogue\n  a catalogue replaces the whole folder\n\n"
+        f"`{tmp_path}` is not empty, and not a catalogue\n  a catalogue replaces the whole folder\n\n"
         "hint: name a new folder with --output"
     )
     assert (tmp_path / "thesis.tex").read_text() == "x"

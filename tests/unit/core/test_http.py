@@ -107,3 +107,17 @@ def test_of_several_addresses_the_longest_wait_counts_and_each_try_asks_anew():
         for seconds in next(asked):
             tries.failed("busy", asked=seconds)
     assert (lasts, waits) == ([False, False, False, True], [9.0, 0.5, 5.0])
+
+
+def test_tries_that_get_further_are_counted_from_there():
+    """A long upload over a bad line breaks often; only those count that brought nothing more."""
+    waits: list[float] = []
+    tries = http.Tries("ghcr.io", 2, sleep=waits.append)
+    further, lasts = iter([False, True, True, False, False]), []
+    for last in tries:
+        lasts.append(last)
+        tries.failed("it broke off", asked=3.0 if len(lasts) == 3 else 0.0)
+        if next(further):
+            tries.renew()
+    assert lasts == [False, True, False, False, True]
+    assert waits == [0.25, 0.25, 3.0, 0.25]

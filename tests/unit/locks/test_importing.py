@@ -129,7 +129,7 @@ OTHER_MACHINE = "which channels it means is a setting of each machine: add the U
                 (
                     "https://conda.example.org/lab",
                     "https://conda.example.org/lab",
-                    "a login is no part of an environment: put it into ~/.rattler/credentials.json",
+                    "a login is not part of an environment: put it into ~/.rattler/credentials.json",
                 )
             ],
         ),

@@ -326,13 +326,15 @@ def apt(monkeypatch):
             self.asked: list[tuple] = []
             self.gone: tuple[str, ...] = ()
             self.suffix = "1"
+            self.moment = 9
 
         def resolve(self, requested, *, architecture, parent, prefer=(), obtain=None):
             self.asked.append((tuple(requested), tuple(deb.name for deb in prefer)))
             below = [deb.name for deb in parent.packages] if parent else ["bash"]
             made = apt_lock(*below, *requested, requested=requested, suffix=self.suffix)
             have = {deb.name: deb for deb in (*prefer, *(parent.packages if parent else ()))}
-            return dataclasses.replace(made, packages=tuple(have.get(d.name, d) for d in made.packages))
+            packages = tuple(have.get(deb.name, deb) for deb in made.packages)
+            return dataclasses.replace(made, packages=packages, timestamp=self.moment)
 
         def missing(self, debs):
             return tuple(deb for deb in debs if deb.name in self.gone)
@@ -374,3 +376,21 @@ def test_images_have_their_debian_part(world, apt):
     assert caught.value.detail == "images/child/apt-lock.json is stale: the Debian packages of `base` changed"
     world.lock(update=["debian"])
     assert apt.asked[-2:] == [(("git", "curl", "vim"), ()), (("gdl",), ())]
+
+
+@pytest.mark.parametrize("renewed", ["all", "debian"])
+def test_equal_packages_of_a_later_archive_are_the_same_lock(world, apt, renewed):
+    """The archive's time is in the lock digest: a weekly relock would publish every image again."""
+    world.environment("base")
+    world.environment("child", parent="base")
+    world.image("base", "git")
+    world.image("child", "gdl", parent="base")
+    world.lock()
+    before = world.texts()
+    apt.asked.clear()
+    apt.moment += 6 * 3600
+    assert world.lock(update=[renewed]).written == ()
+    assert apt.asked == [(("git",), ()), (("gdl",), ())]
+    assert world.texts() == before
+    apt.suffix = "2"
+    assert world.lock(update=[renewed]).written == ("images/base/apt-lock.json", "images/child/apt-lock.json")

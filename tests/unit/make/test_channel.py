@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from checkout_texts import LIBZLIB
 
 from helioimages.conda.archive import read_index
 from helioimages.core.entries import Kind
@@ -18,7 +19,8 @@ from helioimages.spec.recipes import read_recipes, upstream_version
 
 CHECKOUT = Path(__file__).parents[3]
 
-RECIPES = """
+RECIPES = (
+    """
 timestamp = 1767225600000
 
 [[source]]
@@ -39,16 +41,9 @@ summary = "CPython"
 home = "https://www.python.org/"
 python_site_packages_path = "lib/python3.13/site-packages"
 depends = ["libzlib >={{libzlib}},<2.0a0"]
-
-[[package]]
-name = "libzlib"
-debian = ["zlib1g"]
-files = ["usr/lib/*/libz.so.*"]
-to = "lib"
-license = "Zlib"
-summary = "Deflate"
-home = "https://zlib.net/"
-
+"""
+    + LIBZLIB
+    + """
 [[package]]
 name = "ca-certificates"
 noarch = true
@@ -71,6 +66,7 @@ license = "CC-PDDC"
 summary = "Zones"
 home = "https://www.iana.org/time-zones"
 """
+)
 
 
 class Shelf:

@@ -266,6 +266,15 @@ def test_a_line_that_always_breaks_ends_in_an_error(faulty, client, blob, pauses
     assert faulty.count("PATCH") == 4
 
 
+def test_a_line_that_breaks_often_brings_a_blob_as_long_as_it_gets_further(faulty, client, blob):
+    path, descriptor = blob
+    faulty.faults.append(faulty.Fault("PATCH", "drop", after=10_000, times=5))
+    assert client.push_blob("a/b", descriptor, path) == "sent"
+    assert faulty.blobs[descriptor.digest] == DATA
+    # More than the four tries that are allowed without progress.
+    assert faulty.count("PATCH") > 5
+
+
 def test_a_damaged_file_is_named_and_not_sent_again(faulty, client, tmp_path):
     path = tmp_path / "bad"
     path.write_bytes(b"bytes that rotted")

@@ -449,4 +449,4 @@ def test_every_build_of_a_catalogue(tmp_path):
     assert set(read.faults) == read.asked
     (tmp_path / "catalogue.json").write_text("[]")
     result = run("base", *words)
-    assert result.exit_code == 2 and "this is no catalogue" in result.output
+    assert result.exit_code == 2 and "this is not a catalogue" in result.output

@@ -27,6 +27,7 @@ from helioimages.make.machine import Machine
 from helioimages.publish import release
 from helioimages.smoke import stage as smoking
 from helioimages.verbs import command
+from helioimages.works import stage as working
 
 running = import_module("helioimages.verbs.run")
 TOOLS = {"PYTHONPATH": str(Path(__file__).parents[3] / "tools")}
@@ -66,6 +67,19 @@ def test_context_without_a_folder_builds_nothing(call, monkeypatch):
     assert (done.exit_code, done.stderr) == (
         2,
         "error: a folder for `base` is not named\n\nhint: buildimages context base FOLDER\n",
+    )
+
+
+@pytest.mark.parametrize("words", [["run", "--from"], ["extend", ".", "--from"], ["publish-work", ".", "--image"]])
+@pytest.mark.parametrize("image", ["Helio", "ghcr.io/org/helio:a b"])
+def test_a_word_that_names_no_image_is_told_before_anything_is_installed(call, monkeypatch, tmp_path, words, image):
+    monkeypatch.setattr(host, "ensure", no_work)
+    monkeypatch.setattr(working, "check", lambda _order: None)
+    monkeypatch.chdir(tmp_path)
+    done = call(*words, image)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(
+        f"error: `{image if '/' in image else f'localhost/{image}'}` is not an image reference"
     )
 
 
@@ -270,7 +284,7 @@ def test_help_and_completion_import_click_alone():
 def test_the_table_has_every_module():
     """A verb's module has its name, and every module of the room is a verb's."""
     files = {path.stem for path in Path(command.__file__).parent.glob("*.py")}
-    files -= {"__init__", "caching", "command", "errors", "options", "output"}
+    files -= {"__init__", "caching", "command", "errors", "named_image", "options", "output"}
     files = {name.removesuffix("_").replace("_", "-") for name in files}
     table = {name: line for verbs in VERBS.values() for name, line in verbs.items()}
     assert files == set(table) == set(main.commands)

@@ -66,3 +66,21 @@ def test_if_that_fails_no_lock_is_half_healed(checkout, machine, monkeypatch):
         relocking.heal(checkout, machine, ("helio",), strict=False)
     for file in (BUILDER, "images/base/apt-lock.json"):
         assert (checkout.root / file).read_bytes() == (ROOT / file).read_bytes()
+
+
+def test_a_lock_for_another_channel_that_heals_the_builder_locks_what_it_makes_too(checkout, machine, monkeypatch):
+    """The builder does not make conda-forge's packages; but locks for the local channel would be old."""
+    asked, healed = [], iter([(BUILDER,), ()])
+    monkeypatch.setattr(healing, "heal", lambda *_arguments, **_options: next(healed))
+    monkeypatch.setattr(relocking, "_asks_for_local", lambda *_arguments: True)
+    monkeypatch.setattr(relocking, "channel_dir", lambda made, _machine: checkout.root / made.channel)
+
+    def lock(made, _machine, names, wish, folders):
+        asked.append((made.channel, names, wish.rebuild, folders))
+
+    monkeypatch.setattr(relocking, "_lock", lock)
+    relocking.lock(checkout, machine, ("base",), Wish())
+    assert asked == [
+        ("local", (), True, (checkout.root / "local",)),
+        ("conda-forge", (), True, (checkout.root / "conda-forge",)),
+    ]

@@ -170,7 +170,7 @@ def test_when_it_is_published(monkeypatch, epoch, released, when):
 
 def test_an_epoch_that_is_none(monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "now")
-    with pytest.raises(HelioError, match="SOURCE_DATE_EPOCH=now is no time"):
+    with pytest.raises(HelioError, match="SOURCE_DATE_EPOCH=now is not a time"):
         stage.when(0, stage.Citation(title="a", authors=(), licenses=()))
 
 
@@ -269,7 +269,7 @@ def test_a_doi_is_in_the_documents_and_changes_nothing_else(team, tmp_path, monk
     assert json.loads(after["datacite.json"])["doi"] == "10.5281/zenodo.1"
 
 
-@pytest.mark.parametrize(("doi", "message"), [("zenodo.1", "`zenodo.1` is no DOI"), ("10.1234/a", "is no crate of")])
+@pytest.mark.parametrize(("doi", "message"), [("zenodo.1", "`zenodo.1` is no DOI"), ("10.1234/a", "is not a crate of")])
 def test_what_gets_no_doi(tmp_path, doi, message):
     with pytest.raises(HelioError, match=message):
         registering.with_doi(tmp_path, doi)
@@ -387,9 +387,9 @@ def test_what_is_no_crate(tmp_path):
     data[60] ^= 0xFF
     (tmp_path / "broken.zip").write_bytes(data)
     for name, message in (
-        ("empty", "is no crate"),
-        ("text", "is no crate"),
-        ("none", "is no crate"),
+        ("empty", "is not a crate"),
+        ("text", "is not a crate"),
+        ("none", "is not a crate"),
         ("broken.zip", "cannot read"),
     ):
         with pytest.raises(HelioError, match=message):

@@ -166,9 +166,9 @@ def unpack(data: bytes, entry: LayerEntry, where: str) -> bytes:
         HelioError: it is not what the entry says.
     """
     listed, whole = _unpacked(data, "the list of files cannot be read", where)
-    found = of_bytes(listed).removeprefix("sha256:")
-    if found != entry.files or not whole:
-        raise poisoned(where, "the list of files is another", f"expected sha256 {entry.files} not {found}")
+    sha256 = of_bytes(listed).removeprefix("sha256:")
+    if sha256 != entry.files or not whole:
+        raise poisoned(where, "the list of files is another", f"expected sha256 {entry.files} not {sha256}")
     return listed
 
 

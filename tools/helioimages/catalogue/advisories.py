@@ -90,18 +90,18 @@ def parse(text: str, where: str) -> Audit:
     """
     try:
         document = json.loads(text)
-        found: dict[_Key, list[Fault]] = {}
+        faults: dict[_Key, list[Fault]] = {}
         for row in document["findings"]:
             fault = _fault(row)
-            found.setdefault((fault.kind, fault.name, fault.version), []).append(fault)
+            faults.setdefault((fault.kind, fault.name, fault.version), []).append(fault)
         asked = frozenset((str(kind), str(name), str(version)) for kind, name, version in document["asked"])
         return Audit(
-            newest=str(document["newest"]), faults={key: tuple(rows) for key, rows in found.items()}, asked=asked
+            newest=str(document["newest"]), faults={key: tuple(rows) for key, rows in faults.items()}, asked=asked
         )
     except (ValueError, KeyError, TypeError) as error:
         raise HelioError(
             Stage.USAGE,
-            "this is no audit",
+            "this is not an audit",
             where=where,
             detail=f"{type(error).__name__}: {error}",
             hint="write it with `buildimages audit --catalogue catalogue.json --json`",

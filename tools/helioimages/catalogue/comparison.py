@@ -59,11 +59,11 @@ def packed(new: CatalogueEntry, olds: Iterable[CatalogueEntry], sides: Mapping[s
     changes: dict[tuple[tuple[int, str], str, str, str, str], dict[str, list[int]]] = {}
     side = sides[new.id]
     for at, old in enumerate(olds):
-        found = delta(sides[old.id], side)
-        rows.append([old.id, _label(old), *_totals(found), _told(found), list(found.partial)])
-        for layer in found.pull:
+        update = delta(sides[old.id], side)
+        rows.append([old.id, _label(old), *_totals(update), _told(update), list(update.partial)])
+        for layer in update.pull:
             layers.setdefault(layer, []).append(at)
-        for change in found.changes:
+        for change in update.changes:
             # As `delta` sorts: of one word and name, by the world that the name is of.
             world = ecosystems.of(change.package_kind).world
             key = (order(change), world, change.kind, change.package_kind, change.new)
@@ -99,13 +99,13 @@ def _label(entry: CatalogueEntry) -> str:
     return f"{entry.image} {entry.tag}"
 
 
-def _totals(found: Delta) -> tuple[int, ...]:
-    unpacked = sum(layer.size for layer in found.unpack)
-    return found.pull_bytes, len(found.pull), unpacked, len(found.unpack), len(found.shared)
+def _totals(update: Delta) -> tuple[int, ...]:
+    unpacked = sum(layer.size for layer in update.unpack)
+    return update.pull_bytes, len(update.pull), unpacked, len(update.unpack), len(update.shared)
 
 
-def _told(found: Delta) -> str:
-    return summary(found.changes) if found.known else ""
+def _told(update: Delta) -> str:
+    return summary(update.changes) if update.known else ""
 
 
 def _runs(places: list[int]) -> list[int]:

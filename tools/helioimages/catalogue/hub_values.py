@@ -50,8 +50,8 @@ def images(data: bytes, file: str) -> tuple[OfferedImage, ...]:
         raise _unread(file, where, error.problem or "") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise _unread(file, file, " ".join(str(error).split())) from error
-    found = [one for document in documents for one in _walk(document, (), users=False)]
-    return tuple(dict.fromkeys(found))
+    offered = [image for document in documents for image in _walk(document, (), users=False)]
+    return tuple(dict.fromkeys(offered))
 
 
 def _unread(file: str, where: str, why: str) -> HelioError:

@@ -168,7 +168,7 @@ def _stored(store: Store, digest: str) -> Image:
 
 
 def _layout(text: str) -> Image | None:
-    """Return the image of ``folder`` or ``folder:name``; None if the text is no layout."""
+    """Return the image of ``folder`` or ``folder:name``; None if the text is not a layout."""
     folder, name = Path(text), ""
     if not (folder / "oci-layout").is_file():
         head, colon, name = text.rpartition(":")

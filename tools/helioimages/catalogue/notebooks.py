@@ -63,7 +63,7 @@ def index(home: Catalogue, others: Iterable[Catalogue] = ()) -> Index:
                 place = _NotebookPlace(
                     catalogue=catalogue, image=image, entry=entry, here=catalogue is home, at=len(packages)
                 )
-                packages.append(" ".join(sorted({one.name for one in entry.contents.packages})))
+                packages.append(" ".join(sorted({package.name for package in entry.contents.packages})))
                 works += [row for work in entry.works for row in place.of_work(work)]
                 smoke += place.of_smoke() if newest else []
     works.sort(key=lambda row: (row.work, row.title, row.image))
@@ -89,7 +89,7 @@ class _NotebookPlace:
 
     def of_smoke(self) -> list[NotebookRow]:
         books = self.entry.smoke.notebooks if self.entry.smoke else ()
-        return [self._row(one.title, "", "", self.entry.created, "", "") for one in books if one.status == "passed"]
+        return [self._row(book.title, "", "", self.entry.created, "", "") for book in books if book.status == "passed"]
 
     def _row(self, title: str, who: str, work: str, when: str, doi: str, run: str) -> NotebookRow:
         return NotebookRow(

@@ -195,13 +195,13 @@ def writing(output: Path) -> Iterator[Site]:
     """Yield a site in a new folder beside ``output``; on success it takes that place, on error nothing changed.
 
     Raises:
-        HelioError: ``output`` is there and is no catalogue of ours.
+        HelioError: ``output`` is there and is not a catalogue of ours.
     """
     output = output.resolve()
     if output.exists() and not (output / _MARKER).exists() and any(output.iterdir()):
         raise HelioError(
             Stage.USAGE,
-            f"`{output}` is not empty, and no catalogue",
+            f"`{output}` is not empty, and not a catalogue",
             detail="a catalogue replaces the whole folder",
             hint="name a new folder with --output",
         )

@@ -44,15 +44,15 @@ def of_image(
     Args:
         keep: as in `read.Source`.
     """
-    found = []
+    works = []
     for artifact in artifacts:
         if artifact.type != attached.WORK:
             continue
         try:
-            found.append(_shown(shelf, artifact.digest, keep))
+            works.append(_shown(shelf, artifact.digest, keep))
         except HelioError as error:
             faults.append(f"a work that hangs on it cannot be read: {error.message}")
-    return tuple(sorted(found, key=lambda one: (one.title, one.reference)))
+    return tuple(sorted(works, key=lambda work: (work.title, work.reference)))
 
 
 def _shown(shelf: Shelf, digest: str, keep: Callable[[bytes, str, str], str]) -> Shown:

@@ -111,12 +111,12 @@ def of_layer(path: Path, python: str) -> dict[str, Facts]:
                     texts[rest] = text
     except (tarfile.TarError, OSError, EOFError) as error:
         raise HelioError(Stage.CHECK, "cannot read a layer", where=str(path), detail=str(error)) from error
-    found = {}
+    by_name = {}
     for folder, text in metadata.items():
         paths = set(records.get(folder, ()))
-        one = _facts(text, paths, {name: text for name, text in texts.items() if name in paths}, python)
-        found[one.name] = one
-    return found
+        package = _facts(text, paths, {name: text for name, text in texts.items() if name in paths}, python)
+        by_name[package.name] = package
+    return by_name
 
 
 def _is_told(path: str) -> bool:

@@ -48,10 +48,10 @@ def of_notebook(text: str, where: str, read: Read = lambda name: None) -> frozen
             detail="expected Python: what other languages load is not read",
             hint="leave --notebook out: all software of the image is cited then",
         )
-    found: set[str] = set()
+    imported: set[str] = set()
     for source in sources:
-        found |= _of_code(_plain(source, found))
-    return _followed(found, read)
+        imported |= _of_code(_plain(source, imported))
+    return _followed(imported, read)
 
 
 def _followed(names: set[str], read: Read) -> frozenset[str]:
@@ -73,8 +73,8 @@ def _followed(names: set[str], read: Read) -> frozenset[str]:
     return frozenset(kept)
 
 
-def _plain(source: str, found: set[str]) -> str:
-    """Return a cell as Python: magics are left out; what they load is added to ``found``."""
+def _plain(source: str, loaded: set[str]) -> str:
+    """Return a cell as Python: magics are left out; what they load is added to ``loaded``."""
     first = source.lstrip()
     if first.startswith("%%"):
         head, _, rest = first.partition("\n")
@@ -89,9 +89,9 @@ def _plain(source: str, found: set[str]) -> str:
             continue
         words = match["rest"].split()
         if match["mark"] == "%" and words[:1] == ["load_ext"] and len(words) == 2:
-            found.add(words[1])
+            loaded.add(words[1])
         elif match["mark"] == "%" and words[:1] == ["matplotlib"]:
-            found.add("matplotlib")
+            loaded.add("matplotlib")
         lines.append(f"{match['indent']}{match['left'] or ''}None")
     return "\n".join(lines)
 

@@ -60,12 +60,12 @@ class References:
 @cache
 def known() -> Mapping[str, tuple[bibtex.BibEntry, ...]]:
     """Return package -> works of the reviewed table."""
-    found: dict[str, tuple[bibtex.BibEntry, ...]] = {}
+    works: dict[str, tuple[bibtex.BibEntry, ...]] = {}
     for entry in bibtex.entries(files(__package__).joinpath("known.bib").read_text("utf-8")):
         kept = {name: value for name, value in entry.fields.items() if name not in _OURS}
         package = entry.fields["package"]
-        found[package] = (*found.get(package, ()), replace(entry, fields=kept))
-    return found
+        works[package] = (*works.get(package, ()), replace(entry, fields=kept))
+    return works
 
 
 def gather(facts: Iterable[Facts], image: CitedImage, imports: Iterable[str] | None) -> References:
@@ -75,7 +75,7 @@ def gather(facts: Iterable[Facts], image: CitedImage, imports: Iterable[str] | N
         imports: dotted names that a notebook imports: they are cited, and of what they need in turn all that asks for a
             citation. None cites everything.
     """
-    by_name = {one.name: one for one in facts}
+    by_name = {package.name: package for package in facts}
     if imports is None:
         chosen = {name: True for name in by_name}
         unknown: tuple[str, ...] = ()
@@ -90,16 +90,16 @@ def gather(facts: Iterable[Facts], image: CitedImage, imports: Iterable[str] | N
 
 def _narrowed(by_name: Mapping[str, Facts], imports: Iterable[str]) -> tuple[dict[str, bool], tuple[str, ...]]:
     owners: dict[str, list[str]] = {}
-    for one in by_name.values():
-        for module in one.modules:
-            owners.setdefault(module, []).append(one.name)
+    for package in by_name.values():
+        for module in package.modules:
+            owners.setdefault(module, []).append(package.name)
     direct: set[str] = set()
     unknown: set[str] = set()
     for name in imports:
         parts = name.split(".")
         heads = [".".join(parts[:count]) for count in range(min(2, len(parts)), 0, -1)]
-        if found := next((owners[head] for head in heads if head in owners), None):
-            direct.update(found)
+        if distributions := next((owners[head] for head in heads if head in owners), None):
+            direct.update(distributions)
         elif parts[0] not in {module.partition(".")[0] for module in owners}:
             unknown.add(parts[0])
     chosen = {name: True for name in direct}
@@ -115,9 +115,9 @@ def _narrowed(by_name: Mapping[str, Facts], imports: Iterable[str]) -> tuple[dic
     return chosen, tuple(sorted(unknown))
 
 
-def _asks(one: Facts) -> bool:
+def _asks(package: Facts) -> bool:
     """Say whether a package asks to be cited: by a work, or by a DOI of its own."""
-    return bool(one.entries or one.doi or one.name in known())
+    return bool(package.entries or package.doi or package.name in known())
 
 
 def _cited(facts: Facts, *, imported: bool, seen: set[str]) -> Cited:

@@ -56,7 +56,7 @@ def cite(place: ImagePlace, notebook: Path | None) -> References:
         names = imports.of_notebook(notebook.read_text("utf-8"), str(notebook), _beside(notebook.parent))
     image = image_of(place.client, place.reference, place.platform)
     packages = packages_of(place.client, place.reference.repository, image, place.store)
-    whole = next((one.version for one in packages if (one.kind, one.name) == ("conda", "python")), "3")
+    whole = next((package.version for package in packages if (package.kind, package.name) == ("conda", "python")), "3")
     python = ".".join(whole.split(".")[:2])
     labels = image.config.labels
     named = references.CitedImage(
@@ -120,7 +120,7 @@ def _of_layer(place: ImagePlace, layer: Descriptor, python: str) -> Mapping[str,
         with store.writing(path) as file:
             place.client.pull_blob(place.reference.repository, layer, file)
     told = facts.of_layer(path, python)
-    store.remember("cite", key, [dataclasses.asdict(one) for one in told.values()])
+    store.remember("cite", key, [dataclasses.asdict(package) for package in told.values()])
     return told
 
 

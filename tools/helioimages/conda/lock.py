@@ -383,9 +383,9 @@ def _package(record: Table, channels: tuple[str, ...], platforms: tuple[Subdir, 
     if subdir not in (platform, "noarch") or not _FILE.fullmatch(file_name):
         raise record.wrong("url", f"…/{platform}/<file> or …/noarch/<file>", url)
     key = f"{subdir}/{file_name}"
-    channel = next((one for one in channels if url == package_url(one, subdir, file_name)), "")
+    channel = next((base for base in channels if url == package_url(base, subdir, file_name)), "")
     if not channel and "://" not in url:
-        raise record.wrong("url", " or ".join(package_url(one, subdir, file_name) for one in channels), url)
+        raise record.wrong("url", " or ".join(package_url(base, subdir, file_name) for base in channels), url)
     if not channel and (channel := channels[0] if len(channels) == 1 else custom.get(f"channel:{key}") or "") == "":
         raise record.error("url", "expected the channel's name in it, or in metadata.custom_metadata")
     if channel not in channels:

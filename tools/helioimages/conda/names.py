@@ -58,7 +58,7 @@ def known() -> NameMap:
         source=kept["source"],
         commit=kept["commit"],
         date=kept["date"],
-        names={name: tuple(found) for name, found in kept["names"].items()},
+        names={name: tuple(distributions) for name, distributions in kept["names"].items()},
         others=frozenset(name for line in kept["others"] for name in line.split()),
     )
 
@@ -66,7 +66,7 @@ def known() -> NameMap:
 def distributions(
     name: str, purls: Sequence[str] = (), told: Mapping[str, str] | None = None, *, needs_python: bool = False
 ) -> tuple[str, ...]:
-    """Return the PyPI distributions that a conda package is, normalised; none if it is no distribution.
+    """Return the PyPI distributions that a conda package is, normalised; none if it is not a distribution.
 
     Args:
         purls: of the channel's record.
@@ -76,8 +76,8 @@ def distributions(
     if told and name in told:
         return () if told[name] == NONE else (canonicalize_name(told[name]),)
     if purls:
-        found = [PackageURL.from_string(purl) for purl in purls]
-        return tuple(canonicalize_name(one.name) for one in found if one.type == "pypi")
+        parsed = [PackageURL.from_string(purl) for purl in purls]
+        return tuple(canonicalize_name(purl.name) for purl in parsed if purl.type == "pypi")
     if found_names := known().names.get(name):
         return found_names
     if name in known().others or (not needs_python and _NEVER.fullmatch(name)):
@@ -111,12 +111,12 @@ def derive(mapping: Mapping[str, Sequence[str] | None]) -> tuple[dict[str, list[
     """
     kept: dict[str, list[str]] = {}
     others = []
-    for name, found in sorted(mapping.items()):
-        distributions = sorted({str(canonicalize_name(one)) for one in found or ()})
+    for name, listed in sorted(mapping.items()):
+        distributions = sorted({str(canonicalize_name(distribution)) for distribution in listed or ()})
         match = _AFFIXES.fullmatch(name)
         stem = str(canonicalize_name(match["stem"])) if match else name
         if len(distributions) > 1:
-            distributions = [one for one in distributions if stem in one] or distributions
+            distributions = [distribution for distribution in distributions if stem in distribution] or distributions
         if not distributions:
             others += [] if _NEVER.fullmatch(name) else [name]
         elif distributions != [canonicalize_name(name)] or stem != canonicalize_name(name) or _NEVER.fullmatch(name):
@@ -131,7 +131,7 @@ def document(mapping: Mapping[str, Sequence[str] | None], *, source: str, commit
         mapping: parselmouth's ``files/v0/conda-forge/compressed_mapping.json``.
     """
     kept, others = derive(mapping)
-    names = ",\n".join(f"    {json.dumps(name)}: {json.dumps(found)}" for name, found in kept.items())
+    names = ",\n".join(f"    {json.dumps(name)}: {json.dumps(distributions)}" for name, distributions in kept.items())
     lines = ",\n".join(
         f"    {json.dumps(line)}" for line in textwrap.wrap(" ".join(others), 110, break_on_hyphens=False)
     )

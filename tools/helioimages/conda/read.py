@@ -189,11 +189,11 @@ class Listing:
         if self.noarch != "python":
             return self.paths
         places = {"site-packages/": f"{site_packages}/", "python-scripts/": "bin/"}
-        found = []
+        targets = []
         for path in self.paths:
             head = next((head for head in places if path.startswith(head)), "")
-            found.append(places[head] + path.removeprefix(head) if head else path)
-        return (*found, *(f"bin/{command}" for command in self.commands))
+            targets.append(places[head] + path.removeprefix(head) if head else path)
+        return (*targets, *(f"bin/{command}" for command in self.commands))
 
 
 def read_listing(path: Path, name: str) -> Listing:

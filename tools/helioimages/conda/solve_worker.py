@@ -74,7 +74,7 @@ def _unsatisfiable(error: SolverError, specs: list[rattler.MatchSpec], known: se
     near = [difflib.get_close_matches(name, known, n=1) for name in absent]
     return {
         "unsatisfiable": str(error),
-        "absent": [[name, *found] for name, found in zip(absent, near, strict=True)],
+        "absent": [[name, *nearest] for name, nearest in zip(absent, near, strict=True)],
     }
 
 

@@ -112,10 +112,11 @@ def among(text: str, known: Callable[[str], str], channels: Collection[str]) -> 
             reason=f"asks for the channel `{name}`, which is none of the environment's: {', '.join(channels)}",
             hint=f"add `{name}` to channels in environment.yml, or write `{rest}`",
         )
-    found = understand(rest, "")
+    understood = understand(rest, "")
     if subdir:
-        found = f"{found[:-1]},subdir={subdir}]" if found.endswith("]") else f"{found}[subdir={subdir}]"
-    return found, name
+        more = f"subdir={subdir}]"
+        understood = f"{understood[:-1]},{more}" if understood.endswith("]") else f"{understood}[{more}"
+    return understood, name
 
 
 def bare(spec: str) -> str:

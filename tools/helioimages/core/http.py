@@ -85,7 +85,7 @@ class Tries:
 
     Walked over, it yields before each try whether that is the last. Who comes back for another one failed, and said so
     by `failed`; it waits before the next, as long as the server asked, and once the tries have lasted a second, whoever
-    waits is told what for.
+    waits is told what for. Where a try got further than those before it, `renew` says so: they are counted from there.
 
     Args:
         who: is asked, e.g. a host.
@@ -104,17 +104,21 @@ class Tries:
     ) -> None:
         self.who, self.number, self.why = who, number, ""
         self._first, self._sleep, self._asked = first, time.sleep if sleep is None else sleep, 0.0
-        self._start = time.monotonic()
+        self._start, self._tried = time.monotonic(), 0
 
     def __iter__(self) -> Iterator[bool]:
-        for attempt in range(self.number):
-            self._asked = 0.0
-            last = attempt + 1 == self.number
-            yield last
-            if not last:
-                seconds = pause_s(attempt, self._asked, first=self._first)
-                self._tell(attempt + 1, seconds)
+        self._tried = 0
+        while self._tried < self.number:
+            self._asked, self._tried = 0.0, self._tried + 1
+            yield self._tried == self.number
+            if self._tried < self.number:
+                seconds = pause_s(max(self._tried - 1, 0), self._asked, first=self._first)
+                self._tell(self._tried, seconds)
                 self._sleep(seconds)
+
+    def renew(self) -> None:
+        """Count from here: the try that is under way failed, but got further, as those of a long upload do."""
+        self._tried = 0
 
     def failed(self, why: str, answer: requests.Response | None = None, *, asked: float = 0.0) -> None:
         """Take note that the try that is under way failed; of several addresses the longest wait counts.

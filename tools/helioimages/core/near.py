@@ -12,8 +12,8 @@ def meant(word: str, known: Iterable[str]) -> str:
     >>> meant("hellio", ["base", "helio"]), meant("SunPy", ["sunpy"]), meant("x", ["base"])
     ('did you mean `helio`?', 'did you mean `sunpy`?', '')
     """
-    by_lower = {one.lower(): one for one in known}
+    by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=5)
     # The best first; people seldom miss the first letter.
-    near.sort(key=lambda one: one[:1] != word[:1].lower())
+    near.sort(key=lambda name: name[:1] != word[:1].lower())
     return f"did you mean `{by_lower[near[0]]}`?" if near else ""

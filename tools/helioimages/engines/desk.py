@@ -88,7 +88,7 @@ def desk(engine: Engine, reference: str, folder: Path | None) -> Desk:
     return Desk(
         reference=reference,
         folder=folder,
-        user=user_of(folder, str(config.get("User") or "0"), rootless=any("rootless" in one for one in security)),
+        user=user_of(folder, str(config.get("User") or "0"), rootless=any("rootless" in option for option in security)),
         home=variables.get("HOME", "/root"),
         command=tuple(config.get("Cmd") or ()),
     )

@@ -58,10 +58,10 @@ def served(client: Any, *, ended: bool) -> int:
         filters["status"] = ["exited", "dead"]
     gone = 0
     try:
-        found = client.containers.list(all=True, filters=filters, ignore_removed=True)
+        containers = client.containers.list(all=True, filters=filters, ignore_removed=True)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise HelioError(Stage.ENGINE, "the engine lists no containers", detail=str(error)) from error
-    for container in found:
+    for container in containers:
         with contextlib.suppress(docker.errors.APIError):
             container.remove(force=True)
             gone += 1

@@ -56,7 +56,7 @@ def follow(rows: Iterable[Mapping[str, Any]], client: Any) -> None:
 
 
 def rows_of(text: str) -> list[dict[str, Any]]:
-    """Return the rows of a stream that was read whole; what is not JSON is no row."""
+    """Return the rows of a stream that was read whole; what is not JSON is not a row."""
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(docker.errors.StreamParseError):
         rows.extend(row for row in json_stream(iter([text])) if isinstance(row, dict))

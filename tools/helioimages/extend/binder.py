@@ -93,16 +93,16 @@ def read(repository: Repository) -> RepositoryRequests:
 
 def _files(repository: Repository, folder: str) -> dict[str, str]:
     """Return name -> path of the files in the configuration folder."""
-    found = {}
+    path_by_name = {}
     for entry in repository.files:
         parent, _, name = entry.path.rpartition("/")
         if parent != folder:
             continue
         if entry.kind is not Kind.DIR:
-            found[name] = entry.path
+            path_by_name[name] = entry.path
         elif name in _OBEYED:
             raise FileLine(file=entry.path).fault(f"`{entry.path}` is a folder", detail="expected a file of that name")
-    return found
+    return path_by_name
 
 
 def _program(repository: Repository, path: str) -> str:
@@ -121,8 +121,8 @@ def _program(repository: Repository, path: str) -> str:
 
 
 def _places(lines: Iterable[Line]) -> list[FileLine]:
-    found = [line.requirement or line.constraint or line.project for line in lines]
-    return [one.place for one in found if one]
+    placed = [line.requirement or line.constraint or line.project for line in lines]
+    return [item.place for item in placed if item]
 
 
 def _own_project(files: dict[str, str], repository: Repository, lines: Iterable[Line]) -> list[Line]:

@@ -55,8 +55,8 @@ class PublishedImage(BuildPack):  # type: ignore[misc]  # repo2docker has no typ
 
     def _render(self, build_args: Mapping[str, str]) -> str:
         below = self._parent
-        with repository.opened(".") as found:
-            asked = binder.read(found)
+        with repository.opened(".") as opened:
+            asked = binder.read(opened)
         for note in asked.notes:
             self.log.info("note: %s", note)
         if build_args.get("NB_UID", str(below.uid)) != str(below.uid):

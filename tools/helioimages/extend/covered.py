@@ -87,7 +87,8 @@ def _files(
     for layer in image.layers:
         if layer.digest not in there:
             entries = read_layer(blob(parent, store, layer))
-            held.update((one.path, _held(one, parent)) for one in entries if _ours(one.path) and _is_file(one))
+            ours = (entry for entry in entries if _ours(entry.path) and _is_file(entry))
+            held.update((entry.path, _held(entry, parent)) for entry in ours)
     return held
 
 
@@ -117,7 +118,7 @@ def _listed(document: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]
         whose = f"{component.get('name', '')} {component.get('version', '')}".strip()
         for file in component.get("components", ()):
             if _ours(path := str(file.get("name", ""))):
-                yield path, (whose, next((str(one["content"]) for one in file.get("hashes", ())), ""))
+                yield path, (whose, next((str(digest["content"]) for digest in file.get("hashes", ())), ""))
 
 
 def _ours(path: str) -> bool:

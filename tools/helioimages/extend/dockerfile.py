@@ -90,7 +90,7 @@ def dockerfile(recipe: RepositoryRecipe) -> str:
 
 
 def _debian(wanted: Sequence[PlacedRequirement]) -> str:
-    names = " ".join(sorted({one.text for one in wanted}))
+    names = " ".join(sorted({package.text for package in wanted}))
     return (
         "RUN export DEBIAN_FRONTEND=noninteractive && apt-get -qq update "
         f"&& apt-get install --yes --no-install-recommends {names} "
@@ -104,22 +104,22 @@ def _pip(recipe: RepositoryRecipe) -> str:
     steps = [f"python -m pip list --format=freeze > {_PINS}"]
     options = ["--no-cache-dir", "--root-user-action=ignore", f"--constraint {_PINS}"]
     if asked.constraints:
-        texts = " ".join(shlex.quote(one.text) for one in asked.constraints)
+        texts = " ".join(shlex.quote(constraint.text) for constraint in asked.constraints)
         steps.append(f"printf '%s\\n' {texts} > {_LIMITS}")
         options.append(f"--constraint {_LIMITS}")
-    words = [one.text for one in recipe.requirements] + [_project(one) for one in asked.projects]
+    words = [*(requirement.text for requirement in recipe.requirements), *map(_project, asked.projects)]
     # A word each line: an engine shows the step as it stands.
     install = " \\\n    ".join(["python -m pip install " + " ".join(options), *map(shlex.quote, words)])
     return "RUN " + " && ".join([*steps, install, f"rm -f {_PINS} {_LIMITS}"])
 
 
-def _project(one: SourceProject) -> str:
-    extras = f"[{','.join(one.extras)}]" if one.extras else ""
-    if not one.url:
-        return f"./{one.folder}{extras}" if one.folder != "." else f".{extras}"
-    ref = f"@{one.ref}" if one.ref else ""
-    folder = f"#subdirectory={one.folder}" if one.folder != "." else ""
-    return f"git+{one.url}{ref}{folder}"
+def _project(project: SourceProject) -> str:
+    extras = f"[{','.join(project.extras)}]" if project.extras else ""
+    if not project.url:
+        return f"./{project.folder}{extras}" if project.folder != "." else f".{extras}"
+    ref = f"@{project.ref}" if project.ref else ""
+    folder = f"#subdirectory={project.folder}" if project.folder != "." else ""
+    return f"git+{project.url}{ref}{folder}"
 
 
 def _value(name: str, value: str, asked: RepositoryRequests) -> str:

@@ -86,7 +86,7 @@ def of_packages(
             kind=LayerKind.PACKAGES,
             name=group.name,
             key=group.key(prefix=PREFIX, interpreter=python, compressor=COMPRESSOR.name),
-            comment=f"{group.name}: " + ", ".join(f"{one.name} {one.version}" for one in group.packages),
+            comment=f"{group.name}: " + ", ".join(f"{package.name} {package.version}" for package in group.packages),
             size=group.size,
             packages=group.packages,
         )
@@ -106,8 +106,8 @@ def _linked(parent: Parent, added: Added, store: Store, missing: Sequence[LayerP
         linking.Task(
             plan=plan,
             sources=tuple(
-                linking.LayerPackage(package=one, record=records[one.sha256], path=added.paths[one.sha256])
-                for one in plan.packages
+                linking.LayerPackage(package=package, record=records[package.sha256], path=added.paths[package.sha256])
+                for package in plan.packages
             ),
             python=parent.minor,
             interpreter=compiler,
@@ -227,7 +227,7 @@ def of_difference(difference: ContainerDifference, store: Store) -> Addition | N
 def left_out(difference: ContainerDifference) -> tuple[str, ...]:
     """Return what postBuild changed elsewhere, which the image does not have."""
     home = difference.home.rstrip("/")
-    parents = {path for one in difference.changed for path in _above(one)}
+    parents = {path for changed in difference.changed for path in _above(changed)}
     return tuple(
         sorted(
             path

@@ -96,7 +96,9 @@ class Parent:
 
     def pins(self) -> dict[str, str]:
         """Return distribution -> version of its Python packages."""
-        return {canonicalize_name(one.name): one.version for one in self.packages if one.kind == "wheel"}
+        return {
+            canonicalize_name(package.name): package.version for package in self.packages if package.kind == "wheel"
+        }
 
 
 def find(client: Registry, reference: Reference, store: Store, platform: Platform) -> Parent:

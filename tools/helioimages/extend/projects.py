@@ -141,7 +141,10 @@ def below(files: Sequence[Entry], folder: str) -> tuple[Entry, ...]:
 
 def _digest(files: Sequence[Entry]) -> str:
     return key_of(
-        [[one.path, one.kind.value, one.mode, one.target, one.content.sha256 if one.content else ""] for one in files]
+        [
+            [file.path, file.kind.value, file.mode, file.target, file.content.sha256 if file.content else ""]
+            for file in files
+        ]
     )
 
 
@@ -165,7 +168,7 @@ def _built(shop: Shop, source: _Files) -> tuple[Wheel, Path]:
     """Return the wheel of a source, from the store if it was built before."""
     tools = _tools(shop, source)
     parent, store = shop.parent, shop.store
-    key = key_of(["extend", VERSION, source.sha256, sorted(one.sha256 for one in tools), parent.image.digest])
+    key = key_of(["extend", VERSION, source.sha256, sorted(tool.sha256 for tool in tools), parent.image.digest])
     known = store.recall("extend-wheel", key)
     if known and has(path := store.artefact(known["sha256"]), known["size"]):
         return Wheel(**known), path

@@ -65,8 +65,8 @@ class Repository:
         data = text.encode()
         content = Content(len(data), lambda: data, hashlib.sha256(data).hexdigest())
         entry = Entry(path=path, kind=Kind.FILE, mode=0o644, content=content)
-        kept = [one for one in self.files if one.path != path]
-        return replace(self, files=tuple(sorted([*kept, entry], key=lambda one: one.path.split("/"))))
+        kept = [other for other in self.files if other.path != path]
+        return replace(self, files=tuple(sorted([*kept, entry], key=lambda other: other.path.split("/"))))
 
     def read(self, path: str) -> str | None:
         """Return a file's text, None if there is none.

@@ -82,10 +82,10 @@ def of_line(line: str, place: FileLine, read: Read, *, depth: int = 0) -> Iterat
     if name == "--editable":
         yield Line(project=_project(value, place))
     elif name in ("--requirement", "--constraint"):
-        for found in of_file(_beside(value, place), read, by=place, depth=depth + 1):
-            if name == "--constraint" and found.requirement:
-                found = Line(constraint=found.requirement)
-            yield found
+        for asked in of_file(_beside(value, place), read, by=place, depth=depth + 1):
+            if name == "--constraint" and asked.requirement:
+                asked = Line(constraint=asked.requirement)
+            yield asked
     else:
         raise place.fault(f"`{name}` is an option of pip that images cannot have", hint=_HINTS.get(name, ""))
 

@@ -121,9 +121,11 @@ class AdditionQuestion:
     @property
     def key(self) -> str:
         """A digest of the question: an answer to it stays the answer."""
-        texts = sorted({one.text for one in self.wanted}), sorted({one.text for one in self.limits})
-        sources = sorted([one.requirement, one.sha256] for one in self.locals)
-        return key_of([VERSION, texts, sources, self.parent.python, sorted(self.parent.pins().items())])
+        wanted, limits = ({placed.text for placed in lines} for lines in (self.wanted, self.limits))
+        sources = sorted([local.requirement, local.sha256] for local in self.locals)
+        return key_of(
+            [VERSION, (sorted(wanted), sorted(limits)), sources, self.parent.python, sorted(self.parent.pins().items())]
+        )
 
 
 def answer(question: AdditionQuestion, index: PackageIndex, store: Store) -> PyPILock:
@@ -141,7 +143,7 @@ def answer(question: AdditionQuestion, index: PackageIndex, store: Store) -> PyP
         whole = resolve(request, index.sizes)
     except HelioError as error:
         raise _explained(question, request, error) from error
-    have = {*question.parent.pins(), *(one.wheel.name for one in question.locals)}
+    have = {*question.parent.pins(), *(local.wheel.name for local in question.locals)}
     return pypi_lock.settled(
         question.before,
         replace(
@@ -250,13 +252,13 @@ def _nearest(
     for _, requirement in parsed:
         marker = f" ; {requirement.marker}" if requirement.marker else ""
         loose.append(f"{requirement.name}{_bracketed(sorted(requirement.extras))}{marker}")
-    loose += [one.requirement for one in question.locals]
-    found: Mapping[str, str] | None = versions(replace(request, requirements=tuple(loose), constraints=()))
-    if found is None:
+    loose += [local.requirement for local in question.locals]
+    chosen: Mapping[str, str] | None = versions(replace(request, requirements=tuple(loose), constraints=()))
+    if chosen is None:
         return []
     would = []
-    for one, requirement in parsed:
-        version = found.get(canonicalize_name(requirement.name))
+    for placed, requirement in parsed:
+        version = chosen.get(canonicalize_name(requirement.name))
         if version and not requirement.specifier.contains(version, True):
-            would.append((one, f"{requirement.name} {version}"))
+            would.append((placed, f"{requirement.name} {version}"))
     return would

@@ -6,6 +6,7 @@ import contextlib
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from .. import __version__
@@ -215,17 +216,17 @@ def _locked(work: _Work) -> _Locked:
     if wanted or local:
         lock = solve.answer(question, machine.index, machine.store)
     built = projects.of_sdists(shop, lock.unbuilt, file)
-    lock = replace(lock, wheels=tuple(sorted((*lock.wheels, *(wheel for wheel, _ in built)), key=lambda one: one.name)))
+    lock = replace(lock, wheels=tuple(sorted((*lock.wheels, *(wheel for wheel, _ in built)), key=attrgetter("name"))))
     paths = {wheel.sha256: path for wheel, path in built}
     paths |= _again(shop, lock, file, paths)
     fetched = [wheel for wheel in lock.wheels if not wheel.built]
     paths |= provision.wheels(machine.store, fetched, file, lambda: machine.index, jobs=max(8, machine.jobs))
-    paths |= {one.wheel.sha256: one.path for one in local}
-    now = lock_file.dump(lock, (one.source for one in local), file)
+    paths |= {project.wheel.sha256: project.path for project in local}
+    now = lock_file.dump(lock, (project.source for project in local), file)
     written = work.order.write_lock and now != text
     if written:
         files.write(repository.folder / file, now)
-    wheels = tuple(sorted((*lock.wheels, *(one.wheel for one in local)), key=lambda wheel: wheel.name))
+    wheels = tuple(sorted((*lock.wheels, *(project.wheel for project in local)), key=attrgetter("name")))
     return _Locked(lock=lock, added=Added(wheels=wheels, paths=paths), file=file, text=now, written=written)
 
 
@@ -260,8 +261,8 @@ def _image(work: _Work, locked: _Locked) -> Image:
     )
     programs = [path for path in (asked.post_build, asked.start) if path]
     additions.append(layers.of_files(below, repository, programs, store))
-    for one in additions:
-        say(f"    {one.created_by.removeprefix('ADD ')}: {human_size(one.layer.size)}")
+    for addition in additions:
+        say(f"    {addition.created_by.removeprefix('ADD ')}: {human_size(addition.layer.size)}")
     config = below.image.config
     entrypoint = None
     if asked.start:

@@ -146,7 +146,9 @@ def _ran(
         raise HelioError(
             Stage.LOCK,
             f"post-link scripts cannot be run here: {', '.join(sorted(asking))}",
-            where=", ".join(dict.fromkeys(f"{where_of(one)} at x-helioimages.link-scripts" for one in asking.values())),
+            where=", ".join(
+                f"{file} at x-helioimages.link-scripts" for file in dict.fromkeys(map(where_of, asking.values()))
+            ),
             detail="a script is run in the builder, beside the files of the packages that its package needs"
             + ("" if len(files) == len(lock.packages) else "; some packages are not at hand"),
             hint="give a channel that has the packages, not only their index",

@@ -164,12 +164,12 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
             rows += [row] if row else []
             kept += row is None
         elif item.side == "conda":
-            found = names.distributions(item.name)
-            if not found:
+            distributions = names.distributions(item.name)
+            if not distributions:
                 rows.append(Row(what=item.text, where=item.where, became="", why=_NO_DISTRIBUTION))
                 continue
             # Of several names for one thing, the one that is most like it.
-            name = min(found, key=lambda one: (one not in item.name and item.name not in one, len(one)))
+            name = min(distributions, key=lambda name: (name not in item.name and item.name not in name, len(name)))
             pypi.setdefault(name, []).append((item, name))
         else:
             pypi.setdefault(canonicalize_name(item.name), []).append((item, item.name))
@@ -180,7 +180,7 @@ def translate(foreign: Foreign, target: Target, ask: Ask | None) -> Imported:
     limits: list[str] = []
     for name, items in pypi.items():
         of_index = project(have[name], tags, target.python) if ask else None
-        text, more = _requirement(name, items, of_index, target)
+        text, more = _requirement(name, items, of_index)
         rows += more
         # Another name for the same version is nothing lost.
         kept += 0 if more else len(items)
@@ -227,7 +227,7 @@ def _channels(foreign: Foreign, target: Target) -> tuple[list[str], list[Row]]:
             kept.append(channel)
             became = channel
             if channel != text.rstrip("/"):
-                why = "a login is no part of an environment: put it into ~/.rattler/credentials.json"
+                why = "a login is not part of an environment: put it into ~/.rattler/credentials.json"
         if why:
             rows.append(Row(what=without_login(text), where=f"channels[{at}]", became=became, why=why))
     if not set(kept) - {"nodefaults"}:
@@ -264,9 +264,7 @@ def _python(item: Item, target: Target, channels: list[str]) -> tuple[str, Row |
     return spec, Row(what=item.text, where=item.where, became=spec, why=why)
 
 
-def _requirement(
-    name: str, items: Sequence[tuple[Item, str]], have: IndexProject | None, target: Target
-) -> tuple[str, list[Row]]:
+def _requirement(name: str, items: Sequence[tuple[Item, str]], have: IndexProject | None) -> tuple[str, list[Row]]:
     """Return one requirement for all that asks for a project, and what of it could not be kept."""
     rows = []
     bounds = SpecifierSet(",".join(dict.fromkeys(item.bounds for item, _ in items if item.bounds)))

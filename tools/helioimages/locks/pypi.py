@@ -259,7 +259,7 @@ def provided_by_conda(
 
 
 def _names(package: CondaPackage, told: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return the distributions that a conda package is: it needs Python, and is no part of the interpreter."""
+    """Return the distributions that a conda package is: it needs Python, and is not part of the interpreter."""
     needs_python = any(text.split()[0] == "python" for text in package.depends)
     if package.name in ("python_abi", "python-gil", "cpython"):
         return ()

@@ -95,7 +95,7 @@ def check(checkout: Checkout, locks: Mapping[str, Locks], *, healed: bool = True
 
 def _faults(checkout: Checkout, locks: Mapping[str, Locks], healed: bool) -> Iterator[str]:
     subdir = checkout.platform.subdir
-    environments = {name: one.for_platform(subdir) for name, one in checkout.environments.items()}
+    environments = {name: environment.for_platform(subdir) for name, environment in checkout.environments.items()}
     pairs = _pairs(locks)
     # A pylock is made under the local channel's pins, whichever channel the image is of.
     local = checkout.channel == LOCAL
@@ -122,5 +122,5 @@ def _lacking(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) -> 
     """Return what the environment itself asks of PyPI by name and neither lock has: what people look for first."""
     have = {package.name for package in conda.packages} | {file.name for file in pypi.files}
     asked = (Requirement(text) for text in environment.pypi)
-    names = (canonicalize_name(one.name) for one in asked if one.marker is None)
+    names = (canonicalize_name(requirement.name) for requirement in asked if requirement.marker is None)
     return tuple(dict.fromkeys(name for name in names if name not in have))

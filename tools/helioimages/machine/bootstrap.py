@@ -135,9 +135,9 @@ def _make(folder: Path, lock: Path) -> None:
 
 def _believing(environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables with which any pip believes a site's own authority; its `--cert` and `cert` are stronger."""
-    found = environ.get("SSL_CERT_FILE") or next(filter(os.path.isfile, SYSTEM_CERTIFICATES), "")
+    authorities = environ.get("SSL_CERT_FILE") or next(filter(os.path.isfile, SYSTEM_CERTIFICATES), "")
     told = any(environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
-    return dict(environ) if told or not found else dict(environ, REQUESTS_CA_BUNDLE=found)
+    return dict(environ) if told or not authorities else dict(environ, REQUESTS_CA_BUNDLE=authorities)
 
 
 def _store() -> Path:

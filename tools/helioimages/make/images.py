@@ -53,11 +53,14 @@ def build(
     stale.check(checkout, locks, healed=False)
     planned = inputs.plans(checkout, locks).values()
     others = [cache for cache in machine.caches if cache not in lenders]
-    found = travel.known(machine.store, (*lenders, *others), planned)
+    cached_by_key = travel.known(machine.store, (*lenders, *others), planned)
     lending.borrow(
-        machine.store, {key: one for key, one in found.items() if one.cache in lenders}, planned, checkout.root
+        machine.store,
+        {key: cached for key, cached in cached_by_key.items() if cached.cache in lenders},
+        planned,
+        checkout.root,
     )
-    travel.bring(machine.store, found, planned, jobs=machine.jobs)
+    travel.bring(machine.store, cached_by_key, planned, jobs=machine.jobs)
     wanted = _wanted(checkout, machine, locks)
     lacking = {sha256 for sha256, size in wanted.items() if not has(machine.store.artefact(sha256), size)}
     # What an index or a channel has is fetched from there: the Debian mirror is asked only for what needs its packages.

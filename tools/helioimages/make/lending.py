@@ -37,27 +37,27 @@ _JOBS = 16
 _ADD = re.compile(r"((?:^#.*\n)+)ADD layers/([0-9a-f]{64})\.tar\.gz /$", re.MULTILINE)
 
 
-def borrow(store: Store, found: Mapping[str, Cached], plans: Iterable[ImagePlan], root: Path) -> None:
+def borrow(store: Store, cached_by_key: Mapping[str, Cached], plans: Iterable[ImagePlan], root: Path) -> None:
     """Have layers count as made that the store lacks and a registry has.
 
     Args:
-        found: what caches in the registry that is published to say of layers, by key.
+        cached_by_key: what caches in the registry that is published to say of layers.
         plans: of the images that are published, and of their ancestors.
         root: the checkout, for the committed Dockerfiles.
     """
-    if not found:
+    if not cached_by_key:
         return
     plans = tuple(plans)
     layers = {layer.key: layer for plan in plans for layer in plan.layers}
     pinned = committed(root, plans)
     believed = [
         cached
-        for key, cached in found.items()
+        for key, cached in cached_by_key.items()
         if cached.cache.good is not None or pinned.get(key) == cached.entry.layer.diff_id
     ]
     with threads.pool(_JOBS) as pool:
-        lent = pool.map(lambda one: _lent(one, layers[one.entry.key]), believed)
-        store.lent |= {one.entry.key: told for one, told in zip(believed, lent, strict=True) if told is not None}
+        lent = pool.map(lambda cached: _lent(cached, layers[cached.entry.key]), believed)
+        store.lent |= {cached.entry.key: told for cached, told in zip(believed, lent, strict=True) if told is not None}
     if store.lent:
         say(f"    {count(len(store.lent), 'layer')} stay in the registry {believed[0].cache.place.host}")
 
@@ -67,7 +67,7 @@ def committed(root: Path, plans: Iterable[ImagePlan]) -> Mapping[str, str]:
 
     A layer is known by the comment above it, which names its packages and their versions; of two alike, by none.
     """
-    found: dict[str, str] = {}
+    diff_id_by_key: dict[str, str] = {}
     for plan in plans:
         try:
             text = (root / "images" / plan.name / "Dockerfile").read_text("utf-8")
@@ -80,8 +80,8 @@ def committed(root: Path, plans: Iterable[ImagePlan]) -> Mapping[str, str]:
         for layer in plan.layers:
             described = " ".join(render.described(layer, plan.locks.conda.channels).split())
             if len(diff_ids := named.get(described, set())) == 1:
-                found[layer.key] = next(iter(diff_ids))
-    return found
+                diff_id_by_key[layer.key] = next(iter(diff_ids))
+    return diff_id_by_key
 
 
 class Unproven(HelioError):

@@ -146,14 +146,14 @@ class ScriptRunner:
 
 def _closure(packages: Mapping[str, CondaPackage], name: str) -> frozenset[str]:
     """Return a package and all that it needs, by name."""
-    found, todo = {name}, [name]
+    needed, todo = {name}, [name]
     while todo:
         for spec in packages[todo.pop()].depends:
             other = spec.split()[0] if spec.strip() else ""
-            if other in packages and other not in found:
-                found.add(other)
+            if other in packages and other not in needed:
+                needed.add(other)
                 todo.append(other)
-    return frozenset(found)
+    return frozenset(needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +289,7 @@ class _Job:
             platform=self.package.platform,
             scripts=self.lock.reviewed(self.package.platform),
         )
-        lost, found = self._lost(), list[Entry]()
+        lost, linked = self._lost(), list[Entry]()
         for package in self.needs:
             entries = link.link(self.files[package.sha256], package, prefix)
             kept = tuple(entry for entry in entries if (package.name, entry.path) not in lost)
@@ -297,8 +297,8 @@ class _Job:
             if sha256 := self.ran.get(package.name):
                 data = self.runner.store.artefact(sha256).read_bytes()
                 kept = captured.applied(kept, captured.parse(data, _origin(package)), package, PREFIX)
-            found += kept
-        entries_by_path = {entry.path: entry for entry in merge(found)}
+            linked += kept
+        entries_by_path = {entry.path: entry for entry in merge(linked)}
         script = f"{PREFIX[1:]}/bin/.{self.package.name}-post-link.sh"
         if script not in entries_by_path:
             raise HelioError(
@@ -417,9 +417,9 @@ def _difference(first: bytes, second: bytes) -> str:
     return "\n".join(sorted(path for path in left.keys() | right.keys() if left.get(path) != right.get(path))[:20])
 
 
-def _rows(one: Captured) -> dict[str, object]:
+def _rows(written: Captured) -> dict[str, object]:
     rows: Iterable[tuple[str, object]] = (
         (entry.path, (entry.kind, entry.mode, entry.target, entry.content.read() if entry.content else b""))
-        for entry in one.written
+        for entry in written.written
     )
-    return {**dict(rows), **{path: None for path in one.removed}}
+    return {**dict(rows), **{path: None for path in written.removed}}

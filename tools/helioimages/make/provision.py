@@ -90,7 +90,7 @@ def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] 
     wanted: list[WantedFile] = []
     places = (
         read_places()
-        if any(one.channel != "local" for lock in locks for one in lock.conda.packages)
+        if any(package.channel != "local" for lock in locks for package in lock.conda.packages)
         else ChannelPlaces()
     )
     for lock in locks:

@@ -93,22 +93,22 @@ def known(store: Store, caches: Sequence[Cache], plans: Iterable[ImagePlan]) -> 
     return access.look_up(caches, (layer.key for _, layer in missing(store, plans))) if caches else {}
 
 
-def bring(store: Store, found: Mapping[str, Cached], plans: Iterable[ImagePlan], *, jobs: int) -> int:
+def bring(store: Store, cached_by_key: Mapping[str, Cached], plans: Iterable[ImagePlan], *, jobs: int) -> int:
     """Bring layers from caches that the store lacks, and return their number.
 
     Args:
-        found: what caches have of them, by key.
+        cached_by_key: what caches have of them.
     """
-    wanted = {layer.key: layer for _, layer in missing(store, plans) if layer.key in found}
-    found = {key: found[key] for key in wanted}
+    wanted = {layer.key: layer for _, layer in missing(store, plans) if layer.key in cached_by_key}
+    cached_by_key = {key: cached_by_key[key] for key in wanted}
     came = 0
     # Those that are here are read while others are on their way.
-    arrivals = _arrivals(store, found.values(), wanted)
+    arrivals = _arrivals(store, cached_by_key.values(), wanted)
     for arrival, looked in workers.run(_examined, arrivals, jobs=jobs, what="layers of the cache"):
         if looked.fault:
             say(f"warning: {poisoned(arrival.where, looked.fault, '').message} ({arrival.where}); it is made here")
             continue
-        entry, signer = found[arrival.key].entry, found[arrival.key].cache.signer
+        entry, signer = cached_by_key[arrival.key].entry, cached_by_key[arrival.key].cache.signer
         for sha256, text in looked.metadata.items():
             store.remember(METADATA, sha256, {"text": text, "signer": signer})
         if looked.shape:
@@ -118,9 +118,9 @@ def bring(store: Store, found: Mapping[str, Cached], plans: Iterable[ImagePlan],
     return came
 
 
-def _arrivals(store: Store, found: Iterable[Cached], wanted: Mapping[str, LayerPlan]) -> Iterator[_Arrival]:
+def _arrivals(store: Store, cached_layers: Iterable[Cached], wanted: Mapping[str, LayerPlan]) -> Iterator[_Arrival]:
     """Fetch layers, and yield those that came; the largest first, for one that came last would be waited for."""
-    largest = sorted(found, key=lambda cached: -cached.entry.layer.size)
+    largest = sorted(cached_layers, key=lambda cached: -cached.entry.layer.size)
     with (
         bar("layers of the cache", sum(cached.entry.layer.size for cached in largest), unit="bytes") as advance,
         threads.pool(_DOWNLOADS) as pool,
@@ -250,10 +250,10 @@ def recall_images(caches: Sequence[Cache], plans: Mapping[str, ImagePlan]) -> di
         parent = known.get(plan.parent.name) if plan.parent else None
         if plan.parent and parent is None:
             continue
-        found = access.look_up_image(caches, image_key(plan))
-        if found is None:
+        answer = access.look_up_image(caches, image_key(plan))
+        if answer is None:
             continue
-        entry, where = found
+        entry, where = answer
         keys = [key for key, _ in entry.layers]
         if len(keys) != len(plan.layers) or any(
             key != layer.key for key, layer in zip(keys, plan.layers, strict=True) if layer.kind is not LayerKind.FILES

@@ -20,7 +20,7 @@ import requests
 
 from ..core.digest import is_digest, of_bytes
 from ..core.errors import HelioError, Stage
-from ..core.http import pause_s
+from ..core.http import Tries
 from ..core.platform import Platform
 from . import referrers_tag
 from .calls import Calls, mismatch
@@ -28,7 +28,7 @@ from .document import load, node
 from .download import download
 from .image import Image
 from .reference import registry_of, repository_in
-from .transport import MOST, Credential, RegistryRequest, Transport, anonymous, refusal, scope_of
+from .transport import MOST, Credential, RegistryRequest, Transport, anonymous, explain, refusal, scope_of
 from .types import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, OCI_NAME, Descriptor, ImageIndex, Manifest
 from .upload import Dropped, Upload
 
@@ -136,16 +136,16 @@ class Registry:
         request = RegistryRequest(
             method="PUT", path=f"manifests/{reference}", headers={"Content-Type": media_type}, body=lambda: data
         )
-        for left in reversed(range(_WRITERS)):
-            response = self._calls.call(repository, request, write=True, good=(201, 400, 404) if left else (201,))
-            # Some registries lose sight of a blob or manifest for the moment in which another publisher writes it
-            # again; on a busy disk that moment can be seconds long.
-            if response.status_code == 201 or b"BLOB_UNKNOWN" not in response.content:
+        # Some registries lose sight of a blob or manifest for the moment in which another publisher writes it again;
+        # on a busy disk that moment can be seconds long.
+        policy = Tries(self.host, _WRITERS, first=0.1, sleep=self._pause)
+        for last in policy:
+            response = self._calls.call(repository, request, write=True, good=(201, 400, 404))
+            if response.status_code == 201:
                 break
-            if left:
-                self._pause(pause_s(_WRITERS - 1 - left, first=0.1))
-        if response.status_code != 201:
-            raise refusal(response)
+            if last or b"BLOB_UNKNOWN" not in response.content:
+                raise refusal(response)
+            policy.failed(explain(response), response)
         stored, digest = response.headers.get("Docker-Content-Digest", ""), of_bytes(data)
         if stored and stored != digest:
             raise mismatch(self.host, f"{repository}:{reference}", expected=digest, actual=stored, size=len(data))
@@ -331,8 +331,8 @@ class Registry:
         upload: Upload | None,
         advance: Callable[[int], None],
     ) -> None:
-        best, left = 0, self._tries
-        while True:
+        best, policy = 0, Tries(self.host, self._tries, sleep=self._pause)
+        for last in policy:
             if upload is None:
                 request = RegistryRequest(method="POST", path="blobs/uploads/")
                 response = self._calls.call(repository, request, write=True, good=(202,))
@@ -345,12 +345,12 @@ class Registry:
                 if self.has_blob(repository, descriptor.digest):
                     return
                 upload = upload if upload.resume() else None
-                # Tries count from the last progress: a long upload over a bad line may break often.
-                reached = upload.offset if upload else 0
-                best, left = max(best, reached), self._tries if reached > best else left - 1
-                if left <= 0:
+                if upload and upload.offset > best:
+                    best = upload.offset
+                    policy.renew()
+                elif last:
                     raise dropped.error from dropped
-                self._pause(pause_s(self._tries - left))
+                policy.failed("an upload broke off")
 
     def _open(self, repository: str, response: requests.Response, advance: Callable[[int], None]) -> Upload:
         name = repository_in(self.host, repository)

@@ -161,9 +161,9 @@ def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> 
             that they do not know is left out.
 
     Raises:
-        HelioError: it is no catalogue.
+        HelioError: it is not a catalogue.
     """
-    known = {(one.kind, one.name): one for lock in locks_by_image.values() for one in lock.packages}
+    known = {(package.kind, package.name): package for lock in locks_by_image.values() for package in lock.packages}
     try:
         document = json.loads(text)
         rows = [Package(kind=row["kind"], name=row["name"], version=row["version"]) for row in document["packages"]]
@@ -177,7 +177,7 @@ def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> 
     except (ValueError, KeyError, TypeError) as error:
         raise HelioError(
             Stage.USAGE,
-            "this is no catalogue",
+            "this is not a catalogue",
             where=where,
             detail=f"{type(error).__name__}: {error}",
             hint="give the catalogue.json that `buildimages catalogue` wrote",
@@ -234,7 +234,7 @@ def audit(
         newest=newest,
         findings=tuple(findings),
         unread=tuple(unread),
-        asked=tuple(sorted((one.package.kind, one.package.name, one.package.version) for one in asked)),
+        asked=tuple(sorted((audited.package.kind, audited.package.name, audited.package.version) for audited in asked)),
     )
 
 

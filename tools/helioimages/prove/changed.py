@@ -92,7 +92,7 @@ def resolve(root: Path, since: str) -> str:
 
 
 def at(root: Path, commit: str) -> Callable[[str], str | None]:
-    """Return a reader of files as a commit has them; None for one that it lacks or that is no text."""
+    """Return a reader of files as a commit has them; None for one that it lacks or that is not text."""
 
     def read(path: str) -> str | None:
         try:

@@ -89,5 +89,5 @@ def line_of(name: str, text: str) -> int:
     >>> line_of("numpy", 'x = 1\nname = "numpy"\n'), line_of("zlib", "- name: zlib\n"), line_of("a", "b")
     (2, 1, 1)
     """
-    found = re.search(rf"(?m)^[\s\"'-]*name[\"'\s]*[:=][\s\"']*{re.escape(name)}[\"',\s]*$", text)
-    return text.count("\n", 0, found.start()) + 1 if found else 1
+    match = re.search(rf"(?m)^[\s\"'-]*name[\"'\s]*[:=][\s\"']*{re.escape(name)}[\"',\s]*$", text)
+    return text.count("\n", 0, match.start()) + 1 if match else 1

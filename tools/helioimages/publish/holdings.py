@@ -72,7 +72,7 @@ def packages_of(client: Registry, repository: str, image: Image, store: Store) -
         )
     if not listed:
         return tuple(known[key] for key in sorted(known))
-    return tuple(known.get((one.kind, one.name, one.version), one) for one in listed)
+    return tuple(known.get((package.kind, package.name, package.version), package) for package in listed)
 
 
 def _of_spdx(data: bytes) -> dict[tuple[str, str, str], Package]:

@@ -166,8 +166,8 @@ class _Line:
         self, known: Sequence[unchanged.Known], names: Sequence[str], ready: Callable[[_Made | unchanged.Known], None]
     ) -> None:
         """Give what is published already, and build the rest."""
-        for one in known:
-            ready(one)
+        for image in known:
+            ready(image)
         if not names:
             return
         given: set[str] = set()

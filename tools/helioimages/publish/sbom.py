@@ -171,7 +171,7 @@ def _pedigree(package: Package) -> dict[str, object]:
         for patch in package.patches
     ]
     told = "; ".join(f"{patch.path} (sha256:{patch.sha256}): {patch.reason}" for patch in package.patches)
-    left = "; ".join(f"{one.name}: {one.reason}" for one in package.without)
+    left = "; ".join(f"{gone.name}: {gone.reason}" for gone in package.without)
     notes = [f"Files were changed by {told}"] if told else []
     notes += [f"It asks for what is left out: {left}"] if left else []
     notes += [f"Its post-link script wrote what has sha256:{package.ran}"] if package.ran else []

@@ -56,7 +56,7 @@ def load_private(path: Path, password: str | None = None) -> ec.EllipticCurvePri
             encrypted = b"ENCRYPTED" in data
             key = serialization.load_pem_private_key(data, secret if encrypted else None)
     except (ValueError, TypeError, KeyError, CryptoError) as error:
-        raise _bad_key(path, "it is no such key, or COSIGN_PASSWORD is not its password") from error
+        raise _bad_key(path, "it is not such a key, or COSIGN_PASSWORD is not its password") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise _bad_key(path, "expected an ECDSA P-256 key")
     return key

@@ -42,7 +42,7 @@ class PyPI(Ecosystem[PyPILock]):
         return tuple(self._package(wheel, built=wheel.built) for wheel in lock.wheels)
 
     def sources(self, lock: PyPILock) -> tuple[Package, ...]:
-        """Return what is built here, as its source: a wheel that is recorded later is no change of what people have."""
+        """Return what is built here, as its source: a wheel recorded later is not a change of what people have."""
         return tuple(self._package(sdist, built=True) for sdist in lock.sdists)
 
     def normal(self, name: str) -> str:

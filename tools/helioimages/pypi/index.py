@@ -331,7 +331,7 @@ def _local(path: Path) -> tuple[IndexFile, ...]:
 
 
 def project_of(name: str) -> str:
-    """Return the normalised name of the project that a file is of; empty for what is no distribution.
+    """Return the normalised name of the project that a file is of; empty for what is not a distribution.
 
     >>> project_of("Demo_x-1.0-py3-none-any.whl"), project_of("demo-1.0.tar.gz"), project_of("README")
     ('demo-x', 'demo', '')

@@ -246,7 +246,9 @@ def dump(lock: PyPILock) -> str:
         if wheel and wheel.patches:
             lines.append(f"tool.helioimages.patches = [{', '.join(_patch_row(patch) for patch in wheel.patches)}]")
         if wheel and wheel.without:
-            rows = ", ".join(f"{{ name = {_text(one.name)}, reason = {_text(one.reason)} }}" for one in wheel.without)
+            rows = ", ".join(
+                f"{{ name = {_text(gone.name)}, reason = {_text(gone.reason)} }}" for gone in wheel.without
+            )
             lines.append(f"tool.helioimages.without = [{rows}]")
     return "\n".join(lines) + "\n"
 

@@ -192,8 +192,8 @@ def _shown(line: bytes) -> str:
 
 
 def _malformed(name: str, at: int, expected: str, line: bytes = b"") -> HelioError:
-    found = f", found {_shown(line[:120])}" if line else ""
-    return HelioError(Stage.SPEC, "a patch cannot be read", where=f"{name} at line {at + 1}", detail=expected + found)
+    shown = f", found {_shown(line[:120])}" if line else ""
+    return HelioError(Stage.SPEC, "a patch cannot be read", where=f"{name} at line {at + 1}", detail=expected + shown)
 
 
 def _unfit(name: str, package: str, path: str, detail: str, line: int = 0) -> HelioError:

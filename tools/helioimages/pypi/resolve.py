@@ -191,14 +191,14 @@ def _uv(request: Request, constraints: Sequence[str], *, annotated: bool = False
 
 def _told_askers(text: str) -> dict[str, tuple[str, ...]]:
     """Return distribution -> who requires it, of lines such as ``numpy==2.5.5  # via pandas, -r requirements.in``."""
-    found: dict[str, tuple[str, ...]] = {}
+    askers_by_name: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         pin, _, via = line.partition("# via ")
         names = [word.strip() for word in via.split(",")]
-        found[canonicalize_name(pin.partition("==")[0].strip())] = tuple(
+        askers_by_name[canonicalize_name(pin.partition("==")[0].strip())] = tuple(
             canonicalize_name(name) for name in names if name and not name.startswith("-")
         )
-    return found
+    return askers_by_name
 
 
 def _preferences(request: Request, output: str) -> str:

@@ -162,8 +162,8 @@ def asking_less(entries: Iterable[Entry], names: Collection[str], origin: str) -
 
 def _parted(data: bytes) -> tuple[bytes, bytes, bytes]:
     """Return a message's header, the empty line that ends it, and what follows."""
-    found = re.search(rb"(?m)^\r?\n", data)
-    return (data[: found.start()], found[0], data[found.end() :]) if found else (data, b"", b"")
+    match = re.search(rb"(?m)^\r?\n", data)
+    return (data[: match.start()], match[0], data[match.end() :]) if match else (data, b"", b"")
 
 
 def _fields_of(head: bytes) -> list[bytes]:
@@ -175,8 +175,8 @@ def _required(field: bytes) -> str:
     """Return the normalised name of the distribution that a field requires, empty if it is another or an extra's."""
     if re.search(rb";.*\bextra\b", field, re.DOTALL):
         return ""
-    found = re.match(rb"(?i)Requires-Dist:\s*([A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)", field)
-    return canonicalize_name(found[1].decode()) if found else ""
+    match = re.match(rb"(?i)Requires-Dist:\s*([A-Z0-9](?:[A-Z0-9._-]*[A-Z0-9])?)", field)
+    return canonicalize_name(match[1].decode()) if match else ""
 
 
 class _CheckedWheel(WheelSource):

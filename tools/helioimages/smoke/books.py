@@ -45,7 +45,7 @@ _LANGUAGES |= {name: name for name in ("bash", "gdl", "idl", "julia", "matlab", 
 
 
 class Malformed(Exception):
-    """A file is no notebook: the text says what it is, as the end of a sentence; ``hint`` says what to do."""
+    """A file is not a notebook: the text says what it is, as the end of a sentence; ``hint`` says what to do."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(text)

@@ -149,19 +149,19 @@ def _environment(document: Mapping[str, Any], read: Read) -> Foreign:
     for index, item in enumerate(_list(document["dependencies"], "dependencies")):
         where = f"dependencies[{index}]"
         if isinstance(item, str) and (match := re.match(r"\S+://\S+", item.strip())):
-            found = _of_address(match[0].partition("#")[0])
-            if found is None:
+            named = _of_address(match[0].partition("#")[0])
+            if named is None:
                 rows.append(Row(what=item, where=where, became="", why="it is not an address of a conda package"))
                 continue
-            exact = f"{found[0]}=={found[1]}={found[2]}"
-            items.append(replace(_exact("conda", found[0], found[1], where, found[2]), text=exact))
+            exact = f"{named[0]}=={named[1]}={named[2]}"
+            items.append(replace(_exact("conda", named[0], named[1], where, named[2]), text=exact))
             rows.append(Row(what=item, where=where, became=exact, why="packages are taken from a channel, by name"))
         elif isinstance(item, str) and item.strip():
             items.append(_conda_spec(item, where))
         elif isinstance(item, dict) and item.keys() == {"pip"}:
             for at, line in enumerate(_list(item["pip"], f"{where}.pip")):
-                for place, one, limit in _pip_lines(str(line), f"{where}.pip[{at}]", read):
-                    _line(one, place, items, rows, limit=limit)
+                for place, asked, limit in _pip_lines(str(line), f"{where}.pip[{at}]", read):
+                    _line(asked, place, items, rows, limit=limit)
         elif isinstance(item, dict):
             why = "it is neither a match spec nor a `pip` list"
             rows.append(Row(what=str(item), where=where, became="", why=why))
@@ -184,7 +184,7 @@ def _environment(document: Mapping[str, Any], read: Read) -> Foreign:
     return Foreign(
         form="conda environment",
         name=str(document.get("name") or ""),
-        channels=tuple(_text(one, "channels").strip() for one in _list(document.get("channels"), "channels")),
+        channels=tuple(_text(channel, "channels").strip() for channel in _list(document.get("channels"), "channels")),
         items=tuple(items),
         rows=tuple(rows),
     )
@@ -228,12 +228,12 @@ def _conda_spec(text: str, where: str) -> Item:
         return replace(item, lost=f"`{written}` gives alternatives, which PEP 508 cannot say")
     bounds = []
     for piece in filter(None, (part.strip() for part in written.split(","))):
-        found = _PIECE.fullmatch(piece)
-        if found is None:
+        parts = _PIECE.fullmatch(piece)
+        if parts is None:
             return replace(item, lost=f"`{piece}` has no form in PEP 508")
-        if found["build"]:
-            item = replace(item, build=found["build"])
-        bound = _bound(found["op"] or "", found["version"], exact=bool(found["build"]))
+        if parts["build"]:
+            item = replace(item, build=parts["build"])
+        bound = _bound(parts["op"] or "", parts["version"], exact=bool(parts["build"]))
         if bound is None:
             return replace(item, lost=f"`{piece}` is not a version that PEP 440 knows")
         bounds.append(bound)
@@ -285,8 +285,8 @@ def _conda_lock(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
             why = f"of the category {package.get('category')}: make an environment of its own of it"
             rows.append(Row(what=name, where=where, became="", why=why))
         elif package["manager"] == "conda":
-            found = _of_address(package["url"])
-            items.append(_exact("conda", name, str(package["version"]), where, found[2] if found else ""))
+            named = _of_address(package["url"])
+            items.append(_exact("conda", name, str(package["version"]), where, named[2] if named else ""))
         else:
             items.append(_exact("pypi", name, str(package["version"]), where))
     channels = tuple(str(channel["url"]) for channel in document["metadata"].get("channels") or ())
@@ -306,13 +306,13 @@ def _explicit(text: str, subdir: Subdir) -> Foreign:
         url = line.partition("#")[0].strip()
         if not url or url == "@EXPLICIT":
             continue
-        found = _of_address(url)
-        if found is None:
+        named = _of_address(url)
+        if named is None:
             rows.append(
                 Row(what=line, where=f"line {number}", became="", why="it is not an address of a conda package")
             )
             continue
-        items.append(_exact("conda", found[0], found[1], f"line {number}", found[2]))
+        items.append(_exact("conda", named[0], named[1], f"line {number}", named[2]))
         # The channel, its subdir, the file; conda shows the channels of its own host by name.
         channels[re.sub(r"^https?://conda\.anaconda\.org/(?=[^/]+$)", "", url.rsplit("/", 2)[0])] = None
     return Foreign(form="explicit conda lock", channels=tuple(channels), items=tuple(items), rows=tuple(rows))
@@ -438,8 +438,8 @@ def _lines(text: str, file: str, read: Read, depth: int) -> Iterator[tuple[str, 
         if named is None or inner is None:
             yield f"{file} line {number}", line, False
             continue
-        for where, one, limit in _lines(inner, named[2], read, depth + 1):
-            yield where, one, limit or named[1].startswith(("-c", "--c"))
+        for where, asked, limit in _lines(inner, named[2], read, depth + 1):
+            yield where, asked, limit or named[1].startswith(("-c", "--c"))
 
 
 def _line(text: str, where: str, items: list[Item], rows: list[Row], *, limit: bool = False) -> None:

@@ -111,8 +111,8 @@ def catalogue(
         offered = read(checkout, machine, wanted, keep=site.keep)
         # Its figures are shown beside its own images, not here.
         others = [
-            read(checkout, machine, CatalogueOptions(names=(one.repository,), host=one.host, prefix="", key=key))
-            for one in elsewhere
+            read(checkout, machine, CatalogueOptions(names=(other.repository,), host=other.host, prefix="", key=key))
+            for other in elsewhere
         ]
         site.write(offered, others, audit=audit, notes=load_notes(checkout.root))
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)

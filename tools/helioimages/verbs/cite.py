@@ -9,9 +9,7 @@ import click
 from ..cite import formats, stage
 from ..core import files
 from ..core.progress import say
-from ..oci.reference import Reference
-from ..publish import release
-from . import options
+from . import named_image, options
 from .command import Common, verb
 from .output import as_json
 
@@ -46,23 +44,22 @@ def cite(
     Versions are the image's, the image is named by its digest. How packages ask to be cited is read from their own
     files, and from a reviewed table.
     """
-    whole = Reference.parse(image) if "/" in image.partition("@")[0] else None
     machine = common.machine()
-    with release.connect(machine.store, whole.host if whole else registry) as client:
+    with named_image.reached(machine, image, registry, prefix) as (client, reference):
         place = stage.ImagePlace(
             client=client,
-            reference=whole or Reference.parse(f"{client.host}/{prefix}{image}"),
+            reference=reference,
             platform=common.platform,
             store=machine.store,
             jobs=common.jobs,
         )
-        found = stage.cite(place, notebook)
+        cited = stage.cite(place, notebook)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
         for name, kind in _FILES.items():
-            files.write(output / name, _FORMATS[kind](found))
+            files.write(output / name, _FORMATS[kind](cited))
             say(f"wrote {output / name}")
     if common.as_data:
-        print(as_json(found))
+        print(as_json(cited))
     elif output is None:
-        print(_FORMATS[form](found), end="")
+        print(_FORMATS[form](cited), end="")

@@ -10,9 +10,8 @@ from ..core.errors import HelioError, Stage
 from ..core.words import count, human_size
 from ..extend import repository, stage
 from ..machine import host
-from ..oci.reference import Reference
 from ..publish import release
-from . import options
+from . import named_image, options
 from .command import Common, verb
 from .output import as_json
 
@@ -53,12 +52,14 @@ def extend(
             detail=f"`{source}` is an address",
             hint="clone it, extend the folder, and commit the lock",
         )
+    named_image.check(parent, prefix)
     machine = common.machine()
-    with repository.opened(source, ref) as found:
+    with repository.opened(source, ref) as opened:
         host.ensure()
         with release.connect(machine.store, registry) as target:
             order = stage.ExtendOrder(
-                source=_reference(parent, target.host, prefix),
+                # A short name is of the registry that the image goes to.
+                source=named_image.reference_of(parent, target.host, prefix),
                 platform=common.platform,
                 name=name,
                 prefix=prefix,
@@ -66,15 +67,8 @@ def extend(
                 timeout_s=timeout,
                 network="bridge" if network else "none",
             )
-            made = stage.extend(found, order, machine, functools.partial(release.connect, machine.store), target)
+            made = stage.extend(opened, order, machine, functools.partial(release.connect, machine.store), target)
     print(as_json(made) if common.as_data else "\n".join(_lines(made)))
-
-
-def _reference(text: str, host: str, prefix: str) -> Reference:
-    """Return what ``--from`` names: a short name is of the registry that the image goes to."""
-    if "/" in text.partition("@")[0] and Reference.parse(text):
-        return Reference.parse(text)
-    return Reference.parse(f"{host}/{prefix}{text}")
 
 
 def _lines(made: stage.Extended) -> list[str]:

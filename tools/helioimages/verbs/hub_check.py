@@ -58,15 +58,15 @@ def hub_check(common: Common, values: tuple[Path, ...], advisories: Path | None)
     of high severity or more; an old or unsigned one is said.
     """
     checkout, machine = common.checkout(), common.machine()
-    offered = [one for path in values for one in hub_values.images(path.read_bytes(), path.name)]
+    offered = [image for path in values for image in hub_values.images(path.read_bytes(), path.name)]
     rows: list[Checked] = []
     # Hubs offer an image under many profiles; it is asked for once.
     asked: dict[str, Checked] = {}
-    for one in offered:
-        if one.reference not in asked:
-            with step(one.reference):
-                asked[one.reference] = _check(checkout, machine, one, advisories)
-        rows.append(dataclasses.replace(asked[one.reference], where=one.where))
+    for image in offered:
+        if image.reference not in asked:
+            with step(image.reference):
+                asked[image.reference] = _check(checkout, machine, image, advisories)
+        rows.append(dataclasses.replace(asked[image.reference], where=image.where))
     if common.as_data:
         print(as_json(rows))
     else:
@@ -82,20 +82,23 @@ def lines(row: Checked) -> tuple[str, ...]:
     return (f"{row.reference}  ({row.where})", *(said or ("  nothing to say",)))
 
 
-def _check(checkout: Checkout, machine: Machine, one: hub_values.OfferedImage, advisories: Path | None) -> Checked:
-    reference = hub_values.parsed(one.reference)
+def _check(checkout: Checkout, machine: Machine, offered: hub_values.OfferedImage, advisories: Path | None) -> Checked:
+    reference = hub_values.parsed(offered.reference)
     if reference is None:
-        return Checked(where=one.where, reference=one.reference, faults=("it is no image reference",))
+        return Checked(where=offered.where, reference=offered.reference, faults=("it is not an image reference",))
     try:
-        return _look(checkout, machine, one, reference, advisories)
+        return _look(checkout, machine, offered, reference, advisories)
     except HelioError as error:
-        return Checked(
-            where=one.where, reference=one.reference, faults=(": ".join(filter(None, (error.message, error.hint))),)
-        )
+        fault = ": ".join(filter(None, (error.message, error.hint)))
+        return Checked(where=offered.where, reference=offered.reference, faults=(fault,))
 
 
 def _look(
-    checkout: Checkout, machine: Machine, one: hub_values.OfferedImage, reference: Reference, advisories: Path | None
+    checkout: Checkout,
+    machine: Machine,
+    offered: hub_values.OfferedImage,
+    reference: Reference,
+    advisories: Path | None,
 ) -> Checked:
     connect = functools.partial(release.connect, machine.store)
     here = lookup.side(checkout, machine.store, connect, str(reference))
@@ -127,8 +130,8 @@ def _look(
         newer = lookup.side(checkout, machine.store, connect, f"{reference.host}/{reference.repository}:{newest}")
         cost = deltas.delta(here, newer).pull_bytes
     return Checked(
-        where=one.where,
-        reference=one.reference,
+        where=offered.where,
+        reference=offered.reference,
         digest=digest,
         newest=newest,
         move_bytes=cost,
@@ -137,14 +140,15 @@ def _look(
     )
 
 
-def _is(found: object, digest: str) -> bool:
-    return found is not None and getattr(found, "digest", "") == digest
+def _is(answer: object, digest: str) -> bool:
+    return answer is not None and getattr(answer, "digest", "") == digest
 
 
 def _advisories(side: Side, path: Path) -> tuple[list[str], str]:
-    asked = tuple(auditing.AuditedPackage(package=one, file="", images=(side.label,)) for one in side.contents.packages)
+    packages, images = side.contents.packages, (side.label,)
+    asked = tuple(auditing.AuditedPackage(package=package, file="", images=images) for package in packages)
     report = auditing.audit(asked, auditing.load(path))
     worst: Mapping[str, auditing.Finding] = {finding.known_as: finding for finding in reversed(report.failing("high"))}
-    faults = [f"{name}: {one.name} {one.version} ({one.severity})" for name, one in worst.items()]
-    found = f"{count(len(report.findings), 'advisory')} of any severity"
-    return faults, f"{found} in {count(len(asked), 'package')}"
+    faults = [f"{name}: {finding.name} {finding.version} ({finding.severity})" for name, finding in worst.items()]
+    said = f"{count(len(report.findings), 'advisory')} of any severity"
+    return faults, f"{said} in {count(len(asked), 'package')}"

@@ -39,5 +39,5 @@ def prune(common: Common, dry_run: bool, older: int) -> None:
     except HelioError:
         # DOCKER_HOST names one that does not answer; the store was pruned all the same.
         running = None
-    for one in space.beside(machine.store, running):
-        print(f"\nnot touched: {one.name}, {human_size(one.size)}\n  {one.remove}")
+    for beside in space.beside(machine.store, running):
+        print(f"\nnot touched: {beside.name}, {human_size(beside.size)}\n  {beside.remove}")

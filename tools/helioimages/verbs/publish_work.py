@@ -11,11 +11,9 @@ from ..core.errors import HelioError, Stage
 from ..core.words import count
 from ..engines import engine
 from ..machine import host
-from ..oci.reference import Reference
-from ..publish import release
 from ..works import running, spase, stage
 from ..works.work import WorkSettings
-from . import options
+from . import named_image, options
 from .command import Common, verb
 from .output import as_json
 
@@ -95,13 +93,13 @@ def publish_work(
         push=push,
     )
     stage.check(order)
-    whole = Reference.parse(image) if "/" in image.partition("@")[0] else None
+    named_image.check(image, prefix)
     host.ensure()
     machine = common.machine()
-    with release.connect(machine.store, whole.host if whole else registry) as client:
+    with named_image.reached(machine, image, registry, prefix) as (client, reference):
         place = stage.Place(
             client=client,
-            reference=whole or Reference.parse(f"{client.host}/{prefix}{image}"),
+            reference=reference,
             platform=common.platform,
             store=machine.store,
             engine=machine.engine,
@@ -113,7 +111,7 @@ def publish_work(
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise HelioError(Stage.USAGE, f"`--parameter {text}` is no parameter", detail="expected NAME=VALUE")
+        raise HelioError(Stage.USAGE, f"`--parameter {text}` is not a parameter", detail="expected NAME=VALUE")
     return name, value
 
 

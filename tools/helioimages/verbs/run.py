@@ -14,10 +14,9 @@ from ..machine import browser as screen
 from ..machine import host
 from ..make import images
 from ..make.machine import Machine
-from ..oci.reference import Reference
 from ..publish import release
 from ..publish.holdings import image_of
-from . import options
+from . import named_image, options
 from .command import Common, verb
 from .output import as_json
 
@@ -97,6 +96,8 @@ def _check(common: Common, published: str | None, shell: bool, notebook: Path | 
         raise HelioError(
             Stage.USAGE, "`run` starts one image", detail=f"expected either {common.names[0]} or --from {published}"
         )
+    if published:
+        named_image.check(published)
     if shell and notebook:
         raise HelioError(Stage.USAGE, "`--shell` and `--notebook` go apart", detail="expected one of them")
     if notebook is not None and (not mount or Path.cwd() not in notebook.resolve().parents):
@@ -121,9 +122,7 @@ def _built(common: Common, machine: Machine) -> tuple[str, str]:
 
 def _published(common: Common, machine: Machine, text: str) -> tuple[str, str]:
     """Return name and reference by digest of an image of a registry; a short name is of the embedded one."""
-    whole = Reference.parse(text) if "/" in text.partition("@")[0] else None
-    with release.connect(machine.store, whole.host if whole else None) as client:
-        reference = whole or Reference.parse(f"{client.host}/{text}")
+    with named_image.reached(machine, text, None) as (client, reference):
         image = image_of(client, reference, common.platform)
         return reference.repository, f"{client.host}/{reference.repository}@{image.digest}"
 

@@ -55,13 +55,13 @@ def attach_doi(shelf: Shelf, made: Work, contents: Mapping[str, bytes]) -> str:
         HelioError: the registry refuses.
     """
     done = ""
-    for one in sorted(shelf.client.referrers(shelf.repository, made.image.digest), key=lambda row: row.digest):
-        if one.artifact_type != WORK:
+    for referrer in sorted(shelf.client.referrers(shelf.repository, made.image.digest), key=lambda row: row.digest):
+        if referrer.artifact_type != WORK:
             continue
         # Registries without the referrers API go on listing what was deleted.
-        there = shelf.client.get_manifest(shelf.repository, one.digest)
-        if there and Manifest.parse(there[1], one.digest).annotations.get(ID) == made.id:
-            subject = Descriptor(media_type=one.media_type, digest=one.digest, size=one.size)
+        there = shelf.client.get_manifest(shelf.repository, referrer.digest)
+        if there and Manifest.parse(there[1], referrer.digest).annotations.get(ID) == made.id:
+            subject = Descriptor(media_type=referrer.media_type, digest=referrer.digest, size=referrer.size)
             done = _push(shelf, DOI, subject, made, contents)
     return done
 
@@ -77,12 +77,12 @@ def read(shelf: Shelf, digest: str) -> Work:
     """
     made = _read(shelf, digest)
     told = [
-        (found.doi, one.digest)
-        for one in shelf.client.referrers(shelf.repository, digest)
-        if one.artifact_type == DOI
-        and shelf.client.head_manifest(shelf.repository, one.digest)
-        and (found := _read(shelf, one.digest)).id == made.id
-        and found.doi
+        (work.doi, referrer.digest)
+        for referrer in shelf.client.referrers(shelf.repository, digest)
+        if referrer.artifact_type == DOI
+        and shelf.client.head_manifest(shelf.repository, referrer.digest)
+        and (work := _read(shelf, referrer.digest)).id == made.id
+        and work.doi
     ]
     # Nothing says which of several is the later one.
     return replace(made, doi=min(told)[0]) if told else made
@@ -103,7 +103,7 @@ def fetch(shelf: Shelf, digest: str, target: Path) -> None:
     if _manifest(shelf, digest).artifact_type != WORK:
         raise HelioError(
             Stage.USAGE,
-            f"`{where}` is no published work",
+            f"`{where}` is not a published work",
             detail=f"expected an artifact of type {WORK}",
             hint="`buildimages publish-work` and the catalogue tell the digest of a work",
         )

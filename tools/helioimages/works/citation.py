@@ -120,12 +120,12 @@ def parse(text: str, where: str = NAME) -> Citation:
     addresses = [table.text(name, "", _URL) for name in _ADDRESSES]
     for name in _KEPT:
         table.take(name, object, None)
-    if not all(isinstance(one, Mapping) for one in document.get("identifiers") or ()):
+    if not all(isinstance(identifier, Mapping) for identifier in document.get("identifiers") or ()):
         raise table.error("identifiers", "expected a list of mappings")
     authors = tuple(_author(row) for row in table.tables("authors", required=True))
     if not authors:
         raise table.error("authors", "expected at least one author")
-    found = Citation(
+    citation = Citation(
         title=" ".join(table.text("title", shape=_TEXT).split()),
         authors=authors,
         licenses=_licenses(table, document),
@@ -138,7 +138,7 @@ def parse(text: str, where: str = NAME) -> Citation:
         document=document,
     )
     table.done()
-    return found
+    return citation
 
 
 def dump(citation: Citation, *, doi: str, released: str, image: str) -> str:
@@ -154,7 +154,7 @@ def dump(citation: Citation, *, doi: str, released: str, image: str) -> str:
     document["date-released"] = released
     if doi:
         document["doi"] = doi
-    identifiers = [one for one in document.get("identifiers") or [] if one.get("value") != image]
+    identifiers = [identifier for identifier in document.get("identifiers") or [] if identifier.get("value") != image]
     said = "the container image that the notebooks ran in"
     document["identifiers"] = [*identifiers, {"type": "other", "value": image, "description": said}]
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
@@ -167,26 +167,26 @@ def _author(row: Table) -> Author:
     known = {name: row.text(name, "", _ORCID if name == "orcid" else None) for name in row.names() if name in keys}
     row.done()
     particles = (known.get("name-particle", ""), known.get("family-names", ""), known.get("name-suffix", ""))
-    found = Author(
+    author = Author(
         given=known.get("given-names", "").strip(),
         family=" ".join(part for part in particles if part).strip(),
         name=(known.get("name") or ("" if known.get("family-names") else known.get("alias", ""))).strip(),
         orcid=known.get("orcid", ""),
         affiliation=known.get("affiliation", "").strip(),
     )
-    if not found.whole:
+    if not author.whole:
         raise row.error("", "expected family-names and given-names, or a name")
-    return found
+    return author
 
 
 def _licenses(table: Table, document: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(document.get("license"), list):
-        found = table.strings("license", required=True, shape=_LICENSE)
+        licenses = table.strings("license", required=True, shape=_LICENSE)
     else:
-        found = (table.text("license", shape=_LICENSE),)
-    if not found:
+        licenses = (table.text("license", shape=_LICENSE),)
+    if not licenses:
         raise table.error("license", "expected at least one licence")
-    return found
+    return licenses
 
 
 def _number(table: Table) -> str | int | float:

@@ -74,7 +74,7 @@ def _root(work: Work) -> Entity:
 
 
 def _people(work: Work) -> list[Entity]:
-    found: dict[str, Entity] = {}
+    people: dict[str, Entity] = {}
     for author in work.citation.authors:
         row: Entity = {
             "@id": _people_ids(work)[author],
@@ -86,10 +86,10 @@ def _people(work: Work) -> list[Entity]:
         if author.affiliation:
             organisation = f"#organization-{slug(author.affiliation)}"
             row["affiliation"] = _ref(organisation)
-            found[organisation] = {"@id": organisation, "@type": "Organization", "name": author.affiliation}
-        found.setdefault(row["@id"], {name: value for name, value in row.items() if value})
-    found["#publisher"] = {"@id": "#publisher", "@type": "Organization", "name": work.settings.publisher}
-    return list(found.values())
+            people[organisation] = {"@id": organisation, "@type": "Organization", "name": author.affiliation}
+        people.setdefault(row["@id"], {name: value for name, value in row.items() if value})
+    people["#publisher"] = {"@id": "#publisher", "@type": "Organization", "name": work.settings.publisher}
+    return list(people.values())
 
 
 def _contexts(work: Work) -> list[Entity]:
@@ -167,7 +167,7 @@ def _action(work: Work, book: WorkNotebook) -> list[Entity]:
         "name": _NETWORK,
         "value": "reachable" if work.settings.network else "none",
     }
-    others = [file.path for file in work.inputs if file.path not in {one.path for one in work.books}]
+    others = [file.path for file in work.inputs if file.path not in {book.path for book in work.books}]
     results = [book.executed, *book.figures, *([book.numbers] if book.numbers else []), *book.made]
     action = {
         "@id": _action_id(work, book),
@@ -177,7 +177,7 @@ def _action(work: Work, book: WorkNotebook) -> list[Entity]:
         "agent": _ref(_people_ids(work)[work.citation.authors[0]]),
         "instrument": _ref(_iri(book.path)),
         "containerImage": _ref(_IMAGE),
-        "object": [*_refs(_iri(path) for path in others), *_refs(one["@id"] for one in values)],
+        "object": [*_refs(_iri(path) for path in others), *_refs(value["@id"] for value in values)],
         "result": _refs(map(_iri, results)),
         "actionStatus": "http://schema.org/CompletedActionStatus",
         "endTime": work.when,
@@ -355,12 +355,12 @@ def read(text: str | bytes, where: str = NAME) -> CrateRecipe:
 
 def _ids(row: Table, name: str) -> list[str]:
     value = row.take(name, object, [])
-    found = []
-    for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, Mapping) or not isinstance(one.get("@id"), str):
+    ids = []
+    for reference in value if isinstance(value, list) else [value]:
+        if not isinstance(reference, Mapping) or not isinstance(reference.get("@id"), str):
             raise row.error(name, 'expected references, {"@id": …}')
-        found.append(one["@id"])
-    return found
+        ids.append(reference["@id"])
+    return ids
 
 
 def _single(row: Table, name: str) -> str:

@@ -52,21 +52,21 @@ def paths(folder: Path, output: Path) -> tuple[str, ...]:
         output: the crate, which may be within; other crates in there stay out as well.
 
     Raises:
-        HelioError: it is no folder, or it has a link, an odd file, or too much.
+        HelioError: it is not a folder, or it has a link, an odd file, or too much.
     """
     if not folder.is_dir():
         raise HelioError(Stage.USAGE, f"`{folder}` is not a folder", detail="expected a folder with notebooks")
-    found = tuple(sorted(_walk(folder, output.resolve())))
-    size = sum((folder / path).stat().st_size for path in found)
-    if len(found) > MOST_FILES or size > MOST_BYTES:
+    paths = tuple(sorted(_walk(folder, output.resolve())))
+    size = sum((folder / path).stat().st_size for path in paths)
+    if len(paths) > MOST_FILES or size > MOST_BYTES:
         raise HelioError(
             Stage.USAGE,
             f"`{folder}` is too large to be published with its notebooks",
-            detail=f"expected at most {MOST_FILES:,} files and {human_size(MOST_BYTES)} not {len(found):,} files "
+            detail=f"expected at most {MOST_FILES:,} files and {human_size(MOST_BYTES)} not {len(paths):,} files "
             f"and {human_size(size)}",
             hint="deposit large data in an archive, and let the notebooks read them from there (--network)",
         )
-    return found
+    return paths
 
 
 def _walk(folder: Path, output: Path) -> Iterator[str]:
@@ -97,13 +97,13 @@ def _walk(folder: Path, output: Path) -> Iterator[str]:
                 yield inside
 
 
-def books(found: tuple[str, ...], folder: Path) -> tuple[str, ...]:
+def books(paths: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     """Return the notebooks among files, in the order in which they run: by path.
 
     Raises:
         HelioError: there is none.
     """
-    notebooks = tuple(path for path in found if path.endswith(".ipynb"))
+    notebooks = tuple(path for path in paths if path.endswith(".ipynb"))
     if not notebooks:
         raise HelioError(
             Stage.USAGE,
@@ -114,30 +114,30 @@ def books(found: tuple[str, ...], folder: Path) -> tuple[str, ...]:
     return notebooks
 
 
-def of(folder: Path, found: tuple[str, ...], prefix: str) -> tuple[WorkFile, ...]:
+def of(folder: Path, paths: tuple[str, ...], prefix: str) -> tuple[WorkFile, ...]:
     """Return files as a crate has them, below ``prefix/``."""
     return tuple(
         WorkFile(
             path=f"{prefix}/{path}", size=(folder / path).stat().st_size, sha256=core_files.of_file(folder / path)[7:]
         )
-        for path in found
+        for path in paths
     )
 
 
 @contextlib.contextmanager
-def scratch(folder: Path, found: tuple[str, ...]) -> Iterator[Path]:
+def scratch(folder: Path, paths: tuple[str, ...]) -> Iterator[Path]:
     """Yield a copy of a folder's files that the image's user can write, removed at the end."""
     top = Path(tempfile.mkdtemp(prefix="work-"))
     try:
         copy = top / "work"
-        for path in found:
+        for path in paths:
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / path, copy / path)
         (top / "out").mkdir()
-        for one in (top, *top.rglob("*")):
-            one.chmod(0o777 if one.is_dir() else 0o666)
+        for opened in (top, *top.rglob("*")):
+            opened.chmod(0o777 if opened.is_dir() else 0o666)
             with contextlib.suppress(PermissionError):
-                os.chown(one, UID, UID)
+                os.chown(opened, UID, UID)
         yield top
     finally:
         if mounts.below(top):

@@ -39,7 +39,7 @@ def with_doi(crate: Path, doi: str) -> Told:
     if not path.is_file():
         raise HelioError(
             Stage.USAGE,
-            f"`{crate}` is no crate of `publish-work`",
+            f"`{crate}` is not a crate of `publish-work`",
             detail=f"expected a folder with {work.NAME}",
             hint="give the folder that `buildimages publish-work` wrote",
         )

@@ -95,12 +95,12 @@ def restore(order: RestoreOrder, engine: Engine, connect: Callable[[str], Regist
 
 def _compared(order: RestoreOrder, engine: Engine, place: Path, recipe: CrateRecipe, reference: str) -> RestoreVerdict:
     names = [run.notebook.removeprefix(f"{INPUTS}/") for run in recipe.runs]
-    found = tuple(path.removeprefix(f"{INPUTS}/") for path in recipe.files)
+    paths = tuple(path.removeprefix(f"{INPUTS}/") for path in recipe.files)
     options = replace(order.options, parameters=recipe.parameters, network=recipe.network)
     differences: list[shown.Difference] = []
     cells = left_out = 0
     executed = {}
-    with folder.scratch(place / INPUTS, found) as top:
+    with folder.scratch(place / INPUTS, paths) as top:
         for run, ran in zip(recipe.runs, running.run(engine, reference, top, names, options), strict=True):
             try:
                 before = books.parse((place / run.executed).read_bytes())
@@ -109,12 +109,12 @@ def _compared(order: RestoreOrder, engine: Engine, place: Path, recipe: CrateRec
             executed[ran.path] = shown.clean(ran.node)
             compared = shown.outputs(before)
             cells += len(compared)
-            left_out += sum(one is None for one in compared)
+            left_out += sum(shows is None for shows in compared)
             differences += shown.compare(ran.path, before, ran.node)
     for path, data in executed.items():
         (order.output / path).parent.mkdir(parents=True, exist_ok=True)
         (order.output / path).write_bytes(data)
-    drawn = [one for one in differences if one.kind == shown.FIGURE]
+    drawn = [difference for difference in differences if difference.kind == shown.FIGURE]
     return RestoreVerdict(
         title=recipe.title,
         image=reference,
@@ -139,7 +139,7 @@ def opened(source: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(source):
         raise HelioError(
-            Stage.USAGE, f"`{source}` is no crate", detail=f"expected a folder with {crate.NAME}, or a zip of one"
+            Stage.USAGE, f"`{source}` is not a crate", detail=f"expected a folder with {crate.NAME}, or a zip of one"
         )
     with tempfile.TemporaryDirectory(prefix="crate-") as name:
         _unpack(source, Path(name))
@@ -177,7 +177,7 @@ def _text(place: Path, source: Path) -> bytes:
     except OSError as error:
         raise HelioError(
             Stage.USAGE,
-            f"`{source}` is no crate",
+            f"`{source}` is not a crate",
             detail=f"expected {crate.NAME} in it",
             hint="give the folder that `buildimages publish-work` wrote, or a zip of it",
         ) from error
@@ -200,12 +200,12 @@ def _check(place: Path, recipe: CrateRecipe) -> None:
             raise HelioError(
                 Stage.CHECK, f"`{path}` is not where a crate has its files", detail=f"expected a path below {INPUTS}/"
             )
-        if sha256 and (found := hashlib.sha256(file.read_bytes()).hexdigest()) != sha256:
+        if sha256 and (digest := hashlib.sha256(file.read_bytes()).hexdigest()) != sha256:
             raise HelioError(
                 Stage.CHECK,
                 f"`{path}` is not the file that was published",
                 where=crate.NAME,
-                detail=f"expected sha256:{sha256} not sha256:{found}",
+                detail=f"expected sha256:{sha256} not sha256:{digest}",
                 hint="get the whole crate again",
             )
 

@@ -94,13 +94,13 @@ def _kernels(engine: Engine, reference: str) -> dict[str, str]:
 
 def _digests(work: Path) -> dict[str, str]:
     """Return the files of the folder that may be published, with their digests; links and pipes are none."""
-    found = {}
+    digests = {}
     for path in sorted(work.rglob("*")):
         inside = path.relative_to(work)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
         if not hidden and path.is_file() and not path.is_symlink():
-            found[inside.as_posix()] = files.of_file(path)
-    return found
+            digests[inside.as_posix()] = files.of_file(path)
+    return digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

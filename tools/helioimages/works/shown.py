@@ -91,11 +91,11 @@ def figures(node: NotebookNode) -> Iterator[tuple[int, bytes]]:
 
 def numbers(node: NotebookNode) -> dict[str, object]:
     """Return the numbers that a notebook recorded with the numbers MIME type."""
-    found: dict[str, object] = {}
+    by_name: dict[str, object] = {}
     for _, data in _shown(node):
         if isinstance(recorded := data.get(NUMBERS), Mapping):
-            found |= recorded
-    return found
+            by_name |= recorded
+    return by_name
 
 
 def outputs(node: NotebookNode) -> tuple[tuple[Output, ...] | None, ...]:
@@ -105,7 +105,7 @@ def outputs(node: NotebookNode) -> tuple[tuple[Output, ...] | None, ...]:
 
 def compare(name: str, before: NotebookNode, after: NotebookNode) -> tuple[Difference, ...]:
     """Return where another run of a notebook shows something else."""
-    found: list[Difference] = []
+    differences: list[Difference] = []
     old, new = outputs(before), outputs(after)
     for cell in range(max(len(old), len(new))):
         was = old[cell] if cell < len(old) else ()
@@ -115,8 +115,8 @@ def compare(name: str, before: NotebookNode, after: NotebookNode) -> tuple[Diffe
         for kind in (VALUE, TEXT, FIGURE):
             first, second = _texts(was, kind), _texts(now, kind)
             if first != second:
-                found.append(Difference(notebook=name, cell=cell, kind=kind, **_first_apart(first, second)))
-    return tuple(found)
+                differences.append(Difference(notebook=name, cell=cell, kind=kind, **_first_apart(first, second)))
+    return tuple(differences)
 
 
 def _first_apart(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _first_apart(first: Sequence[str], second: Sequence[str]) -> dict[str, str]:
 
 
 def _texts(shown: Sequence[Output], kind: str) -> list[str]:
-    return [one.text for one in shown if one.kind == kind]
+    return [output.text for output in shown if output.kind == kind]
 
 
 def _left_out(cell: Any) -> bool:
@@ -138,14 +138,14 @@ def _left_out(cell: Any) -> bool:
 def _of_cell(cell: Any) -> Iterator[Output]:
     # A stream comes in pieces that depend on when it was read.
     stream = "".join(
-        "".join(one.get("text") or ())
-        for one in cell.get("outputs", ())
-        if one.get("output_type") == "stream" and one.get("name") == "stdout"
+        "".join(output.get("text") or ())
+        for output in cell.get("outputs", ())
+        if output.get("output_type") == "stream" and output.get("name") == "stdout"
     )
     if stream:
         yield Output(kind=TEXT, text=_comparable(stream))
-    for one in cell.get("outputs", ()):
-        data = one.get("data") or {}
+    for output in cell.get("outputs", ()):
+        data = output.get("data") or {}
         if NUMBERS in data:
             yield Output(kind=VALUE, text=canonical_json(data[NUMBERS]).decode())
         elif PNG in data:
@@ -161,6 +161,6 @@ def _comparable(text: str) -> str:
 
 def _shown(node: NotebookNode) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for index, cell in enumerate(node.cells):
-        for one in cell.get("outputs", ()):
-            if isinstance(data := one.get("data"), Mapping):
+        for output in cell.get("outputs", ()):
+            if isinstance(data := output.get("data"), Mapping):
                 yield index, data

@@ -293,6 +293,6 @@ def _fill(parent: ElementTree.Element, body: list[Node]) -> None:
         child = ElementTree.SubElement(parent, tag)
         if isinstance(value, str):
             # XML 1.0 has no way to write other control characters.
-            child.text = "".join(one for one in value if one >= " " or one in "\t\n\r")
+            child.text = "".join(character for character in value if character >= " " or character in "\t\n\r")
         else:
             _fill(child, value)

@@ -87,19 +87,19 @@ def publish(place: Place, order: WorkOrder) -> Done:
     Raises:
         HelioError: the folder cannot be published, the image is not there, or a notebook failed; nothing is left then.
     """
-    said, found, notebooks = check(order)
+    said, paths, notebooks = check(order)
     settings = order.settings
     if not settings.measurements:
         settings = replace(settings, measurements=spase.measured(said.keywords))
     image = image_of(place.client, place.reference, place.platform)
     described = _described(place, image)
     place.engine.pull(described.reference)
-    with folder.scratch(order.folder, found) as top:
-        inputs = folder.of(top / "work", found, work.INPUTS)
-        contents = {file.path: (top / "work" / path).read_bytes() for file, path in zip(inputs, found, strict=True)}
+    with folder.scratch(order.folder, paths) as top:
+        inputs = folder.of(top / "work", paths, work.INPUTS)
+        contents = {file.path: (top / "work" / path).read_bytes() for file, path in zip(inputs, paths, strict=True)}
         ran = []
-        for one in running.run(place.engine, described.reference, top, notebooks, order.options):
-            book, results = _kept(one, top / "work")
+        for notebook in running.run(place.engine, described.reference, top, notebooks, order.options):
+            book, results = _kept(notebook, top / "work")
             contents |= results
             ran.append(book)
     made = Work(
@@ -107,7 +107,7 @@ def publish(place: Place, order: WorkOrder) -> Done:
         image=described,
         books=tuple(ran),
         inputs=inputs,
-        results=tuple(_file(path, contents[path]) for path in sorted(contents.keys() - {one.path for one in inputs})),
+        results=tuple(_file(path, contents[path]) for path in sorted(contents.keys() - {file.path for file in inputs})),
         settings=settings,
         when=when(order.now, said),
         doi=said.doi,
@@ -141,11 +141,11 @@ def check(order: WorkOrder) -> tuple[Citation, tuple[str, ...], tuple[str, ...]]
     Raises:
         HelioError: one of them cannot be published, or the output is somebody else's.
     """
-    found = folder.paths(order.folder, order.output)
-    notebooks = folder.books(found, order.folder)
+    paths = folder.paths(order.folder, order.output)
+    notebooks = folder.books(paths, order.folder)
     said = folder.said(order.folder)
     check_output(order.output)
-    return said, found, notebooks
+    return said, paths, notebooks
 
 
 def when(now: float, said: Citation) -> str:
@@ -156,7 +156,7 @@ def when(now: float, said: Citation) -> str:
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     if epoch and not epoch.isdecimal():
-        raise HelioError(Stage.USAGE, f"SOURCE_DATE_EPOCH={epoch} is no time", detail="expected seconds since 1970")
+        raise HelioError(Stage.USAGE, f"SOURCE_DATE_EPOCH={epoch} is not a time", detail="expected seconds since 1970")
     if not epoch and said.released:
         return f"{said.released}T00:00:00Z"
     moment = datetime.datetime.fromtimestamp(int(epoch) if epoch else int(now), datetime.UTC)
@@ -195,7 +195,7 @@ def _described(place: Place, image: Image) -> WorkImage:
     packages = _packages(place, image.digest)
     if not packages:
         say("warning: nothing published with the image says what it holds: the licences of its packages are left out")
-    python = next((one.version for one in packages if (one.kind, one.name) == ("conda", "python")), "")
+    python = next((package.version for package in packages if (package.kind, package.name) == ("conda", "python")), "")
     labels = image.config.labels
     return WorkImage(
         registry=place.client.host,
@@ -205,15 +205,15 @@ def _described(place: Place, image: Image) -> WorkImage:
         title=labels.get("org.opencontainers.image.title", ""),
         platform=image.config.platform,
         python=python or labels.get("io.helioimages.python", ""),
-        licenses=tuple(sorted({one.licenses for one in packages if one.licenses})),
+        licenses=tuple(sorted({package.licenses for package in packages if package.licenses})),
     )
 
 
 def _packages(place: Place, digest: str) -> tuple[Package, ...]:
     repository = place.reference.repository
     tags = place.client.tags(repository)
-    found = referrers.artifacts(place.client, repository, digest, tags=tags, store=place.store)
-    known = referrers.contents_of(place.client, repository, found, place.store)
+    artifacts = referrers.artifacts(place.client, repository, digest, tags=tags, store=place.store)
+    known = referrers.contents_of(place.client, repository, artifacts, place.store)
     return known.packages if known else ()
 
 
