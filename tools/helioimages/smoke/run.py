@@ -1,7 +1,8 @@
 """Smoke: papermill runs notebooks inside an image, as a hub would run them, and what they show is kept.
 
 Each notebook has a container of its own: uid 1000, no network, limits on memory, time and processes, an empty writable
-home. An image runs its own notebooks after its ancestors'. Results become `report.json` and `report.html`.
+home. An image runs its own notebooks after its ancestors'. Results become `report.json` and `report.html`, and each
+notebook a page.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import threads
@@ -24,7 +25,7 @@ from ..core.words import human_size
 from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
-from . import books, report, room
+from . import books, rendered, report, room
 from .books import Book, Chosen, Executed
 from .report import Result
 
@@ -210,7 +211,8 @@ class _Runner:
             if executed.is_file() and not executed.is_symlink():
                 with contextlib.suppress(PermissionError):
                     shutil.copyfile(executed, self.out / path.name)
-            return _result(book, chosen.note, books.read_executed(executed), ran)
+            page = rendered.write(self.out, path.name, book.title)
+            return replace(_result(book, chosen.note, books.read_executed(executed), ran), page=page)
         finally:
             _remove(folder)
 
