@@ -23,8 +23,9 @@ from ..core.platform import Platform
 from ..core.words import count, human_size, plural
 from ..locks import ecosystems
 from ..locks.diff import Change
+from ..oci.reference import is_loopback
 from . import advisories, feed, notebooks
-from .comparison import compared, comparisons
+from .comparison import NO_REASONS, Reasons, compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
 
@@ -110,6 +111,7 @@ class Site:
         *,
         audit: advisories.Audit | None = None,
         notes: Mapping[str, Mapping[str, str]] = NO_NOTES,
+        reasons: Reasons = NO_REASONS,
     ) -> None:
         """Write the pages, the data and the JSON for machines.
 
@@ -117,6 +119,7 @@ class Site:
             others: whose notebooks are on the page of notebooks, too.
             audit: what is known of faults; None says nothing of them.
             notes: image -> tag -> what people say of it.
+            reasons: image -> package -> why it is there.
         """
         known = advisories.of(catalogue, audit) if audit else {}
         whole = document(catalogue)
@@ -127,7 +130,7 @@ class Site:
         self._text(feed.FILE, feed.feed(catalogue))
         shutil.copyfile(SCHEMA, self.folder / "catalogue.schema.json")
         self._text("data/contents.js", f"window.helioContents={_packed(columns(whole))};\n")
-        for entry, deltas in comparisons(catalogue):
+        for entry, deltas in comparisons(catalogue, reasons):
             named = f"(window.helioDeltas??={{}})[{_packed(entry.id)}]"
             self._text(f"data/deltas/{entry.id}.js", f"{named}={_packed(deltas)};\n")
         environment = _environment()
@@ -144,6 +147,7 @@ class Site:
             }
             self._text(path, environment.get_template(template).render(**shared, **values))
 
+        scheme = "http" if is_loopback(catalogue.registry) else "https"
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
         page("index.html", "index.html.j2", page="index")
         page("packages.html", "packages.html.j2", page="packages")
@@ -181,6 +185,7 @@ class Site:
                     note=_notes(image, notes.get(image.name, {})).get(entry.id, ""),
                     repository=f"{catalogue.registry}/{image.repository}",
                     reference=f"{catalogue.registry}/{image.repository}@{entry.named}",
+                    blobs=f"{scheme}://{catalogue.registry}/v2/{image.repository}/blobs",
                     snippets=snippets(entry, f"{catalogue.registry}/{image.repository}"),
                 )
 

@@ -118,8 +118,8 @@
     return {
       label, bytes, pulled, unpackBytes, unpacked, shared, summary, notes,
       pull: data.pull.filter((row) => holds(row.slice(2), at)),
-      changes: data.changes.flatMap(([what, name, kind, after, rows]) =>
-        rows.filter((row) => holds(row.slice(1), at)).map(([before]) => [what, name, before, after, kind])),
+      changes: data.changes.flatMap(([what, name, kind, after, rows, why]) =>
+        rows.filter((row) => holds(row.slice(1), at)).map(([before]) => [what, name, before, after, kind, why])),
     };
   }
   function total(big, small, share) {
@@ -151,9 +151,9 @@
     if (found.summary) left.append(element("p", {}, found.summary));
     if (found.changes.length) {
       helioTables.changes(left, {
-        title: "Packages that changed", rows: found.changes.map((row) => [...row.slice(0, 4), KIND[row[4]]]),
-        make: (caption, rows) => table(caption, [["Change"], ["Package"], ["From", "fixed"], ["To", "fixed"], ["Kind"]],
-          rows.map(([what, name, before, after, kind]) => [what, name, before || "–", after || "–", kind])),
+        title: "Packages that changed", rows: found.changes.map((row) => [...row.slice(0, 4), KIND[row[4]], row[5]]),
+        make: (caption, rows, shown) => table(caption, [["Change"], ["Package"], ["From", "fixed"], ["To", "fixed"], ["Kind"], ["Why"]].slice(0, shown),
+          rows.map((row) => row.slice(0, shown).map((text) => text || "–"))),
       });
     }
     const right = element("section", {}, element("h2", {}, "Layers to pull"));
