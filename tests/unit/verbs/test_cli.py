@@ -367,6 +367,17 @@ def test_run_can_be_ended(call, monkeypatch):
     assert json.loads(call("run", "--stop", "--json").stdout) == {"stopped": 0}
 
 
+def test_a_short_password_of_the_hub_is_refused_before_any_work(call, monkeypatch):
+    """The hub once ended with a traceback in its log."""
+    monkeypatch.setattr(host, "ensure", no_work)
+    done = call("hub", "--password", "sun")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: the hub's password is too short\n  in --password or HELIOIMAGES_HUB_PASSWORD\n"
+        "  expected at least 8 characters not 3\n\nhint: leave it out, and one is made\n",
+    )
+
+
 LINE = "interrupted; the next run goes on from here\n"
 OBJECT = (
     '{"error": {"stage": "interrupted", "code": 130, "message": "interrupted", "where": "", "detail": "", '
