@@ -22,7 +22,9 @@ def locked(world):
     world.wheel("low", "1.0")
     world.wheel("lib", "1.0", "low")
     world.wheel("fast", "1.0")
-    world.wheel("app", "1.0", "lib", 'fast; extra == "speed"', 'absent; extra == "never"')
+    world.wheel(
+        "app", "1.0", "lib", 'fast; extra == "quick"', 'app[quick]; extra == "speed"', 'absent; extra == "never"'
+    )
     world.wheel("other", "1.0", "low")
     world.environment("base", "app[speed]")
     world.environment("child", "other", parent="base")

@@ -132,9 +132,10 @@ def _of_wheels(
         found: list[Key] = []
         for requirement in requires(store, wheel, lock.pypi, sorted(extras.get(key, ()))):
             name = canonicalize_name(requirement.name)
-            if name in left or name not in names or names[name] == key:
+            if name in left or name not in names:
                 continue
-            found.append(names[name])
+            # An extra may be made of others of the same package: `app[all]` asks for `app[fast]`.
+            found += [names[name]] * (names[name] != key)
             if new := set(requirement.extras) - extras.get(names[name], set()):
                 extras.setdefault(names[name], set()).update(new)
                 todo += [names[name]] if names[name] in wheels else []

@@ -100,6 +100,8 @@ def bring(store: Store, found: Mapping[str, Cached], plans: Iterable[ImagePlan],
         found: what caches have of them, by key.
     """
     wanted = {layer.key: layer for _, layer in missing(store, plans) if layer.key in found}
+    if not wanted:
+        return 0
     found = {key: found[key] for key in wanted}
     came = 0
     # Those that are here are read while others are on their way.
