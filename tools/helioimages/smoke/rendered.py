@@ -73,6 +73,9 @@ def write(folder: Path, notebook: str, title: str) -> str:
     Args:
         notebook: its file name in the folder.
     """
+    # A report of elsewhere may name any file.
+    if Path(notebook).name != notebook:
+        return ""
     target = folder / name_of(notebook)
     target.unlink(missing_ok=True)
     try:
@@ -85,9 +88,10 @@ def write(folder: Path, notebook: str, title: str) -> str:
 
 def write_all(report: Path) -> None:
     """Write the pages that a report names, whose notebooks came from elsewhere."""
-    for row in json.loads((report / "report.json").read_bytes()).get("notebooks", ()):
-        if row.get("page"):
-            write(report, str(row["notebook"]), str(row["title"]))
+    rows = json.loads((report / "report.json").read_bytes()).get("notebooks")
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and row.get("page"):
+            write(report, str(row.get("notebook")), str(row.get("title")))
 
 
 def page(data: bytes, title: str, notebook: str) -> str:

@@ -76,6 +76,23 @@ def notebooks(lineage: Sequence[ImageSpec], root: Path) -> tuple[Path, ...]:
     return tuple(path for image in lineage for path in sorted((root / "smoke-notebooks" / image.name).glob("*.ipynb")))
 
 
+def check_only(lineage: Sequence[ImageSpec], root: Path, only: Sequence[str]) -> None:
+    """Refuse stems of notebooks that an image has not; what is asked before it is built costs nothing.
+
+    Raises:
+        HelioError: one is not there; the one that was meant is named.
+    """
+    stems = [path.stem for path in notebooks(lineage, root)]
+    if missing := [stem for stem in only if stem not in stems]:
+        raise HelioError(
+            Stage.USAGE,
+            f"`{lineage[-1].name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
+            detail="expected one of " + (", ".join(stems) or "none"),
+            hint=meant(missing[0], stems)
+            or "name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
+        )
+
+
 def key(digest: str, lineage: Sequence[ImageSpec], root: Path) -> str:
     """Return what a passed run is remembered by: the image and every file that the run reads."""
     files = [
@@ -106,15 +123,8 @@ def smoke(
             the engine fails.
     """
     image, only = lineage[-1], options.only
+    check_only(lineage, root, only)
     paths = notebooks(lineage, root)
-    if missing := [stem for stem in only if stem not in {path.stem for path in paths}]:
-        raise HelioError(
-            Stage.USAGE,
-            f"`{image.name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
-            detail="expected one of " + (", ".join(path.stem for path in paths) or "none"),
-            hint=meant(missing[0], [path.stem for path in paths])
-            or "name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
-        )
     wanted = books.read_all((path for path in paths if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)

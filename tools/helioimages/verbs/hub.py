@@ -58,6 +58,8 @@ def hub(
         print(as_json({"stopped": ended}) if common.as_data else "stopped" if ended else "no hub runs")
         return
     server.check_password(password)
+    if (runs := server.read(folder)) is None or not runs.running:
+        server.check_port(port)
     host.ensure()
     checkout, machine = common.checkout(), common.machine()
     choice = offered(checkout, machine, CatalogueOptions(names=common.names, host=registry, prefix=prefix))

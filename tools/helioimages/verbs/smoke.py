@@ -13,6 +13,7 @@ from ..engines import engine
 from ..make import images
 from ..make.ready import ready
 from ..publish import release
+from ..smoke import run
 from ..smoke import stage as smoking
 from . import caching, options
 from .command import Common, verb
@@ -40,6 +41,8 @@ def smoke(
     engine.gpu_request(gpus)
     checkout, machine = common.checkout(), caching.machine(common, caches, cache_key)
     wanted = checkout.chosen(common.names)
+    for name in wanted:
+        run.check_only(checkout.lineage(name), checkout.root, only)
     ready(checkout, wanted)
     built = images.build(checkout, machine, wanted)
     how = smoking.Options(only=tuple(only), network=network, parameters=dict(parameters), gpus=gpus)

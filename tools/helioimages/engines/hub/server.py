@@ -85,6 +85,18 @@ class HubOffer:
     sizes: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict, hash=False)
 
 
+def check_port(port: int) -> None:
+    """Refuse a port that somebody has; 0 is any free one.
+
+    Raises:
+        HelioError: it is taken.
+    """
+    if port and not is_free(port):
+        raise HelioError(
+            Stage.USAGE, f"port {port} of {_ADDRESS} is taken", hint="choose another --port, or 0 for any free one"
+        )
+
+
 def check_password(password: str) -> None:
     """Refuse a password that JupyterHub refuses; an empty one is made.
 
@@ -125,10 +137,7 @@ def _start(folder: Path, parts: Parts, offered: HubOffer, engine: str, port: int
                 Stage.USAGE, f"a hub runs already at {known.address}", hint="end it with `buildimages hub --stop`"
             )
         stop(folder)
-    if port and not is_free(port):
-        raise HelioError(
-            Stage.USAGE, f"port {port} of {_ADDRESS} is taken", hint="choose another --port, or 0 for any free one"
-        )
+    check_port(port)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
     name = name_of(folder)
