@@ -50,7 +50,7 @@ window.helioTables = (() => {
     const tools = document.createElement("div");
     tools.className = "tools";
     tools.innerHTML = `<label for="change-filter">Filter</label><input id="change-filter" type="search" autocomplete="off"
-      placeholder="name, change, kind or reason"><span class="pair"><label for="change-group">Group by</label> <select id="change-group"></select></span>
+      placeholder="name, kind, reason"><span class="pair"><label for="change-group">Group by</label> <select id="change-group"></select></span>
       <button type="button" class="copy" id="change-markdown">Copy as Markdown</button>
       <span id="change-count" class="soft" role="status"></span>`;
     const list = document.createElement("div");
