@@ -143,6 +143,7 @@ def site(registry, tmp_path_factory):
             found,
             audit=audit(found),
             notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}},
+            modules={"package-010": "cv2", "package-011": "other_cv2_tools"},
             reasons={"helio": {("debian", "bash"): "asked for", ("wheel", WITH_REASON): "drawn in by package-000"}},
         )
     print(f"\n{len(found.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
@@ -519,6 +520,17 @@ def test_which_builds_have_a_package(open_page):
     assert (cell.locator("a").count(), cell.locator("a:visible").count()) == (20, 6)
     cell.get_by_text("and 14 more").click()
     assert cell.locator("a:visible").count() == 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("cv2", ["package-010", "package-011"]), ("package_299", ["package-299"])]
+)
+def test_a_package_is_found_by_its_module_and_however_its_name_is_written(open_page, asked, found):
+    page = open_page(f"packages.html#{asked}")
+    assert [text.split()[0] for text in page.locator("#found h2").all_inner_texts()] == found
+    assert page.locator("#found p").all_inner_texts() == (
+        ["imported as cv2", "imported as other_cv2_tools"] if asked == "cv2" else []
+    )
 
 
 def test_a_search_says_how_many_packages_it_shows(open_page, site):

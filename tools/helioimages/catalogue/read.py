@@ -30,6 +30,7 @@ from ..spec import yanks as yanked
 from ..works.attached import Shelf
 from . import works
 from .delta import LayerRef
+from .licences import spdx
 from .model import (
     FACTS,
     Attached,
@@ -270,7 +271,7 @@ def _contents(
     key = key_of(["contents", 2, sorted(sbom.digest for sbom in sboms)])
     if sboms and (known := source.store.recall("contents", key)) is not None:
         packages = tuple(Package(**row) for row in known["packages"])
-        return Contents(packages=packages, source=known["source"], complete=True)
+        return _told(Contents(packages=packages, source=known["source"], complete=True))
     try:
         contents = referrers.contents_of(source.client, repository, sboms, source.store)
     except HelioError as error:
@@ -279,8 +280,13 @@ def _contents(
     if contents is not None:
         rows = [package_row(package) for package in contents.packages]
         source.store.remember("contents", key, {"packages": rows, "source": contents.source})
-        return contents
+        return _told(contents)
     return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
+
+
+def _told(contents: Contents) -> Contents:
+    """Return contents with licences as SPDX writes them, for whoever searches."""
+    return replace(contents, packages=tuple(replace(one, licenses=spdx(one.licenses)) for one in contents.packages))
 
 
 def _attached(

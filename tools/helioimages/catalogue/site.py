@@ -60,6 +60,7 @@ _SIGNATURES = {
 }
 _MARKER = ".helioimages-catalogue"
 NO_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+NO_MODULES: Mapping[str, str] = MappingProxyType({})
 #: How a severity is shown.
 _ALARM = {"critical": "bad", "high": "bad", "moderate": "warn", "unknown": "warn", "low": "none", "": "good"}
 
@@ -112,6 +113,7 @@ class Site:
         audit: advisories.Audit | None = None,
         notes: Mapping[str, Mapping[str, str]] = NO_NOTES,
         reasons: Reasons = NO_REASONS,
+        modules: Mapping[str, str] = NO_MODULES,
     ) -> None:
         """Write the pages, the data and the JSON for machines.
 
@@ -120,6 +122,7 @@ class Site:
             audit: what is known of faults; None says nothing of them.
             notes: image -> tag -> what people say of it.
             reasons: image -> package -> why it is there.
+            modules: distribution -> how its modules are called, where that is not its name.
         """
         known = advisories.of(catalogue, audit) if audit else {}
         whole = document(catalogue)
@@ -129,7 +132,9 @@ class Site:
         self._text("catalogue.json", json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
         self._text(feed.FILE, feed.feed(catalogue))
         shutil.copyfile(SCHEMA, self.folder / "catalogue.schema.json")
-        self._text("data/contents.js", f"window.helioContents={_packed(columns(whole))};\n")
+        self._text(
+            "data/contents.js", f"window.helioContents={_packed(columns(whole) | {'modules': dict(modules)})};\n"
+        )
         for entry, deltas in comparisons(catalogue, reasons):
             named = f"(window.helioDeltas??={{}})[{_packed(entry.id)}]"
             self._text(f"data/deltas/{entry.id}.js", f"{named}={_packed(deltas)};\n")
@@ -149,7 +154,7 @@ class Site:
 
         scheme = "http" if is_loopback(catalogue.registry) else "https"
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
-        page("index.html", "index.html.j2", page="index")
+        page("index.html", "index.html.j2", page="index", added=_added(catalogue))
         page("packages.html", "packages.html.j2", page="packages")
         page("notebooks.html", "notebooks.html.j2", page="notebooks", index=notebooks.index(catalogue, others))
         page(
@@ -272,6 +277,22 @@ def snippets(entry: CatalogueEntry, repository: str) -> tuple[Snippet, ...]:
         ),
     ]
     return tuple(lines)
+
+
+def _added(catalogue: Catalogue) -> dict[str, tuple[str, int]]:
+    """Return image -> the image that it is made on, of those here, and the bytes of the layers that it adds."""
+    layers = {
+        image.name: {layer.digest: layer.size for layer in image.newest.layers}
+        for image in catalogue.images
+        if image.newest.layers
+    }
+    added: dict[str, tuple[str, int]] = {}
+    for name, own in layers.items():
+        below = [other for other, its in layers.items() if other != name and its.keys() < own.keys()]
+        if below:
+            nearest = max(below, key=lambda other: sum(layers[other].values()))
+            added[name] = (nearest, sum(own.values()) - sum(layers[nearest].values()))
+    return added
 
 
 def _packed(value: object) -> str:

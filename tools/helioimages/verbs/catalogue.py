@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from ..catalogue import advisories, lookup
 from ..catalogue import read as catalogue_read
 from ..catalogue import site as catalogue_site
 from ..catalogue.model import Catalogue, document
+from ..cite import modules
 from ..core.errors import HelioError
 from ..core.progress import say
 from ..locks.checkout import Checkout
@@ -22,6 +24,7 @@ from ..machine.checkout import load_notes, load_yanks
 from ..make.machine import Machine
 from ..oci.reference import Reference
 from ..publish import release
+from ..pypi.lock import Wheel
 from . import options
 from .command import Common, verb
 
@@ -78,6 +81,15 @@ def _reasons(checkout: Checkout, machine: Machine, names: Sequence[str]) -> dict
             continue
         told[name] = {key: str(reason) for key, reason in needs.reasons().items()}
     return told
+
+
+def _modules(checkout: Checkout, machine: Machine, names: Sequence[str]) -> dict[str, str]:
+    """Return how the modules of packages are called, as far as their wheels are here."""
+    wheels: dict[str, Wheel] = {}
+    for name in names:
+        with contextlib.suppress(HelioError, KeyError):
+            wheels |= {wheel.name: wheel for wheel in checkout.locks(name).pypi.wheels}
+    return modules.of_wheels(wheels.values(), machine.store)
 
 
 def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
@@ -138,6 +150,7 @@ def catalogue(
             audit=audit,
             notes=load_notes(checkout.root),
             reasons=_reasons(checkout, machine, named),
+            modules=_modules(checkout, machine, named),
         )
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)
     say(f"    builds: {whole}")
