@@ -32,6 +32,7 @@ VERBS = {
     "Choose": {
         "catalogue": "Make a site of a registry's images to choose a tag from.",
         "delta": "Say what a node that has image A must pull for image B, and why.",
+        "report": "Say what an image weighs, and which packages are the reason.",
         "hub": "Start a JupyterHub on this machine with the published images.",
         "hub-check": "Say which of a hub's images are old, yanked or vulnerable.",
         "profiles": "Write a hub's choices of images and sizes.",

@@ -25,6 +25,7 @@ from helioimages.machine.store import Store
 from helioimages.oci.registry import Registry
 from helioimages.spec import yanks as yanked
 
+WITH_REASON = "package-007"
 ACCESSIBILITY = (Path(__file__).parents[1] / "support" / "accessibility.js").read_text()
 #: A page is loaded before its script has read the data and filled it.
 FILLED = """() => {
@@ -66,6 +67,8 @@ def site(registry, tmp_path_factory):
             found,
             audit=catalogue_builds.audit(found),
             notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}},
+            modules={"package-010": "cv2", "package-011": "other_cv2_tools"},
+            reasons={"helio": {("debian", "bash"): "asked for", ("wheel", WITH_REASON): "drawn in by package-000"}},
         )
     print(f"\n{len(found.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
     return folder, found
@@ -123,6 +126,9 @@ def test_what_is_read(site):
     assert (folder / notebook.figures[0]).read_bytes() == PNG
     assert (folder / newest.smoke.report).read_bytes().startswith(b"<!doctype html>")
     assert (folder / newest.smoke.report).with_name("20-sunpy-map.ipynb") == folder / notebook.path
+    assert notebook.page == f"{notebook.path}.html"
+    (sbom,) = [file for one in newest.attached if one.kind == "sbom" for file in one.files]
+    assert json.loads((folder / sbom.path).read_text())["components"] and sbom.path.endswith(".json")
     assert noted[tag_of(5)].contents.source == "none"
     assert noted[tag_of(3)].faults == (
         "its packages cannot be read: not JSON: Expecting property name enclosed in double quotes: "
@@ -184,7 +190,7 @@ def test_compare_says_what_delta_says(open_page, site):
         assert sizes == [human_size(want.pull_bytes), human_size(unpacked)]
         rows = page.get_by_role("table", name="Packages that changed").locator("tbody tr").all_inner_texts()
         shown = [row.split("\t") for row in rows]
-        said = [(kind, name, old.replace("–", ""), new.replace("–", "")) for kind, name, old, new, _ in shown]
+        said = [(kind, name, old.replace("–", ""), new.replace("–", "")) for kind, name, old, new, *_ in shown]
         assert said == [(one.kind, one.name, one.old, one.new) for one in want.changes]
         assert len(said) > 50
     page.get_by_role("button", name="Swap the two images").click()
@@ -206,6 +212,17 @@ def test_two_builds_that_the_site_has_no_delta_of(open_page, site):
     page.get_by_label("A node has").select_option(value=helio.entries[1].id)
     page.locator(".totals").wait_for()
     assert page.get_by_role("note").count() == 0
+
+
+def test_a_notebook_is_read_as_a_page(open_page, site):
+    page = open_page(f"tags/{site[1].images[1].entries[0].id}.html")
+    page.get_by_role("link", name="A map of the Sun", exact=True).click()
+    page.wait_for_url("**/20-sunpy-map.ipynb.html")
+    assert page.title() == "A map of the Sun" and page.locator("pre.code").inner_text() == "draw()"
+    assert page.locator("img").evaluate("one => one.naturalWidth") == 1
+    link = page.get_by_role("link", name="20-sunpy-map.ipynb")
+    assert json.loads((site[0] / site[1].images[1].entries[0].smoke.notebooks[0].path).read_text())["nbformat"] == 4
+    assert link.get_attribute("href") == "20-sunpy-map.ipynb"
 
 
 def test_an_entry_notebooks_packages_and_copying(open_page, site):
@@ -318,13 +335,13 @@ def test_changes_are_filtered_grouped_and_taken_along(open_page, site):
     rows = page.get_by_role("table", name="Packages that changed").locator("tbody tr")
     count = rows.count()
     page.get_by_label("Filter").fill("debian up")
-    assert rows.all_inner_texts() == ["upgraded\tbash\t5.2-2\t5.2-3\tDebian"]
+    assert rows.all_inner_texts() == ["upgraded\tbash\t5.2-2\t5.2-3\tDebian\tasked for"]
     assert page.locator("#change-count").inner_text() == f"1 of {count}"
     page.get_by_role("button", name="Copy as Markdown").click()
     page.wait_for_function("document.getElementById('said').textContent === 'Copied'")
     assert page.evaluate("navigator.clipboard.readText()") == (
-        "### Packages that changed\n\n| Change | Package | From | To | Kind |\n|---|---|---|---|---|\n"
-        "| upgraded | bash | 5.2-2 | 5.2-3 | Debian |\n"
+        "### Packages that changed\n\n| Change | Package | From | To | Kind | Why |\n"
+        "|---|---|---|---|---|---|\n| upgraded | bash | 5.2-2 | 5.2-3 | Debian | asked for |\n"
     )
     page.get_by_label("Filter").fill("")
     page.get_by_label("Group by").select_option("kind")
@@ -332,6 +349,12 @@ def test_changes_are_filtered_grouped_and_taken_along(open_page, site):
     assert sorted(kinds) == ["Debian (1)", f"PyPI ({count - 1})"]
     assert page.get_by_role("table", name="Packages that changed: Debian").locator("tbody tr").count() == 1
     assert "#### Debian\n\n| Change" in page.locator("#change-markdown").get_attribute("data-text")
+    page.get_by_label("Group by").select_option("reason")
+    # What people ask for is first, and what nobody can tell is last.
+    reasons = page.locator("#result h3").all_inner_texts()
+    assert reasons == ["asked for (1)", "drawn in by package-000 (1)", f"no reason known ({count - 2})"]
+    table = page.get_by_role("table", name="Packages that changed: drawn in by package-000")
+    assert table.locator("tbody tr").count() == 1 and table.locator("thead th").count() == 5
 
 
 def test_which_builds_have_a_package(open_page):
@@ -344,6 +367,17 @@ def test_which_builds_have_a_package(open_page):
     assert (cell.locator("a").count(), cell.locator("a:visible").count()) == (20, 6)
     cell.get_by_text("and 14 more").click()
     assert cell.locator("a:visible").count() == 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("cv2", ["package-010", "package-011"]), ("package_299", ["package-299"])]
+)
+def test_a_package_is_found_by_its_module_and_however_its_name_is_written(open_page, asked, found):
+    page = open_page(f"packages.html#{asked}")
+    assert [text.split()[0] for text in page.locator("#found h2").all_inner_texts()] == found
+    assert page.locator("#found p").all_inner_texts() == (
+        ["imported as cv2", "imported as other_cv2_tools"] if asked == "cv2" else []
+    )
 
 
 def test_a_search_says_how_many_packages_it_shows(open_page, site):

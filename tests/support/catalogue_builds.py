@@ -33,6 +33,7 @@ def report() -> tuple[tuple[str, str, str, bytes], ...]:
         "notebook": "20-sunpy-map.ipynb",
     }
     picture = {"output_type": "display_data", "data": {"image/png": base64.b64encode(PNG).decode()}}
+    cell = {"cell_type": "code", "source": "draw()", "metadata": {}, "execution_count": 1, "outputs": [picture]}
     return (
         (
             SMOKE,
@@ -50,7 +51,7 @@ def report() -> tuple[tuple[str, str, str, bytes], ...]:
             SMOKE,
             "20-sunpy-map.ipynb",
             "application/x-ipynb+json",
-            json.dumps({"cells": [{"outputs": [picture]}]}).encode(),
+            json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}).encode(),
         ),
     )
 

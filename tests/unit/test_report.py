@@ -153,6 +153,7 @@ def test_json_values():
                 "figures": 2,
                 "notebook": "10-y.ipynb",
                 "note": "",
+                "page": "",
             }
         ],
     }

@@ -40,7 +40,7 @@ def shown(data: dict, at: int) -> tuple[list, list]:
         [(name, size) for name, size, *runs in data["pull"] if holds(runs)],
         [
             (word, name, before, now, kind)
-            for word, name, kind, now, rows in data["changes"]
+            for word, name, kind, now, rows, _ in data["changes"]
             for before, *runs in rows
             if holds(runs)
         ],

@@ -62,6 +62,7 @@ def test_the_newest_tags_are_offered_by_tag_and_digest():
             plain=f"{REPOSITORY}:2026.05.09",
             gpu=False,
             sizes=("small", "medium", "large"),
+            facts="Python 3.13, 120 MB",
         ),
         profiles.Offer(
             image="helio",
@@ -71,8 +72,10 @@ def test_the_newest_tags_are_offered_by_tag_and_digest():
             plain=f"{REPOSITORY}:2026.05.08",
             gpu=False,
             sizes=("small", "medium", "large"),
+            facts="Python 3.13, 120 MB",
         ),
     )
+    assert [one.build for one in found] == ["The helio image 2026.05.09", "The helio image 2026.05.08"]
 
 
 def test_what_is_yanked_or_failed_is_never_offered():

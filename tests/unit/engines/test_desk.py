@@ -37,8 +37,10 @@ def made(folder=Path("/data"), user="", command=("jupyter", "lab")):
 
 def test_what_the_engine_is_told():
     mounted = {"/data": {"bind": "/home/jovyan/work", "mode": "rw"}}
-    assert made().options() == {"working_dir": "/home/jovyan/work", "volumes": mounted}
-    assert made(folder=None).options() == {"working_dir": "/home/jovyan"}
+    # What the image calls "this image" is what a hub would tell it.
+    named = {"environment": {"JUPYTER_IMAGE_SPEC": "r"}}
+    assert made().options() == {"working_dir": "/home/jovyan/work", "volumes": mounted, **named}
+    assert made(folder=None).options() == {"working_dir": "/home/jovyan", **named}
     assert made(user="5:0").server()["user"] == "5:0"
 
 
@@ -52,6 +54,16 @@ def test_what_the_engine_is_told():
 )
 def test_a_server_that_runs_as_root_is_allowed_to(user, command, told):
     assert made(user=user, command=command).server().get("command") == told
+
+
+def test_a_shell_is_told_its_image_too(monkeypatch):
+    started: list[list[str]] = []
+    monkeypatch.setattr(desk.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(
+        desk.subprocess, "run", lambda argv, check: started.append(argv) or SimpleNamespace(returncode=3)
+    )
+    assert desk.shell(SimpleNamespace(address="unix:///s"), made(), None) == 3
+    assert "--env=JUPYTER_IMAGE_SPEC=r" in started[0][: started[0].index("r")]
 
 
 def test_the_whole_machine_is_not_mounted():

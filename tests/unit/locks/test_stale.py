@@ -103,6 +103,27 @@ class BeganToBuild(Exception):
     """The locks were taken."""
 
 
+def test_a_stale_lock_is_refused_before_a_registry_starts_or_anything_is_installed(locked, monkeypatch, tmp_path):
+    """`up` once started the registry and the engine, and then refused."""
+
+    def work(*_args, **_options):
+        raise AssertionError("work before the lock was looked at")
+
+    lacks = host.Need(name="x", why="y", package="x", there=lambda: False)
+    monkeypatch.setattr(host, "NEEDS", (lacks,))
+    monkeypatch.setattr(host.subprocess, "run", work)
+    monkeypatch.setattr(registry_server, "start", work)
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path / "store"))
+    locked.environment("child", "app", parent="base")
+    for verb in ("build", "up", "publish", "smoke", "run", "render"):
+        done = CliRunner().invoke(main, [verb, "child", "--root", str(locked.root)])
+        assert (verb, done.exit_code, done.stderr.splitlines()[0]) == (verb, 4, "error: a lock is stale")
+    monkeypatch.setattr(host, "NEEDS", ())
+    for verb in ("up", "publish"):
+        done = CliRunner().invoke(main, [verb, "child", "--root", str(locked.root)])
+        assert (verb, done.exit_code, done.stderr.splitlines()[0]) == (verb, 4, "error: a lock is stale")
+
+
 @pytest.mark.parametrize(
     ("words", "ci", "builds"),
     [((), "", False), (("--frozen",), "", True), (("--frozen",), "true", False), (("--frozen",), "false", True)],

@@ -6,11 +6,14 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from helioimages.machine import bootstrap
 
 ROOT = Path(__file__).parents[3]
 TOOL = ROOT / "tools" / "buildimages.py"
@@ -131,3 +134,14 @@ def test_an_interrupt_waits_until_the_other_python_lets_it_through(tmp_path):
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert [json.loads(line)["error"]["code"] for line in done.stderr.splitlines()] == [130]
+
+
+def test_a_full_disk_of_the_store_is_named_where_pip_says_nothing_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path))
+    usage = shutil.disk_usage(tmp_path)
+    for free, told in ((2_000_000, True), (10**12, False)):
+        monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        with pytest.raises(SystemExit) as caught:
+            bootstrap._run([sys.executable, "-c", "raise SystemExit(3)"])
+        assert "failed with 3" in str(caught.value.code)
+        assert ("hint: the disk of the store has 2 MB free" in str(caught.value.code)) is told

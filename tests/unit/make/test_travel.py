@@ -53,6 +53,14 @@ def kept(cache: Cache, site, sign=None) -> None:
         travel.keep(cache, built, store, mount=f"team/{built.spec.name}", sign=sign)
 
 
+def test_where_no_cache_is_asked_nothing_is_said_of_one(site, tmp_path, capsys):
+    """Each build once said that it brought `0 B` of layers of the cache."""
+    plans = [built.plan for built in site[1].line]
+    store = Store(tmp_path / "other")
+    assert travel.bring(store, travel.known(store, (), plans), plans, jobs=1) == 0
+    assert capsys.readouterr().err == ""
+
+
 def arrived(cache: Cache, site, folder: Path, *, jobs: int = 1) -> tuple[Store, int]:
     store = Store(folder / "other", travelled=True)
     plans = [built.plan for built in site[1].line]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from helioimages.core.errors import HelioError, Stage
+from helioimages.locks import stale
 from helioimages.locks.checkout import Checkout
 from helioimages.machine.store import Store
 from helioimages.make import images
@@ -115,6 +116,8 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     )
     built.image = SimpleNamespace(digest=REFERENCE.partition("@")[2])
     steps: list[str] = []
+    monkeypatch.setattr(stale, "check", lambda *_, **__: None)
+    monkeypatch.setattr(Checkout, "locks_of", lambda *_: {})
     monkeypatch.setattr(images, "build", lambda *_, strict, ready, lenders: ready(built))
     monkeypatch.setattr(release, "connect", lambda *_: contextlib.nullcontext())
     pushed = SimpleNamespace(reference=REFERENCE, bytes_sent=0, seconds=0.0)

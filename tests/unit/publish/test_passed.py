@@ -37,11 +37,11 @@ def client(site) -> Iterator[Registry]:
     server.close()
 
 
-def ran(site: Site, client: Registry, folder: Path, *, sign=None, ok: bool = True) -> Path:
+def ran(site: Site, client: Registry, folder: Path, *, sign=None, ok: bool = True, notebooks=()) -> Path:
     """Leave a report as a run leaves it, and attach it."""
     built = site.build("base")
     folder.mkdir(exist_ok=True)
-    told = {"reference": f"h.org/other@{built.image.digest}", "passed": ok}
+    told = {"reference": f"h.org/other@{built.image.digest}", "passed": ok, "notebooks": list(notebooks)}
     (folder / "report.json").write_text(json.dumps(told))
     (folder / "report.html").write_text("<p>")
     os.utime(folder / "report.json", (1_700_000_000, 1_700_000_000))
@@ -61,6 +61,32 @@ def test_a_report_comes_with_its_time_and_is_not_attached_again(site, client, tm
         client, REPOSITORY, site.build("base"), tmp_path / "here", site.store, run=documents.ReportSubject(key=KEY)
     )
     assert client.referrers(REPOSITORY, digest) == before
+
+
+def test_the_notebooks_of_a_report_are_pages_here_too_and_nothing_else_is_written(site, client, tmp_path):
+    """Pages are not sent; and a report may name any file, as one of elsewhere."""
+    book = json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []})
+    rows = [
+        {"notebook": "10-x.ipynb", "title": "X", "page": "10-x.ipynb.html"},
+        {"notebook": "../outside.ipynb", "title": "Y", "page": "y"},
+        {"notebook": "gone.ipynb", "title": "Z", "page": "z"},
+        "odd",
+    ]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "10-x.ipynb").write_text(book)
+    (tmp_path / "outside.ipynb").write_text(book)
+    ran(site, client, tmp_path / "there", notebooks=rows)
+    passed.fetch(
+        client, REPOSITORY, passed.look(client, REPOSITORY, site.build("base").image.digest, KEY), tmp_path / "here"
+    )
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [
+        "10-x.ipynb",
+        "10-x.ipynb.html",
+        "report.html",
+        "report.json",
+    ]
+    assert "<title>X</title>" in (tmp_path / "here" / "10-x.ipynb.html").read_text()
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == []
 
 
 def test_other_notebooks_another_image_or_a_failure_do_not_count(site, client, tmp_path):

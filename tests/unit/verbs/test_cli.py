@@ -381,6 +381,32 @@ def test_run_can_be_ended(call, monkeypatch):
     assert json.loads(call("run", "--stop", "--json").stdout) == {"stopped": 0}
 
 
+def test_a_short_password_of_the_hub_is_refused_before_any_work(call, monkeypatch):
+    """The hub once ended with a traceback in its log."""
+    monkeypatch.setattr(host, "ensure", no_work)
+    done = call("hub", "--password", "sun")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: the hub's password is too short\n  in --password or HELIOIMAGES_HUB_PASSWORD\n"
+        "  expected at least 8 characters not 3\n\nhint: leave it out, and one is made\n",
+    )
+
+
+def test_a_taken_port_of_the_hub_is_told_before_a_registry_is_read(call, monkeypatch):
+    monkeypatch.setattr(host, "ensure", no_work)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = call("hub", "--port", port)
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (2, f"error: port {port} of 127.0.0.1 is taken")
+
+
+def test_a_misspelt_notebook_is_told_before_its_image_is_built(call, monkeypatch):
+    monkeypatch.setattr(images, "build", no_work)
+    done = call("smoke", "base", "--only", "02-dsk")
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (2, "error: `base` has no notebook `02-dsk`")
+    assert done.stderr.endswith("hint: did you mean `02-dask`?\n")
+
+
 LINE = "interrupted; the next run goes on from here\n"
 OBJECT = (
     '{"error": {"stage": "interrupted", "code": 130, "message": "interrupted", "where": "", "detail": "", '

@@ -8,6 +8,7 @@ the runs of builds from which it holds: some 70 kB for a hundred builds of an im
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..locks import ecosystems
@@ -16,11 +17,16 @@ from .delta import Delta, LayerRef, Side, delta, summary
 from .model import Catalogue, CatalogueEntry
 
 #: Builds of one image and platform that are compared with each other, the newest ones: a year of weekly builds. Bytes
-#: and seconds grow with its square: some 4 MB for an image of 900 packages. `buildimages delta` compares any two.
+#: and seconds grow with its square: some 6 MB for an image of 900 packages. `buildimages delta` compares any two.
 COMPARED = 52
 
 
-def comparisons(catalogue: Catalogue) -> Iterator[tuple[CatalogueEntry, dict[str, Any]]]:
+#: Image -> kind and name of a package -> why it is in the image, for people.
+Reasons = Mapping[str, Mapping[tuple[str, str], str]]
+NO_REASONS: Reasons = MappingProxyType({})
+
+
+def comparisons(catalogue: Catalogue, reasons: Reasons = NO_REASONS) -> Iterator[tuple[CatalogueEntry, dict[str, Any]]]:
     """Yield each build that one may go to, and the deltas to it as `packed` has them."""
     groups = _groups(catalogue)
     sides = {entry.id: entry.side() for entries in groups.values() for entry in entries}
@@ -31,7 +37,7 @@ def comparisons(catalogue: Catalogue) -> Iterator[tuple[CatalogueEntry, dict[str
             if other != key and other[1] == key[1]
         ]
         for entry in entries:
-            yield entry, packed(entry, (*entries, *others), sides)
+            yield entry, packed(entry, (*entries, *others), sides, reasons.get(entry.image, {}))
 
 
 def compared(catalogue: Catalogue) -> frozenset[str]:
@@ -39,20 +45,26 @@ def compared(catalogue: Catalogue) -> frozenset[str]:
     return frozenset(entry.id for entries in _groups(catalogue).values() for entry in entries)
 
 
-def packed(new: CatalogueEntry, olds: Iterable[CatalogueEntry], sides: Mapping[str, Side]) -> dict[str, Any]:
+def packed(
+    new: CatalogueEntry,
+    olds: Iterable[CatalogueEntry],
+    sides: Mapping[str, Side],
+    reasons: Mapping[tuple[str, str], str],
+) -> dict[str, Any]:
     """Return the deltas from each of ``olds`` to one build, as the page reads them.
 
     * ``label``, ``yanked``, ``size`` in bytes and ``layers``, their number: of the build;
     * ``from``: a row an old build: its id and label; bytes and layers to pull; bytes and layers to unpack; layers that
       are there already; what became of packages, empty where it is not known; what is to be said of package lists;
     * ``pull``: name and bytes of a layer, the largest first, and of which rows of ``from`` it holds;
-    * ``changes``: a row a word and package, in `delta`'s order: the word, the package's name, kind and new version, and
-      a row an old version: the version, and the same.
+    * ``changes``: a row a word and package, in `delta`'s order: the word, the package's name, kind and new version, a
+      row an old version (the version, and the same), and why the image has it, empty where that is not known.
 
     Of which rows: first, last, first, last, …, the last ones included.
 
     Args:
         sides: of all of them, by their ids.
+        reasons: why the build has a package, by kind and name.
     """
     rows: list[list[Any]] = []
     layers: dict[LayerRef, list[int]] = {}
@@ -79,7 +91,14 @@ def packed(new: CatalogueEntry, olds: Iterable[CatalogueEntry], sides: Mapping[s
             for layer in sorted(layers, key=lambda layer: (-layer.size, layer.digest))
         ],
         "changes": [
-            [word, name, kind, now, [[before, *_runs(places)] for before, places in changes[key].items()]]
+            [
+                word,
+                name,
+                kind,
+                now,
+                [[before, *_runs(places)] for before, places in changes[key].items()],
+                reasons.get((kind, name), ""),
+            ]
             for key in sorted(changes)
             for (_, name), _, word, kind, now in [key]
         ],

@@ -58,7 +58,7 @@ class Attached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notebook:
-    """How one smoke notebook went; ``path`` and ``figures`` are files of the site."""
+    """How one smoke notebook went; ``path``, ``page`` (the same to read) and ``figures`` are files of the site."""
 
     name: str
     title: str
@@ -66,6 +66,7 @@ class Notebook:
     seconds: float
     peak_memory_bytes: int | None
     path: str = ""
+    page: str = ""
     figures: tuple[str, ...] = ()
 
 

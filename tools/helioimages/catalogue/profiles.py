@@ -37,6 +37,7 @@ class Offer:
         reference: ``host/name:tag@digest``.
         plain: ``host/name:tag``, for spawners that know no digests; the tag never moves.
         default: whether it is what people get who do not choose.
+        facts: what the title says in its brackets: versions and size.
     """
 
     image: str
@@ -47,6 +48,12 @@ class Offer:
     gpu: bool
     sizes: tuple[str, ...]
     default: bool = False
+    facts: str = ""
+
+    @property
+    def build(self) -> str:
+        """The title without its facts: image and tag."""
+        return self.title.removesuffix(f" ({self.facts})")
 
 
 def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, signed: bool = False) -> tuple[Offer, ...]:
@@ -77,17 +84,18 @@ def offers(document: Mapping[str, Any], images: Mapping[str, ImageSpec], *, sign
         title = hub.title or page["title"]
         for tag, entry in _offered(page["entries"], signed)[: hub.tags]:
             cuda = entry["facts"].get("cuda", "")
-            repository = entry["reference"].partition("@")[0]
+            repository, facts = entry["reference"].partition("@")[0], _facts(entry)
             offered.append(
                 Offer(
                     image=page["name"],
                     key=f"{slug}-{tag.replace('.', '-')}",
-                    title=f"{title} {tag} ({_facts(entry)})",
+                    title=f"{title} {tag} ({facts})",
                     reference=f"{repository}:{tag}@{entry['named']}",
                     plain=f"{repository}:{tag}",
                     gpu=bool(cuda),
                     sizes=hub.sizes or default_sizes(cuda=bool(cuda)),
                     default=page["name"] in defaults,
+                    facts=facts,
                 )
             )
     if not offered:
@@ -303,6 +311,14 @@ def _image_option(offered: Sequence[Offer], unlisted: str, gone: Iterable[str]) 
     return option
 
 
+def size_title(size: Resources) -> str:
+    """Return a size's name for people, with what a server gets."""
+    words = [f"{size.memory_limit[:-1]} {size.memory_limit[-1]}B memory"]
+    words.append(f"up to {size.cpu_limit:g} {plural(size.cpu_limit, 'CPU')}")
+    words += [count(size.gpus, "GPU")] if size.gpus else []
+    return f"{size.title}: {', '.join(words)}"
+
+
 def _resource_option(sizes: Iterable[Resources]) -> dict[str, Any]:
     choices = {}
     for index, size in enumerate(sizes):
@@ -319,11 +335,8 @@ def _resource_option(sizes: Iterable[Resources]) -> dict[str, Any]:
             override["node_selector"] = dict(sorted(size.node_selector.items()))
         if size.tolerations:
             override["tolerations"] = [toleration(text) for text in size.tolerations]
-        words = [f"{size.memory_limit[:-1]} {size.memory_limit[-1]}B memory"]
-        words.append(f"up to {size.cpu_limit:g} {plural(size.cpu_limit, 'CPU')}")
-        words += [count(size.gpus, "GPU")] if size.gpus else []
         choices[size.name] = {
-            "display_name": f"{size.title}: {', '.join(words)}",
+            "display_name": size_title(size),
             **({"default": True} if index == 0 else {}),
             "kubespawner_override": override,
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +25,12 @@ from ..oci.types import INDEX, MANIFEST, OCI_NAME, ImageIndex, Manifest
 from ..publish import push, referrers
 from ..publish.contents import Contents, from_history, layer_titles
 from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
+from ..smoke import books, rendered
 from ..spec import yanks as yanked
 from ..works.attached import Shelf
 from . import works
 from .delta import LayerRef
+from .licences import spdx
 from .model import (
     FACTS,
     Attached,
@@ -45,6 +48,9 @@ from .model import (
 #: What a fact is read from where the label is missing, as in other projects' images.
 _FACT_PACKAGES = {"python": "python", "jupyterhub": "jupyterhub", "jupyterlab": "jupyterlab", "dask": "dask"}
 _MOST_REPORT_BYTES = 64 << 20
+#: Documents that the site has, if they are small; what names every file of an image is in the registry.
+_DOCUMENTS = {"sbom": "an SBOM", "packages": "a package list", "provenance": "its provenance"}
+_MOST_DOCUMENT_BYTES = 1 << 20
 #: What is shown of an image, and what people call it.
 _SHOWN = {"sbom": "an SBOM", "packages": "a package list", "smoke": "a smoke report"}
 
@@ -265,7 +271,7 @@ def _contents(
     key = key_of(["contents", 2, sorted(sbom.digest for sbom in sboms)])
     if sboms and (known := source.store.recall("contents", key)) is not None:
         packages = tuple(Package(**row) for row in known["packages"])
-        return Contents(packages=packages, source=known["source"], complete=True)
+        return _told(Contents(packages=packages, source=known["source"], complete=True))
     try:
         contents = referrers.contents_of(source.client, repository, sboms, source.store)
     except HelioError as error:
@@ -274,15 +280,21 @@ def _contents(
     if contents is not None:
         rows = [package_row(package) for package in contents.packages]
         source.store.remember("contents", key, {"packages": rows, "source": contents.source})
-        return contents
+        return _told(contents)
     return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
+
+
+def _told(contents: Contents) -> Contents:
+    """Return contents with licences as SPDX writes them, for whoever searches."""
+    return replace(contents, packages=tuple(replace(one, licenses=spdx(one.licenses)) for one in contents.packages))
 
 
 def _attached(
     source: CatalogueSource, repository: str, artifacts: Iterable[Artifact], faults: list[str]
 ) -> tuple[Smoke | None, tuple[Attached, ...]]:
-    """Return the smoke report, and every artifact, with the report's files copied into the site."""
+    """Return the smoke report, and every artifact: the report's files and small documents are copied into the site."""
     smoke: Smoke | None = None
+    shown: tuple[Attached, dict[str, bytes]] | None = None
     rows = []
     for artifact in artifacts:
         texts: dict[str, bytes] = {}
@@ -290,20 +302,29 @@ def _attached(
         for file in artifact.files:
             name = file.annotations.get(TITLE, "").rpartition("/")[2]
             path = ""
-            if artifact.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
-                try:
+            try:
+                if artifact.kind == "smoke" and name and file.size <= _MOST_REPORT_BYTES:
                     texts[name] = referrers.read_blob(source.client, repository, file, source.store)
                     path = source.keep(texts[name], name, artifact.digest)
-                except HelioError as error:
-                    faults.append(f"{name} of its smoke report cannot be read: {error.message}")
+                elif artifact.kind in _DOCUMENTS and file.size <= _MOST_DOCUMENT_BYTES:
+                    data = referrers.read_blob(source.client, repository, file, source.store)
+                    # Whoever may push names it: a page must not come of it.
+                    path = source.keep(
+                        data, name if name.endswith(".json") else f"{artifact.kind}.json", artifact.digest
+                    )
+            except HelioError as error:
+                of = "its smoke report" if artifact.kind == "smoke" else _DOCUMENTS[artifact.kind]
+                faults.append(f"{name or 'a file'} of {of} cannot be read: {error.message}")
             files.append(File(name=name, media_type=file.media_type, digest=file.digest, size=file.size, path=path))
         rows.append(Attached(kind=artifact.kind, type=artifact.type, digest=artifact.digest, files=tuple(files)))
         if "report.json" in texts:
             try:
                 smoke = _smoke(source, rows[-1], texts)
+                shown = rows[-1], texts
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 faults.append(f"its smoke report cannot be read: {error}")
-    return smoke, tuple(rows)
+    # Pages are made of the report that is shown, not of those before it.
+    return (_with_pages(source, smoke, *shown) if smoke and shown else smoke), tuple(rows)
 
 
 def _smoke(source: CatalogueSource, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
@@ -321,6 +342,20 @@ def _smoke(source: CatalogueSource, attached: Attached, texts: Mapping[str, byte
         for notebook in report.notebooks
     ]
     return replace(report, notebooks=tuple(notebooks), report=paths.get("report.html", ""))
+
+
+def _with_pages(source: CatalogueSource, smoke: Smoke, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
+    """Return a report with a page of each notebook in the site; what is no notebook, or is not copied, has none."""
+    names = {file.path: file.name for file in attached.files if file.path}
+    notebooks = []
+    for notebook in smoke.notebooks:
+        page, name = "", names.get(notebook.path, "")
+        if name:
+            with contextlib.suppress(books.Malformed):
+                text = rendered.page(texts[name], notebook.title, notebook.path.rpartition("/")[2])
+                page = source.keep(text.encode(), rendered.name_of(name), attached.digest)
+        notebooks.append(replace(notebook, page=page))
+    return replace(smoke, notebooks=tuple(notebooks))
 
 
 def read_smoke(data: bytes) -> Smoke:

@@ -23,8 +23,9 @@ from ..core.platform import Platform
 from ..core.words import count, human_size, plural
 from ..locks import ecosystems
 from ..locks.diff import Change
+from ..oci.reference import is_loopback
 from . import advisories, feed, notebooks
-from .comparison import compared, comparisons
+from .comparison import NO_REASONS, Reasons, compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
 
@@ -59,6 +60,7 @@ _SIGNATURES = {
 }
 _MARKER = ".helioimages-catalogue"
 NO_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+NO_MODULES: Mapping[str, str] = MappingProxyType({})
 #: How a severity is shown.
 _ALARM = {"critical": "bad", "high": "bad", "moderate": "warn", "unknown": "warn", "low": "none", "": "good"}
 
@@ -110,6 +112,8 @@ class Site:
         *,
         audit: advisories.Audit | None = None,
         notes: Mapping[str, Mapping[str, str]] = NO_NOTES,
+        reasons: Reasons = NO_REASONS,
+        modules: Mapping[str, str] = NO_MODULES,
     ) -> None:
         """Write the pages, the data and the JSON for machines.
 
@@ -117,6 +121,8 @@ class Site:
             others: whose notebooks are on the page of notebooks, too.
             audit: what is known of faults; None says nothing of them.
             notes: image -> tag -> what people say of it.
+            reasons: image -> package -> why it is there.
+            modules: distribution -> how its modules are called, where that is not its name.
         """
         known = advisories.of(catalogue, audit) if audit else {}
         whole = document(catalogue)
@@ -126,8 +132,10 @@ class Site:
         self._text("catalogue.json", json.dumps(whole, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
         self._text(feed.FILE, feed.feed(catalogue))
         shutil.copyfile(SCHEMA, self.folder / "catalogue.schema.json")
-        self._text("data/contents.js", f"window.helioContents={_packed(columns(whole))};\n")
-        for entry, deltas in comparisons(catalogue):
+        self._text(
+            "data/contents.js", f"window.helioContents={_packed(columns(whole) | {'modules': dict(modules)})};\n"
+        )
+        for entry, deltas in comparisons(catalogue, reasons):
             named = f"(window.helioDeltas??={{}})[{_packed(entry.id)}]"
             self._text(f"data/deltas/{entry.id}.js", f"{named}={_packed(deltas)};\n")
         environment = _environment()
@@ -144,8 +152,9 @@ class Site:
             }
             self._text(path, environment.get_template(template).render(**shared, **values))
 
+        scheme = "http" if is_loopback(catalogue.registry) else "https"
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
-        page("index.html", "index.html.j2", page="index")
+        page("index.html", "index.html.j2", page="index", added=_added(catalogue))
         page("packages.html", "packages.html.j2", page="packages")
         page("notebooks.html", "notebooks.html.j2", page="notebooks", index=notebooks.index(catalogue, others))
         page(
@@ -181,6 +190,7 @@ class Site:
                     note=_notes(image, notes.get(image.name, {})).get(entry.id, ""),
                     repository=f"{catalogue.registry}/{image.repository}",
                     reference=f"{catalogue.registry}/{image.repository}@{entry.named}",
+                    blobs=f"{scheme}://{catalogue.registry}/v2/{image.repository}/blobs",
                     snippets=snippets(entry, f"{catalogue.registry}/{image.repository}"),
                 )
 
@@ -267,6 +277,22 @@ def snippets(entry: CatalogueEntry, repository: str) -> tuple[Snippet, ...]:
         ),
     ]
     return tuple(lines)
+
+
+def _added(catalogue: Catalogue) -> dict[str, tuple[str, int]]:
+    """Return image -> the image that it is made on, of those here, and the bytes of the layers that it adds."""
+    layers = {
+        image.name: {layer.digest: layer.size for layer in image.newest.layers}
+        for image in catalogue.images
+        if image.newest.layers
+    }
+    added: dict[str, tuple[str, int]] = {}
+    for name, own in layers.items():
+        below = [other for other, its in layers.items() if other != name and its.keys() < own.keys()]
+        if below:
+            nearest = max(below, key=lambda other: sum(layers[other].values()))
+            added[name] = (nearest, sum(own.values()) - sum(layers[nearest].values()))
+    return added
 
 
 def _packed(value: object) -> str:

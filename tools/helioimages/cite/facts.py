@@ -147,7 +147,7 @@ def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], python
         name=canonicalize_name(str(headers["Name"])),
         title=str(headers["Name"]),
         version=str(headers["Version"]),
-        modules=_modules(paths),
+        modules=modules(paths),
         requires=_requires(headers.get_all("Requires-Dist") or (), python),
         authors=_authors(headers),
         url=_url(headers),
@@ -156,7 +156,7 @@ def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], python
     )
 
 
-def _modules(paths: Iterable[str]) -> tuple[str, ...]:
+def modules(paths: Iterable[str]) -> tuple[str, ...]:
     """Return module names of files: of a folder without ``__init__`` in this package those one below it."""
     files = {path for path in paths if path.endswith((".py", ".so")) and "/../" not in f"/{path}"}
     packages = {path.partition("/")[0] for path in files if re.fullmatch(r"[^/]+/__init__\.[^/]+", path)}

@@ -24,6 +24,8 @@ from .engine import Engine, gpu_request
 
 #: Where the folder is in the container, below the home.
 WORK = "work"
+#: How KubeSpawner and DockerSpawner tell a server its image.
+SPEC = "JUPYTER_IMAGE_SPEC"
 #: What a server must be told that runs as root.
 _ALLOW_ROOT = "--allow-root"
 
@@ -51,9 +53,14 @@ class Desk:
         """The folder in the container, or the home."""
         return f"{self.home}/{WORK}" if self.folder else self.home
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the container is told of itself, as a hub tells it: `helioimages-info` shows the digest."""
+        return {SPEC: self.reference}
+
     def options(self) -> dict[str, Any]:
         """Return what the Docker SDK is told to make a container of it."""
-        told: dict[str, Any] = {"working_dir": self.place}
+        told: dict[str, Any] = {"working_dir": self.place, "environment": self.variables}
         if self.folder:
             told["volumes"] = {str(self.folder): {"bind": self.place, "mode": "rw"}}
         if self.user:
@@ -126,6 +133,7 @@ def shell(engine: Engine, work: Desk, gpus: str | None) -> int:
     address = ["--url" if client.endswith("podman") else "-H", engine.address]
     terminal = ["-it"] if sys.stdin.isatty() and sys.stdout.isatty() else ["-i"]
     argv = [client, *address, "run", "--rm", *terminal, "--workdir", work.place]
+    argv += [f"--env={name}={value}" for name, value in work.variables.items()]
     argv += ["--user", work.user] if work.user else []
     argv += ["--volume", f"{work.folder}:{work.place}"] if work.folder else []
     argv += ["--gpus", gpus] if gpus else []

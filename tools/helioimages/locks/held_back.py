@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from email.parser import HeaderParser
 from pathlib import Path
@@ -98,8 +98,12 @@ def newest(
     return best
 
 
-def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, ...]:
-    """Return what a wheel in the store requires on the image, extras aside; nothing if it is not there."""
+def requires(store: Store, wheel: Wheel, lock: PyPILock, extras: Iterable[str] = ()) -> tuple[Requirement, ...]:
+    """Return what a wheel in the store requires on the image; nothing if it is not there.
+
+    Args:
+        extras: of the wheel, that are asked for, too.
+    """
     rows = store.recall("requires", wheel.sha256)
     path = store.artefact(wheel.sha256)
     if rows is None:
@@ -115,15 +119,16 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock) -> tuple[Requirement, .
         "sys_platform": "linux",
         "os_name": "posix",
         "implementation_name": "cpython",
-        "extra": "",
     }
+    wanted = ("", *extras)
     requirements = []
     for row in rows:
         try:
             requirement = Requirement(row)
         except InvalidRequirement:
             continue
-        if requirement.marker is None or requirement.marker.evaluate(environment):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate(environment | {"extra": extra}) for extra in wanted):
             requirements.append(requirement)
     return tuple(requirements)
 

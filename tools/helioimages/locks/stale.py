@@ -62,12 +62,13 @@ def other_patches(
         yield f"{error.where}: {error.message}"
 
 
-def check(checkout: Checkout, locks: Mapping[str, Locks], *, healed: bool = True) -> None:
+def check(checkout: Checkout, locks: Mapping[str, Locks], *, healed: bool = True, told: bool = True) -> None:
     """Refuse to build images of stale locks; a checkout that is ``frozen`` is built, with a warning.
 
     Args:
         locks: of the images and of all their ancestors; see `Checkout.locks_of`.
         healed: Debian's part is whole, and the rest was checked before; else it may yet follow its parent's.
+        told: the warning is said; whoever looks before anything is started leaves it to the build.
 
     Raises:
         HelioError: a lock is stale.
@@ -75,12 +76,14 @@ def check(checkout: Checkout, locks: Mapping[str, Locks], *, healed: bool = True
     faults = tuple(dict.fromkeys(_faults(checkout, locks, healed)))
     if healed and checkout.frozen:
         # The others were told before.
-        told = set(_faults(checkout, locks, healed=False))
-        faults = tuple(fault for fault in faults if fault not in told)
+        before = set(_faults(checkout, locks, healed=False))
+        faults = tuple(fault for fault in faults if fault not in before)
     if not faults:
         return
     what = "a lock is stale" if len(faults) == 1 else f"{len(faults)} locks are stale"
     if checkout.frozen:
+        if not told:
+            return
         for fault in faults:
             say(f"warning: {fault}")
         say(f"warning: {what}: images are built as they were locked, not as they are asked for now (--frozen)")

@@ -62,6 +62,8 @@ SYSTEM_CERTIFICATES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+#: Bytes that an environment of the tool needs, about.
+_ROOM = 600 * 10**6
 _NEEDED = (
     "click",
     "rich",
@@ -157,7 +159,18 @@ def _apt(package: str) -> None:
 def _run(argv: list[str], environ: Mapping[str, str] | None = None) -> None:
     result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ)
     if result.returncode:
-        sys.exit(f"{result.stdout}\nerror: `{' '.join(argv[:4])} …` failed with {result.returncode}")
+        sys.exit(f"{result.stdout}\nerror: `{' '.join(argv[:4])} …` failed with {result.returncode}{_full()}")
+
+
+def _full() -> str:
+    """Return what may be why, where the store's disk is nearly full: pip and venv say less."""
+    try:
+        free = shutil.disk_usage(_store()).free
+    except OSError:
+        return ""
+    if free >= _ROOM:
+        return ""
+    return f"\n\nhint: the disk of the store has {free / 1e6:.0f} MB free; HELIOIMAGES_STORE names another folder"
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ def bring(store: Store, cached_by_key: Mapping[str, Cached], plans: Iterable[Ima
         cached_by_key: what caches have of them.
     """
     wanted = {layer.key: layer for _, layer in missing(store, plans) if layer.key in cached_by_key}
+    if not wanted:
+        return 0
     cached_by_key = {key: cached_by_key[key] for key in wanted}
     came = 0
     # Those that are here are read while others are on their way.

@@ -12,6 +12,7 @@ from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..core.platform import Platform
 from ..machine.store import Store
+from ..oci.absent import absent
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
@@ -32,14 +33,7 @@ def image_of(client: Registry, reference: Reference, platform: Platform) -> Imag
     at = reference.digest or reference.tag or LATEST
     image = client.get_image(reference.repository, at, platform)
     if image is None:
-        tags = [tag for tag in client.tags(reference.repository) if not tag.startswith("sha256-")]
-        raise HelioError(
-            Stage.USAGE,
-            f"`{reference.repository}` is not in the registry",
-            where=f"{client.host}/{reference.repository}",
-            detail=f"expected a manifest under {at}; the tags there: {', '.join(tags) or 'none'}",
-            hint="`buildimages publish` puts it there; HOST/NAME:TAG names another registry",
-        )
+        raise absent(client, reference, str(reference).partition("/")[2], Stage.USAGE)
     return image
 
 

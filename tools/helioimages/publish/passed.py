@@ -16,6 +16,7 @@ from ..core import files as core_files
 from ..oci.document import load
 from ..oci.registry import Registry
 from ..oci.types import Descriptor, Manifest
+from ..smoke import rendered
 from . import documents
 from .referrers import CREATED, TITLE
 
@@ -78,6 +79,7 @@ def fetch(client: Registry, repository: str, passed: Passed, report: Path) -> No
     report.mkdir(parents=True, exist_ok=True)
     for name, file in passed.files.items():
         core_files.write(report / name, client.get_bytes(repository, file))
+    rendered.write_all(report)
     try:
         created = datetime.fromisoformat(passed.created).timestamp()
     except ValueError:

@@ -117,7 +117,10 @@ def publish(
         machine = _believing(machine, order.key)
     # What a shared registry gets is what was committed and reviewed, nothing healed on the way.
     strict = order.host is not None and not is_loopback(order.host)
+    # Before a registry or an engine is started for nothing.
+    stale.check(checkout, checkout.locks_of(wanted), healed=False, told=False)
     known = _known(checkout, machine, wanted, order)
+    # Of the rest `build` tells.
     stale.check(checkout, checkout.locks_of(tuple(known)), healed=False)
     rest = tuple(name for name in wanted if name not in known)
     with connect(machine.store, order.host) as client:

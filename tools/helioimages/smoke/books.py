@@ -329,7 +329,7 @@ def _shown(node: NotebookNode, stem: str) -> Executed:
             for output in cell.get("outputs", ()):
                 data = output.get("data", {})
                 numbers |= data.get(NUMBERS, {})
-                if png := _joined(data.get("image/png")):
+                if png := joined(data.get("image/png")):
                     figures.append(Figure(cell=index, png=base64.b64decode(png), alt=_alt(data, stem)))
                 if output.get("output_type") == "error":
                     summary = f"{output['ename']}: {output['evalue']}"[:300]
@@ -340,11 +340,11 @@ def _shown(node: NotebookNode, stem: str) -> Executed:
 
 
 def _alt(data: Mapping[str, Any], stem: str) -> str:
-    text = _joined(data.get("text/plain"))
+    text = joined(data.get("text/plain"))
     return f"figure of {stem}" if not text or text.startswith("<Figure") else text[:120]
 
 
-def _joined(value: Any) -> str:
+def joined(value: Any) -> str:
     """Return a text that may be stored as a list of lines. Spec: nbformat 4, "multiline strings"."""
     return "".join(value or ())
 

@@ -38,6 +38,7 @@ class Result:
         numbers: what the notebook recorded with the numbers MIME type.
         notebook: file name of the executed notebook beside the report.
         note: what was otherwise than the notebook asks: its kernel.
+        page: file name of the same to read in a browser, empty if there is none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Result:
     figures: tuple[Figure, ...] = field(hash=False)
     notebook: str
     note: str = ""
+    page: str = ""
 
 
 def write(

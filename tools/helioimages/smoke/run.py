@@ -1,7 +1,8 @@
 """Smoke: papermill runs notebooks inside an image, as a hub would run them, and what they show is kept.
 
 Each notebook has a container of its own: uid 1000, no network, limits on memory, time and processes, an empty writable
-home. An image runs its own notebooks after its ancestors'. Results become `report.json` and `report.html`.
+home. An image runs its own notebooks after its ancestors'. Results become `report.json` and `report.html`, and each
+notebook a page.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import threads
@@ -24,7 +25,7 @@ from ..core.words import human_size
 from ..engines.engine import Engine, RunOptions, RunResult
 from ..machine import mounts
 from ..spec.image import ImageSpec
-from . import books, report, room
+from . import books, rendered, report, room
 from .books import Book, Chosen, Executed
 from .report import Result
 
@@ -75,6 +76,23 @@ def notebooks(lineage: Sequence[ImageSpec], root: Path) -> tuple[Path, ...]:
     return tuple(path for image in lineage for path in sorted((root / "smoke-notebooks" / image.name).glob("*.ipynb")))
 
 
+def check_only(lineage: Sequence[ImageSpec], root: Path, only: Sequence[str]) -> None:
+    """Refuse stems of notebooks that an image has not; what is asked before it is built costs nothing.
+
+    Raises:
+        HelioError: one is not there; the one that was meant is named.
+    """
+    stems = [path.stem for path in notebooks(lineage, root)]
+    if missing := [stem for stem in only if stem not in stems]:
+        raise HelioError(
+            Stage.USAGE,
+            f"`{lineage[-1].name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
+            detail="expected one of " + (", ".join(stems) or "none"),
+            hint=meant(missing[0], stems)
+            or "name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
+        )
+
+
 def key(digest: str, lineage: Sequence[ImageSpec], root: Path) -> str:
     """Return what a passed run is remembered by: the image and every file that the run reads."""
     files = [
@@ -105,15 +123,8 @@ def smoke(
             the engine fails.
     """
     image, only = lineage[-1], options.only
+    check_only(lineage, root, only)
     paths = notebooks(lineage, root)
-    if missing := [stem for stem in only if stem not in {path.stem for path in paths}]:
-        raise HelioError(
-            Stage.USAGE,
-            f"`{image.name}` has no notebook " + ", ".join(f"`{stem}`" for stem in missing),
-            detail="expected one of " + (", ".join(path.stem for path in paths) or "none"),
-            hint=meant(missing[0], [path.stem for path in paths])
-            or "name the image whose notebook it is: `buildimages smoke IMAGE --only NOTEBOOK`",
-        )
     wanted = books.read_all((path for path in paths if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
@@ -210,7 +221,8 @@ class _Runner:
             if executed.is_file() and not executed.is_symlink():
                 with contextlib.suppress(PermissionError):
                     shutil.copyfile(executed, self.out / path.name)
-            return _result(book, chosen.note, books.read_executed(executed), ran)
+            page = rendered.write(self.out, path.name, book.title)
+            return replace(_result(book, chosen.note, books.read_executed(executed), ran), page=page)
         finally:
             _remove(folder)
 

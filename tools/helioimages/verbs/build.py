@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ..machine import host
 from ..make import images
+from ..make.ready import ready
 from . import caching, options
 from .command import Common, verb
 from .output import as_json
@@ -19,9 +19,10 @@ from .output import as_json
 @options.cache
 def build(common: Common, output: Path | None, caches: Sequence[str], cache_key: Path | None) -> None:
     """Build images from their locks."""
-    host.ensure()
     checkout, machine = common.checkout(), caching.machine(common, caches, cache_key)
-    built = images.build(checkout, machine, checkout.chosen(common.names))
+    chosen = checkout.chosen(common.names)
+    ready(checkout, chosen)
+    built = images.build(checkout, machine, chosen)
     if output:
         images.layout(machine.store, built, output)
     rows = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from ..catalogue import advisories, lookup
 from ..catalogue import read as catalogue_read
 from ..catalogue import site as catalogue_site
 from ..catalogue.model import Catalogue, document
+from ..cite import modules
+from ..core.errors import HelioError
 from ..core.progress import say
 from ..locks.checkout import Checkout
+from ..locks.reasons import Key, needs_of
 from ..machine.checkout import load_notes, load_yanks
 from ..make.machine import Machine
 from ..oci.reference import Reference
 from ..publish import release
+from ..pypi.lock import Wheel
 from . import options
 from .command import Common, verb
 
@@ -61,6 +66,30 @@ def read(
         if keep:
             source = dataclasses.replace(source, keep=keep)
         return catalogue_read.read(source, wanted.names or tuple(checkout.images), jobs=max(8, machine.jobs))
+
+
+def _reasons(checkout: Checkout, machine: Machine, names: Sequence[str]) -> dict[str, dict[Key, str]]:
+    """Return why packages are in the images that this checkout has, as its locks are now."""
+    told: dict[str, dict[Key, str]] = {}
+    for name in names:
+        if name not in checkout.images:
+            continue
+        try:
+            needs = needs_of(checkout, checkout.locks(name), machine.store)
+        except HelioError:
+            # An image without a whole lock can be shown all the same.
+            continue
+        told[name] = {key: str(reason) for key, reason in needs.reasons().items()}
+    return told
+
+
+def _modules(checkout: Checkout, machine: Machine, names: Sequence[str]) -> dict[str, str]:
+    """Return how the modules of packages are called, as far as their wheels are here."""
+    wheels: dict[str, Wheel] = {}
+    for name in names:
+        with contextlib.suppress(HelioError, KeyError):
+            wheels |= {wheel.name: wheel for wheel in checkout.locks(name).pypi.wheels}
+    return modules.of_wheels(wheels.values(), machine.store)
 
 
 def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
@@ -114,7 +143,15 @@ def catalogue(
             read(checkout, machine, CatalogueOptions(names=(other.repository,), host=other.host, prefix="", key=key))
             for other in elsewhere
         ]
-        site.write(offered, others, audit=audit, notes=load_notes(checkout.root))
+        named = [image.name for image in offered.images]
+        site.write(
+            offered,
+            others,
+            audit=audit,
+            notes=load_notes(checkout.root),
+            reasons=_reasons(checkout, machine, named),
+            modules=_modules(checkout, machine, named),
+        )
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)
     say(f"    builds: {whole}")
     print(

@@ -9,8 +9,8 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
-from ..machine import host
 from ..make import images
+from ..make.ready import ready
 from .command import Common, verb
 from .output import as_json
 
@@ -28,7 +28,7 @@ def context(common: Common, folder: Path) -> None:
     folders = {name: folder / name if len(common.names) != 1 else folder for name in chosen}
     for made in folders.values():
         images.check_context(made)
-    host.ensure()
+    ready(checkout, chosen)
     for name, made in folders.items():
         built = images.build(checkout, machine, (name,))[name]
         images.context(checkout.root, machine.store, built, made)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..catalogue import hub_form
 from ..catalogue import profiles as profiling
 from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
@@ -56,6 +57,9 @@ def hub(
         ended = _stop(folder)
         print(as_json({"stopped": ended}) if common.as_data else "stopped" if ended else "no hub runs")
         return
+    server.check_password(password)
+    if (runs := server.read(folder)) is None or not runs.running:
+        server.check_port(port)
     host.ensure()
     checkout, machine = common.checkout(), common.machine()
     choice = offered(checkout, machine, CatalogueOptions(names=common.names, host=registry, prefix=prefix))
@@ -77,15 +81,18 @@ def offered(checkout: Checkout, machine: Machine, wanted: CatalogueOptions) -> s
     Raises:
         HelioError: nothing is left to offer.
     """
-    offers = profiling.offers(document(read(checkout, machine, wanted)), checkout.images)
-    pinned = tuple(map(by_digest, offers))
+    whole = document(read(checkout, machine, wanted))
+    pinned = tuple(map(by_digest, profiling.offers(whole, checkout.images)))
+    sizes = hub_form.sizes(pinned, checkout.images)
     names = [offer.image for offer in pinned if offer.image in checkout.images]
     known = [checkout.images[name] for name in checkout.with_ancestors(names)]
     homes = {image.user.home for image in known if image.user}
     if len(homes) > 1:
         raise HelioError(Stage.SPEC, "images of one hub need one home", detail=f"not {', '.join(sorted(homes))}")
     return server.HubOffer(
-        images=profiling.as_dockerspawner(pinned),
+        images=profiling.as_dockerspawner(pinned)
+        + f"c.DockerSpawner.options_form = {hub_form.form(pinned, whole, sizes.values())!r}\n",
+        sizes={name: {"memory": size.memory_limit, "cpus": size.cpu_limit} for name, size in sizes.items()},
         gateway=profiling.gateway_code(pinned),
         home=homes.pop() if homes else "/home/jovyan",
         logins=logins.of(machine.credentials, (choice.plain.partition("@")[0] for choice in pinned)),

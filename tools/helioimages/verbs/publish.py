@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import click
 
 from ..core.words import human_size
-from ..machine import host
 from ..make.machine import Machine
+from ..make.ready import ready
 from ..publish import release
 from . import caching, options
 from .command import Common, verb
@@ -40,7 +40,6 @@ def run(
     Args:
         announce: called with each image when it is published.
     """
-    host.ensure()
     checkout = common.checkout()
     machine = caching.machine(common, where.caches, where.cache_key, registry=where.registry, prefix=where.prefix)
     order = release.PublishOrder(
@@ -52,6 +51,7 @@ def run(
         before_tag=before_tag,
     )
     names = checkout.chosen(common.names)
+    ready(checkout, names)
     return machine, release.publish(checkout, machine, names, order, functools.partial(announce, machine))
 
 

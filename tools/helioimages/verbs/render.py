@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from ..core.errors import HelioError, Stage
-from ..machine import host
 from ..make import images
+from ..make.ready import ready
 from . import caching, options
 from .command import Common, verb
 from .output import as_json
@@ -29,10 +29,11 @@ def render(common: Common, check: bool, caches: Sequence[str], cache_key: Path |
             detail="it proves that this machine makes the layers that the Dockerfiles name",
             hint="leave out one of the two",
         )
-    host.ensure()
     # Whatever HELIOIMAGES_CACHE says: what is proved is made here.
     checkout, machine = common.checkout(), common.machine() if check else caching.machine(common, caches, cache_key)
-    built = images.build(checkout, machine, checkout.chosen(common.names))
+    chosen = checkout.chosen(common.names)
+    ready(checkout, chosen)
+    built = images.build(checkout, machine, chosen)
     images.render(checkout.root, built, check=check)
     word = "agree" if check else "written"
     tags = {name: image.tag for name, image in built.items()}

@@ -14,6 +14,7 @@ from ..machine import browser as screen
 from ..machine import host
 from ..make import images
 from ..make.machine import Machine
+from ..make.ready import ready
 from ..publish import release
 from ..publish.holdings import image_of
 from . import named_image, options
@@ -67,7 +68,6 @@ def run(
             f"port {port} of 127.0.0.1 is taken",
             hint="choose another --port, or leave it out to have any free one",
         )
-    host.ensure()
     machine = common.machine()
     name, reference = _published(common, machine, published) if published else _built(common, machine)
     with stage(f"pull {name}"):
@@ -115,6 +115,7 @@ def _built(common: Common, machine: Machine) -> tuple[str, str]:
     default = [name for name, image in checkout.images.items() if image.hub.default]
     # Without a default, the last is the one with the most in it.
     name = checkout.selected(common.names or default)[-1]
+    ready(checkout, (name,))
     built = images.build(checkout, machine, (name,))[name]
     with release.connect(machine.store, None) as client:
         return name, release.push_built(client, machine, built, "").reference
@@ -122,6 +123,7 @@ def _built(common: Common, machine: Machine) -> tuple[str, str]:
 
 def _published(common: Common, machine: Machine, text: str) -> tuple[str, str]:
     """Return name and reference by digest of an image of a registry; a short name is of the embedded one."""
+    host.ensure()
     with named_image.reached(machine, text, None) as (client, reference):
         image = image_of(client, reference, common.platform)
         return reference.repository, f"{client.host}/{reference.repository}@{image.digest}"

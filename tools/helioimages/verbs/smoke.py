@@ -10,9 +10,10 @@ import click
 
 from ..core.progress import say
 from ..engines import engine
-from ..machine import host
 from ..make import images
+from ..make.ready import ready
 from ..publish import release
+from ..smoke import run
 from ..smoke import stage as smoking
 from . import caching, options
 from .command import Common, verb
@@ -38,9 +39,11 @@ def smoke(
 ) -> None:
     """Run the smoke notebooks inside images."""
     engine.gpu_request(gpus)
-    host.ensure()
     checkout, machine = common.checkout(), caching.machine(common, caches, cache_key)
     wanted = checkout.chosen(common.names)
+    for name in wanted:
+        run.check_only(checkout.lineage(name), checkout.root, only)
+    ready(checkout, wanted)
     built = images.build(checkout, machine, wanted)
     how = smoking.Options(only=tuple(only), network=network, parameters=dict(parameters), gpus=gpus)
     reports = {}

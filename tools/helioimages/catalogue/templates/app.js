@@ -92,13 +92,15 @@
   });
 
   // --- filtering ----------------------------------------------------------------------------------------------------
-  const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+  // One name is written scikit-learn and scikit_learn.
+  const plain = (text) => text.toLowerCase().replaceAll("_", "-");
+  const words = (text) => plain(text).split(/\s+/).filter(Boolean);
   function filter(input, rows, text, counter, what) {
     const run = () => {
       const wanted = words(input.value);
       let shown = 0;
       rows.forEach((row, at) => {
-        const hit = wanted.every((word) => text[at].includes(word));
+        const hit = wanted.every((word) => plain(text[at]).includes(word));
         row.hidden = !hit;
         shown += hit;
       });
@@ -118,8 +120,8 @@
     return {
       label, bytes, pulled, unpackBytes, unpacked, shared, summary, notes,
       pull: data.pull.filter((row) => holds(row.slice(2), at)),
-      changes: data.changes.flatMap(([what, name, kind, after, rows]) =>
-        rows.filter((row) => holds(row.slice(1), at)).map(([before]) => [what, name, before, after, kind])),
+      changes: data.changes.flatMap(([what, name, kind, after, rows, why]) =>
+        rows.filter((row) => holds(row.slice(1), at)).map(([before]) => [what, name, before, after, kind, why])),
     };
   }
   function total(big, small, share) {
@@ -151,9 +153,9 @@
     if (found.summary) left.append(element("p", {}, found.summary));
     if (found.changes.length) {
       helioTables.changes(left, {
-        title: "Packages that changed", rows: found.changes.map((row) => [...row.slice(0, 4), KIND[row[4]]]),
-        make: (caption, rows) => table(caption, [["Change"], ["Package"], ["From", "fixed"], ["To", "fixed"], ["Kind"]],
-          rows.map(([what, name, before, after, kind]) => [what, name, before || "–", after || "–", kind])),
+        title: "Packages that changed", rows: found.changes.map((row) => [...row.slice(0, 4), KIND[row[4]], row[5]]),
+        make: (caption, rows, shown) => table(caption, [["Change"], ["Package"], ["From", "fixed"], ["To", "fixed"], ["Kind"], ["Why"]].slice(0, shown),
+          rows.map((row) => row.slice(0, shown).map((text) => text || "–"))),
       });
     }
     const right = element("section", {}, element("h2", {}, "Layers to pull"));
@@ -191,7 +193,7 @@
         return element("tr", {}, ...[name, version, KIND[kind], licenses || "–"].map((text) => element("td", {}, text)));
       });
       body.replaceChildren(...rows);
-      filter($("package-filter"), rows, entry.rows.map((row) => data.packages[row].slice(0, 4).join(" ").toLowerCase()), $("package-count"), "package");
+      filter($("package-filter"), rows, entry.rows.map((row) => [...data.packages[row].slice(0, 4), data.modules[data.packages[row][1]] ?? ""].join(" ")), $("package-count"), "package");
     },
     compare() {
       const from = $("from"), to = $("to");
@@ -230,10 +232,14 @@
         if (!names.has(key)) names.set(key, []);
         names.get(key).push(row);
       });
+      const modules = (key) => (key.endsWith(" wheel") && data.modules[key.slice(0, -" wheel".length)]) || "";
+      const texts = new Map([...names.keys()].map((key) => [key, plain(`${key} ${modules(key)}`)]));
       const run = () => {
         const wanted = words(input.value);
-        const hits = wanted.length ? [...names.keys()].filter((key) => wanted.every((word) => key.toLowerCase().includes(word))) : [];
-        hits.sort((a, b) => (b.toLowerCase().startsWith(wanted[0]) - a.toLowerCase().startsWith(wanted[0])) || a.length - b.length || (a < b ? -1 : 1));
+        const hits = wanted.length ? [...names.keys()].filter((key) => wanted.every((word) => texts.get(key).includes(word))) : [];
+        // Whose name or whose module it is comes before what has it in its name.
+        const is = (key) => plain(key).startsWith(wanted[0]) || plain(modules(key)).split(" ").includes(wanted[0]);
+        hits.sort((a, b) => (is(b) - is(a)) || a.length - b.length || (a < b ? -1 : 1));
         const rest = hits.length > SHOWN ? `, the first ${SHOWN} shown` : "";
         $("package-count").textContent = wanted.length ? `${count(hits.length, "package")} found${rest}` : count(names.size, "package");
         box.replaceChildren(...hits.slice(0, SHOWN).map((key) => {
@@ -250,6 +256,7 @@
             return [data.packages[row][2], String(all.length), cell];
           });
           return element("section", {}, element("h2", {}, name, " ", element("span", { class: "tag" }, KIND[kind])),
+            ...(modules(key) ? [element("p", { class: "soft" }, "imported as ", element("code", {}, modules(key).split(" ").slice(0, 6).join(", ")))] : []),
             table(`Versions of ${name}`, [["Version"], ["Builds", "num"], ["In"]], lines));
         }));
       };

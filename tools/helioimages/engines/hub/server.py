@@ -37,6 +37,8 @@ from .parts import SOURCE, Parts
 
 LABEL = "io.helioimages.hub"
 _ADDRESS = "127.0.0.1"
+#: JupyterHub's own limit, of which it tells when it is started.
+_LEAST_PASSWORD = 8
 _READY_S = 60
 _STOP_S = 45
 _GONE_S = 20
@@ -72,6 +74,7 @@ class HubOffer:
         images: a fragment of jupyterhub_config.py.
         gateway: a fragment of dask_gateway_config.py.
         home: where users' volumes are mounted.
+        sizes: name -> ``memory`` as JupyterHub writes it and ``cpus`` that a server may take.
         logins: what images are pulled with, as engines want it, by ``host/repository``.
     """
 
@@ -79,6 +82,35 @@ class HubOffer:
     gateway: str
     home: str
     logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    sizes: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict, hash=False)
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that somebody has; 0 is any free one.
+
+    Raises:
+        HelioError: it is taken.
+    """
+    if port and not is_free(port):
+        raise HelioError(
+            Stage.USAGE, f"port {port} of {_ADDRESS} is taken", hint="choose another --port, or 0 for any free one"
+        )
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that JupyterHub refuses; an empty one is made.
+
+    Raises:
+        HelioError: it is too short.
+    """
+    if password and len(password) < _LEAST_PASSWORD:
+        raise HelioError(
+            Stage.USAGE,
+            "the hub's password is too short",
+            where="--password or HELIOIMAGES_HUB_PASSWORD",
+            detail=f"expected at least {_LEAST_PASSWORD} characters not {len(password)}",
+            hint="leave it out, and one is made",
+        )
 
 
 def start(folder: Path, parts: Parts, offered: HubOffer, *, engine: str, port: int, password: str = "") -> Hub:
@@ -105,10 +137,7 @@ def _start(folder: Path, parts: Parts, offered: HubOffer, engine: str, port: int
                 Stage.USAGE, f"a hub runs already at {known.address}", hint="end it with `buildimages hub --stop`"
             )
         stop(folder)
-    if port and not is_free(port):
-        raise HelioError(
-            Stage.USAGE, f"port {port} of {_ADDRESS} is taken", hint="choose another --port, or 0 for any free one"
-        )
+    check_port(port)
     folder.mkdir(exist_ok=True)
     folder.chmod(0o700)
     name = name_of(folder)
@@ -117,6 +146,7 @@ def _start(folder: Path, parts: Parts, offered: HubOffer, engine: str, port: int
             "name": name,
             "labels": {LABEL: name},
             "home": offered.home,
+            "sizes": {name: dict(size) for name, size in offered.sizes.items()},
             "engine": engine,
             "port": port or own,
             "hub_port": hub_port,

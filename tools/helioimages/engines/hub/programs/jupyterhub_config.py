@@ -13,6 +13,7 @@ from pathlib import Path
 import docker.errors
 from dockerspawner import DockerSpawner
 from jupyterhub.utils import random_port
+from traitlets import default
 
 FOLDER = Path(os.environ["HELIOIMAGES_HUB"])
 SETTINGS = json.loads((FOLDER / "settings.json").read_text("utf-8"))
@@ -24,9 +25,20 @@ GATEWAY = "/services/dask-gateway"
 class LoopbackSpawner(DockerSpawner):
     """DockerSpawner on the host's own network, where a server can listen on loopback only; pulls by digest."""
 
+    @default("options_from_form")
+    def _with_size(self):
+        """Take the size beside the image, as the form of this hub has both."""
+
+        def options(formdata):
+            return {name: formdata[name][0] for name in ("image", "size") if name in formdata}
+
+        return options
+
     async def start(self):
         """Start the container on a port of its own: all containers share the host's."""
         self.port = random_port()
+        if size := SETTINGS["sizes"].get(self.user_options.get("size", "")):
+            self.mem_limit, self.cpu_limit = size["memory"], size["cpus"]
         return await super().start()
 
     async def get_ip_and_port(self):

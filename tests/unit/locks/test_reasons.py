@@ -1,0 +1,119 @@
+"""Why a package is in an image, as its environments and its packages say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from command_line import main
+
+from helioimages.catalogue import weight as weighing
+from helioimages.debian import lock as debian_lock
+from helioimages.debian.lock import AptLock, Deb
+from helioimages.locks.checkout import Checkout
+from helioimages.locks.reasons import Needs, WhyThere, needs_of
+
+
+@pytest.fixture
+def locked(world):
+    """Return a world whose wheels need each other, with an extra that is asked for."""
+    world.wheel("low", "1.0")
+    world.wheel("lib", "1.0", "low")
+    world.wheel("fast", "1.0")
+    world.wheel(
+        "app", "1.0", "lib", 'fast; extra == "quick"', 'app[quick]; extra == "speed"', 'absent; extra == "never"'
+    )
+    world.wheel("other", "1.0", "low")
+    world.environment("base", "app[speed]")
+    world.environment("child", "other", parent="base")
+    empty = AptLock(suite="trixie", architecture="amd64", requested=(), packages=(), timestamp=9)
+    debs = tuple(
+        Deb(
+            name=name,
+            version="1",
+            architecture="amd64",
+            file_name=f"pool/{name}.deb",
+            archive="debian",
+            sha256="0" * 64,
+            size=7,
+        )
+        for name in ("bash", "libc6")
+    )
+    for name, parent in (("base", None), ("child", "base")):
+        world.image(name, parent=parent)
+        (world.root / "images" / name / "apt-lock.json").write_text(debian_lock.dump(empty))
+    world.lock()
+    world.image("base", "bash")
+    for name in ("base", "child"):
+        apt = debian_lock.dump(replace(empty, requested=("bash",), packages=debs))
+        (world.root / "images" / name / "apt-lock.json").write_text(apt)
+    return world
+
+
+def needs(world, name="child") -> Needs:
+    checkout = Checkout.of(world.root)
+    return needs_of(checkout, checkout.locks(name), world.store)
+
+
+def fetched(world) -> None:
+    """Put the wheels where a build has them: what they need is known of those alone."""
+    for wheel in world.pylock("child").wheels:
+        path = world.store.artefact(wheel.sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(world.index.files[wheel.file_name])
+
+
+def test_what_is_asked_for_and_what_is_drawn_in(locked):
+    fetched(locked)
+    found = needs(locked).reasons()
+    assert found["wheel", "app"] == WhyThere(asked=("environments/base",))
+    assert found["wheel", "other"] == WhyThere(asked=("environments/child",))
+    assert found["wheel", "lib"] == WhyThere(by=("app",))
+    assert found["wheel", "low"] == WhyThere(by=("lib", "other"))
+    # By an extra that is asked for.
+    assert found["wheel", "fast"] == WhyThere(by=("app",))
+    assert found["conda", "python"] == WhyThere(asked=("environments/base", "environments/child"))
+    assert found["conda", "libz"] == WhyThere(by=("python",))
+    assert found["debian", "bash"] == WhyThere(asked=("images/base",))
+    assert found["debian", "libc6"] == WhyThere()
+    told = {name: str(reason) for (_, name), reason in found.items()}
+    assert (told["app"], told["low"], told["libc6"]) == ("asked for", "drawn in by lib, other", "drawn in")
+
+
+def test_of_wheels_that_are_not_here_nothing_is_claimed(locked):
+    found = needs(locked).reasons()
+    assert found["wheel", "app"].asked and found["wheel", "low"] == WhyThere()
+
+
+def test_what_leaving_out_one_saves(locked):
+    fetched(locked)
+    alone = needs(locked).alone()
+    # `low` is needed by the other, too.
+    assert [name for _, name in alone["wheel", "app"]] == ["app", "fast", "lib"]
+    assert [name for _, name in alone["wheel", "other"]] == ["other"]
+
+
+def test_the_weight_is_that_of_the_locks(locked, monkeypatch):
+    fetched(locked)
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(locked.store.root))
+    done = CliRunner().invoke(main, ["report", "--weight", "child", "--root", str(locked.root), "--json"])
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    sizes = {wheel.name: wheel.size for wheel in locked.pylock("child").wheels}
+    assert {one["name"]: one["bytes"] for one in found["packages"] if one["kind"] == "wheel"} == sizes
+    assert [(one["name"], one["packages"]) for one in found["kinds"]] == [("conda", 2), ("PyPI", 5), ("Debian", 2)]
+    assert {one["name"]: one["bytes"] for one in found["kinds"]}["PyPI"] == sum(sizes.values())
+    assert [(one["name"], one["packages"]) for one in found["images"]] == [("base", 8), ("child", 1)]
+    (app,) = [one for one in found["asked"] if one["name"] == "app"]
+    assert app["alone"] == sizes["app"] + sizes["fast"] + sizes["lib"]
+    assert sorted(app["with_it"]) == ["fast", "lib"]
+    text = CliRunner().invoke(main, ["report", "--weight", "child", "--root", str(locked.root)]).stdout
+    assert f"{weighing.human_size(app['alone'])}  app, with " in text and "lib 1.0 (base), drawn in by app" in text
+
+
+@pytest.mark.parametrize("words", [(), ("--weight",), ("--weight", "base", "child"), ("base",)])
+def test_one_image_is_weighed(locked, words):
+    done = CliRunner().invoke(main, ["report", *words, "--root", str(locked.root)])
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (2, "error: `report` weighs one image")

@@ -1,0 +1,51 @@
+"""The form of the hub on this machine: each image with what it is for, its newest build first, and a size. Pure.
+
+As KubeSpawner's form of a `profile_list` shows it; DockerSpawner's own is a bare list. It has the looks of JupyterHub's
+pages (Bootstrap), so both of its themes, and needs no script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ..spec.hub import Resources
+from ..spec.image import ImageSpec
+from .profiles import Offer, resources, size_title
+
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def form(offered: Sequence[Offer], document: Mapping[str, Any], sizes: Iterable[Resources]) -> str:
+    """Return the form's HTML: fields ``image``, a title as DockerSpawner's choices have it, and ``size``, a name.
+
+    Args:
+        offered: in the catalogue's order; see `profiles.offers`.
+        document: the catalogue, as `model.document` gives it.
+    """
+    said = {page["name"]: page["description"] for page in document["images"]}
+    images: dict[str, list[Offer]] = {}
+    for offer in offered:
+        images.setdefault(offer.image, []).append(offer)
+    first = next((offer for offer in offered if offer.default), offered[0])
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["size_title"] = size_title
+    return environment.get_template("hub_form.html.j2").render(
+        images=[(name, said.get(name, ""), builds) for name, builds in images.items()], first=first, sizes=tuple(sizes)
+    )
+
+
+def sizes(offered: Iterable[Offer], images: Mapping[str, ImageSpec]) -> dict[str, Resources]:
+    """Return what a server of this machine may get, by name: without GPUs, which its containers are not given."""
+    known = {
+        name: found
+        for offer in offered
+        for name, found in resources(images, offer.image).items()
+        if name in offer.sizes and not found.gpus
+    }
+    return known

@@ -1,0 +1,159 @@
+"""What an image weighs: bytes by kind, by image of its line, by package, and by what people ask for. Pure.
+
+Bytes are those of the packages' files as they are fetched (wheel, .conda, .deb), which every lock tells; a layer has
+about as many, for both are compressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.words import count, human_size
+from ..locks import ecosystems
+from ..locks.reasons import Key, Needs, WhyThere
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """Bytes and packages of something; ``name`` is an ecosystem's or an image's."""
+
+    name: str
+    packages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """One package; ``image`` is the one of the line that brings it."""
+
+    kind: str
+    name: str
+    version: str
+    bytes: int
+    image: str
+    reason: WhyThere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A package that is asked for.
+
+    Attributes:
+        who: asks for it.
+        bytes: its own.
+        alone: its own and those of packages that nothing else in the image draws in: what leaving it out saves.
+        with_it: names of those packages, the heaviest first.
+    """
+
+    kind: str
+    name: str
+    who: tuple[str, ...]
+    bytes: int
+    alone: int
+    with_it: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """An image's weight.
+
+    Attributes:
+        size: bytes of its layers, compressed.
+        exact: each layer was made here, or ``size`` counts the files of some packages instead.
+        kinds, images: in the order of the table and of the line.
+        packages: the heaviest first.
+        asked: the one first that saves most.
+    """
+
+    image: str
+    size: int
+    exact: bool
+    kinds: tuple[Sum, ...]
+    images: tuple[Sum, ...]
+    packages: tuple[Weighed, ...]
+    asked: tuple[Asked, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the weight for people; the whole is in the JSON."""
+        total = sum(one.bytes for one in self.kinds)
+        sign = "" if self.exact else "about "
+        rows = [
+            f"{self.image}: layers of {sign}{human_size(self.size)},"
+            f" made of {count(len(self.packages), 'package')} of {human_size(total)}"
+        ]
+        for heading, sums in (("by kind", self.kinds), ("by image", self.images)):
+            rows += ["", heading]
+            rows += [f"  {human_size(one.bytes):>9}  {one.name}, {count(one.packages, 'package')}" for one in sums]
+        rows += ["", "the heaviest packages"]
+        rows += [
+            f"  {human_size(one.bytes):>9}  {one.name} {one.version} ({one.image}), {one.reason}"
+            for one in self.packages[:_SHOWN]
+        ]
+        rows += ["", "what leaving out one package that is asked for would save"]
+        for one in self.asked[:_SHOWN]:
+            more = f", with {_few(one.with_it)}" if one.with_it else ""
+            rows.append(f"  {human_size(one.alone):>9}  {one.name}{more}")
+        return tuple(rows)
+
+
+def weight(size: int, exact: bool, line: Sequence[str], owners: Mapping[Key, str], needs: Needs) -> Weight:
+    """Weigh an image.
+
+    Args:
+        size: bytes of its layers.
+        exact: whether that is measured.
+        line: the names of its ancestors, the oldest first, and its own.
+        owners: which of them brings a package.
+    """
+    reasons = needs.reasons()
+    packages = [
+        Weighed(
+            kind=package.kind,
+            name=package.name,
+            version=package.version,
+            bytes=package.size,
+            image=owners[key],
+            reason=reasons[key],
+        )
+        for key, package in needs.packages.items()
+    ]
+    packages.sort(key=lambda one: (-one.bytes, one.kind, one.name))
+    asked = []
+    for key, names in needs.alone().items():
+        sizes = {one: needs.packages[one].size for one in names}
+        others = sorted((one for one in names if one != key), key=lambda one: (-sizes[one], one))
+        asked.append(
+            Asked(
+                kind=key[0],
+                name=key[1],
+                who=needs.asked[key],
+                bytes=needs.packages[key].size,
+                alone=sum(sizes.values()),
+                with_it=tuple(name for _, name in others),
+            )
+        )
+    asked.sort(key=lambda one: (-one.alone, one.kind, one.name))
+    return Weight(
+        image=line[-1],
+        size=size,
+        exact=exact,
+        kinds=tuple(
+            _sum(ecosystems.of(kind.kind).title, [one for one in packages if one.kind == kind.kind])
+            for kind in ecosystems.ECOSYSTEMS
+        ),
+        images=tuple(_sum(name, [one for one in packages if one.image == name]) for name in line),
+        packages=tuple(packages),
+        asked=tuple(asked),
+    )
+
+
+def _sum(name: str, packages: Sequence[Weighed]) -> Sum:
+    return Sum(name=name, packages=len(packages), bytes=sum(one.bytes for one in packages))
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
