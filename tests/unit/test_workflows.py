@@ -117,3 +117,53 @@ def test_the_cache_is_read_where_others_commit_and_written_where_images_are_publ
         if any("buildimages.py publish" in step.get("run", "") for step in job["steps"])
     ]
     assert writers == [("publish.yml", "publish")]
+
+
+def run_publish(folder: Path, key: str) -> list[str]:
+    """Run what `publish.yml` runs, with programs that do nothing, and return the words that the tool got."""
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    stubs = {name: "exit 0" for name in ("sudo", "docker", "jq")}
+    # The key is in the file that the tool is told, for its owner alone, and nowhere in its environment.
+    stubs["python3"] = (
+        """printf '%s\\n' "$@" > words; if [ -e cache.key ]; then stat -c %a cache.key > mode; fi; env > env"""
+    )
+    for name, text in stubs.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    (step,) = (one for one in steps(FOLDER / "workflows" / "publish.yml") if "py publish" in one.get("run", ""))
+    assert set(step["env"]) == {"CACHE_KEY", "IMAGES", "TOKEN"}
+    given = {
+        "CACHE_KEY": key,
+        "IMAGES": "base helio",
+        "TOKEN": "t",
+        "GITHUB_ACTOR": "a",
+        "GITHUB_REPOSITORY_OWNER": "Team",
+    }
+    given |= {
+        "RUNNER_TEMP": str(folder),
+        "GITHUB_STEP_SUMMARY": str(folder / "summary"),
+        "PATH": f"{programs}:/usr/bin:/bin",
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", step["run"]], cwd=folder, env=given, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    return (folder / "words").read_text().split("\n")[:-1]
+
+
+def test_images_are_published_thin_where_there_is_a_key(tmp_path):
+    """Who signs by a command alone reads each layer (`tests/unit/publish/test_thin.py`)."""
+    plain = run_publish(tmp_path / "plain", "")
+    assert plain[:4] == ["tools/buildimages.py", "publish", "base", "helio"]
+    assert plain[4:10] == ["--registry", "ghcr.io", "--prefix", "team/", "--before-tag", ".github/sign.sh"]
+    assert "--key" not in plain
+    signed, folder = run_publish(tmp_path / "signed", "-----BEGIN x-----\nabc"), tmp_path / "signed"
+    at = signed.index("--key")
+    assert signed[at : at + 2] == ["--key", str(folder / "cache.key")]
+    assert signed[:at] + signed[at + 2 :] == plain
+    assert (folder / "cache.key").read_text() == "-----BEGIN x-----\nabc\n"
+    assert (folder / "mode").read_text() == "600\n"
+    assert "BEGIN x" not in (folder / "env").read_text()
+    text = CliRunner().invoke(main, ["publish", "--help"]).output
+    assert [word for word in signed if word.startswith("--") and word not in text] == []

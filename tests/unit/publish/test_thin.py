@@ -439,3 +439,21 @@ def test_what_another_key_signed_is_not_believed(world, tmp_path, capsys):
 def test_who_signs_by_a_command_reads_what_no_key_signed(world):
     world.right(world.publish(before_tag="true"))
     assert world.fetched
+
+
+def test_who_signs_by_a_command_and_with_a_key_leaves_what_the_key_signed_in_the_registry(world, tmp_path, capfd):
+    """As `publish.yml` does it: a CI's identity signs the image, a key what the cache has."""
+    key = signed(world, tmp_path / "key", 1)
+    done = world.publish(key=key, before_tag="true")
+    world.right(done)
+    assert world.fetched == set()
+    # What it made is there for the next one, signed.
+    again = dataclasses.replace(world.machine, store=Store(tmp_path / "next", travelled=True))
+    world.machine = again
+    shutil.rmtree(tmp_path / "out")
+    world.right(world.publish(key=key, before_tag="true"))
+    plans = [world.sites.after.plan(name) for name in NAMES]
+    packages = [layer.key for plan in plans for layer in plan.layers if layer.kind is not LayerKind.FILES]
+    assert f"{len(packages)} layers stay in the registry" in capfd.readouterr().err
+    here = Store(again.store.root, travelled=True)
+    assert not any(linking.recall(here, key) for key in packages)
