@@ -5,7 +5,6 @@ The hub is as much of JupyterHub as a link meets: `/hub/login` sends who is logg
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import jinja2
 import pytest
 from catalogue_support import catalogue, entry, page
+from engine_api import serving
 from works_support import validators
 
 from helioimages.catalogue import permalinks, profiles
@@ -58,17 +58,9 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    (server.package,) = validators().parents[1].glob("lib/python3*/site-packages/jupyterhub_fancy_profiles")
-    server.asked = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    (package,) = validators().parents[1].glob("lib/python3*/site-packages/jupyterhub_fancy_profiles")
+    with serving(Hub, package=package, asked=[]) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class EngineHandler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(handler: type[EngineHandler], **state: Any) -> Iterator[ThreadingHTTPServer]:
+def serving(handler: type[BaseHTTPRequestHandler], **state: Any) -> Iterator[ThreadingHTTPServer]:
     """Serve; ``state`` becomes attributes of the server, which the handler sees as ``self.server``."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     vars(server).update(state)

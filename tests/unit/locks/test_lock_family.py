@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
+from pypi_support import wheel_of
 
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import FIRST
+from helioimages.locks import pypi
+from helioimages.machine.checkout import load_environments
+from helioimages.pypi.lock import PyPILock, Wheel
 
 
 def test_a_child_contains_its_parent(world):
@@ -74,3 +81,26 @@ def test_a_parent_must_be_locked(world):
         "\n"
         "hint: run `buildimages lock base child`"
     )
+
+
+def test_what_no_solver_let_through_names_both_sides(world):
+    """A backstop: layers of a child that lacks what its parent has would lie over another version of it."""
+    world.environment("base")
+    world.environment("child", parent="base")
+    (child,) = (spec for name, spec in load_environments(world.root).items() if name == "child")
+    parent = PyPILock(python="3.13", platform=FIRST, content_hash="", wheels=(wheel("lib", "1.0"),))
+    pypi._refuse_missing(child, parent, parent)
+    for wheels, has in (((), "none"), ((wheel("lib", "2.0"),), "2.0")):
+        with pytest.raises(HelioError) as caught:
+            pypi._refuse_missing(child, parent, dataclasses.replace(parent, wheels=wheels))
+        assert str(caught.value) == (
+            "`lib` contradicts the parent environment\n"
+            "  in environments/child/environment.yml\n"
+            f"  `base` has 1.0, `child` would have {has}\n\n"
+            "hint: lock both: run `buildimages lock base child`"
+        )
+
+
+def wheel(name: str, version: str) -> Wheel:
+    data = f"{name} {version}".encode()
+    return wheel_of(data, name=name, version=version)

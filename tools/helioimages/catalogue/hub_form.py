@@ -43,9 +43,9 @@ def form(offered: Sequence[Offer], document: Mapping[str, Any], sizes: Iterable[
 def sizes(offered: Iterable[Offer], images: Mapping[str, ImageSpec]) -> dict[str, Resources]:
     """Return what a server of this machine may get, by name: without GPUs, which its containers are not given."""
     known = {
-        name: found
+        name: resource
         for offer in offered
-        for name, found in resources(images, offer.image).items()
-        if name in offer.sizes and not found.gpus
+        for name, resource in resources(images, offer.image).items()
+        if name in offer.sizes and not resource.gpus
     }
     return known

@@ -286,7 +286,8 @@ def _contents(
 
 def _told(contents: Contents) -> Contents:
     """Return contents with licences as SPDX writes them, for whoever searches."""
-    return replace(contents, packages=tuple(replace(one, licenses=spdx(one.licenses)) for one in contents.packages))
+    told = (replace(package, licenses=spdx(package.licenses)) for package in contents.packages)
+    return replace(contents, packages=tuple(told))
 
 
 def _attached(
@@ -345,7 +346,7 @@ def _smoke(source: CatalogueSource, attached: Attached, texts: Mapping[str, byte
 
 
 def _with_pages(source: CatalogueSource, smoke: Smoke, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
-    """Return a report with a page of each notebook in the site; what is no notebook, or is not copied, has none."""
+    """Return a report with a page of each notebook in the site; what is not a notebook, or is not copied, has none."""
     names = {file.path: file.name for file in attached.files if file.path}
     notebooks = []
     for notebook in smoke.notebooks:

@@ -78,7 +78,7 @@ class Weight:
 
     def lines(self) -> tuple[str, ...]:
         """Return the weight for people; the whole is in the JSON."""
-        total = sum(one.bytes for one in self.kinds)
+        total = sum(kind.bytes for kind in self.kinds)
         sign = "" if self.exact else "about "
         rows = [
             f"{self.image}: layers of {sign}{human_size(self.size)},"
@@ -86,16 +86,16 @@ class Weight:
         ]
         for heading, sums in (("by kind", self.kinds), ("by image", self.images)):
             rows += ["", heading]
-            rows += [f"  {human_size(one.bytes):>9}  {one.name}, {count(one.packages, 'package')}" for one in sums]
+            rows += [f"  {human_size(row.bytes):>9}  {row.name}, {count(row.packages, 'package')}" for row in sums]
         rows += ["", "the heaviest packages"]
         rows += [
-            f"  {human_size(one.bytes):>9}  {one.name} {one.version} ({one.image}), {one.reason}"
-            for one in self.packages[:_SHOWN]
+            f"  {human_size(package.bytes):>9}  {package.name} {package.version} ({package.image}), {package.reason}"
+            for package in self.packages[:_SHOWN]
         ]
         rows += ["", "what leaving out one package that is asked for would save"]
-        for one in self.asked[:_SHOWN]:
-            more = f", with {_few(one.with_it)}" if one.with_it else ""
-            rows.append(f"  {human_size(one.alone):>9}  {one.name}{more}")
+        for asked in self.asked[:_SHOWN]:
+            more = f", with {_few(asked.with_it)}" if asked.with_it else ""
+            rows.append(f"  {human_size(asked.alone):>9}  {asked.name}{more}")
         return tuple(rows)
 
 
@@ -120,11 +120,11 @@ def weight(size: int, exact: bool, line: Sequence[str], owners: Mapping[Key, str
         )
         for key, package in needs.packages.items()
     ]
-    packages.sort(key=lambda one: (-one.bytes, one.kind, one.name))
+    packages.sort(key=lambda package: (-package.bytes, package.kind, package.name))
     asked = []
     for key, names in needs.alone().items():
-        sizes = {one: needs.packages[one].size for one in names}
-        others = sorted((one for one in names if one != key), key=lambda one: (-sizes[one], one))
+        sizes = {needed: needs.packages[needed].size for needed in names}
+        others = sorted((other for other in names if other != key), key=lambda other: (-sizes[other], other))
         asked.append(
             Asked(
                 kind=key[0],
@@ -135,23 +135,23 @@ def weight(size: int, exact: bool, line: Sequence[str], owners: Mapping[Key, str
                 with_it=tuple(name for _, name in others),
             )
         )
-    asked.sort(key=lambda one: (-one.alone, one.kind, one.name))
+    asked.sort(key=lambda root: (-root.alone, root.kind, root.name))
     return Weight(
         image=line[-1],
         size=size,
         exact=exact,
         kinds=tuple(
-            _sum(ecosystems.of(kind.kind).title, [one for one in packages if one.kind == kind.kind])
+            _sum(ecosystems.of(kind.kind).title, [package for package in packages if package.kind == kind.kind])
             for kind in ecosystems.ECOSYSTEMS
         ),
-        images=tuple(_sum(name, [one for one in packages if one.image == name]) for name in line),
+        images=tuple(_sum(name, [package for package in packages if package.image == name]) for name in line),
         packages=tuple(packages),
         asked=tuple(asked),
     )
 
 
 def _sum(name: str, packages: Sequence[Weighed]) -> Sum:
-    return Sum(name=name, packages=len(packages), bytes=sum(one.bytes for one in packages))
+    return Sum(name=name, packages=len(packages), bytes=sum(package.bytes for package in packages))
 
 
 def _few(names: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ _NOT = frozenset(("test", "tests", "testing", "docs", "doc", "examples", "exampl
 
 def of_wheels(wheels: Iterable[Wheel], store: Store) -> dict[str, str]:
     """Return the modules of distributions that are called otherwise than they, in one text each."""
-    found: dict[str, str] = {}
+    text_by_name: dict[str, str] = {}
     for wheel in wheels:
         names = store.recall(_KIND, wheel.sha256)
         if names is None:
@@ -34,8 +34,8 @@ def of_wheels(wheels: Iterable[Wheel], store: Store) -> dict[str, str]:
                 names = []
             store.remember(_KIND, wheel.sha256, names)
         if names:
-            found[wheel.name] = " ".join(names)
-    return found
+            text_by_name[wheel.name] = " ".join(names)
+    return text_by_name
 
 
 def _read(wheel: Wheel, files: Iterable[str]) -> list[str]:

@@ -22,7 +22,7 @@ from ..pypi.lock import PyPILock
 from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from .channels import LOCAL, channels_of, conda_file
-from .state import LockRun, Solved, conda_hash, forgotten, where_of
+from .state import LockRun, Solved, conda_hash, contradiction, forgotten, where_of
 
 
 def lock_conda(
@@ -81,14 +81,8 @@ def lock_conda(
     for package in inherited:
         mine = chosen.get(package.name)
         if mine is None or mine.sha256 != package.sha256:
-            raise HelioError(
-                Stage.LOCK,
-                f"conda package `{package.name}` contradicts the parent environment",
-                where=where_of(environment),
-                detail=f"`{environment.parent}` has {package.file_name}, "
-                f"`{environment.name}` would have {mine.file_name if mine else 'none'}",
-                hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
-            )
+            what = f"conda package `{package.name}`"
+            raise contradiction(environment, what, package.file_name, mine.file_name if mine else "none")
     named = [pattern for ancestor in line for pattern in ancestor.clobber]
     lock = CondaLock(
         channels=channels,

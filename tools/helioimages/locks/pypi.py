@@ -24,7 +24,7 @@ from ..spec.environment import EnvironmentSpec
 from ..spec.lineage import lineage
 from . import cuda, file_names, without
 from .patches import with_patches
-from .state import LockRun, Solved, current_locks, descendants, forgotten, pypi_hash, where_of
+from .state import LockRun, Solved, contradiction, current_locks, descendants, forgotten, pypi_hash, where_of
 from .withdrawn import files_of
 
 
@@ -329,14 +329,7 @@ def _refuse_missing(environment: EnvironmentSpec, parent: PyPILock, child: PyPIL
     mine = {item.name: item.version for item in child.files}
     for item in parent.files:
         if mine.get(item.name) != item.version:
-            raise HelioError(
-                Stage.LOCK,
-                f"`{item.name}` contradicts the parent environment",
-                where=where_of(environment),
-                detail=f"`{environment.parent}` has {item.version}, "
-                f"`{environment.name}` would have {mine.get(item.name, 'none')}",
-                hint=f"lock both: run `buildimages lock {environment.parent} {environment.name}`",
-            )
+            raise contradiction(environment, f"`{item.name}`", item.version, mine.get(item.name, "none"))
 
 
 def python_version(conda: CondaLock, where: str) -> str:

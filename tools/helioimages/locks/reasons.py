@@ -75,14 +75,14 @@ class Needs:
         }
 
     def _closure(self, roots: Iterable[Key]) -> set[Key]:
-        found: set[Key] = set()
+        reached: set[Key] = set()
         todo = list(roots)
         while todo:
             key = todo.pop()
-            if key not in found:
-                found.add(key)
+            if key not in reached:
+                reached.add(key)
                 todo += self.needs.get(key, ())
-        return found
+        return reached
 
 
 def needs_of(checkout: Checkout, lock: Locks, store: Store) -> Needs:
@@ -94,16 +94,16 @@ def needs_of(checkout: Checkout, lock: Locks, store: Store) -> Needs:
     asked: dict[Key, list[str]] = {}
     extras: dict[Key, set[str]] = {}
     subdir = checkout.platform.subdir
-    environments = {name: one.for_platform(subdir) for name, one in checkout.environments.items()}
+    environments = {name: environment.for_platform(subdir) for name, environment in checkout.environments.items()}
     for environment in lineage(environments, lock.image.environment):
         who = f"environments/{environment.name}"
         for spec in environment.conda:
             if (key := ("conda", _word(spec))) in packages:
                 asked.setdefault(key, []).append(who)
         for requirement in map(Requirement, environment.pypi):
-            if found := names.get(canonicalize_name(requirement.name)):
-                asked.setdefault(found, []).append(who)
-                extras.setdefault(found, set()).update(requirement.extras)
+            if owner := names.get(canonicalize_name(requirement.name)):
+                asked.setdefault(owner, []).append(who)
+                extras.setdefault(owner, set()).update(requirement.extras)
     for image in checkout.lineage(lock.image.name):
         for name in image.debian:
             if (key := ("debian", name)) in packages:
@@ -128,19 +128,19 @@ def _of_wheels(
     while todo:
         key = todo.pop()
         wheel = wheels[key]
-        left = {one.name for one in wheel.without}
-        found: list[Key] = []
+        left = {gone.name for gone in wheel.without}
+        direct: list[Key] = []
         for requirement in requires(store, wheel, lock.pypi, sorted(extras.get(key, ()))):
             name = canonicalize_name(requirement.name)
             if name in left or name not in names:
                 continue
             # An extra may be made of others of the same package: `app[all]` asks for `app[fast]`.
-            found += [names[name]] * (names[name] != key)
+            direct += [names[name]] * (names[name] != key)
             if new := set(requirement.extras) - extras.get(names[name], set()):
                 extras.setdefault(names[name], set()).update(new)
                 todo += [names[name]] if names[name] in wheels else []
-        if found:
-            needs[key] = tuple(dict.fromkeys(found))
+        if direct:
+            needs[key] = tuple(dict.fromkeys(direct))
     return needs
 
 

@@ -162,6 +162,22 @@ def where_of(environment: EnvironmentSpec) -> str:
     return f"environments/{environment.name}/environment.yml"
 
 
+def contradiction(child: EnvironmentSpec, what: str, parents: str, would: str) -> HelioError:
+    """Return the error of a child that would not have what its parent has.
+
+    Args:
+        what: a package, as messages begin with it.
+        parents, would: what the parent has of it, and what the child would have.
+    """
+    return HelioError(
+        Stage.LOCK,
+        f"{what} contradicts the parent environment",
+        where=where_of(child),
+        detail=f"`{child.parent}` has {parents}, `{child.name}` would have {would}",
+        hint=f"lock both: run `buildimages lock {child.parent} {child.name}`",
+    )
+
+
 def read_text(path: Path) -> str | None:
     """Return a file's text, None where there is no file."""
     try:

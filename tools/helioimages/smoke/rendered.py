@@ -154,13 +154,13 @@ def _output(output: Mapping[str, Any], index: int) -> list[Piece]:
     data = _table(output.get("data"))
     text = joined(data.get("text/plain"))
     for kind in _PICTURES:
-        if (found := joined(data.get(kind))) and (address := _picture(kind, found)):
+        if (encoded := joined(data.get(kind))) and (address := _picture(kind, encoded)):
             alt = text if text and not text.startswith("<") else f"Figure of cell {index + 1}"
             return [Piece(kind="picture", body=address, alt=alt[:120])]
-    if (found := joined(data.get("text/html"))) and (table := tables(found)):
+    if (page := joined(data.get("text/html"))) and (table := tables(page)):
         return [Piece(kind="table", body=table)]
-    if found := joined(data.get("text/markdown")):
-        return [Piece(kind="markdown", body=_markdown(found, {}))]
+    if written := joined(data.get("text/markdown")):
+        return [Piece(kind="markdown", body=_markdown(written, {}))]
     text = text or joined(data.get("text/latex"))
     return [_text(text)] if text else []
 

@@ -34,11 +34,11 @@ def report(common: Common, weight: bool) -> None:
         for package in lock.packages:
             owners.setdefault((package.kind, package.name), ancestor)
     side = lookup.planned(checkout, machine.store, name)
-    found = weighing.weight(
+    weighed = weighing.weight(
         side.size,
         all(layer.exact for layer in side.layers),
         [image.name for image in checkout.lineage(name)],
         owners,
         needs_of(checkout, locks[name], machine.store),
     )
-    print(as_json(found) if common.as_data else "\n".join(found.lines()))
+    print(as_json(weighed) if common.as_data else "\n".join(weighed.lines()))
