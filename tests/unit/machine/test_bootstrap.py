@@ -144,4 +144,4 @@ def test_a_full_disk_of_the_store_is_named_where_pip_says_nothing_of_it(tmp_path
         with pytest.raises(SystemExit) as caught:
             bootstrap._run([sys.executable, "-c", "raise SystemExit(3)"])
         assert "failed with 3" in str(caught.value.code)
-        assert ("hint: the disk of the store has 2 MB free" in str(caught.value.code)) is told
+        assert ("hint: the disk of the store has 2,000,000 bytes free" in str(caught.value.code)) is told

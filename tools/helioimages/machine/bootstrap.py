@@ -170,7 +170,7 @@ def _full() -> str:
         return ""
     if free >= _ROOM:
         return ""
-    return f"\n\nhint: the disk of the store has {free / 1e6:.0f} MB free; HELIOIMAGES_STORE names another folder"
+    return f"\n\nhint: the disk of the store has {free:,} bytes free; HELIOIMAGES_STORE names another folder"
 
 
 if __name__ == "__main__":
