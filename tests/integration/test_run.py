@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def test_a_notebook_that_fails_leaves_its_copy(image, folder):
 
 
 def test_a_shell_has_the_folder_and_gives_its_status(image, folder):
+    if not any(map(shutil.which, ("docker", "podman"))):
+        pytest.skip("neither `docker` nor `podman` is installed")
     given(folder, "")
     done = run(image, folder, "--shell", text="pwd; touch made; ls sub; exit 7\n")
     assert (done.returncode, done.stdout) == (7, "/home/jovyan/work\na.ipynb\n"), done.stderr

@@ -15,7 +15,7 @@ SERVER = """
 log="${TMPDIR:-/tmp}/server.log"
 jupyter lab --no-browser --port=0 >"${log}" 2>&1 &
 for _ in $(seq 600); do
-  if grep -q 'is running at' "${log}"; then
+  if grep -qs 'is running at' "${log}"; then
     grep -E 'Traceback|PermissionError' "${log}" && exit 3
     echo served; exit
   fi

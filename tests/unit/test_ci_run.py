@@ -110,7 +110,7 @@ def run(checkout: Path, *, there: tuple[str, ...] = (), **environment: str) -> O
     )
 
 
-ALL = ("chromium", "docker", "curl", "gcc", "gpg", "openssl", "skopeo")
+ALL = ("chromium", "docker", "ps", "curl", "gcc", "gpg", "openssl", "skopeo")
 
 
 def test_base_and_helio_are_made_when_nothing_changed(checkout):
@@ -175,7 +175,7 @@ def test_what_a_fresh_machine_lacks_is_installed(checkout):
     assert done.code == 0, done.output
     assert done.calls[:2] == (
         "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends chromium curl gcc libc6-dev gpg skopeo",
+        "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg skopeo",
     )
 
 
