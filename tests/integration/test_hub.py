@@ -166,7 +166,7 @@ def choice(page: str, reference: str, folder: Path) -> str:
     """Return the choice on the hub's page that means an image."""
     (line,) = [line for line in (folder / "images.py").read_text().splitlines() if line.endswith(f": {reference!r},")]
     text = line.strip().partition("': '")[0].lstrip("'")
-    assert f'<option value="{text}"' in page
+    assert f'name="image" value="{text}"' in page
     return text
 
 
