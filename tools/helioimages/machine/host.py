@@ -101,7 +101,7 @@ NEEDS: tuple[Need, ...] = (
     ),
     (_ENGINE := Need(name="a container engine", why="builder and smoke notebooks", package="docker.io", there=_engine)),
     (
-        _REGISTRY := Need(
+        REGISTRY := Need(
             name="docker-registry",
             why="embedded registry",
             package="docker-registry",
@@ -144,7 +144,7 @@ def ensure_engine(*, registry: bool) -> None:
             "podman is here, but its service does not listen",
             hint=f"run `systemctl {'' if os.geteuid() == 0 else '--user '}start podman.socket`",
         )
-    ensure((_ENGINE, _REGISTRY) if registry else (_ENGINE,))
+    ensure((_ENGINE, REGISTRY) if registry else (_ENGINE,))
 
 
 def ensure(needs: Sequence[Need] = NEEDS) -> None:
