@@ -81,7 +81,8 @@ def test_a_shell_is_told_its_image_too(monkeypatch):
     monkeypatch.setattr(
         desk.subprocess, "run", lambda argv, check: started.append(argv) or SimpleNamespace(returncode=3)
     )
-    assert desk.shell(SimpleNamespace(address="unix:///s"), made(), None) == 3
+    docker = SimpleNamespace(version=dict)
+    assert desk.shell(SimpleNamespace(address="unix:///s", client=docker), made(), None) == 3
     assert "--env=JUPYTER_IMAGE_SPEC=r" in started[0][: started[0].index("r")]
 
 
