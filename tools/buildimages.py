@@ -19,6 +19,7 @@ VERBS = {
         "build": "Build images from their locks.",
         "smoke": "Run the smoke notebooks inside images.",
         "run": "Start an image on this machine and print its address.",
+        "devcontainer": "Write the file by which an editor works in an image.",
         "context": "Lay out a folder for a plain `docker build`.",
         "extend": "Put a Binder-ready repository on top of a published image.",
     },

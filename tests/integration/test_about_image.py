@@ -25,7 +25,7 @@ def lab(image, engine, tmp_path) -> Iterator[tuple[str, object]]:
         [*COMMAND, image, "--port", str(port)], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    stop = re.search(r"stop it: docker .* rm -f (\w+)", done.stderr)
+    stop = re.search(r"stop it: .* rm -f (\w+)", done.stderr)
     assert stop
     container = engine.client.containers.get(stop[1])
     try:

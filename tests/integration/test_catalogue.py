@@ -257,7 +257,11 @@ def test_an_entry_notebooks_packages_and_copying(open_page, site):
     page.get_by_role("textbox", name="Open").fill("a b.ipynb")
     assert page.locator("#gitpuller-link").inner_text() == (
         "https://hub.example.edu/hub/user-redirect/git-pull?repo=https%3A%2F%2Fexample.org%2Fgroup%2Fnotebooks"
-        "&branch=main&urlpath=lab%2Ftree%2Fnotebooks%2Fa+b.ipynb"
+        "&branch=main&targetpath=notebooks&urlpath=lab%2Ftree%2Fnotebooks%2Fa%2520b.ipynb"
+    )
+    assert page.locator("#binder-link").inner_text() == (
+        "https://mybinder.org/v2/git/https%3A%2F%2Fexample.org%2Fgroup%2Fnotebooks/main"
+        "?urlpath=lab%2Ftree%2Fa%2520b.ipynb"
     )
 
 

@@ -1,4 +1,4 @@
-"""The dev container of docs/scientists.md, started by the command line of those who specify dev containers.
+"""The dev container that `devcontainer` writes, started by the command line of those who specify dev containers.
 
 Spec: containers.dev, "Dev Container metadata reference".
 """
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from pages import blocks
 from helioimages.engines.hub import parts as hub_parts
 
 SUPPORT = Path(__file__).parents[1] / "support" / "devcontainer"
+COMMAND = [sys.executable, str(Path(__file__).parents[2] / "tools" / "buildimages.py"), "devcontainer"]
 FILE = ".devcontainer/devcontainer.json"
 #: Nobody here; files of the folder are theirs, and what is written in the container must be, too.
 SOMEBODY = 43210
@@ -52,12 +54,13 @@ def program(place, workspace) -> tuple[str, str]:
 
 @pytest.fixture
 def folder(place, image) -> Path:
-    """Return a folder of somebody with the documented file, which names the image that is tested."""
-    (block,) = [one for one in blocks("docs/scientists.md") if one.file == FILE]
+    """Return a folder of somebody with the file that the verb writes for the image that is tested."""
     work = place / "work"
-    (work / ".devcontainer").mkdir(parents=True)
-    (work / FILE).write_text(re.sub(r"ghcr\.io/\S+?(?=\")", image, block.text))
-    assert image in (work / FILE).read_text()
+    work.mkdir()
+    written = subprocess.run([*COMMAND, image, "--output", str(work)], capture_output=True, text=True)
+    assert (written.returncode, written.stdout) == (0, f"{work / FILE}\n"), written.stderr
+    (block,) = [one for one in blocks("docs/scientists.md") if one.file == FILE]
+    assert (work / FILE).read_text() == re.sub(r"ghcr\.io/\S+?(?=\")", image, block.text)
     if os.geteuid() == 0:
         for one in (work, work / ".devcontainer", work / FILE):
             os.chown(one, SOMEBODY, SOMEBODY)
@@ -103,7 +106,7 @@ def devcontainer(program, place, folder, engine) -> Iterator[Callable[..., str]]
             engine.client.images.remove(made.id, force=True)
 
 
-def test_the_documented_dev_container_is_the_image_with_the_folder(devcontainer, folder):
+def test_the_dev_container_is_the_image_with_the_folder(devcontainer, folder):
     said = json.loads(devcontainer("read-configuration"))
     assert said["configuration"]["remoteUser"] == "jovyan"
     up = json.loads(devcontainer("up").splitlines()[-1])

@@ -121,14 +121,17 @@ def test_a_gpu_that_is_not_there_is_said(engine, image):
         "the engine has no GPU to give (`--gpus all`)",
     )
     assert "device driver" in caught.value.detail
-    assert caught.value.hint.endswith("or leave --gpus out: every image runs on the processor too")
+    assert caught.value.hint.endswith("or say --gpus none: every image runs on the processor too")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "some"])
 def test_gpus_are_all_or_a_number(engine, image, text):
     with pytest.raises(HelioError) as caught:
         engine.run(image, ["true"], RunOptions(gpus=text))
-    assert (caught.value.stage, caught.value.detail) == (Stage.USAGE, f"expected `all` or a number, not {text!r}")
+    assert (caught.value.stage, caught.value.detail) == (
+        Stage.USAGE,
+        f"expected `all`, `none` or a number, not {text!r}",
+    )
 
 
 def test_an_image_for_gpus_says_that_it_was_given_none(engine, image):

@@ -26,7 +26,7 @@ def store(tmp_path, monkeypatch):
     if os.geteuid() and subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode:
         pytest.skip("needs root, or sudo without a password")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(engines, "SOCKETS", ())
+    monkeypatch.setattr(engines, "sockets", lambda: ())
     made = Store(tmp_path / "store")
     yield made
     own_engine.stop(made)

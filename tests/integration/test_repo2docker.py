@@ -135,7 +135,9 @@ class Place:
         return done.log.strip()
 
     def has(self, image: str) -> bool:
-        return any(image in one.tags for one in self.engine.client.images.list())
+        """Say whether the engine has an image by a name, with a tag or by digest."""
+        names = [name for one in self.engine.client.images.list() for name in (*one.tags, *one.attrs["RepoDigests"])]
+        return image in names
 
     def layers(self, image: str) -> list[str]:
         return self.engine.client.images.get(image).attrs["RootFS"]["Layers"]
@@ -182,6 +184,7 @@ def place(programs, workspace, built, tmp_path_factory) -> Iterator[Place]:
         place = Place(engine=workspace.engine, host=host, base=reference, environment=environment, config=config)
         workspace.engine.pull(reference)
         yield place
+        place.forget(reference)
 
 
 @pytest.mark.parametrize("kind", KINDS)

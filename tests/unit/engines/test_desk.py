@@ -31,6 +31,20 @@ def test_without_a_folder_it_is_the_image_own_user():
     assert desk.user_of(None, "1000", rootless=True) == ""
 
 
+@pytest.mark.parametrize(
+    ("told", "rootless"),
+    [
+        ({"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"]}, True),
+        ({"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": True}, True),
+        ({"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": False}, False),
+        ({"SecurityOptions": None}, False),
+    ],
+    ids=["docker", "podman", "podman of root", "an engine without any"],
+)
+def test_each_engine_says_in_its_way_that_it_is_an_ordinary_users(told, rootless):
+    assert desk.is_rootless(told) == rootless
+
+
 def made(folder=Path("/data"), user="", command=("jupyter", "lab")):
     return Desk(reference="r", folder=folder, user=user, home="/home/jovyan", command=command)
 
@@ -39,7 +53,12 @@ def test_what_the_engine_is_told():
     mounted = {"/data": {"bind": "/home/jovyan/work", "mode": "rw"}}
     # What the image calls "this image" is what a hub would tell it.
     named = {"environment": {"JUPYTER_IMAGE_SPEC": "r"}}
-    assert made().options() == {"working_dir": "/home/jovyan/work", "volumes": mounted, **named}
+    assert made().options() == {
+        "working_dir": "/home/jovyan/work",
+        "volumes": mounted,
+        "security_opt": ["label=disable"],
+        **named,
+    }
     assert made(folder=None).options() == {"working_dir": "/home/jovyan", **named}
     assert made(user="5:0").server()["user"] == "5:0"
 
@@ -62,7 +81,8 @@ def test_a_shell_is_told_its_image_too(monkeypatch):
     monkeypatch.setattr(
         desk.subprocess, "run", lambda argv, check: started.append(argv) or SimpleNamespace(returncode=3)
     )
-    assert desk.shell(SimpleNamespace(address="unix:///s"), made(), None) == 3
+    docker = SimpleNamespace(version=dict)
+    assert desk.shell(SimpleNamespace(address="unix:///s", client=docker), made(), None) == 3
     assert "--env=JUPYTER_IMAGE_SPEC=r" in started[0][: started[0].index("r")]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.core.errors import HelioError
 from helioimages.engines import doctor
 from helioimages.locks import mirror
 from helioimages.machine import host
@@ -72,8 +73,8 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         (programs / name).chmod(0o755)
     (programs / "python3").symlink_to(sys.executable)  # uv looks for one
     monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setattr("helioimages.engines.engine.SOCKETS", ())
     monkeypatch.setattr("helioimages.machine.host.SOCKETS", ())
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     mirror.mirrors.cache_clear()
     yield
     mirror.mirrors.cache_clear()
@@ -139,6 +140,43 @@ def test_podman_without_its_service_is_no_engine(store, reached, monkeypatch, tm
     monkeypatch.setattr(host, "dockerd", lambda: None)
     assert told(store)["container engine"].package == "docker.io"
     assert "docker.io" in [need.package for need in host.missing()]
+
+
+def test_podman_without_its_service_is_told_how_to_start_it(monkeypatch, tmp_path):
+    """Who works with published images wants no other engine installed."""
+    (tmp_path / "bin" / "dockerd").rename(tmp_path / "bin" / "podman")
+    monkeypatch.setattr(host, "dockerd", lambda: None)
+    with pytest.raises(HelioError) as caught:
+        host.ensure_engine(registry=False)
+    assert caught.value.message == "podman is here, but its service does not listen"
+    assert caught.value.hint.endswith("start podman.socket`")
+
+
+def test_a_published_image_needs_an_engine_and_nothing_else(monkeypatch, tmp_path):
+    for name in ("mmdebstrap", "newuidmap", "docker-registry"):
+        (tmp_path / "bin" / name).unlink()
+    asked: list[str] = []
+    monkeypatch.setattr(host, "command", lambda packages: asked.extend(packages) or ["false"])
+    host.ensure_engine(registry=False)
+    assert asked == []
+    with pytest.raises(HelioError):
+        host.ensure_engine(registry=True)
+    assert asked == ["docker-registry"]
+
+
+@pytest.mark.parametrize("name", ["docker.sock", "podman/podman.sock"])
+def test_an_engine_of_the_user_is_found(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(host, "dockerd", lambda: None)
+    assert not host._engine()
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        # The path of a Unix socket is short, a test's folder is not.
+        server.bind(name)
+        server.listen()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", ".")
+        assert host._engine()
 
 
 @pytest.mark.parametrize(("path", "fault"), [("", "404 Not Found"), (None, "ConnectionError")])

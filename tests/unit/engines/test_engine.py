@@ -146,7 +146,7 @@ def test_an_engine_that_is_roots_is_ended_without_a_program_for_it(process, tmp_
 
 def test_no_engine_is_installed(store, monkeypatch):
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    monkeypatch.setattr(engine, "SOCKETS", ())
+    monkeypatch.setattr(engine, "sockets", lambda: ())
     monkeypatch.setattr(host, "dockerd", lambda: None)
     with pytest.raises(HelioError) as caught:
         engine.connect(store)

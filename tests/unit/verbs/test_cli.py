@@ -232,7 +232,7 @@ def test_a_number_of_gpus_is_read_before_anything_is_built(call, monkeypatch, ve
     done = call(verb, "base", "--gpus", "some")
     assert (done.exit_code, done.stderr) == (
         2,
-        "error: `--gpus some` is not understood\n  expected `all` or a number, not 'some'\n",
+        "error: `--gpus some` is not understood\n  expected `all`, `none` or a number, not 'some'\n",
     )
 
 
@@ -352,6 +352,8 @@ def test_a_port_that_was_not_asked_for_gives_way(call, monkeypatch, busy):
             pass
 
     class Engine:
+        client, address = SimpleNamespace(version=dict, info=dict), "unix:///run/docker.sock"
+
         def serve(self, reference, *, port, gpus, desk):
             return f"http://127.0.0.1:{port}/lab?token=1"
 

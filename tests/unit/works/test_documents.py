@@ -139,14 +139,32 @@ def test_records_of_a_work():
     records = spase.records(work())
     kinds = [record.path.split("/")[1] for record in records]
     assert kinds == [
-        *["Person"] * 3, "Software", "Software", "Document", "Software", "Document",
+        *["Person"] * 3, "Repository", "Software", "Software", "Document", "Software", "Document",
         "DisplayOutput", "DisplayOutput", "NumericalOutput", "NumericalOutput", "Collection",
     ]  # fmt: skip
     assert len({record.resource_id for record in records}) == len({record.path for record in records}) == len(records)
     assert all(record.resource_id.startswith("spase://NASA/") for record in records)
     root = ElementTree.fromstring(records[-1].text)
     members = [row.text for row in root.iter(f"{SPASE}MemberID")]
-    assert members == [record.resource_id for record in records[3:-1]]
+    assert members == [record.resource_id for record in records[4:-1]]
+
+
+@pytest.mark.parametrize(
+    ("publisher", "address"),
+    [("Zenodo", "https://zenodo.org"), ("An Archive", "docker://registry.example:5000/org/helio@sha256:")],
+)
+def test_what_a_record_names_is_there(publisher, address):
+    records = spase.records(work(settings=works.WorkSettings(authority="NASA", publisher=publisher)))
+    named = {
+        row.text
+        for record in records
+        for row in ElementTree.fromstring(record.text).iter()
+        if row.tag in (f"{SPASE}RepositoryID", f"{SPASE}PersonID", f"{SPASE}MemberID")
+    }
+    assert named <= {record.resource_id for record in records}
+    (archive,) = [record for record in records if record.path.startswith("spase/Repository/")]
+    assert archive.resource_id in named
+    assert f"<URL>{address}" in archive.text
 
 
 def test_without_a_measurement_nothing_says_that_something_was_measured():

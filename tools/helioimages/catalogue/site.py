@@ -273,7 +273,7 @@ def snippets(entry: CatalogueEntry, repository: str) -> tuple[Snippet, ...]:
         Snippet(
             title="Binder",
             text=f"FROM {reference}",
-            note="As binder/Dockerfile of a repository; the link to share is /v2/gh/OWNER/REPO/BRANCH of the Binder.",
+            note="As binder/Dockerfile of a repository; the link to share is below.",
         ),
     ]
     return tuple(lines)

@@ -1,7 +1,8 @@
 """A folder of this machine in a container, writable, with files that belong to whom the folder belongs to.
 
 Who that is in the container depends on the engine: a rootless one shows its user as root there; else numbers are the
-machine's, and whoever is not the image's own user is in group 0, which may write to its home.
+machine's, and whoever is not the image's own user is in group 0, which may write to its home. On machines with SELinux
+the folder keeps its label, which is people's own; the container goes without.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import docker.errors
 import requests
 
 from ..core.errors import HelioError, Stage
-from . import leftovers
-from .engine import Engine, gpu_request
+from . import devices, leftovers
+from .engine import Engine, started_with
 
 #: Where the folder is in the container, below the home.
 WORK = "work"
@@ -28,6 +29,8 @@ WORK = "work"
 SPEC = "JUPYTER_IMAGE_SPEC"
 #: What a server must be told that runs as root.
 _ALLOW_ROOT = "--allow-root"
+#: Lets a container into folders of the home where SELinux is; means nothing elsewhere.
+_UNCONFINED = "label=disable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class Desk:
         told: dict[str, Any] = {"working_dir": self.place, "environment": self.variables}
         if self.folder:
             told["volumes"] = {str(self.folder): {"bind": self.place, "mode": "rw"}}
+            told["security_opt"] = [_UNCONFINED]
         if self.user:
             told["user"] = self.user
         return told
@@ -88,17 +92,23 @@ def desk(engine: Engine, reference: str, folder: Path | None) -> Desk:
     engine.pull(reference)
     try:
         config: Mapping[str, Any] = engine.client.images.get(reference).attrs["Config"]
-        security = engine.client.info().get("SecurityOptions") or ()
+        told = engine.client.info()
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise HelioError(Stage.ENGINE, f"the engine does not tell of `{reference}`", detail=str(error)) from error
     variables = dict(line.partition("=")[::2] for line in config.get("Env") or ())
     return Desk(
         reference=reference,
         folder=folder,
-        user=user_of(folder, str(config.get("User") or "0"), rootless=any("rootless" in option for option in security)),
+        user=user_of(folder, str(config.get("User") or "0"), rootless=is_rootless(told)),
         home=variables.get("HOME", "/root"),
         command=tuple(config.get("Cmd") or ()),
     )
+
+
+def is_rootless(told: Mapping[str, Any]) -> bool:
+    """Say whether an engine runs as an ordinary user, by what it tells of itself."""
+    # docker says it among its options; podman has a word of its own.
+    return bool(told.get("Rootless")) or any("rootless" in one for one in told.get("SecurityOptions") or ())
 
 
 def user_of(folder: Path | None, own: str, *, rootless: bool) -> str:
@@ -117,26 +127,30 @@ def user_of(folder: Path | None, own: str, *, rootless: bool) -> str:
 
 
 def shell(engine: Engine, work: Desk, gpus: str | None) -> int:
-    """Open a shell in an image and return its exit status; it is docker's own client that speaks with the terminal.
+    """Open a shell in an image and return its exit status; it is the engine's own client that speaks with the terminal.
 
     Raises:
-        HelioError: there is no such client.
+        HelioError: there is no such client, or it cannot ask for GPUs.
     """
-    gpu_request(gpus)
-    client = shutil.which("docker") or shutil.which("podman")
+    own = devices.is_podman(engine.client.version())
+    # podman's service speaks docker's words as well; docker's does not speak podman's.
+    client, podman = (shutil.which("podman") if own else None), own
     if client is None:
+        client, podman = shutil.which("docker"), False
+    if client is None:
+        program = "podman" if own else "docker"
         raise HelioError(
             Stage.HOST,
-            "there is no docker or podman client",
-            hint="install docker-cli, or run a server without --shell",
+            f"there is no {program} client",
+            hint=f"install {'podman' if own else 'docker-cli'}, or run a server without --shell",
         )
-    address = ["--url" if client.endswith("podman") else "-H", engine.address]
+    address = ["--url" if podman else "-H", engine.address]
     terminal = ["-it"] if sys.stdin.isatty() and sys.stdout.isatty() else ["-i"]
     argv = [client, *address, "run", "--rm", *terminal, "--workdir", work.place]
     argv += [f"--env={name}={value}" for name, value in work.variables.items()]
     argv += ["--user", work.user] if work.user else []
-    argv += ["--volume", f"{work.folder}:{work.place}"] if work.folder else []
-    argv += ["--gpus", gpus] if gpus else []
+    argv += ["--volume", f"{work.folder}:{work.place}", "--security-opt", _UNCONFINED] if work.folder else []
+    argv += devices.words(engine.client, gpus, podman=podman)
     return subprocess.run([*argv, work.reference, "bash", "-l"], check=False).returncode
 
 
@@ -153,7 +167,7 @@ def command(engine: Engine, work: Desk, argv: Sequence[str], gpus: str | None) -
         container = engine.client.containers.create(
             work.reference,
             list(argv),
-            device_requests=gpu_request(gpus),
+            device_requests=devices.requests(engine.client, gpus),
             labels=leftovers.label(),
             **work.options(),
         )
@@ -162,7 +176,7 @@ def command(engine: Engine, work: Desk, argv: Sequence[str], gpus: str | None) -
             Stage.ENGINE, f"the engine cannot make a container of `{work.reference}`", detail=str(error)
         ) from error
     try:
-        container.start()
+        started_with(container, gpus)
         for piece in container.logs(stream=True, follow=True):
             sys.stderr.write(piece.decode("utf-8", "replace"))
             sys.stderr.flush()

@@ -22,11 +22,11 @@ from docker.models.containers import Container
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import say, step
-from ..machine.host import SOCKETS, listens
+from ..machine.host import listens, sockets
 from ..machine.store import Store
 from ..oci.reference import is_loopback
 from ..oci.transport import anonymous
-from . import leftovers, logins, own_engine, stream
+from . import devices, leftovers, logins, own_engine, stream
 from .peak import Peak
 
 _READY_S = 60
@@ -65,7 +65,7 @@ class RunOptions:
         tmpfs: path in the container -> mount options.
         workdir: the image's own if None.
         timeout_s: seconds after which the container is killed.
-        gpus: how many NVIDIA GPUs it gets, a number or ``all``; None gives none.
+        gpus: how many NVIDIA GPUs it gets, a number or ``all``; None or ``none`` gives none.
     """
 
     user: str = ""
@@ -127,16 +127,23 @@ class Engine:
                 Stage.ENGINE,
                 f"the engine cannot pull `{reference}`",
                 detail=str(error)[:600],
-                hint=f"run `docker -H {self.address} pull {reference}`",
+                hint=f"run `{self.client_words()} pull {reference}`",
             ) from error
 
     def kind(self) -> str:
         """Return the engine's program and version, e.g. ``docker 26.1.5``."""
         return f"{'podman' if self._is_podman() else 'docker'} {self.client.version().get('Version', '')}".strip()
 
+    def client_words(self) -> str:
+        """Return how the engine's own client is told where it is, for people to type."""
+        # Errors say it too, perhaps of an engine that answers no more.
+        with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+            if self._is_podman():
+                return f"podman --url {self.address}"
+        return f"docker -H {self.address}"
+
     def _is_podman(self) -> bool:
-        parts = self.client.version().get("Components", ())
-        return any("podman" in part.get("Name", "").lower() for part in parts)
+        return devices.is_podman(self.client.version())
 
     def _tmpfs(self, wanted: Mapping[str, str]) -> dict[str, str]:
         """Return what this engine can do: podman's tmpfs is root's, so a user's folder is the container's own there."""
@@ -181,7 +188,7 @@ class Engine:
                 read_only=options.read_only,
                 working_dir=options.workdir,
                 security_opt=["no-new-privileges"],
-                device_requests=gpu_request(options.gpus),
+                device_requests=devices.requests(self.client, options.gpus),
                 labels=leftovers.label(),
             )
         except (docker.errors.DockerException, requests.RequestException) as error:
@@ -192,7 +199,7 @@ class Engine:
         start = time.monotonic()
         timed_out = False
         try:
-            _start_with(container, options.gpus)
+            started_with(container, options.gpus)
             with peak:
                 try:
                     code = container.wait(timeout=options.timeout_s)["StatusCode"]
@@ -250,15 +257,20 @@ class Engine:
         """
         self.pull(reference)
         leftovers.served(self.client, ended=True)
-        container = self.client.containers.create(
-            reference,
-            ports={"8888/tcp": ("127.0.0.1", port)},
-            labels=leftovers.SERVED,
-            device_requests=gpu_request(gpus),
-            **(desk or {}),
-        )
         try:
-            _start_with(container, gpus)
+            container = self.client.containers.create(
+                reference,
+                ports={"8888/tcp": ("127.0.0.1", port)},
+                labels=leftovers.SERVED,
+                device_requests=devices.requests(self.client, gpus),
+                **(desk or {}),
+            )
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE, f"the engine cannot make a container of `{reference}`", detail=str(error)
+            ) from error
+        try:
+            started_with(container, gpus)
         except HelioError:
             container.remove(force=True)
             raise
@@ -269,7 +281,7 @@ class Engine:
         while time.monotonic() < deadline:
             for line in container.logs().decode("utf-8", "replace").splitlines():
                 if "http://127.0.0.1:8888/lab?token=" in line:
-                    say(f"stop it: docker -H {self.address} rm -f {container.short_id}")
+                    say(f"stop it: {self.client_words()} rm -f {container.short_id}")
                     return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
             try:
                 time.sleep(0.3)
@@ -281,22 +293,7 @@ class Engine:
         raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
 
 
-def gpu_request(gpus: str | None) -> list[docker.types.DeviceRequest]:
-    """Return what asks an engine for NVIDIA GPUs, as `docker run --gpus` does.
-
-    Raises:
-        HelioError: it is neither ``all`` nor a number.
-    """
-    if gpus is None:
-        return []
-    if gpus != "all" and not (gpus.isdecimal() and int(gpus)):
-        raise HelioError(
-            Stage.USAGE, f"`--gpus {gpus}` is not understood", detail=f"expected `all` or a number, not {gpus!r}"
-        )
-    return [docker.types.DeviceRequest(count=-1 if gpus == "all" else int(gpus), capabilities=[["gpu"]])]
-
-
-def _start_with(container: Container, gpus: str | None) -> None:
+def started_with(container: Container, gpus: str | None) -> None:
     """Start a container; an engine that has no GPU to give says so only now.
 
     Raises:
@@ -305,14 +302,14 @@ def _start_with(container: Container, gpus: str | None) -> None:
     try:
         container.start()
     except docker.errors.APIError as error:
-        if gpus is None or not any(word in str(error).lower() for word in ("gpu", "nvidia", "device driver")):
+        if gpus is None or not any(word in str(error).lower() for word in ("gpu", "nvidia", "device driver", "cdi")):
             raise
         raise HelioError(
             Stage.ENGINE,
             f"the engine has no GPU to give (`--gpus {gpus}`)",
             detail=error.explanation or str(error),
-            hint="install NVIDIA's driver and container toolkit (`nvidia-ctk runtime configure`), or leave --gpus out: "
-            "every image runs on the processor too",
+            hint="install NVIDIA's driver and container toolkit (`nvidia-ctk runtime configure`; for podman "
+            "`nvidia-ctk cdi generate`), or say --gpus none: every image runs on the processor too",
         ) from error
 
 
@@ -354,7 +351,7 @@ def running(store: Store) -> Engine | None:
                 Stage.ENGINE, f"no engine answers at {address}", hint="unset DOCKER_HOST, or start that engine"
             )
         return engine
-    for address in (*(f"unix://{path}" for path in SOCKETS), own_engine.address(store)):
+    for address in (*(f"unix://{path}" for path in sockets()), own_engine.address(store)):
         if engine := _answering(address):
             return engine
     return None

@@ -21,6 +21,8 @@ from ..machine.processes import Background
 _LABEL = "io.helioimages.owner"
 #: The label of a container that people work in; it stays until they end it.
 SERVED = {"io.helioimages.run": "1"}
+#: docker's states of containers that run no more; podman's are among them.
+_ENDED = ("exited", "dead")
 
 
 def label() -> dict[str, str]:
@@ -54,14 +56,15 @@ def served(client: Any, *, ended: bool) -> int:
         HelioError: the engine does not tell which there are.
     """
     filters: dict[str, object] = {"label": [f"{key}={value}" for key, value in SERVED.items()]}
-    if ended:
-        filters["status"] = ["exited", "dead"]
     gone = 0
     try:
         containers = client.containers.list(all=True, filters=filters, ignore_removed=True)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise HelioError(Stage.ENGINE, "the engine lists no containers", detail=str(error)) from error
     for container in containers:
+        # podman knows other states than docker, and refuses to look for one that it does not know.
+        if ended and container.status not in _ENDED:
+            continue
         with contextlib.suppress(docker.errors.APIError):
             container.remove(force=True)
             gone += 1

@@ -5,6 +5,7 @@ Spec: repo2docker, "Configuration Files" and "Choose languages for your environm
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterable
@@ -39,7 +40,7 @@ def read(repository: Repository) -> RepositoryRequests:
     Raises:
         HelioError: it asks for what cannot be done; says where.
     """
-    top = {entry.path for entry in repository.files}
+    top = {entry.path for entry in repository.files if entry.kind is not Kind.FILE}
     folders = [name for name in ("binder", ".binder") if name in top]
     if len(folders) == 2:
         raise FileLine(file=".binder").fault(
@@ -75,6 +76,8 @@ def read(repository: Repository) -> RepositoryRequests:
             detail=f"expected at most {MOST_LINES:,} not {len(lines) + len(conda):,}",
             hint="ask for the packages that the notebooks import; what those need comes by itself",
         )
+    if unread := files.get("environment.yaml"):
+        notes.append(f"{unread} is not read, as Binder does not: the name is environment.yml")
     notes += dict.fromkeys(line.note for line in lines if line.note)
     return RepositoryRequests(
         configuration=folder,
@@ -111,7 +114,14 @@ def _program(repository: Repository, path: str) -> str:
     Raises:
         HelioError: the kernel would not find its interpreter, and would say nothing of the reason.
     """
-    if path and (line := repository.first_line(path)).startswith(b"#!") and line.endswith(b"\r\n"):
+    line = repository.first_line(path) if path else b""
+    if line.startswith(codecs.BOM_UTF8):
+        raise FileLine(file=path, line=1).fault(
+            f"`{path}` has a mark before its first line, and does not run",
+            detail="expected #! at once",
+            hint=f"save it without a byte order mark: `sed -i '1s/^\\xef\\xbb\\xbf//' {path}`",
+        )
+    if line.startswith(b"#!") and line.endswith(b"\r\n"):
         raise FileLine(file=path, line=1).fault(
             f"`{path}` has the line ends of Windows, and does not run",
             detail="expected lines that end in \\n not \\r\\n",

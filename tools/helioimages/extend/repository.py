@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -25,6 +26,8 @@ MOST_FILES, MOST_BYTES = 50_000, 2 << 30
 _CLONE_S = 600
 #: git asks nobody, and follows no address that runs a program.
 _GIT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_ALLOW_PROTOCOL": "https:http:ssh:file", "LC_ALL": "C"}
+#: How a text of UTF-16 begins.
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ADDRESS = re.compile(r"(?:https?|ssh|file)://.+|git@[\w.-]+:.+")
 
 
@@ -72,13 +75,23 @@ class Repository:
         """Return a file's text, None if there is none.
 
         Raises:
-            HelioError: it is not UTF-8.
+            HelioError: it is not UTF-8, nor UTF-16 with its mark, which Windows' shell writes.
         """
         if path not in {entry.path for entry in self.files if entry.kind is not Kind.DIR}:
             return None
         try:
-            return (self.folder / path).read_text("utf-8-sig")
-        except (UnicodeDecodeError, OSError) as error:
+            data = (self.folder / path).read_bytes()
+            return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data[: error.start].count(b"\n") + 1
+            raise HelioError(
+                Stage.SPEC,
+                f"`{path}` is not UTF-8",
+                where=f"{path} line {line}",
+                detail=str(error),
+                hint="save it as UTF-8, as editors offer",
+            ) from error
+        except OSError as error:
             raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=path, detail=str(error)) from error
 
     def first_line(self, path: str) -> bytes:

@@ -34,6 +34,8 @@ _HINTS = {
     "--use-feature": "remove it: uv resolves, not pip",
     "--require-hashes": "remove it: the lock has the digest of every file",
 }
+#: How packages' own files end.
+_FILES = (".whl", ".tar.gz", ".zip")
 _SHORT = {"-i": "--index-url", "-f": "--find-links", "-e": "--editable", "-r": "--requirement", "-c": "--constraint"}
 _OPTION = re.compile(r"(?P<option>--[a-z-]+|-[a-z])(?:[ =]\s*|(?<=^-[a-z]))?(?P<value>.*)")
 _EXTRAS = re.compile(r"(?P<path>.*?)\[(?P<extras>[\w.,\s-]+)\]")
@@ -114,13 +116,19 @@ def _plain(text: str, place: FileLine) -> Iterator[Line]:
     try:
         parsed = Requirement(plain)
     except InvalidRequirement as error:
-        if "://" in plain or plain.endswith((".whl", ".tar.gz", ".zip")):
+        if "://" in plain or plain.endswith(_FILES):
             raise place.fault(
                 f"`{plain}` is a file of its own",
                 detail="expected a package of the index, a git repository or a folder of this repository",
                 hint="ask for the package by name and version",
             ) from error
-        raise place.fault(f"`{plain}` is not a requirement", detail=str(error).splitlines()[0]) from error
+        # As `conda list --export` has them.
+        single = re.match(r"([\w.-]+)=([\w.]+)", plain)
+        raise place.fault(
+            f"`{plain}` is not a requirement",
+            detail=str(error).splitlines()[0],
+            hint=f"write {single[1]}=={single[2]}" if single else "",
+        ) from error
     if parsed.url:
         if not parsed.url.startswith("git+"):
             raise place.fault(
@@ -144,6 +152,13 @@ def _project(text: str, place: FileLine, extras: tuple[str, ...] = ()) -> Source
     if "://" in text:
         raise place.fault(
             f"`{text}` is not a git repository", hint="write git+https://…, or ask for a package by its name"
+        )
+    text = text.removeprefix("file:")
+    if text.endswith(_FILES):
+        raise place.fault(
+            f"`{text}` is a file of its own",
+            detail="expected a package of the index, a git repository or a folder of this repository",
+            hint="ask for the package by name and version",
         )
     if match := _EXTRAS.fullmatch(text):
         text, extras = match["path"], tuple(sorted(word.strip() for word in match["extras"].split(",")))
@@ -172,6 +187,9 @@ def _beside(text: str, place: FileLine) -> str:
     Raises:
         HelioError: it leads out of the repository.
     """
+    if "\\" in text:
+        plain = text.replace("\\", "/")
+        raise place.fault(f"`{text}` is a path of Windows, and none in an image", hint=f"write {plain}")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(place.file), text))
     if "://" in text or text.startswith(("/", "~")) or path.startswith(".."):
         raise place.fault(f"`{text}` is not in the repository", hint="put it into the repository, and name it there")

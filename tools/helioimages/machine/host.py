@@ -21,6 +21,8 @@ from ..core.words import human_size
 
 # Where a system's own engine listens: dockerd, and podman's service.
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
+# And where one of an ordinary user's own does, below the folder of the session.
+_USERS = ("docker.sock", "podman/podman.sock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +66,19 @@ def dockerd() -> str | None:
     return shutil.which("dockerd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
+def sockets() -> tuple[str, ...]:
+    """Return where engines listen, the system's before the user's own."""
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    return (*SOCKETS, *(f"{folder}/{name}" for name in _USERS if folder))
+
+
+def _engine_answers() -> bool:
+    return bool(os.environ.get("DOCKER_HOST") or any(listens(path) for path in sockets()))
+
+
 def _engine() -> bool:
     # podman without its service is none: `connect` would start dockerd.
-    return bool(os.environ.get("DOCKER_HOST") or any(listens(path) for path in SOCKETS) or dockerd())
+    return _engine_answers() or bool(dockerd())
 
 
 def _program(*names: str) -> Callable[[], bool]:
@@ -87,14 +99,21 @@ NEEDS: tuple[Need, ...] = (
         package="uidmap",
         there=lambda: os.geteuid() == 0 or bool(shutil.which("newuidmap")),
     ),
-    Need(name="a container engine", why="builder and smoke notebooks", package="docker.io", there=_engine),
-    Need(name="docker-registry", why="embedded registry", package="docker-registry", there=_program("docker-registry")),
+    (_ENGINE := Need(name="a container engine", why="builder and smoke notebooks", package="docker.io", there=_engine)),
+    (
+        REGISTRY := Need(
+            name="docker-registry",
+            why="embedded registry",
+            package="docker-registry",
+            there=_program("docker-registry"),
+        )
+    ),
 )
 
 
-def missing() -> tuple[Need, ...]:
+def missing(needs: Sequence[Need] = NEEDS) -> tuple[Need, ...]:
     """Return the needs that this host does not meet."""
-    return tuple(need for need in NEEDS if not need.there())
+    return tuple(need for need in needs if not need.there())
 
 
 def command(packages: Sequence[str]) -> list[str]:
@@ -110,13 +129,31 @@ def with_helpers(packages: Sequence[str]) -> list[str]:
     return [*packages, *(("iptables", "pigz") if "docker.io" in packages else ())]
 
 
-def ensure() -> None:
+def ensure_engine(*, registry: bool) -> None:
+    """Install what lacks for work with published images: less than a build needs.
+
+    Args:
+        registry: the embedded one takes part.
+
+    Raises:
+        HelioError: podman is here and its service is not; or as `ensure` does.
+    """
+    if not _engine_answers() and not dockerd() and shutil.which("podman"):
+        raise HelioError(
+            Stage.HOST,
+            "podman is here, but its service does not listen",
+            hint=f"run `systemctl {'' if os.geteuid() == 0 else '--user '}start podman.socket`",
+        )
+    ensure((_ENGINE, REGISTRY) if registry else (_ENGINE,))
+
+
+def ensure(needs: Sequence[Need] = NEEDS) -> None:
     """Install what lacks.
 
     Raises:
         HelioError: no apt here, or apt failed.
     """
-    lacks = missing()
+    lacks = missing(needs)
     if not lacks:
         return
     packages = with_helpers([need.package for need in lacks])

@@ -55,7 +55,7 @@ def extend(
     named_image.check(parent, prefix)
     machine = common.machine()
     with repository.opened(source, ref) as opened:
-        host.ensure()
+        host.ensure_engine(registry=registry is None or not named_image.is_whole(parent))
         with release.connect(machine.store, registry) as target:
             order = stage.ExtendOrder(
                 # A short name is of the registry that the image goes to.

@@ -23,7 +23,7 @@ def reference_of(text: str, host: str, prefix: str) -> Reference:
     >>> str(reference_of("helio:1", "ghcr.io", "org/")), str(reference_of("quay.io/a/b", "ghcr.io", "org/"))
     ('ghcr.io/org/helio:1', 'quay.io/a/b')
     """
-    return Reference.parse(text if _is_whole(text) else f"{host}/{prefix}{text}")
+    return Reference.parse(text if is_whole(text) else f"{host}/{prefix}{text}")
 
 
 def check(text: str, prefix: str = "") -> None:
@@ -47,9 +47,10 @@ def reached(
     Raises:
         HelioError: the word does not follow the grammar, or no registry answers.
     """
-    with release.connect(machine.store, Reference.parse(text).host if _is_whole(text) else registry) as client:
+    with release.connect(machine.store, Reference.parse(text).host if is_whole(text) else registry) as client:
         yield client, reference_of(text, client.host, prefix)
 
 
-def _is_whole(text: str) -> bool:
+def is_whole(text: str) -> bool:
+    """Say whether a word names its registry."""
     return "/" in text.partition("@")[0]

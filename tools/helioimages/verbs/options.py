@@ -28,7 +28,7 @@ check_key = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Check signatures with this public key (cosign.pub).",
 )
-gpus = click.option("--gpus", metavar="COUNT", help="NVIDIA GPUs for a container: a number, or `all`.")
+gpus = click.option("--gpus", metavar="COUNT", help="NVIDIA GPUs for a container: a number, `all` or `none`.")
 
 
 def cache(function: Callable[..., None]) -> Callable[..., None]:

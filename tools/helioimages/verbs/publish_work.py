@@ -9,7 +9,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.words import count
-from ..engines import engine
+from ..engines import devices
 from ..machine import host
 from ..works import running, spase, stage
 from ..works.work import WorkSettings
@@ -73,7 +73,7 @@ def publish_work(
     notebooks, their executed copies, figures and numbers, and the documents that describe them (Workflow Run RO-Crate,
     SPASE, DataCite, CITATION.cff). The same hangs on the image in its registry.
     """
-    engine.gpu_request(gpus)
+    devices.check(gpus)
     given = dict(map(_pair, parameters))
     if not spase.AUTHORITY.fits(authority):
         raise HelioError(Stage.USAGE, f"`{authority}` names no authority", detail=f"expected {spase.AUTHORITY.meaning}")

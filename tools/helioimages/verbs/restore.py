@@ -11,7 +11,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.words import count
-from ..engines import engine
+from ..engines import devices
 from ..machine import host
 from ..oci.reference import Reference
 from ..publish import release
@@ -39,7 +39,7 @@ def restore(common: Common, crate: str, elsewhere: str | None, output: Path, net
     The crate is the folder that `publish-work` wrote, a zip of it, or HOST/NAME@DIGEST of the work in a registry.
     Numbers and text must be the same, with tolerance 0: else the exit code is 12.
     """
-    engine.gpu_request(gpus)
+    devices.check(gpus)
     order = restoring.RestoreOrder(
         source=Path(crate),
         output=output,

@@ -9,7 +9,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.progress import say, stage
-from ..engines import desk, engine
+from ..engines import desk, devices, engine
 from ..machine import browser as screen
 from ..machine import host
 from ..make import images
@@ -17,7 +17,7 @@ from ..make.machine import Machine
 from ..make.ready import ready
 from ..publish import release
 from ..publish.holdings import image_of
-from . import named_image, options
+from . import named_image
 from .command import Common, verb
 from .output import as_json
 
@@ -39,7 +39,9 @@ _USUAL = 8888
 @click.option(
     "--browser/--no-browser", default=True, show_default=True, help="Open JupyterLab in the browser, if there is one."
 )
-@options.gpus
+@click.option(
+    "--gpus", metavar="COUNT", help="NVIDIA GPUs: a number, `all` or `none`; without it, those that the engine has."
+)
 def run(
     common: Common,
     port: int | None,
@@ -61,7 +63,7 @@ def run(
         print(as_json({"stopped": number}) if common.as_data else f"{number} stopped" if number else "nothing runs")
         return
     _check(common, published, shell, notebook, mount)
-    engine.gpu_request(gpus)
+    devices.check(gpus)
     if port and not host.is_free(port):
         raise HelioError(
             Stage.USAGE,
@@ -72,6 +74,10 @@ def run(
     name, reference = _published(common, machine, published) if published else _built(common, machine)
     with stage(f"pull {name}"):
         work = desk.desk(machine.engine, reference, Path.cwd() if mount else None)
+    if gpus is None:
+        gpus = devices.present(machine.engine.client, machine.engine.address)
+        if gpus:
+            say("    with the GPUs of this machine (--gpus none: without)")
     if shell:
         raise SystemExit(desk.shell(machine.engine, work, gpus))
     if notebook is not None:
@@ -123,7 +129,7 @@ def _built(common: Common, machine: Machine) -> tuple[str, str]:
 
 def _published(common: Common, machine: Machine, text: str) -> tuple[str, str]:
     """Return name and reference by digest of an image of a registry; a short name is of the embedded one."""
-    host.ensure()
+    host.ensure_engine(registry=not named_image.is_whole(text))
     with named_image.reached(machine, text, None) as (client, reference):
         image = image_of(client, reference, common.platform)
         return reference.repository, f"{client.host}/{reference.repository}@{image.digest}"

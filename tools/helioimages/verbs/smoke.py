@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ..core.progress import say
-from ..engines import engine
+from ..engines import devices
 from ..make import images
 from ..make.ready import ready
 from ..publish import release
@@ -38,7 +38,7 @@ def smoke(
     cache_key: Path | None,
 ) -> None:
     """Run the smoke notebooks inside images."""
-    engine.gpu_request(gpus)
+    devices.check(gpus)
     checkout, machine = common.checkout(), caching.machine(common, caches, cache_key)
     wanted = checkout.chosen(common.names)
     for name in wanted:

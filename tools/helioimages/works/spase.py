@@ -51,6 +51,9 @@ _FORMATS = {
 }
 _PICTURES = ("PNG", "GIF", "JPEG", "PDF")
 
+#: Archives' addresses; another one is found by the work that it holds.
+_ARCHIVES = {"zenodo": "https://zenodo.org"}
+
 #: A tag, and its text or its children.
 Node = tuple[str, "str | list[Node]"]
 
@@ -88,7 +91,7 @@ def records(work: Work) -> tuple[SpaseRecord, ...]:
             made += [_output(work, book, path, "DisplayOutput") for path in (*book.figures, *drawn)]
             numbers = [book.numbers] if book.numbers else []
             made += [_output(work, book, path, "NumericalOutput") for path in (*numbers, *counted)]
-    return (*people, *made, _collection(work, made))
+    return (*people, _repository(work), *made, _collection(work, made))
 
 
 def _image(work: Work) -> SpaseRecord:
@@ -174,6 +177,41 @@ def _collection(work: Work, made: Iterable[SpaseRecord]) -> SpaseRecord:
     return _record(work, "Collection", "work", said.title, body, said.abstract.strip() or said.title)
 
 
+def _repository(work: Work) -> SpaseRecord:
+    """Return the record of the archive, which the others name: whoever checks them finds it."""
+    archive = work.settings.publisher
+    address = _ARCHIVES.get(archive.lower()) or _address(work)
+    body: list[Node] = [
+        ("ResourceID", _repository_id(work)),
+        ("NamingAuthority", work.settings.authority),
+        ("ResourceType", "Repository"),
+        (
+            "ResourceHeader",
+            [
+                ("ResourceName", archive),
+                ("ReleaseDate", work.when),
+                ("Description", f"{archive}, the archive that holds {work.citation.title}."),
+                # They wrote this record, not the archive.
+                *_contacts(work, "MetadataContact"),
+            ],
+        ),
+        ("AccessURL", [("Name", archive), ("URL", address)]),
+    ]
+    path = f"{FOLDER}/Repository/{slug(archive)}.xml"
+    return SpaseRecord(path=path, resource_id=_repository_id(work), name=archive, text=_text("Repository", body))
+
+
+def _repository_id(work: Work) -> str:
+    return f"spase://{work.settings.authority}/Repository/{slug(work.settings.publisher)}"
+
+
+def _contacts(work: Work, role: str) -> list[Node]:
+    return [
+        ("Contact", [("PersonID", _person_id(work, author)), ("Role", role)])
+        for author in dict.fromkeys(work.citation.authors)
+    ]
+
+
 def _person(work: Work, author: Author) -> SpaseRecord:
     at = _person_id(work, author)
     body: list[Node] = [
@@ -199,10 +237,6 @@ def _record(work: Work, kind: str, at: str, name: str, body: list[Node], descrip
         ("PublishedBy", work.settings.publisher),
         *([("LandingPageURL", f"https://doi.org/{work.doi}")] if work.doi else []),
     ]
-    contacts: list[Node] = [
-        ("Contact", [("PersonID", _person_id(work, author)), ("Role", "Author")])
-        for author in dict.fromkeys(said.authors)
-    ]
     more: list[Node] = [("InformationURL", [("Name", said.title), ("URL", said.url)])] if said.url else []
     header: list[Node] = [
         ("ResourceName", name),
@@ -211,7 +245,7 @@ def _record(work: Work, kind: str, at: str, name: str, body: list[Node], descrip
         ("ReleaseDate", work.when),
         ("Description", description),
         ("PublicationInfo", publication),
-        *contacts,
+        *_contacts(work, "Author"),
         *more,
     ]
     whole: list[Node] = [
@@ -232,7 +266,7 @@ def _access(work: Work, address: str, licenses: Iterable[str], path: str = "") -
         (
             "AccessInformation",
             [
-                ("RepositoryID", f"spase://{work.settings.authority}/Repository/{slug(work.settings.publisher)}"),
+                ("RepositoryID", _repository_id(work)),
                 ("Availability", "Online"),
                 ("AccessRights", "Open"),
                 *([("rightsList", rights)] if rights else []),

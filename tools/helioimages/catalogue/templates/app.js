@@ -270,9 +270,19 @@
     const run = () => {
       const given = Object.fromEntries(new FormData(form));
       const folder = given.repo.replace(/\/+$/, "").replace(/\.git$/, "").split("/").pop();
-      const path = `lab/tree/${folder}${given.path ? "/" + given.path : ""}`;
-      const query = new URLSearchParams({ repo: given.repo, branch: given.branch, urlpath: path });
+      const at = (...parts) => "lab/tree/" + parts.filter(Boolean).map(encodeURIComponent).join("/");
+      const inside = given.path.split("/");
+      // nbgitpuller would keep the .git in the folder's name; the address of a file is no address of its own in there.
+      const query = new URLSearchParams({
+        repo: given.repo,
+        branch: given.branch,
+        targetpath: folder,
+        urlpath: at(folder, ...inside),
+      });
       $("gitpuller-link").textContent = `${given.hub.replace(/\/+$/, "")}/hub/user-redirect/git-pull?${query}`;
+      const spec = [given.repo, given.branch].map(encodeURIComponent).join("/");
+      const open = new URLSearchParams({ urlpath: at(...inside) });
+      $("binder-link").textContent = `${given.binder.replace(/\/+$/, "")}/v2/git/${spec}?${open}`;
     };
     form.addEventListener("input", run);
     form.addEventListener("submit", (event) => event.preventDefault());

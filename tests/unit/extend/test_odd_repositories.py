@@ -1,0 +1,85 @@
+"""Repositories as other machines and habits leave them: read as meant, or refused by what is odd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helioimages.core.errors import HelioError
+from helioimages.extend import binder, repository
+
+PROJECT = b'[project]\nname = "x"\nversion = "1"\n'
+
+
+def asked(folder: Path, files):
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    with repository.opened(str(folder)) as found:
+        return binder.read(found)
+
+
+def fault(folder: Path, files) -> HelioError:
+    with pytest.raises(HelioError) as caught:
+        asked(folder, files)
+    return caught.value
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_requirements_that_windows_shell_wrote(tmp_path, encoding):
+    """`pip freeze > requirements.txt` in PowerShell; pip reads it, too."""
+    got = asked(tmp_path, {"requirements.txt": "\ufeffnumpy\r\nsgp4\r\n".encode(encoding)})
+    assert [one.text for one in got.requirements] == ["numpy", "sgp4"]
+
+
+def test_another_encoding_is_refused_at_its_line(tmp_path):
+    error = fault(tmp_path, {"requirements.txt": "numpy\nscipy # für\n".encode("latin-1")})
+    assert (error.message, error.where) == ("`requirements.txt` is not UTF-8", "requirements.txt line 2")
+
+
+@pytest.mark.parametrize("line", [b"-e .", b"-e file:.", b"--editable=file:."])
+def test_the_repository_itself_is_asked_for_once(tmp_path, line):
+    got = asked(tmp_path, {"requirements.txt": line, "pyproject.toml": PROJECT})
+    assert [one.folder for one in got.projects] == ["."]
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [(b"-e .\\sub", "write ./sub"), (b"-r req\\a.txt", "write req/a.txt"), (b"-c c\\d.txt", "write c/d.txt")],
+)
+def test_a_path_of_windows(tmp_path, line, hint):
+    error = fault(tmp_path, {"requirements.txt": line, "req/a.txt": b"numpy", "sub/pyproject.toml": PROJECT})
+    assert (error.where, error.hint) == ("requirements.txt line 1", hint)
+    assert "is a path of Windows" in error.message
+
+
+@pytest.mark.parametrize("line", [b"./x-1-py3-none-any.whl", b"-e ./x.tar.gz"])
+def test_a_package_in_a_file(tmp_path, line):
+    assert "is a file of its own" in fault(tmp_path, {"requirements.txt": line}).message
+
+
+def test_a_list_of_condas(tmp_path):
+    error = fault(tmp_path, {"requirements.txt": b"# platform: linux-64\nnumpy=2.1.0=py313_0\n"})
+    assert (error.where, error.hint) == ("requirements.txt line 2", "write numpy==2.1.0")
+
+
+def test_a_file_called_binder_is_no_folder_of_configuration(tmp_path):
+    got = asked(tmp_path, {"binder": b"words", "requirements.txt": b"numpy"})
+    assert (got.configuration, [one.text for one in got.requirements]) == ("", ["numpy"])
+
+
+def test_a_name_that_binder_does_not_read_is_told(tmp_path):
+    assert asked(tmp_path, {"environment.yaml": b"dependencies: [numpy]\n"}).notes == (
+        "environment.yaml is not read, as Binder does not: the name is environment.yml",
+    )
+
+
+@pytest.mark.parametrize("name", ["postBuild", "start"])
+def test_a_mark_before_the_first_line_of_a_program(tmp_path, name):
+    error = fault(tmp_path, {name: b"\xef\xbb\xbf#!/bin/bash\n"})
+    assert (error.message, error.where) == (
+        f"`{name}` has a mark before its first line, and does not run",
+        f"{name} line 1",
+    )
