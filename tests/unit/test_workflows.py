@@ -167,3 +167,13 @@ def test_images_are_published_thin_where_there_is_a_key(tmp_path):
     assert "BEGIN x" not in (folder / "env").read_text()
     text = CliRunner().invoke(main, ["publish", "--help"]).output
     assert [word for word in signed if word.startswith("--") and word not in text] == []
+
+
+def test_what_layers_cost_is_compared_on_every_commit():
+    """Not in a test: those are not timed (`tests/unit/test_layer_work.py` tests the comparison)."""
+    job = jobs(FOLDER / "workflows" / "ci.yml")["cost"]
+    script = job["steps"][-1]["run"].replace("\\\n", " ")
+    words = re.search(r"python3 (benchmarks/layer_work\.py) ([^|]*)", script)
+    assert {"--most", "--against"} <= {*words[2].split()}
+    text = (ROOT / words[1]).read_text()
+    assert [word for word in words[2].split() if word.startswith("--") and f'"{word}"' not in text] == []
