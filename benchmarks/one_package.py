@@ -78,9 +78,9 @@ def copied_store(folder: Path, kept: Sequence[str] = KEPT) -> Store:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[int]:
-    """Serve a folder on loopback; yields the port."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+def serving(folder: Path, port: int = 0) -> Iterator[int]:
+    """Serve a folder on loopback, at a port or any that is free; yields it."""
+    server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_address[1]
@@ -146,12 +146,21 @@ def under(machine: Machine, client, built: Built) -> str:
 
 
 def peer(
-    machine: Machine, client, built: Built, base: str, folder: Path, tag: str, *, cache_from: Sequence[str] = ()
+    machine: Machine,
+    client,
+    built: Built,
+    base: str,
+    folder: Path,
+    tag: str,
+    *,
+    cache_from: Sequence[str] = (),
+    at: int = 0,
 ) -> dict[str, object]:
     """`docker build` and `docker push` of the same wheels in one `RUN`.
 
     Args:
         cache_from: images of the engine whose layers are taken where a step is the same, as ``--cache-from`` says.
+        at: the port that the ``RUN`` names; the step is the same only where this is.
     """
     engine = machine.engine
     wheels, context = folder / "wheels", folder / "context"
@@ -167,7 +176,7 @@ def peer(
     shutil.copyfile(machine.store.artefact(pip.sha256), context / "wheels" / "pip.whl")
     site = "/srv/conda/envs/notebook/lib/python" + built.locks.python_version + "/site-packages"
     repository = f"{client.host}/peer/helio"
-    with serving(wheels) as port:
+    with serving(wheels, at) as port:
         text = DOCKERFILE.format(under=base, port=port, site=site)
         (context / "Dockerfile").write_text(text.replace("USER 0\n", "USER 0\nCOPY wheels /wheels\n"))
         build = lambda: engine.client.images.build(  # noqa: E731

@@ -58,24 +58,43 @@ class Relay:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
+        while True:
+            try:
                 client, _ = self._server.accept()
+            except OSError:
+                return
+            try:
                 server = socket.create_connection(("127.0.0.1", self._to))
-                for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._hand, args=(source, sink), daemon=True).start()
+            except OSError:
+                client.close()
+                continue
+            threading.Thread(target=self._between, args=(client, server), daemon=True).start()
+
+    def _between(self, client: socket.socket, server: socket.socket) -> None:
+        with client, server:
+            back = threading.Thread(target=self._hand, args=(server, client), daemon=True)
+            back.start()
+            self._hand(client, server)
+            back.join()
 
     def _hand(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
+        try:
             while data := source.recv(1 << 18):
-                sink.sendall(data)
+                # Before it is sent: who has got it finds it counted.
                 with self._lock:
                     self.moved += len(data)
-        with suppress(OSError):
+                sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            # Where one side is gone the other one is told: else it would wait for ever.
+            for side in (source, sink):
+                with suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Take no more connections."""
+        with suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
 
 
@@ -205,16 +224,19 @@ def one_run(port: int, folder: Path, before: Built, after: Built) -> dict[str, o
     machine = Machine(store=Store(default_root()), jobs=os.cpu_count() or 2)
     engine = machine.engine
     result: dict[str, object] = {}
+    # The ``RUN`` names the port that wheels come from: with another one each time, the cache would have no such step.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        at = free.getsockname()[1]
     with Registry(f"127.0.0.1:{port}") as client:
         under = bench.under(machine, client, before)
-        first = bench.peer(machine, client, before, under, folder, "old")
+        first = bench.peer(machine, client, before, under, folder, "old", at=at)
         engine.client.images.remove(first["image"], force=True)
         for name, built in (("unchanged", before), ("changed", after)):
             relay = Relay(port)
             with Registry(relay.host) as counted:
                 old = f"{relay.host}/peer/helio:old"
                 pull_s, _ = bench.timed(lambda old=old: engine.client.images.pull(old))
-                made = bench.peer(machine, counted, built, under, folder, name, cache_from=(old,))
+                made = bench.peer(machine, counted, built, under, folder, name, cache_from=(old,), at=at)
             for reference in (old, made["image"]):
                 with suppress(bench.docker.errors.ImageNotFound):
                     engine.client.images.remove(reference, force=True)
