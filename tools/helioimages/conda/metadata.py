@@ -10,9 +10,9 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.digest import is_hex
 from ..core.entries import Kind, check_path
 from ..core.errors import HelioError, Stage
+from ..core.reading import SHA256, Form, Table
 
 #: The members of ``info/`` that say how to install.
 FILES = ("info/index.json", "info/paths.json", "info/link.json", "info/files", "info/has_prefix", "info/no_link")
@@ -22,6 +22,8 @@ OLD_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"
 
 #: How folders of channels call processors that ``arch`` calls otherwise.
 _BITS = {"x86_64": "64", "x86": "32"}
+
+_HINT = "the package is malformed or malicious; do not use it"
 
 _KINDS = {"hardlink": Kind.FILE, "softlink": Kind.SYMLINK, "directory": Kind.DIR}
 
@@ -58,7 +60,7 @@ def malformed(name: str, what: str, detail: str = "") -> HelioError:
         f"the conda package `{name}` is malformed: {what}",
         where=name,
         detail=detail,
-        hint="the package is malformed or malicious; do not use it",
+        hint=_HINT,
     )
 
 
@@ -67,9 +69,9 @@ def check_format(data: bytes, name: str) -> None:
 
     Spec: CEP 35, ".conda".
     """
-    version = _json({"metadata.json": data}, "metadata.json", name).get("conda_pkg_format_version")
-    if version != 2:
-        raise malformed(name, f"metadata.json at conda_pkg_format_version: expected 2 not {version!r}")
+    table = _table(_json({"metadata.json": data}, "metadata.json", name), "metadata.json", name)
+    if (version := table.whole("conda_pkg_format_version")) != 2:
+        raise table.wrong("conda_pkg_format_version", "2", version)
 
 
 def read_index(texts: dict[str, bytes], name: str) -> dict[str, Any]:
@@ -81,20 +83,15 @@ def read_index(texts: dict[str, bytes], name: str) -> dict[str, Any]:
     Spec: CEP 34, "info/index.json"; rattler and conda read both as optional.
     """
     index = _json(texts, "info/index.json", name)
+    table = _table(index, "info/index.json", name)
     for key in ("name", "version", "build"):
-        _typed(index, key, str, name, "info/index.json")
-    _typed(index, "build_number", int, name, "info/index.json")
-    if index.get("depends") is None:
-        index["depends"] = []
-    for spec in _typed(index, "depends", list, name, "info/index.json"):
-        if not isinstance(spec, str):
-            raise malformed(name, "info/index.json at depends: expected a list of str")
-    if index.get("subdir") is None:
-        index.pop("subdir", None)
-        if subdir := _older_subdir(index):
-            index["subdir"] = subdir
+        table.text(key)
+    table.whole("build_number")
+    index["depends"] = list(table.strings("depends"))
+    if subdir := table.text("subdir", "") or _older_subdir(index):
+        index["subdir"] = subdir
     else:
-        _typed(index, "subdir", str, name, "info/index.json")
+        index.pop("subdir", None)
     return index
 
 
@@ -113,16 +110,10 @@ def read_link(texts: dict[str, bytes], name: str) -> tuple[str | None, tuple[str
     where = "info/link.json"
     if where not in texts:
         return _noarch(_json(texts, "info/index.json", name).get("noarch"), name), ()
-    link = _json(texts, where, name)
-    section = link.get("noarch")
+    section = _table(_json(texts, where, name), where, name).table_or_none("noarch")
     if section is None:
         return None, ()
-    if not isinstance(section, dict):
-        raise malformed(name, f"{where} at noarch: expected a mapping")
-    entry_points = section.get("entry_points", [])
-    if not isinstance(entry_points, list) or not all(isinstance(line, str) for line in entry_points):
-        raise malformed(name, f"{where} at noarch.entry_points: expected a list of str")
-    return _noarch(section.get("type"), name), tuple(entry_points)
+    return _noarch(section.take("type", object, None), name), section.strings("entry_points")
 
 
 def _noarch(value: Any, name: str) -> str | None:
@@ -153,28 +144,22 @@ def read_listed(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
 
 def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
     where = "info/paths.json"
-    document = _json(texts, where, name)
-    if (version := document.get("paths_version")) != 1:
-        raise malformed(name, f"{where} at paths_version: expected 1 not {version!r}")
+    document = _table(_json(texts, where, name), where, name)
+    if (version := document.whole("paths_version")) != 1:
+        raise document.wrong("paths_version", "1", version)
     listed = []
-    for index, item in enumerate(_typed(document, "paths", list, name, where)):
-        at = f"{where} at paths[{index}]"
-        if not isinstance(item, dict):
-            raise malformed(name, f"{at}: expected a mapping")
-        path, path_type = _typed(item, "_path", str, name, at), _typed(item, "path_type", str, name, at)
+    for item in document.tables("paths", required=True):
+        path, path_type = item.text("_path"), item.text("path_type")
         kind = _KINDS.get(path_type)
         if kind is None:
-            raise malformed(name, f"{at}.path_type: expected hardlink, softlink or directory not {path_type!r}")
-        sha256, size = item.get("sha256"), item.get("size_in_bytes")
-        if sha256 is not None and not (isinstance(sha256, str) and is_hex(sha256)):
-            raise malformed(name, f"{at}.sha256: expected 64 hexadecimal digits not {sha256!r}")
-        if size is not None and not (type(size) is int and size >= 0):
-            raise malformed(name, f"{at}.size_in_bytes: expected a number of bytes not {size!r}")
-        placeholder, file_mode = item.get("prefix_placeholder") or "", item.get("file_mode") or ""
-        if placeholder and (file_mode not in ("text", "binary") or not isinstance(placeholder, str)):
-            raise malformed(name, f"{at}.file_mode: expected text or binary not {file_mode!r}")
+            raise item.wrong("path_type", "hardlink, softlink or directory", path_type)
+        sha256 = item.text("sha256", "", SHA256) or None
+        size = item.whole("size_in_bytes", minimum=0) if "size_in_bytes" in item.names() else None
+        placeholder, file_mode = item.text("prefix_placeholder", ""), item.take("file_mode", object, "")
+        if placeholder and file_mode not in ("text", "binary"):
+            raise item.wrong("file_mode", "text or binary", file_mode)
         if not placeholder.isascii():
-            raise malformed(name, f"{at}.prefix_placeholder: expected ASCII not {placeholder!r}")
+            raise item.wrong("prefix_placeholder", "ASCII", placeholder)
         # Of a symbolic link, builders write the digest and size of the link's text, of its target, or of nothing.
         is_file = kind is Kind.FILE
         listed.append(
@@ -187,7 +172,7 @@ def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
                 told_size=size,
                 placeholder=placeholder,
                 file_mode=file_mode if placeholder else "",
-                no_link=bool(item.get("no_link", False)),
+                no_link=bool(item.take("no_link", object, False)),
             )
         )
     return tuple(listed)
@@ -234,8 +219,15 @@ def _json(texts: dict[str, bytes], path: str, name: str) -> dict[str, Any]:
     return value
 
 
-def _typed(mapping: dict[str, Any], key: str, kind: type, name: str, where: str) -> Any:
-    value = mapping.get(key)
-    if type(value) is not kind:
-        raise malformed(name, f"{where} at {key}: expected {kind.__name__} not {type(value).__name__}")
-    return value
+def _table(value: dict[str, Any], where: str, name: str) -> Table:
+    """Return a member's document to be read key by key; what is null counts as absent, as conda and rattler have it."""
+    title = name.replace("{", "{{").replace("}", "}}")
+    form = Form(
+        stage=Stage.LINK,
+        message=f"the conda package `{title}` is malformed",
+        hint=_HINT,
+        comma=False,
+        null_is_absent=True,
+        json=True,
+    )
+    return Table(value, f"{name} at {where}", form=form)
