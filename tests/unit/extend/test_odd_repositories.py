@@ -83,3 +83,25 @@ def test_a_mark_before_the_first_line_of_a_program(tmp_path, name):
         f"`{name}` has a mark before its first line, and does not run",
         f"{name} line 1",
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"pyproject.toml": b'[tool.poetry]\nname = "x"\n'}, "pyproject.toml"),
+        ({"setup.cfg": b"[metadata]\nname = x\n"}, "setup.cfg"),
+    ],
+)
+def test_a_package_that_says_no_way_to_build_it_is_told(tmp_path, files, named):
+    (note,) = asked(tmp_path, files).notes
+    assert note.startswith(f"{named} is not read, as Binder does not")
+    # A linter's settings beside what is asked for are nobody's package.
+    assert asked(tmp_path / "other", {**files, "requirements.txt": b"numpy\n"}).notes == ()
+
+
+def test_a_file_that_is_a_link_to_nothing_is_told_without_a_path_of_this_machine(tmp_path):
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "requirements.txt").symlink_to("nothing.txt")
+    with pytest.raises(HelioError) as caught:
+        asked(tmp_path / "place", {})
+    assert "requirements.txt" in caught.value.where and str(tmp_path) not in str(caught.value)

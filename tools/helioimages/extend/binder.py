@@ -68,7 +68,13 @@ def read(repository: Repository) -> RepositoryRequests:
     elif file := files.get("requirements.txt"):
         lines += requirement_lines.of_file(file, repository.read)
     if not folder and not files.get("environment.yml"):
-        lines += _own_project(files, repository, lines)
+        own = _own_project(files, repository, lines)
+        lines += own
+        if not own and not _places(lines) and (unbuilt := files.get("pyproject.toml") or files.get("setup.cfg")):
+            notes.append(
+                f"{unbuilt} is not read, as Binder does not: it says no way to build a package "
+                "([build-system] of pyproject.toml, or setup.py)"
+            )
     if len(lines) + len(conda) > MOST_LINES:
         place = [*_places(lines), *(wanted.place for wanted in conda)][MOST_LINES]
         raise place.fault(

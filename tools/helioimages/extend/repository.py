@@ -92,7 +92,8 @@ class Repository:
                 hint="save it as UTF-8, as editors offer",
             ) from error
         except OSError as error:
-            raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=path, detail=str(error)) from error
+            # Not what the error says of itself: it has a path of this machine.
+            raise HelioError(Stage.SPEC, f"cannot read `{path}`", where=path, detail=error.strerror or "") from error
 
     def first_line(self, path: str) -> bytes:
         """Return a file's first line, or its beginning if it has no lines.
