@@ -107,10 +107,13 @@ def copied(target: Path, *, only_base: bool) -> Path:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         # A link as a link: it is one in the image, too.
         shutil.copy2(ROOT / name, target / name, follow_symlinks=False)
-    report = target / "_report" / "base" / "report.html"
-    report.parent.mkdir(parents=True)
-    # `publish` runs no notebooks that passed in this very image before and whose report is at hand.
-    report.write_text("<!doctype html><title>report</title>")
+    # `publish` runs no notebooks that passed in this very image before and whose report is at hand: `up` left it here.
+    report = target / "_report" / "base"
+    if (ROOT / "_report" / "base" / "report.json").exists():
+        shutil.copytree(ROOT / "_report" / "base", report)
+    else:
+        report.mkdir(parents=True)
+        (report / "report.html").write_text("<!doctype html><title>report</title>")
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     for argv in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"], ["commit", "-qm", "two", "--allow-empty"]):
         subprocess.run([*git, *argv], cwd=target, check=True)
