@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from debian_support import needs
 from pages import blocks
+from pinned import node_modules
 
 from helioimages.engines.hub import parts as hub_parts
 
@@ -42,12 +43,10 @@ def program(place, workspace) -> tuple[str, str]:
     """Return the command, installed as its lock says, with the Node.js that the hub of `buildimages hub` has."""
     needs("docker")
     node = Path(hub_parts.parts(workspace.store).proxy[0])
-    for name in ("package.json", "package-lock.json"):
-        shutil.copyfile(SUPPORT / name, place / name)
     npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    argv = [str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    subprocess.run(argv, cwd=place, check=True, capture_output=True)
+    modules = node_modules(SUPPORT / "package-lock.json", (str(node), str(npm)))
     # Nobody else reaches our home.
+    shutil.copytree(modules, place / "node_modules", symlinks=True)
     shutil.copy(node, place / "node")
     return str(place / "node"), str(place / "node_modules" / "@devcontainers" / "cli" / "devcontainer.js")
 
