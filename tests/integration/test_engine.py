@@ -42,6 +42,14 @@ def test_a_container_that_takes_too_much_memory_is_ended(engine, image):
     assert result.peak_memory_bytes <= 128 << 20
 
 
+def test_what_a_container_took_of_the_processors(engine, image):
+    script = "import time\nwhile time.process_time() < 1.5: pass\ntime.sleep(1)"
+    result = engine.run(image, ["python", "-c", script])
+    # Its group goes with it: the last look may be a fifth of a second old.
+    assert result.exit_code == 0
+    assert 1.0 < result.cpu_seconds < result.seconds
+
+
 def test_no_container_stays(engine, image):
     # Other tests run containers of this image at the same time: ours are known by a variable.
     mine = f"MINE={uuid.uuid4()}"

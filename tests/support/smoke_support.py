@@ -32,7 +32,13 @@ REFERENCE = "127.0.0.1:5000/helio@sha256:" + "0" * 64
 
 def ended(code: int = 0, log: str = "", *, timed_out: bool = False, oom: bool = False) -> RunResult:
     return RunResult(
-        exit_code=code, log=log, seconds=1.23456, peak_memory_bytes=3 << 20, timed_out=timed_out, oom_killed=oom
+        exit_code=code,
+        log=log,
+        seconds=1.23456,
+        cpu_seconds=0.876,
+        peak_memory_bytes=3 << 20,
+        timed_out=timed_out,
+        oom_killed=oom,
     )
 
 

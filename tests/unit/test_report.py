@@ -25,6 +25,7 @@ GOOD = Result(
     title="It works",
     status="passed",
     seconds=12.34,
+    cpu_seconds=10.06,
     peak_memory_bytes=512 << 20,
     summary="",
     error="",
@@ -146,6 +147,7 @@ def test_json_values():
                 "title": "It works",
                 "status": "passed",
                 "seconds": 12.34,
+                "cpu_seconds": 10.06,
                 "peak_memory_bytes": 512 << 20,
                 "summary": "",
                 "error": "",
@@ -205,7 +207,7 @@ def test_a_pass_shows_figures_and_numbers_and_no_error():
     assert found.all("img", "src") == [
         f"data:image/png;base64,{base64.b64encode(one.png).decode()}" for one in GOOD.figures
     ]
-    assert "12.3 s · 537 MB" in found.text
+    assert "12.3 s · 10.1 CPU-s · 537 MB" in found.text
     for key, shown in (("rows", "1,234,567"), ("ratio", "0.123457"), ("exact", "True"), ("name", "ace")):
         assert f"{key}{shown}" in found.text
 

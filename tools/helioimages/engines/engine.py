@@ -27,7 +27,7 @@ from ..machine.store import Store
 from ..oci.reference import is_loopback
 from ..oci.transport import anonymous
 from . import devices, leftovers, logins, own_engine, stream
-from .peak import Peak
+from .usage import Usage
 
 _READY_S = 60
 _TIMEOUT = 1800
@@ -42,6 +42,7 @@ class RunResult:
         log: stdout and stderr together.
         seconds: from start to end.
         peak_memory_bytes: of all its processes, None where the engine does not tell.
+        cpu_seconds: of processors, by all its processes, None where the engine does not tell.
     """
 
     exit_code: int
@@ -50,6 +51,7 @@ class RunResult:
     peak_memory_bytes: int | None
     timed_out: bool
     oom_killed: bool
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,12 +197,12 @@ class Engine:
             raise HelioError(
                 Stage.ENGINE, f"the engine cannot make a container of `{image}`", detail=str(error)
             ) from error
-        peak = Peak(str(container.id))
+        usage = Usage(str(container.id))
         start = time.monotonic()
         timed_out = False
         try:
             started_with(container, options.gpus)
-            with peak:
+            with usage:
                 try:
                     code = container.wait(timeout=options.timeout_s)["StatusCode"]
                 except (requests.ConnectionError, requests.ReadTimeout):
@@ -213,9 +215,10 @@ class Engine:
                 exit_code=code,
                 log=container.logs().decode("utf-8", "replace"),
                 seconds=seconds,
-                peak_memory_bytes=peak.value,
+                peak_memory_bytes=usage.peak_memory_bytes,
                 timed_out=timed_out,
                 oom_killed=bool(container.attrs["State"].get("OOMKilled")),
+                cpu_seconds=usage.cpu_seconds,
             )
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise HelioError(Stage.ENGINE, f"the engine lost a container of `{image}`", detail=str(error)) from error

@@ -32,7 +32,8 @@ class Result:
     Attributes:
         name: ``<image>/<stem>``.
         status: ``passed``, ``failed``, ``timeout`` or ``oom``.
-        seconds: of its container, papermill's start included.
+        seconds: of its container, papermill's start included; more where others ran beside it.
+        cpu_seconds: of processors, in its container, None where the engine does not tell.
         summary: the error in a line, empty if it passed.
         error: the failing cell and its traceback.
         numbers: what the notebook recorded with the numbers MIME type.
@@ -53,6 +54,7 @@ class Result:
     notebook: str
     note: str = ""
     page: str = ""
+    cpu_seconds: float | None = None
 
 
 def write(

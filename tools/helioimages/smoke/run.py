@@ -265,6 +265,7 @@ def _result(book: Book, note: str, shown: Executed, ran: RunResult) -> Result:
         status=status,
         seconds=round(ran.seconds, 3),
         peak_memory_bytes=ran.peak_memory_bytes,
+        cpu_seconds=None if ran.cpu_seconds is None else round(ran.cpu_seconds, 1),
         summary=summary if status != "passed" else "",
         error=error if status != "passed" else "",
         numbers=shown.numbers,
