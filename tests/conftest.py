@@ -23,7 +23,6 @@ from pypi_support import PLACES, IndexServer, environment_of, serving, wheel_byt
 from helioimages.core.errors import HelioError
 from helioimages.engines import engine as engines
 from helioimages.engines import own_engine
-from helioimages.locks import mirror
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
 
@@ -131,9 +130,7 @@ def in_frozen_world(frozen: Mapping[str, str]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in frozen.items():
             patch.setenv(name, value)
-        mirror.mirrors.cache_clear()
         yield
-    mirror.mirrors.cache_clear()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ from helioimages.core.errors import HelioError, Stage
 from helioimages.core.platform import FIRST, Platform
 from helioimages.core.words import human_size
 from helioimages.debian.lock import AptLock, dump, parse
-from helioimages.locks import apt, healing, locking, mirror
+from helioimages.locks import apt, healing, locking
 from helioimages.locks.checkout import Checkout
 from helioimages.locks.file_names import builder_lock
 from helioimages.locks.locking import Report
@@ -228,7 +228,6 @@ def test_a_child_without_packages_of_its_own_is_locked_without_any_mirror(world,
     world.move_debian()
     (world.root / "images/plain/apt-lock.json").unlink()
     monkeypatch.setenv("HELIOIMAGES_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")
-    mirror.mirrors.cache_clear()
     assert "images/plain/apt-lock.json" in world.lock("plain").written
     world.consistent()
 

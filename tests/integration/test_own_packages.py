@@ -34,7 +34,8 @@ def run(workspace, image, tmp_path):
     def run(script: str, code: int = 0) -> str:
         mounts = {"/index": (Path(tmp_path), "ro"), "/usr/local/bin/uv": (Path(UV), "ro")}
         options = RunOptions(mounts=mounts, env=variables)
-        done = workspace.engine.run(image, ["bash", "-c", script], options)
+        # One stream: the engine may tell what comes on two in another order.
+        done = workspace.engine.run(image, ["bash", "-c", f"exec 2>&1\n{script}"], options)
         assert done.exit_code == code, done.log
         return done.log
 

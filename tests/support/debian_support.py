@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from helioimages.debian.lock import AptLock
-from helioimages.locks import mirror
 from helioimages.machine.store import Store
 
 DATE = "Sat, 15 Nov 2025 08:00:00 UTC"
@@ -171,7 +170,5 @@ def configured(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ar
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("HELIOIMAGES_DEBIAN_SNAPSHOT", raising=False)
-        mirror.mirrors.cache_clear()
         yield archive
-    mirror.mirrors.cache_clear()
     archive.close()

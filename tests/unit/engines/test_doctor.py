@@ -75,9 +75,9 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setattr("helioimages.machine.host.SOCKETS", ())
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    mirror.mirrors.cache_clear()
+    mirror.of_this_machine.cache_clear()
     yield
-    mirror.mirrors.cache_clear()
+    mirror.of_this_machine.cache_clear()
 
 
 @pytest.fixture

@@ -29,9 +29,9 @@ def fresh(monkeypatch) -> Iterator[None]:
         monkeypatch.delenv(f"HELIOIMAGES_DEBIAN_{name}", raising=False)
     monkeypatch.setattr(debian_mirror, "_output", lambda argv: "")
     monkeypatch.setattr(debian_mirror.shutil, "which", lambda name: None)
-    mirrors.cache_clear()
+    debian_mirror.of_this_machine.cache_clear()
     yield
-    mirrors.cache_clear()
+    debian_mirror.of_this_machine.cache_clear()
 
 
 def deb(name: str, archive: str = "debian") -> Deb:
@@ -108,12 +108,19 @@ def test_the_environment_wins_and_its_sibling_has_the_security_updates(monkeypat
     )
 
 
+def test_another_mirror_is_asked_as_soon_as_it_is_named(monkeypatch):
+    """A process that asked one before, as a server or a run of tests has, does not go on with it."""
+    for name in ("first", "second"):
+        monkeypatch.setenv("HELIOIMAGES_DEBIAN_MIRROR", f"http://{name}.example/debian")
+        assert mirrors()["debian"] == f"http://{name}.example/debian"
+
+
 def test_the_machines_own_sources_come_before_mmdebstraps_default(monkeypatch, tmp_path):
     program = tmp_path / "mmdebstrap"
     program.write_text("my $mirror = 'http://default.example/debian';\n")
     monkeypatch.setattr(debian_mirror.shutil, "which", lambda name: str(program))
     assert mirrors()["debian"] == "http://default.example/debian"
-    mirrors.cache_clear()
+    debian_mirror.of_this_machine.cache_clear()
     host = rows("http://host.example/debian | trixie | main | Debian | Debian")
     monkeypatch.setattr(debian_mirror, "_output", lambda argv: host)
     assert mirrors() == {

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,7 +35,6 @@ _RELEASES = re.compile(
 _DEFAULT = re.compile(r"^\s*my \$(?:sec)?mirror\s*=\s*['\"](https?://[^'\"$\s]+)['\"]", re.MULTILINE)
 
 
-@cache
 def mirrors() -> dict[str, str]:
     """Return the base addresses of ``debian`` and ``debian-security``, without a slash at the end.
 
@@ -45,14 +44,8 @@ def mirrors() -> dict[str, str]:
     Raises:
         HelioError: none of them says anything.
     """
-    addresses: dict[str, str] = {}
-    if given := os.environ.get("HELIOIMAGES_DEBIAN_MIRROR"):
-        addresses["debian"] = given.rstrip("/")
-    else:
-        addresses = read_targets(_output(["apt-get", "indextargets", "--format", _TARGETS]))
-        program = shutil.which("mmdebstrap")
-        if "debian" not in addresses and program:
-            addresses |= read_default(Path(program).read_text("utf-8", "replace"))
+    given = os.environ.get("HELIOIMAGES_DEBIAN_MIRROR")
+    addresses = {"debian": given.rstrip("/")} if given else dict(of_this_machine())
     if "debian" not in addresses:
         raise HelioError(
             Stage.HOST,
@@ -61,6 +54,16 @@ def mirrors() -> dict[str, str]:
             hint="set HELIOIMAGES_DEBIAN_MIRROR to the address of one, ending in /debian",
         )
     addresses.setdefault("debian-security", addresses["debian"] + "-security")
+    return addresses
+
+
+@cache
+def of_this_machine() -> Mapping[str, str]:
+    """Return the mirrors that apt and mmdebstrap know here: programs are asked once, settings each time."""
+    addresses = read_targets(_output(["apt-get", "indextargets", "--format", _TARGETS]))
+    program = shutil.which("mmdebstrap")
+    if "debian" not in addresses and program:
+        addresses |= read_default(Path(program).read_text("utf-8", "replace"))
     return addresses
 
 
