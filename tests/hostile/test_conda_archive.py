@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import zstandard
+from conda_support import conda_package
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helioimages.conda import read
 from helioimages.conda.link import Prefix, link
-from helioimages.conda.lock import CondaPackage
 from helioimages.conda.read import read_archive, read_index
 from helioimages.core.errors import HelioError, Stage
 
@@ -340,20 +340,7 @@ def test_nonsense_for_json(tmp_path: Path, text: bytes, member: str) -> None:
 
 
 def _facts(path: Path) -> list[tuple[object, ...]]:
-    package = CondaPackage(
-        name="bad",
-        version="1.0",
-        build="0",
-        platform="linux-64",
-        subdir="linux-64",
-        channel="local",
-        file_name=NAME,
-        url=f"local/linux-64/{NAME}",
-        sha256="0" * 64,
-        md5="0" * 32,
-        size=None,
-        depends=(),
-    )
+    package = conda_package("bad", build="0", size=None)
     found = link(path, package, Prefix(python_version=None, platform="linux-64"))
     return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in found]
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conda_support import conda_package
 
 from helioimages.conda.archive import write_conda
-from helioimages.conda.lock import CondaLock, CondaPackage
+from helioimages.conda.lock import CondaLock
 from helioimages.core import entries
 from helioimages.core.entries import merge
 from helioimages.core.platform import Platform
@@ -107,17 +108,7 @@ def workshops(
     index = {"name": "python", "version": "3.13.5", "build": "0", "build_number": 0, "subdir": "linux-64"}
     program = entries.file("bin/python3.13", b"#!", mode=0o755)
     sha256 = write_conda(out, index=index | {"depends": []}, entries=[program, *of_python])
-    python = CondaPackage(
-        **{key: index[key] for key in ("name", "version", "build", "subdir")},
-        platform="linux-64",
-        channel="local",
-        file_name=out.name,
-        url=f"local/linux-64/{out.name}",
-        sha256=sha256,
-        md5="0" * 32,
-        size=out.stat().st_size,
-        depends=(),
-    )
+    python = conda_package("python", "3.13.5", "0", sha256=sha256, size=out.stat().st_size)
     files = tmp_path / "images" / "base" / "files" / "srv"
     files.mkdir(parents=True)
     for name, mode in (("z", 0o600), ("start", 0o700), ("a", 0o664), ("m", 0o755), ("b", 0o644)):

@@ -16,6 +16,64 @@ summary = "Deflate"
 home = "https://zlib.net/"
 """
 
+#: An image.toml with every key.
+WHOLE_IMAGE = """\
+name = "x"
+title = "t"
+description = "d"
+environment = "x"
+parent = "y"
+licenses = "MIT"
+[debian]
+packages = ["bash", "libstdc++6"]
+[user]
+name = "jovyan"
+uid = 1000
+gid = 1000
+groups = ["users"]
+home = "/home/jovyan"
+shell = "/bin/bash"
+[[dirs]]
+path = "usr/local/idl"
+mode = "1755"
+uid = 1000
+gid = 0
+[config]
+workdir = "/home/jovyan"
+entrypoint = ["/srv/start"]
+cmd = ["jupyter"]
+ports = ["8888/tcp"]
+[config.env]
+PATH = "/bin"
+[config.labels]
+"org.example.a" = "b c"
+[layers]
+alone-mib = 9
+buckets = 12
+[budget]
+compressed-mib = 900
+[build]
+heavy = true
+[smoke]
+memory = "4g"
+timeout = 300
+cpus = 1.5
+[hub]
+slug = "x"
+title = "X"
+tags = 3
+sizes = ["small"]
+[hub.resources.big]
+title = "Big"
+memory-guarantee = "32G"
+memory-limit = "32G"
+cpu-guarantee = 4
+cpu-limit = 8.5
+gpus = 1
+node-selector = { "nvidia.com/gpu.present" = "true" }
+tolerations = ["nvidia.com/gpu:NoSchedule"]
+"""
+
 
 def environment_yml(name: str, conda: Sequence[str], pypi: Sequence[str] = (), *, ours: str = "") -> str:
     """Return the text of an environment.yml of the local channel.

@@ -149,17 +149,31 @@ def package_files(channel: Path, platform: str) -> list[Path]:
     return sorted(path for path in found if path.name.endswith((".conda", ".tar.bz2")))
 
 
+def conda_package(
+    name: str,
+    version: str = "1.0",
+    build: str = "h0_0",
+    *,
+    channel: str = "local",
+    subdir: str = "linux-64",
+    **changes: Any,
+) -> CondaPackage:
+    """Return a locked package of linux-64; what ``changes`` do not say of its file is made up."""
+    file_name = changes.get("file_name", f"{name}-{version}-{build}.conda")
+    values: dict[str, Any] = {"platform": "linux-64", "file_name": file_name, "url": f"{channel}/{subdir}/{file_name}"}
+    values |= {"sha256": "0" * 64, "md5": "0" * 32, "size": 1, "depends": ()}
+    return CondaPackage(name=name, version=version, build=build, channel=channel, subdir=subdir, **values | changes)
+
+
 def locked_package(path: Path, platform: str) -> CondaPackage:
     index, data = read_index(path), path.read_bytes()
-    return CondaPackage(
-        name=index["name"],
-        version=index["version"],
-        build=index["build"],
-        platform=platform,
+    return conda_package(
+        index["name"],
+        index["version"],
+        index["build"],
         subdir=path.parent.name,
-        channel="local",
+        platform=platform,
         file_name=path.name,
-        url=f"local/{path.parent.name}/{path.name}",
         sha256=hashlib.sha256(data).hexdigest(),
         md5=hashlib.md5(data).hexdigest(),
         size=len(data),

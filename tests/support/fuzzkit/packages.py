@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import zstandard
+from conda_support import conda_package
 from hypothesis import strategies as st
 from pypi_support import METADATA, WHEEL, record_row, wheel_bytes, wheel_of
 
 from helioimages.conda import link as conda_link
-from helioimages.conda.lock import CondaPackage
 from helioimages.core.entries import Entry, Kind, check_path, merge
 from helioimages.debian import tree
 from helioimages.pypi import wheel as wheel_link
@@ -171,20 +171,8 @@ def _conda_members() -> st.SearchStrategy[bytes]:
 
 
 def _link(data: bytes, suffix: str) -> None:
-    package = CondaPackage(
-        name="demo",
-        version="1.0",
-        build="0",
-        platform="linux-64",
-        subdir="linux-64",
-        channel="local",
-        file_name=f"demo-1.0-0{suffix}",
-        url=f"local/linux-64/demo-1.0-0{suffix}",
-        sha256=hashlib.sha256(data).hexdigest(),
-        md5="0" * 32,
-        size=len(data),
-        depends=("a >1",),
-    )
+    digest = hashlib.sha256(data).hexdigest()
+    package = conda_package("demo", file_name=f"demo-1.0-0{suffix}", build="0", sha256=digest, depends=("a >1",))
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()

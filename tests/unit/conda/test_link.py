@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conda_support import conda_package
 
 from helioimages.conda.archive import read_archive, write_conda
 from helioimages.conda.link import Prefix, link
@@ -38,20 +39,7 @@ def _make(folder: Path, files: tuple[Entry, ...] = FILES, *, noarch: str | None 
     index |= {"license": "MIT"} | ({"noarch": noarch} if noarch else {})
     path = folder / "tool-1.0-h0_0.conda"
     sha256 = write_conda(path, index=index, entries=files, prefix_placeholder=PLACEHOLDER)
-    package = CondaPackage(
-        name="tool",
-        version="1.0",
-        build="h0_0",
-        platform="linux-64",
-        subdir=subdir,
-        channel="local",
-        file_name=path.name,
-        url=f"local/{subdir}/{path.name}",
-        sha256=sha256,
-        md5="0" * 32,
-        size=path.stat().st_size,
-        depends=("b >=1",),
-    )
+    package = conda_package("tool", subdir=subdir, sha256=sha256, size=path.stat().st_size, depends=("b >=1",))
     # The store names files by digest.
     named = folder / sha256
     os.rename(path, named)

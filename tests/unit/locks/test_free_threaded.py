@@ -5,29 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conda_support import VIRTUAL
+from conda_support import VIRTUAL, conda_package
 
-from helioimages.conda.lock import CondaLock, CondaPackage
+from helioimages.conda.lock import CondaLock
 from helioimages.core.errors import HelioError, Stage
 from helioimages.locks.pypi import _refuse_free_threaded
 
 
 def _lock(build: str) -> CondaLock:
-    file_name = f"python-3.13.5-{build}.conda"
-    package = CondaPackage(
-        name="python",
-        version="3.13.5",
-        build=build,
-        platform="linux-64",
-        subdir="linux-64",
-        channel="conda-forge",
-        file_name=file_name,
-        url=f"conda-forge/linux-64/{file_name}",
-        sha256="0" * 64,
-        md5="0" * 32,
-        size=1,
-        depends=(),
-    )
+    package = conda_package("python", "3.13.5", build, channel="conda-forge")
     values: dict[str, Any] = {"content_hash": "0" * 64, "virtual_packages": {"linux-64": VIRTUAL}, "timestamp": 0}
     return CondaLock(channels=("conda-forge",), platforms=("linux-64",), packages=(package,), **values)
 

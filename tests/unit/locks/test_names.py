@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conda_support import VIRTUAL
+from conda_support import VIRTUAL, conda_package
 
 from helioimages.conda import lock as conda_lock
 from helioimages.conda.lock import CondaLock, CondaPackage
@@ -18,19 +18,9 @@ WHERE = "environments/x/environment.yml"
 
 
 def package(name: str, *, depends: tuple[str, ...] = ("python >=3.13",), purls: tuple[str, ...] = ()) -> CondaPackage:
-    file_name = f"{name}-1.0-h0_0.conda"
-    return CondaPackage(
-        name=name,
-        version="1.0",
-        build="h0_0",
-        platform="linux-64",
-        subdir="linux-64",
+    return conda_package(
+        name,
         channel="conda-forge",
-        file_name=file_name,
-        url=f"conda-forge/linux-64/{file_name}",
-        sha256="0" * 64,
-        md5="0" * 32,
-        size=1,
         depends=depends,
         purls=purls,
     )

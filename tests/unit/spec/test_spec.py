@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from checkout_texts import WHOLE_IMAGE
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.machine.checkout import load_environments, load_images
@@ -109,76 +110,18 @@ def test_a_folder_with_another_name(tmp_path):
         load_environments(tmp_path)
 
 
-IMAGE = """\
-name = "x"
-title = "t"
-description = "d"
-environment = "x"
-parent = "y"
-licenses = "MIT"
-[debian]
-packages = ["bash", "libstdc++6"]
-[user]
-name = "jovyan"
-uid = 1000
-gid = 1000
-groups = ["users"]
-home = "/home/jovyan"
-shell = "/bin/bash"
-[[dirs]]
-path = "usr/local/idl"
-mode = "1755"
-uid = 1000
-gid = 0
-[config]
-workdir = "/home/jovyan"
-entrypoint = ["/srv/start"]
-cmd = ["jupyter"]
-ports = ["8888/tcp"]
-[config.env]
-PATH = "/bin"
-[config.labels]
-"org.example.a" = "b c"
-[layers]
-alone-mib = 9
-buckets = 12
-[budget]
-compressed-mib = 900
-[build]
-heavy = true
-[smoke]
-memory = "4g"
-timeout = 300
-cpus = 1.5
-[hub]
-slug = "x"
-title = "X"
-tags = 3
-sizes = ["small"]
-[hub.resources.big]
-title = "Big"
-memory-guarantee = "32G"
-memory-limit = "32G"
-cpu-guarantee = 4
-cpu-limit = 8.5
-gpus = 1
-node-selector = { "nvidia.com/gpu.present" = "true" }
-tolerations = ["nvidia.com/gpu:NoSchedule"]
-"""
-
-
 def image(text: str) -> ImageSpec:
     return parse_image(text, Path("x"), "images/x/image.toml")
 
 
 def test_a_whole_image():
-    found = image(IMAGE)
+    found = image(WHOLE_IMAGE)
     assert found.dirs == (DirSpec(path="usr/local/idl", mode=0o1755, uid=1000, gid=0),)
     assert found.smoke == SmokeSpec(memory="4g", timeout=300, cpus=1.5)
     assert (found.alone_bytes, found.buckets, found.budget_bytes, found.heavy) == (9 << 20, 12, 900 << 20, True)
     assert (found.parent, found.user.shell, found.ports) == ("y", "/bin/bash", ("8888/tcp",))
-    assert image(IMAGE.replace("cpus = 1.5", "cpus = 2")).smoke.cpus == 2.0
-    assert image(IMAGE.replace('"usr/local/idl"', '"/usr/local/idl/"')).dirs == found.dirs
+    assert image(WHOLE_IMAGE.replace("cpus = 1.5", "cpus = 2")).smoke.cpus == 2.0
+    assert image(WHOLE_IMAGE.replace('"usr/local/idl"', '"/usr/local/idl/"')).dirs == found.dirs
 
 
 MEMORY = "a size such as 6g or 512m (at least 6m)"
@@ -278,9 +221,9 @@ ACCOUNT = "an account's name (lower-case letters, digits, - and _, at most 32)"
     ],
 )
 def test_every_key_of_an_image_has_its_form(old, new, key, detail):
-    assert IMAGE.count(old) >= 1
+    assert WHOLE_IMAGE.count(old) >= 1
     with pytest.raises(HelioError) as caught:
-        image(IMAGE.replace(old, new, 1))
+        image(WHOLE_IMAGE.replace(old, new, 1))
     assert (caught.value.where, caught.value.detail) == (f"images/x/image.toml at {key}", detail)
 
 
