@@ -89,7 +89,7 @@ class Extended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
+class _Extension:
     """What one run works on."""
 
     repository: Repository
@@ -147,7 +147,7 @@ def extend(
             raise HelioError(
                 Stage.USAGE, f"`{name}` would replace the image that it extends", hint="name another one with --name"
             )
-        work = _Work(
+        work = _Extension(
             repository=repository,
             asked=asked,
             parent=below,
@@ -170,7 +170,7 @@ def extend(
         return _published(work, image, locked)
 
 
-def _check_debian(work: _Work) -> None:
+def _check_debian(work: _Extension) -> None:
     """Refuse Debian packages that the image does not have: they cannot be added to a published one."""
     below = work.parent
     have = {package.name: package.version for package in below.packages if package.kind == "debian"}
@@ -190,7 +190,7 @@ def _check_debian(work: _Work) -> None:
             )
 
 
-def _locked(work: _Work) -> _Locked:
+def _locked(work: _Extension) -> _Locked:
     """Return the packages that the image adds, pinned and fetched."""
     repository, below, machine = work.repository, work.parent, work.machine
     file = lock_file.path(below.repository, work.asked.configuration)
@@ -252,7 +252,7 @@ def _again(shop: projects.Shop, lock: PyPILock, file: str, have: Mapping[str, Pa
     return path_by_sha256
 
 
-def _image(work: _Work, locked: _Locked) -> Image:
+def _image(work: _Extension, locked: _Locked) -> Image:
     """Return the image without what postBuild makes; its own blobs are in the store."""
     below, repository, asked = work.parent, work.repository, work.asked
     store = work.machine.store
@@ -279,13 +279,13 @@ def _image(work: _Work, locked: _Locked) -> Image:
     )
 
 
-def _kept(work: _Work, image: Image) -> Image:
+def _kept(work: _Extension, image: Image) -> Image:
     work.machine.store.put_blob(image.config_bytes)
     work.machine.store.put_blob(image.manifest_bytes)
     return image
 
 
-def _epoch(work: _Work, locked: _Locked) -> int:
+def _epoch(work: _Extension, locked: _Locked) -> int:
     """Return the time of the image: of the newest package, never the clock."""
     said = work.parent.image.config.created
     try:
@@ -295,19 +295,19 @@ def _epoch(work: _Work, locked: _Locked) -> int:
     return max(before, locked.lock.timestamp)
 
 
-def _digest(work: _Work, locked: _Locked) -> str:
+def _digest(work: _Extension, locked: _Locked) -> str:
     """Return a digest of all that decides the image's bytes, but for a postBuild."""
     return "sha256:" + key_of([work.parent.image.digest, locked.digest, work.repository.digest])
 
 
-def _names(work: _Work, locked: _Locked) -> dict[str, str]:
+def _names(work: _Extension, locked: _Locked) -> dict[str, str]:
     """Return the variables by which the parent names itself, with this image's values."""
     ours = {"IMAGE": work.name.rpartition("/")[2], "LOCK": _digest(work, locked)}
     there = {line.partition("=")[0] for line in work.parent.image.config.env}
     return {f"HELIOIMAGES_{word}": value for word, value in ours.items() if f"HELIOIMAGES_{word}" in there}
 
 
-def _labels(work: _Work, locked: _Locked) -> dict[str, str]:
+def _labels(work: _Extension, locked: _Locked) -> dict[str, str]:
     repository, digest, created = work.repository, _digest(work, locked), rfc3339(_epoch(work, locked))
     labels = {
         "org.opencontainers.image.title": repository.name,
@@ -324,7 +324,7 @@ def _labels(work: _Work, locked: _Locked) -> dict[str, str]:
     return labels
 
 
-def _post_built(work: _Work, image: Image) -> Image:
+def _post_built(work: _Extension, image: Image) -> Image:
     """Run postBuild in the image and return the image with what it changed in the home.
 
     Raises:
@@ -370,7 +370,7 @@ def _post_built(work: _Work, image: Image) -> Image:
     return _kept(work, append(image, added, settings, platform=below.platform, created_epoch=created))
 
 
-def _pushed(work: _Work, image: Image) -> str:
+def _pushed(work: _Extension, image: Image) -> str:
     """Push an image by its digest and return the reference; the parent's blobs come from where they are."""
     below, target, store = work.parent, work.target, work.machine.store
     target.expect_push(work.name)
@@ -388,7 +388,7 @@ def _pushed(work: _Work, image: Image) -> str:
     return push.push_untagged(target, image, work.name, store, jobs=work.machine.jobs, mount_from=parents).reference
 
 
-def _published(work: _Work, image: Image, locked: _Locked) -> Extended:
+def _published(work: _Extension, image: Image, locked: _Locked) -> Extended:
     reference = _pushed(work, image)
     named = [LATEST]
     if not work.asked.post_build:
@@ -416,5 +416,5 @@ def _published(work: _Work, image: Image, locked: _Locked) -> Extended:
     )
 
 
-def _packages(work: _Work, locked: _Locked) -> tuple[Package, ...]:
+def _packages(work: _Extension, locked: _Locked) -> tuple[Package, ...]:
     return (*work.parent.packages, *PYPI.packages(replace(locked.lock, wheels=locked.added.wheels)))

@@ -38,7 +38,7 @@ from ..spec.recipes import RECIPES, Recipe, Recipes, read_recipes, upstream_vers
 _FORMAT = 1
 
 
-class Runner(Protocol):
+class ChannelRunner(Protocol):
     """What the channel needs of the builder."""
 
     key: str
@@ -82,7 +82,7 @@ def channel_key(root: Path, builder_key: str, platform: Platform) -> str:
 def build_channel(
     store: Store,
     root: Path,
-    builder: Runner,
+    builder: ChannelRunner,
     *,
     jobs: int,
     platform: Platform = FIRST,
@@ -175,7 +175,7 @@ class _Bench:
 
     folder: Path
     work: Path
-    builder: Runner
+    builder: ChannelRunner
     jobs: int
 
 

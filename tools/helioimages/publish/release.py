@@ -124,7 +124,9 @@ def publish(
     stale.check(checkout, checkout.locks_of(tuple(known)), healed=False)
     rest = tuple(name for name in wanted if name not in known)
     with connect(machine.store, order.host) as client:
-        line = _Line(checkout=checkout, machine=machine, client=client, order=order, strict=strict, announce=announce)
+        line = _ImageSteps(
+            checkout=checkout, machine=machine, client=client, order=order, strict=strict, announce=announce
+        )
         done, faults = overlap.overlapped(
             overlap.Steps(
                 make=partial(line.make, tuple(known.values()), rest),
@@ -155,7 +157,7 @@ class _Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _ImageSteps:
     """The steps of `publish`, for each image."""
 
     checkout: Checkout

@@ -128,7 +128,7 @@ def smoke(
     wanted = books.read_all((path for path in paths if not only or path.stem in only), root)
     engine.pull(reference)
     out.mkdir(parents=True, exist_ok=True)
-    runner = _Runner(engine=engine, reference=reference, image=image, root=root, out=out, options=options)
+    runner = _NotebookRunner(engine=engine, reference=reference, image=image, root=root, out=out, options=options)
     # Every image has this one; the image is asked only where a notebook wants another.
     usual = all(book.kernel == books.OURS for book in wanted)
     kernels = {books.OURS: "python"} if usual else runner.kernels()
@@ -160,7 +160,7 @@ def smoke(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Runner:
+class _NotebookRunner:
     """What every notebook of a run is given."""
 
     engine: Engine

@@ -75,7 +75,7 @@ def run(engine: Engine, reference: str, top: Path, notebooks: Sequence[str], opt
     wanted = books.read_all((work / path for path in notebooks), work)
     usual = all(book.kernel == books.OURS for book in wanted)
     kernels = {books.OURS: "python"} if usual else _kernels(engine, reference)
-    place = _Place(engine=engine, reference=reference, top=top, kernels=kernels, options=options)
+    place = _WorkRun(engine=engine, reference=reference, top=top, kernels=kernels, options=options)
     with bar("notebooks", len(wanted), unit="notebook") as advance:
         for path, book in zip(notebooks, wanted, strict=True):
             before = _digests(work)
@@ -104,7 +104,7 @@ def _digests(work: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _WorkRun:
     """What every notebook of a run is given."""
 
     engine: Engine
