@@ -15,7 +15,9 @@ from typing import Any
 
 import tomli_w
 import yaml
+from checkout_texts import WHOLE_IMAGE
 from cryptography.hazmat.primitives.asymmetric import ec
+from given_documents import READERS, to_toml, to_yaml
 
 from helioimages.conda import lock as conda_lock
 from helioimages.core import reading
@@ -49,19 +51,12 @@ def targets() -> Iterator[Target]:
     yield from _oci()
     yield from _rest()
     yield from _signed()
+    yield from _given()
 
 
 def _text(parse: Callable[[str], Any]) -> Callable[[bytes], None]:
     # Files are read as UTF-8 at the edge; surrogates stand for what is none.
     return lambda data: parse(data.decode("utf-8", "replace")) and None
-
-
-def _toml(tree_of: Any) -> bytes:
-    return tomli_w.dumps(tree_of).encode()
-
-
-def _yaml(tree_of: Any) -> bytes:
-    return yaml.safe_dump(tree_of).encode()
 
 
 def _load_toml(data: bytes) -> Any:
@@ -84,7 +79,7 @@ def _cut_lock(data: bytes, key: str, most: int) -> bytes:
         custom = document["metadata"]["custom_metadata"]
         kept = {name: value for name, value in custom.items() if name.partition(":")[2] in known}
         document["metadata"]["custom_metadata"] = kept
-    return _yaml(document) if key == "package" else _toml(document)
+    return to_yaml(document) if key == "package" else to_toml(document)
 
 
 def _locks() -> Iterator[Target]:
@@ -95,12 +90,12 @@ def _locks() -> Iterator[Target]:
     apt = json.dumps(document | {"packages": kept, "requested": [kept[0]["name"]]}).encode()
     yield Target(
         name="conda-lock.yml",
-        **broken(conda, yaml.safe_load, _yaml),
+        **broken(conda, yaml.safe_load, to_yaml),
         feed=_text(lambda text: conda_lock.parse(text, "f")),
     )
     yield Target(
         name="pylock.toml",
-        **broken(pylock, _load_toml, _toml),
+        **broken(pylock, _load_toml, to_toml),
         feed=_text(lambda text: pypi_lock.parse(text, "f")),
     )
     yield Target(
@@ -110,51 +105,29 @@ def _locks() -> Iterator[Target]:
     )
 
 
-_DIRS = b"""
-[[dirs]]
-path = "usr/local/idl"
-mode = "0755"
-uid = 0
-gid = 0
-
-[build]
-heavy = false
-
-[hub.resources.big]
-title = "Big"
-memory-guarantee = "32G"
-memory-limit = "32G"
-cpu-guarantee = 4
-cpu-limit = 8.5
-gpus = 1
-node-selector = { "nvidia.com/gpu.present" = "true" }
-tolerations = ["nvidia.com/gpu:NoSchedule"]
-"""
-
-
 def _specs() -> Iterator[Target]:
     environment = _file("environments/base/environment.yml")
     path = Path("f")
     yield Target(
         name="environment.yml",
-        **broken(environment, yaml.safe_load, _yaml),
+        **broken(environment, yaml.safe_load, to_yaml),
         feed=_text(lambda text: parse_environment(text, path, "f")),
     )
     yield Target(
         name="image.toml",
-        **broken(_file("images/base/image.toml") + _DIRS, _load_toml, _toml),
+        **broken(WHOLE_IMAGE.encode(), _load_toml, to_toml),
         feed=_text(lambda text: parse_image(text, path, "f")),
     )
     row = {"tag": "2026.09.01", "reason": "bad", "replacement": "2026.09.02", "aliases": ["CVE-1"]}
     yank = tomli_w.dumps({"yanked": [row]}).replace("reason", "date = 2026-09-01\nreason").encode()
     yield Target(
         name="yanked.toml",
-        **broken(yank, _load_toml, _toml),
+        **broken(yank, _load_toml, to_toml),
         feed=_text(lambda text: yanked.parse(text, "i", "f")),
     )
     yield Target(
         name="recipes.toml",
-        **broken(_file("channel/recipes.toml"), _load_toml, _toml),
+        **broken(_file("channel/recipes.toml"), _load_toml, to_toml),
         feed=_text(recipes.read_recipes),
     )
     yield Target(
@@ -318,3 +291,20 @@ def buffers(seed: int) -> Iterator[bytes]:
     chance = random.Random(seed)
     while True:
         yield chance.randbytes(chance.choice((32, 128, 512)))
+
+
+# -- what somebody gives
+
+
+_FORMS = {to_yaml: (yaml.safe_load, to_yaml), to_toml: (_load_toml, to_toml)}
+
+
+def _given() -> Iterator[Target]:
+    for name, reader in READERS.items():
+        load, dump = _FORMS.get(reader.dump, (json.loads, to_json))
+        good = reader.dump(reader.document)
+        yield Target(name=f"given {name}", **broken(good, load, dump), feed=_silent(reader.feed))
+
+
+def _silent(feed: Callable[[bytes], object]) -> Callable[[bytes], None]:
+    return lambda data: feed(data) and None

@@ -250,7 +250,10 @@ def test_a_smoke_report_is_read():
             Notebook(name="base/01", title="T", status="passed", seconds=1.5, peak_memory_bytes=7, path="01.ipynb"),
         ),
     )
-    with pytest.raises(ValueError, match="expected version 1 not 2"):
+    for key, value in (("status", "fine"), ("seconds", -1), ("peak_memory_bytes", -1)):
+        with pytest.raises(HelioError, match=rf"in report\.json at notebooks\[0\]\.{key}\n  expected "):
+            read_smoke(json.dumps({"version": 1, "passed": True, "notebooks": [row | {key: value}]}).encode())
+    with pytest.raises(HelioError, match=r"in report\.json at version\n  expected 1 not 2"):
         read_smoke(b'{"version": 2}')
 
 

@@ -100,6 +100,11 @@ def test_what_is_no_wheel(tmp_path):
     (tmp_path / "a.whl").write_bytes(b"x")
     with pytest.raises(HelioError, match=r"`a.whl` is not a wheel"):
         facts.of_wheel(tmp_path / "a.whl", "3.13")
+    with zipfile.ZipFile(tmp_path / "b.whl", "w") as archive:
+        archive.writestr("b/__init__.py", "")
+    with pytest.raises(HelioError) as caught:
+        facts.of_wheel(tmp_path / "b.whl", "3.13")
+    assert caught.value.detail == "expected one *.dist-info/METADATA, found none"
 
 
 def test_a_variable_may_hold_the_citation(tmp_path):

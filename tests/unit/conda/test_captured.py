@@ -81,6 +81,8 @@ def test_what_was_written_lies_over_the_package(tmp_path: Path) -> None:
         dump(LEFT).replace(b'"share/own"', b'"../other"'),
         dump(LEFT).replace(b'"share/gone"', b'"/etc/gone"'),
         dump(LEFT).replace(b'"symlink"', b'"hardlink"'),
+        dump(LEFT).replace(b'"file", 493, 5', b'"file", 493, -5'),
+        dump(LEFT).replace(b'"file", 493, 5', b'"dir", 493, 5'),
         dump(LEFT).replace(b"493", b"2541"),
     ],
 )

@@ -220,3 +220,28 @@ def test_genuine_conda_forge_records() -> None:
         timestamp=0,
     )
     assert parse(dump(lock), "conda-lock.yml") == lock
+
+
+@pytest.mark.parametrize(
+    ("answer", "place", "detail"),
+    [
+        (b"a library's own words\n{}", " at line 1", "Expecting value"),
+        (b"[]", " at the top level", "expected an object not an array"),
+        (b"{}", " at packages", "expected an array, found nothing"),
+        (b'{"packages": [{"name": 3}]}', " at packages[0].name", "expected a string not a whole number"),
+        (b'{"unusable": [["a"]]}', " at unusable[0]", "expected 2 values not 1"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_told(
+    channel: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, place: str, detail: str
+) -> None:
+    done = subprocess.CompletedProcess[bytes]([], 0, answer, b"")
+    monkeypatch.setattr(solving.subprocess, "run", lambda *_args, **_options: done)
+    question = CondaQuestion(specs=["app"], platform="linux-64", virtual_packages=VIRTUAL)
+    with pytest.raises(HelioError) as caught:
+        solve(question, channel="test", repodata_dirs=[channel])
+    assert (caught.value.message, caught.value.where, caught.value.detail) == (
+        "the conda solver gave no answer that can be read",
+        f"what solve_worker.py wrote{place}",
+        detail,
+    )

@@ -145,7 +145,8 @@ def test_a_file_that_is_not_json_says_the_line():
     with pytest.raises(HelioError) as caught:
         parse('{"version": 1,\n oops', WHERE)
     assert str(caught.value) == (
-        f"cannot read `{WHERE}`\n  in {WHERE} at line 2\n  Expecting property name enclosed in double quotes"
+        f"cannot read `{WHERE}`\n  in {WHERE} at line 2\n  Expecting property name enclosed in double quotes\n\n"
+        "hint: run `buildimages lock`"
     )
 
 

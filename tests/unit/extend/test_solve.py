@@ -200,3 +200,27 @@ def test_what_is_no_lock_says_what_to_do(text):
     with pytest.raises(HelioError) as caught:
         lock_file.parse(text, "pylock.helio.toml")
     assert caught.value.hint == "delete pylock.helio.toml, and write it again with --write-lock"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('url = "https://example.org/b"', "url = 3", "url"),
+        ('url = "https://example.org/b", ', "", "url"),
+        (f'commit-id = "{"0" * 40}"', "commit-id = 3", "commit-id"),
+        ('requested-revision = "main"', "requested-revision = []", "requested-revision"),
+        ('subdirectory = "py"', "subdirectory = {}", "subdirectory"),
+    ],
+)
+def test_a_commit_that_cannot_be_read_is_told_with_its_key(ask, old, new, key):
+    project = SourceProject(
+        place=FileLine(file="requirements.txt", line=1), url="https://example.org/b", ref="main", folder="py"
+    )
+    sources = (WheelOrigin(name="b", version="1", project=project, commit="0" * 40),)
+    text = lock_file.dump(ask("orbits"), sources, "pylock.helio.toml")
+    at = len(Pylock.from_dict(tomllib.loads(text)).packages) - 1
+    assert old in text
+    with pytest.raises(HelioError) as caught:
+        lock_file.parse(text.replace(old, new), "pylock.helio.toml")
+    assert caught.value.where == f"pylock.helio.toml at packages[{at}].vcs.{key}"
+    assert caught.value.detail.startswith("expected ")

@@ -8,6 +8,7 @@ import pytest
 from building_support import APT, debian_files
 
 from helioimages.core.entries import Entry, Kind, directory, file, merge, symlink
+from helioimages.core.errors import HelioError
 from helioimages.machine.store import Store
 from helioimages.make import linking, notes
 
@@ -75,5 +76,5 @@ def test_of_packages_the_lists_of_files_say_where_folders_are(tmp_path):
     ],
 )
 def test_what_is_no_notes(data):
-    with pytest.raises(ValueError):
+    with pytest.raises(HelioError):
         notes.parse(data)

@@ -417,6 +417,7 @@ def test_every_build_of_a_catalogue(tmp_path):
     rows = [("wheel", "demo", "1.0"), ("debian", "bash", "4.0"), ("debian", "nobody-knows", "1")]
     builds = [("2026.11.01", [0, 1]), ("2026.11.02", [0, 2])]
     document = {
+        "version": 1,
         "packages": [{"kind": kind, "name": name, "version": version} for kind, name, version in rows],
         "images": [
             {
@@ -449,4 +450,23 @@ def test_every_build_of_a_catalogue(tmp_path):
     assert set(read.faults) == read.asked
     (tmp_path / "catalogue.json").write_text("[]")
     result = run("base", *words)
-    assert result.exit_code == 2 and "this is not a catalogue" in result.output
+    assert result.exit_code == 2 and "catalogue.json` is not a catalogue" in result.output
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"version": 2}, "version\n  expected 1 not 2"),
+        ({"packages": [{"kind": "rpm", "name": "a", "version": "1"}]}, "packages[0].kind\n  expected one of conda, "),
+        ({"packages": []}, "images[0].entries[0].packages.rows[0]\n  expected a number from 0 to -1 not 0"),
+    ],
+)
+def test_a_catalogue_that_names_what_is_not_there(change, told):
+    entry = {"tags": [], "digest": "sha256:" + "0" * 64, "packages": {"rows": [0]}}
+    good = {"version": 1, "packages": [{"kind": "wheel", "name": "demo", "version": "1"}]}
+    good |= {"images": [{"name": "base", "entries": [entry]}]}
+    (package,) = audit.of_catalogue(json.dumps(good), "x.json", {})
+    assert package.images == ("base:000000000000",)
+    with pytest.raises(HelioError) as caught:
+        audit.of_catalogue(json.dumps(good | change), "x.json", {})
+    assert str(caught.value).startswith(f"`x.json` is not a catalogue\n  in x.json at {told}")

@@ -57,17 +57,17 @@ def test_spdx():
 
 
 @pytest.mark.parametrize(
-    ("data", "detail"),
+    ("data", "place", "detail"),
     [
-        (b"[]", "expected an object"),
-        (b"{}", "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)"),
-        (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b"[]", "the top level", "expected an object not an array"),
+        (b"{}", "the top level", "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)"),
+        (b"{", "line 1", "Expecting property name enclosed in double quotes"),
     ],
 )
-def test_what_is_no_sbom(data, detail):
+def test_what_is_no_sbom(data, place, detail):
     with pytest.raises(HelioError) as caught:
         from_sbom(data, "r/helio@x")
-    assert str(caught.value) == f"cannot read what an image holds\n  in r/helio@x\n  {detail}"
+    assert str(caught.value) == f"cannot read what an image holds\n  in r/helio@x at {place}\n  {detail}"
 
 
 def config(*history: History, layers: int) -> ImageConfig:

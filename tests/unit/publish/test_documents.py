@@ -38,17 +38,17 @@ def test_a_package_list_is_the_same_each_time():
 
 
 @pytest.mark.parametrize(
-    ("data", "detail"),
+    ("data", "place", "detail"),
     [
-        (b'{"version": 2}', "expected a package list of version 1 not 2"),
-        (b"[]", "not a package list: list indices must be integers or slices, not str"),
-        (b'{"version": 1}', "not a package list: 'packages'"),
+        (b'{"version": 2}', "version", "expected 1 not 2"),
+        (b"[]", "the top level", "expected an object not an array"),
+        (b'{"version": 1}', "packages", "expected an array, found nothing"),
     ],
 )
-def test_what_is_no_package_list(data, detail):
+def test_what_is_no_package_list(data, place, detail):
     with pytest.raises(HelioError) as caught:
         from_list(data, "org/helio")
-    assert str(caught.value) == f"cannot read what an image holds\n  in org/helio\n  {detail}"
+    assert str(caught.value) == f"cannot read what an image holds\n  in org/helio at {place}\n  {detail}"
 
 
 def report(folder: Path, digest: str) -> Path:

@@ -153,22 +153,24 @@ def test_papermill_ended_well_and_left_nothing(root: Path):
 
 
 @pytest.mark.parametrize(
-    "output",
+    ("output", "told"),
     [
-        {"output_type": "display_data", "data": {"image/png": "A"}},
-        {"output_type": "display_data", "data": {"image/png": 1}},
-        {"output_type": "display_data", "data": {NUMBERS: [1]}},
-        {"output_type": "display_data", "data": []},
-        {"output_type": "error"},
-        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": None},
-        "text",
+        ({"data": {"image/png": "A"}}, ".data.image/png: expected base64 not another text"),
+        ({"data": {"image/png": 1}}, ".data.image/png: expected a string or an array of strings not a whole number"),
+        ({"data": {NUMBERS: [1]}}, f".data.{NUMBERS}: expected an object not an array"),
+        ({"data": []}, ".data: expected an object not an array"),
+        ({"output_type": "error"}, ".traceback: expected an array, found nothing"),
+        ({"output_type": "error", "ename": 3, "traceback": []}, ".ename: expected a string not a whole number"),
+        ({"output_type": "error", "traceback": None}, ".traceback: expected an array, found nothing"),
+        ({"output_type": "error", "traceback": [3]}, ".traceback[0]: expected a string not a whole number"),
+        ("text", ": expected an object not a string"),
     ],
 )
-def test_outputs_that_are_none(root: Path, output: Any):
+def test_outputs_that_are_none(root: Path, output: Any, told: str):
     data = with_cells([{"cell_type": "code", "source": "", "outputs": [output]}]).encode()
     one = only(FakeEngine(left={"20-b": data}), root)
     assert one.status == "failed"
-    assert one.summary.startswith("the notebook that papermill left is malformed at cells[0].outputs: ")
+    assert one.summary == f"the notebook that papermill left is malformed at cells[0].outputs[0]{told}"
 
 
 def test_pictures_may_be_lists_of_lines(root: Path):

@@ -227,18 +227,32 @@ def test_files_that_a_pip_list_names_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "detail"),
+    ("text", "key", "detail"),
     [
-        ("dependencies: [{pip: numpy}]", "expected a list at dependencies[0].pip, not 'numpy'"),
-        ("dependencies: ['']", "expected a match spec or a `pip` list at dependencies[0], not ''"),
-        ("dependencies: [null]", "expected a match spec or a `pip` list at dependencies[0], not None"),
-        ("dependencies: numpy", "expected a list at dependencies, not 'numpy'"),
-        ("dependencies: []\nchannels: conda-forge", "expected a list at channels, not 'conda-forge'"),
-        ("dependencies: []\nchannels: [{url: x}]", "expected strings in channels, not {'url': 'x'}"),
-        ("dependencies: []\nvariables: [x]", "expected a mapping at variables, not ['x']"),
+        ("dependencies: [{pip: numpy}]", "dependencies[0].pip", "expected a list, not a string: 'numpy'"),
+        ("dependencies: [{pip: [3]}]", "dependencies[0].pip[0]", "expected a string, not a whole number: 3"),
+        ("dependencies: ['']", "dependencies[0]", "expected a match spec or a `pip` list, not ''"),
+        ("dependencies: [null]", "dependencies[0]", "expected a match spec or a `pip` list, not None"),
+        ("dependencies: numpy", "dependencies", "expected a list, not a string: 'numpy'"),
+        ("dependencies: []\nchannels: conda-forge", "channels", "expected a list, not a string: 'conda-forge'"),
+        ("dependencies: []\nchannels: [{url: x}]", "channels[0]", "expected a string, not a mapping: {'url': 'x'}"),
+        ("dependencies: []\nvariables: [x]", "variables", "expected a mapping, not a list: ['x']"),
     ],
 )
-def test_another_shape_is_refused(text: str, detail: str) -> None:
+def test_another_shape_is_refused(text: str, key: str, detail: str) -> None:
     with pytest.raises(HelioError) as caught:
         foreign(text + "\n")
-    assert detail in str(caught.value.detail)
+    assert (caught.value.where, caught.value.detail) == (f"environment.yml at {key}", detail)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("x.lock", "@EXPLICIT\nhttps://[c.example/a-1-0.conda\n"),
+        ("environment.yml", "dependencies: ['https://[c.example/a-1-0.conda']\n"),
+        ("pixi.lock", "environments: {default: {packages: {linux-64: [{pypi: 'https://[f.example/a-1.whl'}]}}}\n"),
+    ],
+)
+def test_what_is_no_address_is_told_as_such(file: str, text: str) -> None:
+    (row,) = foreign(text, file).rows
+    assert row.why.startswith(("it is not an address", "it is not from an index"))

@@ -188,21 +188,25 @@ def test_json_of_what_has_none(call, form):
 
 
 @pytest.mark.parametrize(
-    ("given", "lacks"),
+    ("given", "lacks", "expected"),
     [
-        ({"version": 1}, "registry"),
-        (CATALOGUE | {"images": [{}]}, "name"),
-        (CATALOGUE, "entries"),
-        (CATALOGUE | {"images": [CATALOGUE["images"][0] | {"entries": [{}]}]}, "advisory"),
+        ({"version": 1}, "registry", "a string"),
+        (CATALOGUE | {"images": [{}]}, "images[0].name", "a string"),
+        (CATALOGUE, "images[0].entries", "an array"),
+        (
+            CATALOGUE | {"images": [CATALOGUE["images"][0] | {"entries": [{}]}]},
+            "images[0].entries[0].reference",
+            "a string",
+        ),
     ],
 )
-def test_a_catalogue_that_lacks_keys(call, tmp_path, given, lacks):
+def test_a_catalogue_that_lacks_keys(call, tmp_path, given, lacks, expected):
     (tmp_path / "x.json").write_text(json.dumps(given))
     done = call("profiles", "--catalogue", tmp_path / "x.json")
     assert (done.exit_code, done.stderr) == (
         2,
-        f"error: `{tmp_path}/x.json` is not a catalogue\n  expected a key '{lacks}'\n\n"
-        "hint: buildimages catalogue writes one\n",
+        f"error: `{tmp_path}/x.json` is not a catalogue\n  in {tmp_path}/x.json at {lacks}\n"
+        f"  expected {expected}, found nothing\n\nhint: `buildimages catalogue` writes one\n",
     )
 
 

@@ -6,16 +6,23 @@ audit did not look at is counted, not taken for a good one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ..core.errors import HelioError, Stage
+from ..core.errors import Stage
+from ..core.reading import Form, Shape, Table, load_json
 from .model import Catalogue, CatalogueEntry
 
 #: Severities as audits name them, the worst first; one that nobody rated stands where `prove.osv` counts it.
 SEVERITIES = ("critical", "high", "moderate", "unknown", "low")
+_SEVERITY = Shape.of("|".join(SEVERITIES), f"one of {', '.join(SEVERITIES)}")
+_FORM = Form(
+    stage=Stage.USAGE,
+    message="`{file}` is not an audit",
+    hint="write it with `buildimages audit --catalogue catalogue.json --json`",
+    comma=False,
+    json=True,
+)
 _Key = tuple[str, str, str]
 #: The faults of a build by package and names, whatever its versions.
 _Signs = frozenset[tuple[str, str, tuple[str, ...]]]
@@ -82,30 +89,25 @@ class KnownFaults:
         return next((row.fault.severity for row in self.counted), "")
 
 
-def parse(text: str, where: str) -> Audit:
+def parse(text: str | bytes, file: str) -> Audit:
     """Read what `audit --json` wrote.
+
+    Args:
+        file: its name, for messages.
 
     Raises:
         HelioError: it is something else.
     """
-    try:
-        document = json.loads(text)
-        faults: dict[_Key, list[Fault]] = {}
-        for row in document["findings"]:
-            fault = _fault(row)
-            faults.setdefault((fault.kind, fault.name, fault.version), []).append(fault)
-        asked = frozenset((str(kind), str(name), str(version)) for kind, name, version in document["asked"])
-        return Audit(
-            newest=str(document["newest"]), faults={key: tuple(rows) for key, rows in faults.items()}, asked=asked
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise HelioError(
-            Stage.USAGE,
-            "this is not an audit",
-            where=where,
-            detail=f"{type(error).__name__}: {error}",
-            hint="write it with `buildimages audit --catalogue catalogue.json --json`",
-        ) from error
+    top = load_json(text, file, _FORM)
+    faults: dict[_Key, list[Fault]] = {}
+    for table in top.tables("findings", required=True):
+        fault = _fault(table)
+        faults.setdefault((fault.kind, fault.name, fault.version), []).append(fault)
+    return Audit(
+        newest=top.text("newest"),
+        faults={key: tuple(rows) for key, rows in faults.items()},
+        asked=frozenset(top.rows("asked", str, str, str)),
+    )
 
 
 def of(catalogue: Catalogue, audit: Audit) -> dict[str, KnownFaults]:
@@ -145,19 +147,18 @@ def _mended(fault: Fault, later: list[tuple[CatalogueEntry, _Signs]]) -> Catalog
     return mended
 
 
-def _fault(row: Mapping[str, Any]) -> Fault:
-    severity = str(row["severity"])
-    if severity not in SEVERITIES:
-        raise ValueError(f"expected one of {', '.join(SEVERITIES)} not {severity!r}")
-    ids = tuple(str(name) for name in row["ids"])
+def _fault(table: Table) -> Fault:
+    ids = table.strings("ids", required=True)
+    if not ids:
+        raise table.wrong("ids", "a name", "none")
     return Fault(
-        kind=str(row["kind"]),
-        name=str(row["name"]),
-        version=str(row["version"]),
+        kind=table.text("kind"),
+        name=table.text("name"),
+        version=table.text("version"),
         # A CVE's number is what people look for.
         ids=tuple(sorted(ids, key=lambda name: not name.startswith("CVE-"))),
-        severity=severity,
-        summary=str(row["summary"]),
-        fixed=tuple(str(version) for version in row["fixed"]),
-        ignored=row["ignored"] is True,
+        severity=table.text("severity", shape=_SEVERITY),
+        summary=table.text("summary"),
+        fixed=table.strings("fixed", required=True),
+        ignored=table.flag("ignored"),
     )

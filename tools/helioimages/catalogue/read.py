@@ -18,7 +18,9 @@ from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..core.progress import bar, say
+from ..core.reading import Form, Shape, load_json
 from ..machine.store import Store
+from ..oci import document
 from ..oci.image import Image
 from ..oci.registry import Registry
 from ..oci.types import INDEX, MANIFEST, OCI_NAME, ImageIndex, Manifest
@@ -52,6 +54,8 @@ _MOST_REPORT_BYTES = 64 << 20
 _DOCUMENTS = {"sbom": "an SBOM", "packages": "a package list", "provenance": "its provenance"}
 _MOST_DOCUMENT_BYTES = 1 << 20
 #: What is shown of an image, and what people call it.
+_REPORT = Form(stage=Stage.CHECK, comma=False, null_is_absent=True, json=True)
+_STATUS = Shape.of("passed|failed|timeout|oom", "one of passed, failed, timeout, oom")
 _SHOWN = {"sbom": "an SBOM", "packages": "a package list", "smoke": "a smoke report"}
 
 
@@ -164,8 +168,9 @@ def _images(source: CatalogueSource, repository: str, named: str) -> list[Image]
 def _document(source: CatalogueSource, repository: str, digest: str) -> tuple[str, bytes]:
     data = source.store.read_blob(digest)
     if data is not None:
-        document = json.loads(data)
-        return document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST), data
+        where = f"{repository}@{digest}"
+        table = document.node(document.load(data, where), where)
+        return table.text("mediaType", "") or (INDEX if "manifests" in table.names() else MANIFEST), data
     answer = source.client.get_manifest(repository, digest)
     if answer is None:
         raise HelioError(
@@ -275,13 +280,18 @@ def _contents(
     try:
         contents = referrers.contents_of(source.client, repository, sboms, source.store)
     except HelioError as error:
-        faults.append(f"its packages cannot be read: {error.detail or error.message}")
+        faults.append(f"its packages cannot be read: {_placed(error)}")
         contents = None
     if contents is not None:
         rows = [package_row(package) for package in contents.packages]
         source.store.remember("contents", key, {"packages": rows, "source": contents.source})
         return _told(contents)
     return source.known.get(image.config.labels.get("io.helioimages.lock", "")) or from_history(image.config)
+
+
+def _placed(error: HelioError) -> str:
+    """Return what is wrong with a document, and where in it."""
+    return ": ".join(filter(None, (error.where, error.detail or error.message)))
 
 
 def _told(contents: Contents) -> Contents:
@@ -320,18 +330,19 @@ def _attached(
         rows.append(Attached(kind=artifact.kind, type=artifact.type, digest=artifact.digest, files=tuple(files)))
         if "report.json" in texts:
             try:
-                smoke = _smoke(source, rows[-1], texts)
+                report = read_smoke(texts["report.json"])
+            except HelioError as error:
+                faults.append(f"its smoke report cannot be read: {_placed(error)}")
+            else:
+                smoke = _smoke(source, rows[-1], texts, report)
                 shown = rows[-1], texts
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                faults.append(f"its smoke report cannot be read: {error}")
     # Pages are made of the report that is shown, not of those before it.
     return (_with_pages(source, smoke, *shown) if smoke and shown else smoke), tuple(rows)
 
 
-def _smoke(source: CatalogueSource, attached: Attached, texts: Mapping[str, bytes]) -> Smoke:
+def _smoke(source: CatalogueSource, attached: Attached, texts: Mapping[str, bytes], report: Smoke) -> Smoke:
     """Return a report with the paths of its page, notebooks and pictures in the site."""
     paths = {file.name: file.path for file in attached.files}
-    report = read_smoke(texts["report.json"])
     notebooks = [
         replace(
             notebook,
@@ -363,23 +374,22 @@ def read_smoke(data: bytes) -> Smoke:
     """Read ``report.json``, version 1; ``path`` of a notebook is its file name as yet.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is no such report.
+        HelioError: it is not such a report.
     """
-    document = json.loads(data)
-    if document["version"] != 1:
-        raise ValueError(f"expected version 1 not {document['version']!r}")
+    top = load_json(data, "report.json", _REPORT)
+    top.version("version", 1)
     return Smoke(
-        passed=document["passed"] is True,
+        passed=top.flag("passed"),
         notebooks=tuple(
             Notebook(
-                name=str(row["name"]),
-                title=str(row["title"]),
-                status=str(row["status"]),
-                seconds=float(row["seconds"]),
-                peak_memory_bytes=row["peak_memory_bytes"],
-                path=str(row["notebook"]),
+                name=table.text("name"),
+                title=table.text("title"),
+                status=table.text("status", shape=_STATUS),
+                seconds=table.number("seconds", minimum=0),
+                peak_memory_bytes=table.whole_or_none("peak_memory_bytes", minimum=0),
+                path=table.text("notebook"),
             )
-            for row in document["notebooks"]
+            for table in top.tables("notebooks", required=True)
         ),
     )
 

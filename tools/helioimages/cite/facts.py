@@ -68,14 +68,16 @@ def of_wheel(path: Path, python: str) -> Facts:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            (metadata,) = (name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
+            listed = [name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
+            if len(listed) != 1:
+                raise ValueError(f"expected one *.dist-info/METADATA, found {', '.join(listed) or 'none'}")
             paths = [re.sub(r"^[^/]+\.data/(?:purelib|platlib)/", "", name) for name in names]
             texts = {
                 name: archive.read(name).decode("utf-8", "replace")
                 for name in names
                 if _is_told(name) and archive.getinfo(name).file_size < _MOST
             }
-            return _facts(archive.read(metadata).decode("utf-8", "replace"), paths, texts, python)
+            return _facts(archive.read(listed[0]).decode("utf-8", "replace"), paths, texts, python)
     except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
         raise HelioError(Stage.CHECK, f"`{path.name}` is not a wheel", where=str(path), detail=str(error)) from error
 

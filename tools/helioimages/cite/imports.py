@@ -6,24 +6,31 @@ Spec: nbformat 4; IPython, "Magic functions".
 from __future__ import annotations
 
 import ast
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ..core.errors import HelioError, Stage
+from ..core.reading import Form, load_json
 
 #: Returns the text of a file beside the notebook, None if there is none.
 Read = Callable[[str], str | None]
 
 #: Cell magics whose cell is Python.
 _PYTHON_CELLS = frozenset(("time", "timeit", "capture", "prun", "memit", "mprun"))
+_FORM = Form(
+    stage=Stage.USAGE,
+    message="`{file}` is not a notebook",
+    hint="expected JSON with cells (nbformat 4)",
+    comma=False,
+    null_is_absent=True,
+    json=True,
+)
 _LINE = re.compile(r"^(?P<indent>\s*)(?P<left>[\w, ]+=\s*)?(?P<mark>[%!]|\?)(?P<rest>.*)$")
 _IMPORT = re.compile(r"^\s*(?:import|from)\s+([A-Za-z_][\w.]*)", re.MULTILINE)
 
 
-def of_notebook(text: str, where: str, read: Read = lambda name: None) -> frozenset[str]:
+def of_notebook(text: str | bytes, where: str, read: Read = lambda name: None) -> frozenset[str]:
     """Return the dotted names of imported modules, without Python's own.
 
     Args:
@@ -32,15 +39,10 @@ def of_notebook(text: str, where: str, read: Read = lambda name: None) -> frozen
     Raises:
         HelioError: it is no notebook, or one of another language.
     """
-    try:
-        document: dict[str, Any] = json.loads(text)
-        cells = document["cells"]
-        language = document.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HelioError(
-            Stage.USAGE, f"`{where}` is not a notebook", detail="expected JSON with cells (nbformat 4)"
-        ) from error
+    document = load_json(text, where, _FORM)
+    language = document.table("metadata").table("kernelspec").text("language", "python")
+    cells = document.tables("cells", required=True)
+    sources = [cell.multiline("source") for cell in cells if cell.text("cell_type") == "code"]
     if language.lower() != "python":
         raise HelioError(
             Stage.USAGE,

@@ -53,7 +53,7 @@ def cite(place: ImagePlace, notebook: Path | None) -> References:
     """
     names = None
     if notebook is not None:
-        names = imports.of_notebook(notebook.read_text("utf-8"), str(notebook), _beside(notebook.parent))
+        names = imports.of_notebook(notebook.read_bytes(), str(notebook), _beside(notebook.parent))
     image = image_of(place.client, place.reference, place.platform)
     packages = packages_of(place.client, place.reference.repository, image, place.store)
     whole = next((package.version for package in packages if (package.kind, package.name) == ("conda", "python")), "3")

@@ -11,15 +11,24 @@ Paths are relative to the prefix. Times, owners and special bits are left out, a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..core.entries import Content, Entry, Kind, check_path
-from ..core.errors import HelioError, Stage
+from ..core.errors import Stage
+from ..core.reading import Form, Table, load_json
 from .link import forgetting, with_compiled
 from .lock import CondaPackage
 
-_KINDS = (Kind.DIR, Kind.FILE, Kind.SYMLINK)
+_KINDS = {kind.value: kind for kind in (Kind.DIR, Kind.FILE, Kind.SYMLINK)}
+_MODES = (0o644, 0o755, 0o777)
+_FORM = Form(
+    stage=Stage.LINK,
+    message="what the post-link script of `{file}` wrote cannot be read",
+    hint="delete the file from the store and run again",
+    comma=False,
+    json=True,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,39 +68,36 @@ def parse(data: bytes, where: str) -> Captured:
         HelioError: it is something else.
     """
     head, _, rest = data.partition(b"\n")
-    try:
-        document = json.loads(head)
-        if document["version"] != 1:
-            raise ValueError("another version")
-        return Captured(
-            written=tuple(_entries(document["files"], rest, where)),
-            removed=tuple(check_path(path, where) for path in document["removed"]),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise HelioError(
-            Stage.LINK,
-            f"what the post-link script of `{where}` wrote cannot be read",
-            detail=f"{type(error).__name__}: {error}",
-            hint="delete the file from the store and run again",
-        ) from error
+    table = load_json(head, where, _FORM)
+    table.version("version", 1)
+    return Captured(
+        written=tuple(_entries(table, rest)),
+        removed=tuple(check_path(path, where) for path in table.strings("removed", required=True)),
+    )
 
 
-def _entries(rows: Iterable[tuple[str, str, int, int | str]], data: bytes, origin: str) -> Iterator[Entry]:
+def _entries(table: Table, data: bytes) -> Iterator[Entry]:
+    """Yield what the document's rows say, with their contents, which lie one behind the other in ``data``."""
     offset = 0
-    for path, word, mode, held in rows:
-        kind = Kind(word)
-        if kind not in _KINDS or mode not in (0o644, 0o755, 0o777):
-            raise ValueError(f"{path}: {word} {mode}")
-        if isinstance(held, int):
-            content = Content.of(data[offset : offset + held])
-            if content.size != held:
-                raise ValueError("it is cut")
-            offset += held
-            yield Entry(path=check_path(path, origin), kind=kind, mode=mode, content=content, origin=origin)
-        else:
-            yield Entry(path=check_path(path, origin), kind=kind, mode=mode, target=held, origin=origin)
+    for index, (path, word, mode, held) in enumerate(table.rows("files", str, str, int, object)):
+        key, origin = f"files[{index}]", table.file
+        path = check_path(path, origin)
+        if word not in _KINDS:
+            raise table.wrong(f"{key}[1]", f"one of {', '.join(_KINDS)}", repr(word))
+        if mode not in _MODES:
+            raise table.wrong(f"{key}[2]", f"one of {', '.join(map(str, _MODES))}", str(mode))
+        kind = _KINDS[word]
+        if kind is not Kind.FILE:
+            if not isinstance(held, str):
+                raise table.wrong(f"{key}[3]", "a target as a string", repr(held))
+            yield Entry(path=path, kind=kind, mode=mode, target=held, origin=origin)
+            continue
+        if type(held) is not int or not 0 <= held <= len(data) - offset:
+            raise table.wrong(f"{key}[3]", f"a size of at most {len(data) - offset}", repr(held))
+        yield Entry(path=path, kind=kind, mode=mode, content=Content.of(data[offset : offset + held]), origin=origin)
+        offset += held
     if offset != len(data):
-        raise ValueError("it is longer than it says")
+        raise table.wrong("files", f"contents of {offset} bytes", str(len(data)))
 
 
 def applied(entries: tuple[Entry, ...], captured: Captured, package: CondaPackage, prefix: str) -> tuple[Entry, ...]:

@@ -244,8 +244,7 @@ def parse(text: str, where: str) -> CondaLock:
         HelioError: with the file and the key path.
     """
     top = load_yaml(text, where, _FORM)
-    if (version := top.whole("version")) != 1:
-        raise top.wrong("version", "1", version)
+    top.version("version", 1)
     metadata, records = top.table("metadata", required=True), top.tables("package", required=True)
     top.done()
     hashes = metadata.mapping("content_hash")

@@ -70,8 +70,7 @@ def check_format(data: bytes, name: str) -> None:
     Spec: CEP 35, ".conda".
     """
     table = _table(_json({"metadata.json": data}, "metadata.json", name), "metadata.json", name)
-    if (version := table.whole("conda_pkg_format_version")) != 2:
-        raise table.wrong("conda_pkg_format_version", "2", version)
+    table.version("conda_pkg_format_version", 2)
 
 
 def read_index(texts: dict[str, bytes], name: str) -> dict[str, Any]:
@@ -145,8 +144,7 @@ def read_listed(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
 def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
     where = "info/paths.json"
     document = _table(_json(texts, where, name), where, name)
-    if (version := document.whole("paths_version")) != 1:
-        raise document.wrong("paths_version", "1", version)
+    document.version("paths_version", 1)
     listed = []
     for item in document.tables("paths", required=True):
         path, path_type = item.text("_path"), item.text("path_type")
@@ -154,7 +152,7 @@ def _from_paths_json(texts: dict[str, bytes], name: str) -> tuple[Listed, ...]:
         if kind is None:
             raise item.wrong("path_type", "hardlink, softlink or directory", path_type)
         sha256 = item.text("sha256", "", SHA256) or None
-        size = item.whole("size_in_bytes", minimum=0) if "size_in_bytes" in item.names() else None
+        size = item.whole_or_none("size_in_bytes", minimum=0)
         placeholder, file_mode = item.text("prefix_placeholder", ""), item.take("file_mode", object, "")
         if placeholder and file_mode not in ("text", "binary"):
             raise item.wrong("file_mode", "text or binary", file_mode)

@@ -18,6 +18,7 @@ from typing import Any
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
 from ..core.platform import Subdir
+from ..core.reading import Form, Table, load_json
 from .lock import CondaPackage, package_url
 from .spec import Refused, advice, understand
 
@@ -25,6 +26,13 @@ _WORKER = Path(__file__).with_name("solve_worker.py")
 
 #: Seconds that a solve may take; the largest of ours takes about one.
 _TIMEOUT = 300
+_FORM = Form(
+    stage=Stage.LOCK,
+    message="the conda solver gave no answer that can be read",
+    hint="report this as a bug",
+    comma=False,
+    json=True,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +74,53 @@ class CondaQuestion:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenPackage:
+    """A package that answers, as the worker tells of it.
+
+    Attributes:
+        sha256, md5, size: None where the channel does not tell.
+        channel, base: whose it is, and the address that was asked; empty where one channel was.
+        timestamp: seconds since 1970 UTC, 0 where nobody tells.
+    """
+
+    name: str
+    version: str
+    build: str
+    subdir: str
+    file_name: str
+    url: str
+    sha256: str | None
+    md5: str | None
+    size: int | None
+    depends: tuple[str, ...]
+    purls: tuple[str, ...]
+    channel: str = ""
+    base: str = ""
+    timestamp: int = 0
+
+    @classmethod
+    def of(cls, table: Table) -> ChosenPackage:
+        """Read one record of the worker's answer.
+
+        Raises:
+            HelioError: it is something else.
+        """
+        texts = {key: table.text(key) for key in ("name", "version", "build", "subdir", "file_name", "url")}
+        table.forget_empty("sha256", "md5", "size")
+        return cls(
+            **texts,
+            sha256=table.text("sha256", "") or None,
+            md5=table.text("md5", "") or None,
+            size=table.whole_or_none("size", minimum=0),
+            depends=table.strings("depends", required=True),
+            purls=table.strings("purls"),
+            channel=table.text("channel", ""),
+            base=table.text("base", ""),
+            timestamp=table.whole("timestamp", 0),
+        )
+
+
 def solve(question: CondaQuestion, *, channel: str, repodata_dirs: Sequence[Path]) -> tuple[CondaPackage, ...]:
     """Return the packages that answer, sorted by name.
 
@@ -92,18 +147,18 @@ def solve(question: CondaQuestion, *, channel: str, repodata_dirs: Sequence[Path
         "strict": True,
     }
     answer = ask(request, channel)
-    if "unsatisfiable" in answer:
+    if "unsatisfiable" in answer.names():
         asked = ", ".join(f"`{spec}`" for spec in question.specs)
         raise HelioError(
             Stage.LOCK,
             f"no set of packages of the conda channel `{channel}` answers {asked}",
-            detail=answer["unsatisfiable"].strip(),
-            hint=absent_hint(answer["absent"])
+            detail=answer.text("unsatisfiable").strip(),
+            hint=absent_hint(answer.take("absent", list))
             or "loosen the conda section of environment.yml, or move the package to its pip section",
         )
-    if "unusable" in answer:
-        raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], where)
-    packages = tuple(sorted((package_of(item, channel, platform) for item in answer["packages"]), key=lambda p: p.name))
+    refuse_unusable(answer, where)
+    chosen = [ChosenPackage.of(table) for table in answer.tables("packages", required=True)]
+    packages = tuple(sorted((package_of(package, channel, platform) for package in chosen), key=lambda p: p.name))
     kept(packages, question.pinned, channel)
     return packages
 
@@ -151,7 +206,7 @@ def order(packages: Sequence[CondaPackage]) -> tuple[str, ...]:
     rows = [
         [package.name, package.version, package.build, package.subdir, list(package.depends)] for package in packages
     ]
-    return tuple(ask({"order": rows}, packages[0].channel if packages else "")["order"])
+    return ask({"order": rows}, packages[0].channel if packages else "").strings("order", required=True)
 
 
 def _understood(specs: Sequence[str], channel: str, where: str) -> list[str]:
@@ -177,11 +232,22 @@ def unusable(specs: Sequence[tuple[str, str, str]], where: str) -> HelioError:
     )
 
 
-def ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
+def refuse_unusable(answer: Table, where: str) -> None:
+    """Raise if the worker cannot use specs.
+
+    Raises:
+        HelioError: with all of them.
+    """
+    if "unusable" in answer.names():
+        rows = answer.rows("unusable", str, str)
+        raise unusable([(spec, why.strip(), advice(spec)) for spec, why in rows], where)
+
+
+def ask(request: dict[str, Any], channel: str) -> Table:
     """Return the worker's answer; see solve_worker.py.
 
     Raises:
-        HelioError: it takes too long or fails.
+        HelioError: it takes too long or fails, or its answer cannot be read.
     """
     # -P: the worker's folder has modules named lock and link, which must not stand in for anyone else's.
     command = [sys.executable, "-P", str(_WORKER)]
@@ -208,48 +274,51 @@ def ask(request: dict[str, Any], channel: str) -> dict[str, Any]:
             detail=without_login((done.stderr or b"").decode(errors="replace")).strip()[-2000:],
             hint="the channel's repodata.json may be damaged; run `buildimages channel`",
         )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "failed" in answer:
+    answer = load_json(done.stdout, "what solve_worker.py wrote", _FORM)
+    if "failed" in answer.names():
         raise HelioError(
             Stage.LOCK,
             f"the conda solver cannot read what the channel `{channel}` says",
-            detail=" ".join(without_login(answer["failed"]).split())[:2000],
+            detail=" ".join(without_login(answer.text("failed")).split())[:2000],
             hint="its index is damaged, or a record is malformed: tell those who keep it; for `local`, run "
             "`buildimages channel`",
         )
     return answer
 
 
-def package_of(item: dict[str, Any], channel: str, platform: Subdir) -> CondaPackage:
+def package_of(chosen: ChosenPackage, channel: str, platform: Subdir, *, at: str = "") -> CondaPackage:
     """Return the locked package that a record of the worker means.
+
+    Args:
+        at: where it lies, as `CondaPackage.at`.
 
     Raises:
         HelioError: the channel gives no digests for it.
     """
-    for key in ("sha256", "md5"):
-        if item[key] is None:
-            raise HelioError(
-                Stage.LOCK,
-                f"the conda channel `{channel}` gives no {key} for `{item['file_name']}`",
-                hint="a lock needs both digests of each package; choose another build",
-            )
-    url = item["url"]
+    if chosen.sha256 is None or chosen.md5 is None:
+        key = "sha256" if chosen.sha256 is None else "md5"
+        raise HelioError(
+            Stage.LOCK,
+            f"the conda channel `{channel}` gives no {key} for `{chosen.file_name}`",
+            hint="a lock needs both digests of each package; choose another build",
+        )
+    url = chosen.url
     # A channel of files has no place on the network, and the lock names no folder of this machine.
     if url.startswith("file:"):
-        url = package_url(channel, item["subdir"], item["file_name"])
+        url = package_url(channel, chosen.subdir, chosen.file_name)
     return CondaPackage(
-        name=item["name"],
-        version=item["version"],
-        build=item["build"],
+        name=chosen.name,
+        version=chosen.version,
+        build=chosen.build,
         platform=platform,
-        subdir=item["subdir"],
+        subdir=chosen.subdir,
         channel=channel,
-        file_name=item["file_name"],
+        file_name=chosen.file_name,
         url=url,
-        sha256=item["sha256"],
-        md5=item["md5"],
-        size=item["size"],
-        depends=tuple(item["depends"]),
-        purls=tuple(sorted(item["purls"])),
-        at=item.get("at", ""),
+        sha256=chosen.sha256,
+        md5=chosen.md5,
+        size=chosen.size,
+        depends=chosen.depends,
+        purls=tuple(sorted(chosen.purls)),
+        at=at,
     )

@@ -9,9 +9,8 @@ from __future__ import annotations
 import posixpath
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..core.errors import HelioError, Stage
@@ -19,8 +18,8 @@ from ..core.http import without_login
 from ..core.words import plural
 from .channels import ChannelPlaces
 from .lock import CondaPackage, package_url
-from .solve import CondaQuestion, absent_hint, ask, kept, package_of, unusable
-from .spec import Refused, advice, among
+from .solve import ChosenPackage, CondaQuestion, absent_hint, ask, kept, package_of, refuse_unusable, unusable
+from .spec import Refused, among
 
 #: What rattler says -> what it means and the way out.
 _REASONS = (
@@ -105,43 +104,39 @@ def solve_channels(question: CondaQuestion, channels: Channels) -> tuple[tuple[C
     }
     _refuse_packed(channels, question)
     answer = ask(request, ", ".join(channels.names))
-    if "unreachable" in answer:
-        raise _unreachable(answer["unreachable"], question.where)
-    if "unsatisfiable" in answer:
+    if "unreachable" in answer.names():
+        raise _unreachable(answer.take("unreachable", list), question.where)
+    if "unsatisfiable" in answer.names():
         names = ", ".join(f"`{name}`" for name in channels.names)
         raise HelioError(
             Stage.LOCK,
             f"no set of packages of the conda channels {names} answers {', '.join(f'`{s}`' for s in question.specs)}",
             where=question.where,
-            detail=without_login(answer["unsatisfiable"].strip()),
-            hint=_hint(answer["absent"], channels),
+            detail=without_login(answer.text("unsatisfiable").strip()),
+            hint=_hint(answer.take("absent", list), channels),
         )
-    if "unusable" in answer:
-        raise unusable([(spec, why.strip(), advice(spec)) for spec, why in answer["unusable"]], question.where)
+    refuse_unusable(answer, question.where)
+    chosen = [ChosenPackage.of(table) for table in answer.tables("packages", required=True)]
     packages = []
-    for item in answer["packages"]:
-        packages.append(package_of(item | _place(item), item["channel"], question.platform))
+    for package in chosen:
+        url, at = _place(package)
+        packages.append(package_of(replace(package, url=url), package.channel, question.platform, at=at))
     kept(packages, question.pinned, ", ".join(channels.names))
-    return tuple(sorted(packages, key=lambda package: package.name)), max(
-        (item["timestamp"] for item in answer["packages"]), default=0
-    )
+    newest = max((package.timestamp for package in chosen), default=0)
+    return tuple(sorted(packages, key=lambda package: package.name)), newest
 
 
-def _place(item: Mapping[str, Any]) -> dict[str, str]:
-    """Return how a lock says where a package lies: without a host, unless its channel's index names another one.
-
-    Args:
-        item: the worker's package; ``base`` is the channel's address that was asked.
-    """
-    url, name = without_login(item["url"]), item["file_name"]
-    written = package_url(item["channel"], item["subdir"], name)
-    there, folder = urlsplit(url), urlsplit(f"{item['base']}/{item['subdir']}")
+def _place(package: ChosenPackage) -> tuple[str, str]:
+    """Return ``url`` and ``at`` of a lock: without a host, unless the channel's index names another one."""
+    url, name = without_login(package.url), package.file_name
+    written = package_url(package.channel, package.subdir, name)
+    there, folder = urlsplit(url), urlsplit(f"{package.base}/{package.subdir}")
     if (there.scheme, there.netloc) == (folder.scheme, folder.netloc) and not there.query:
         at = posixpath.relpath(there.path, folder.path)
-        return {"url": written, "at": "" if unquote(at) == name else at}
-    if there.path.endswith(f"/{item['subdir']}/{name}") and not there.query:
-        return {"url": url, "at": ""}
-    return {"url": written, "at": url}
+        return written, "" if unquote(at) == name else at
+    if there.path.endswith(f"/{package.subdir}/{name}") and not there.query:
+        return url, ""
+    return written, url
 
 
 def _refuse_packed(channels: Channels, question: CondaQuestion) -> None:

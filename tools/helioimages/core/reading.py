@@ -11,6 +11,7 @@ import datetime
 import json
 import math
 import re
+import sys
 import tomllib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -146,6 +147,16 @@ class Table:
             self._fit(name, value, shape)
         return value
 
+    def multiline(self, name: str, default: str | EllipsisType = ...) -> str:
+        """Return a text that may be written as a list of its lines. Spec: nbformat 4, "multiline strings"."""
+        value = self.take(name, object, default)
+        if isinstance(value, list) and all(isinstance(line, str) for line in value):
+            return "".join(value)
+        if not isinstance(value, str):
+            expected = f"{self._word(str)} or {self._word(list)} of strings"
+            raise self.error(name, self._expected(expected, self._kind(value)))
+        return value
+
     def whole(
         self,
         name: str,
@@ -160,20 +171,31 @@ class Table:
             raise self.wrong(name, _range(minimum, maximum), _shown(value))
         return value
 
+    def whole_or_none(self, name: str, *, minimum: int | None = None) -> int | None:
+        """Return a whole number, None where there is none."""
+        return None if self._lacks(name) else self.whole(name, minimum=minimum)
+
     def number(
-        self, name: str, default: float | EllipsisType = ..., *, above: float = -math.inf, maximum: float = math.inf
+        self,
+        name: str,
+        default: float | EllipsisType = ...,
+        *,
+        above: float = -math.inf,
+        minimum: float = -math.inf,
+        maximum: float = math.inf,
     ) -> float:
-        """Return a number more than ``above`` and at most ``maximum``.
+        """Return a number more than ``above``, at least ``minimum`` and at most ``maximum``.
 
         It may be whole or not: TOML tells 4 from 4.0, people do not.
         """
         value = self.take(name, object, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._mistyped(name, float, value)
-        if not math.isfinite(value) or not above < value <= maximum:
-            bound = "" if math.isinf(above) else f" above {above:g}"
-            bound += "" if math.isinf(maximum) else f"{' and' if bound else ''} at most {maximum:g}"
-            raise self.wrong(name, f"a number{bound}", _shown(value))
+        bounds = (("above", above), ("at least", minimum), ("at most", maximum))
+        # Of a whole number beyond all floats, no more can be told.
+        if abs(value) > sys.float_info.max or not (above < value and minimum <= value <= maximum):
+            told = " and".join(f" {word} {bound:g}" for word, bound in bounds if math.isfinite(bound))
+            raise self.wrong(name, f"a number{told}", _shown(value))
         return float(value)
 
     def flag(self, name: str, default: bool | EllipsisType = ...) -> bool:
@@ -192,6 +214,36 @@ class Table:
         """Return a list of strings as a tuple, None where there is none, which may differ from an empty one."""
         return self._strings(name, None, None)
 
+    def wholes(self, name: str, *, minimum: int, maximum: int) -> tuple[int, ...]:
+        """Return a list of whole numbers as a tuple, each within bounds that are themselves allowed."""
+        values = self.take(name, list)
+        for index, value in enumerate(values):
+            at = f"{name}[{index}]"
+            if type(value) is not int:
+                raise self._mistyped(at, int, value)
+            if not minimum <= value <= maximum:
+                raise self.wrong(at, _range(minimum, maximum), _shown(value))
+        return tuple(values)
+
+    def rows(self, name: str, *kinds: type) -> tuple[tuple[Any, ...], ...]:
+        """Return the lists of a list as tuples, each as long as ``kinds`` and with values of these types."""
+        rows = self.take(name, list)
+        for index, row in enumerate(rows):
+            at = f"{name}[{index}]"
+            if not isinstance(row, list):
+                raise self._mistyped(at, list, row)
+            if len(row) != len(kinds):
+                raise self.wrong(at, f"{len(kinds)} values", str(len(row)))
+            for place, (value, kind) in enumerate(zip(row, kinds, strict=True)):
+                if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                    raise self._mistyped(f"{at}[{place}]", kind, value)
+        return tuple(tuple(row) for row in rows)
+
+    def version(self, name: str, known: int) -> None:
+        """Take the key that says the format's version, of which one is known."""
+        if (value := self.whole(name)) != known:
+            raise self.wrong(name, str(known), _shown(value))
+
     def _strings(self, name: str, default: Any, shape: Shape | None) -> tuple[str, ...] | None:
         values = self.take(name, list, default)
         if values is None:
@@ -203,9 +255,11 @@ class Table:
                 self._fit(f"{name}[{index}]", value, shape)
         return tuple(values)
 
-    def mapping(self, name: str, *, keys: Shape | None = None, values: Shape | None = None) -> dict[str, str]:
-        """Return a mapping of strings to strings, each of its form; absent means empty."""
-        mapping = self.take(name, dict, {})
+    def mapping(
+        self, name: str, *, required: bool = False, keys: Shape | None = None, values: Shape | None = None
+    ) -> dict[str, str]:
+        """Return a mapping of strings to strings, each of its form; absent means empty unless required."""
+        mapping = self.take(name, dict) if required else self.take(name, dict, {})
         for key, value in mapping.items():
             at = f"{name}.{key}" if _BARE.fullmatch(str(key)) else f"{name}[{json.dumps(key, default=str)}]"
             if not isinstance(key, str):
@@ -266,7 +320,8 @@ class Table:
         return _JSON.get(kind, _WORDS[kind]) if self.form.json else _WORDS[kind]
 
     def _kind(self, value: Any) -> str:
-        return self._word(type(value)) if type(value) in _WORDS else f"a {type(value).__name__}"
+        kind = dict if isinstance(value, Mapping) else type(value)
+        return self._word(kind) if kind in _WORDS else f"a {kind.__name__}"
 
 
 def load_toml(text: str, file: str, form: Form = SPEC) -> Table:
@@ -338,7 +393,7 @@ def _no_constant(text: str) -> NoReturn:
 
 
 def _unreadable(file: str, form: Form, where: str, detail: object) -> HelioError:
-    return HelioError(form.stage, form.message.format(file=file), where=where, detail=str(detail))
+    return HelioError(form.stage, form.message.format(file=file), where=where, detail=str(detail), hint=form.hint)
 
 
 class YamlLoader(yaml.SafeLoader):

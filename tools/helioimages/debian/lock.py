@@ -85,8 +85,7 @@ def parse(text: str, where: str) -> AptLock:
         HelioError: not JSON, a key is missing, unknown or of another type, or a path leaves the pool.
     """
     top = load_json(text, where, _FORM)
-    if (version := top.whole("version")) != 1:
-        raise top.wrong("version", "1", version)
+    top.version("version", 1)
     architecture = top.text("architecture", shape=_ARCHITECTURE)
     debs = tuple(_deb(table, architecture) for table in top.tables("packages", required=True))
     lock = AptLock(

@@ -7,12 +7,11 @@ layers and from the SBOM of the image below it. Bytes that are equal are no clas
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from ..core.entries import Entry, Kind
 from ..core.errors import HelioError, Stage
+from ..core.reading import Table, load_json
 from ..machine.store import Store
 from ..make.labels import BASE_DIGEST
 from ..make.plan import PREFIX
@@ -21,6 +20,7 @@ from ..oci.layer import read_layer
 from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..publish import referrers, sbom
+from ..publish.contents import FORM
 from ..publish.holdings import image_of
 from .interpreter import blob
 from .parent import Parent
@@ -108,17 +108,17 @@ def _of_sbom(client: Registry, repository: str, image: Image, store: Store) -> d
     attached = referrers.artifacts(client, repository, image.digest, tags=client.tags(repository), store=store)
     for artifact in attached:
         if artifact.type == sbom.CYCLONEDX:
-            document = json.loads(referrers.read_blob(client, repository, artifact.files[0], store))
-            return dict(_listed(document))
+            data = referrers.read_blob(client, repository, artifact.files[0], store)
+            return dict(_listed(load_json(data, f"{client.host}/{repository}@{artifact.digest}", FORM)))
     return None
 
 
-def _listed(document: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    for component in document.get("components", ()):
-        whose = f"{component.get('name', '')} {component.get('version', '')}".strip()
-        for file in component.get("components", ()):
-            if _ours(path := str(file.get("name", ""))):
-                yield path, (whose, next((str(digest["content"]) for digest in file.get("hashes", ())), ""))
+def _listed(document: Table) -> Iterator[tuple[str, tuple[str, str]]]:
+    for component in document.tables("components"):
+        whose = f"{component.text('name', '')} {component.text('version', '')}".strip()
+        for file in component.tables("components"):
+            if _ours(path := file.text("name", "")):
+                yield path, (whose, next((digest.text("content") for digest in file.tables("hashes")), ""))
 
 
 def _ours(path: str) -> bool:

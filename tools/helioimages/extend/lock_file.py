@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..core.errors import HelioError, Stage
+from ..core.reading import Form, Table, load_toml
 from ..pypi import lock as pypi_lock
 from ..pypi.lock import PyPILock
 from .asked import SourceProject
 
 _HEAD = "# Written by `buildimages extend --write-lock`, and obeyed by it; do not edit.\n"
 _SOURCES = "\n# Built from source:\n"
+_FORM = Form(stage=Stage.LOCK, comma=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,30 +90,20 @@ def parse(text: str, file: str) -> Kept:
     Raises:
         HelioError: it is none that `dump` wrote.
     """
-    head, _, tail = text.partition(_SOURCES)
+    head, _, _ = text.partition(_SOURCES)
     try:
         if "\n[[packages]]\n" not in head and "\npackages = []\n" not in head:
             head = head.replace("\n[tool.helioimages]", "\npackages = []\n\n[tool.helioimages]", 1)
         lock = pypi_lock.parse(head, file)
-        rows = tomllib.loads(tail).get("packages", [])
-        commits = {
-            (row["vcs"]["url"], row["vcs"].get("requested-revision", ""), row["vcs"].get("subdirectory", ".")): str(
-                row["vcs"]["commit-id"]
-            )
-            for row in rows
-            if "vcs" in row
-        }
+        packages = load_toml(text, file, _FORM).tables("packages")
+        commits = dict(_commit(vcs) for package in packages if (vcs := package.table_or_none("vcs")))
     except HelioError as error:
-        error.hint = _hint(file)
+        error.hint = f"delete {file}, and write it again with --write-lock"
         raise
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise _fault(file, str(error)) from error
     return Kept(lock=lock, commits=commits)
 
 
-def _fault(file: str, detail: str) -> HelioError:
-    return HelioError(Stage.LOCK, f"cannot read `{file}`", where=file, detail=detail, hint=_hint(file))
-
-
-def _hint(file: str) -> str:
-    return f"delete {file}, and write it again with --write-lock"
+def _commit(vcs: Table) -> tuple[tuple[str, str, str], str]:
+    """Return what a package was asked for by, as `Kept.commits` has it, and its commit."""
+    asked = vcs.text("url"), vcs.text("requested-revision", ""), vcs.text("subdirectory", ".")
+    return asked, vcs.text("commit-id")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..core.digest import key_of
 from ..core.entries import Content, Entry, Kind
 from ..core.errors import HelioError, Stage
 from ..core.progress import say, stage
+from ..core.reading import load_toml
 from ..engines.engine import Engine
 from ..machine.store import Store, has
 from ..make import provision
@@ -248,10 +248,12 @@ def _tools(shop: Shop, source: _Files) -> tuple[Wheel, ...]:
         raise source.place.fault("there is nothing to build", detail="expected a pyproject.toml or a setup.py")
     if text is not None:
         try:
-            system = tomllib.loads(text.decode()).get("build-system", {})
-            requires = tuple(str(requirement) for requirement in system.get("requires", _DEFAULT_REQUIRES))
-        except (ValueError, AttributeError) as error:
-            raise source.place.fault("its pyproject.toml cannot be read", detail=str(error)) from error
+            system = load_toml(text.decode(), "pyproject.toml").table("build-system")
+            told = system.strings_or_none("requires")
+        except (UnicodeDecodeError, HelioError) as error:
+            detail = f"{error.where}: {error.detail}" if isinstance(error, HelioError) else str(error)
+            raise source.place.fault("its pyproject.toml cannot be read", detail=detail) from error
+        requires = _DEFAULT_REQUIRES if told is None else told
     if not requires:
         return ()
     parent = shop.parent

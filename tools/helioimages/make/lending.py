@@ -126,8 +126,8 @@ def _checked(cached: Cached, plan: LayerPlan, rows: bytes, noted: bytes) -> Lent
         raise poisoned(cached.where, said, "")
     try:
         told = notes.parse(noted)
-    except ValueError as error:
-        raise poisoned(cached.where, "its notes cannot be read", str(error)) from error
+    except HelioError as error:
+        raise poisoned(cached.where, "its notes cannot be read", f"{error.where}: {error.detail}") from error
     # Of links a list has the target, and notes have none of them.
     held = {path: content for path, (_, content) in listed.items() if notes.wanted(path) and is_hex(content)}
     if held != {path: of_bytes(data).removeprefix("sha256:") for path, data in told.files.items()}:

@@ -7,14 +7,14 @@ own files may lie on them. Each file has its sha256 in the list of the layer, so
 
 from __future__ import annotations
 
-import json
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.digest import canonical_json
 from ..core.entries import Entry, Kind
+from ..core.errors import Stage
+from ..core.reading import Form, Shape, Table, load_json
 from ..machine.lent import ShapeRow
 from ..machine.store import Store
 from ..oci.layer import examine
@@ -22,6 +22,8 @@ from .plan import PREFIX
 
 #: The kind of the store's files that hold notes, by the layer's key.
 NOTES = "notes"
+_FORM = Form(stage=Stage.FETCH, comma=False, json=True)
+_BYTES = Shape.of(r"(?s)[\x00-\xff]*", "a byte for each character")
 _HOME = PREFIX[1:]
 #: The environment and the folders above it, which every layer of packages brings.
 TRUNK = tuple(_HOME[:at] for at, letter in enumerate(f"{_HOME}/") if letter == "/")
@@ -77,20 +79,20 @@ def dump(files: Mapping[str, bytes], entries: Iterable[Entry]) -> bytes:
     return canonical_json({"files": texts, "shape": shape})
 
 
-def parse(data: bytes) -> Notes:
+def parse(data: bytes, where: str = "notes") -> Notes:
     """Read what `dump` wrote.
 
+    Args:
+        where: what errors call it.
+
     Raises:
-        ValueError: it is none of that.
+        HelioError: it is none of that.
     """
-    try:
-        document: Any = json.loads(data)
-        return Notes(
-            files={_text(path): content.encode("latin-1") for path, content in document["files"].items()},
-            shape=tuple(_row(row) for row in document["shape"]),
-        )
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"these are no notes: {error}") from error
+    table = load_json(data, where, _FORM)
+    files = table.mapping("files", required=True, keys=_BYTES, values=_BYTES)
+    return Notes(
+        files={_text(path): content.encode("latin-1") for path, content in files.items()}, shape=tuple(_shape(table))
+    )
 
 
 def of_layer(store: Store, key: str, blob: Path) -> bytes:
@@ -110,13 +112,15 @@ def of_layer(store: Store, key: str, blob: Path) -> bytes:
         return data
 
 
-def _row(row: Any) -> ShapeRow:
-    match row:
-        case [str(path), int(mode), int(uid), int(gid)]:
-            return _text(path), mode, uid, gid
-        case [str(path), str(target)]:
-            return _text(path), _text(target)
-    raise ValueError(f"these are no notes: expected a folder or a link not {row!r:.80}")
+def _shape(table: Table) -> Iterator[ShapeRow]:
+    for index, row in enumerate(table.take("shape", list)):
+        match row:
+            case [str(path), int(mode), int(uid), int(gid)] if _BYTES.fits(path):
+                yield _text(path), mode, uid, gid
+            case [str(path), str(target)] if _BYTES.fits(path) and _BYTES.fits(target):
+                yield _text(path), _text(target)
+            case _:
+                raise table.wrong(f"shape[{index}]", "a folder or a link", f"{row!r:.80}")
 
 
 def _bytewise(text: str) -> str:

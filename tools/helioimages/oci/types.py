@@ -135,9 +135,7 @@ class Manifest:
             HelioError: not JSON, not a manifest, or malformed; names the key.
         """
         table = _schema_2(data, where)
-        media_type = table.text("mediaType", "") or MANIFEST
-        if OCI_NAME.get(media_type, media_type) != MANIFEST:
-            raise table.wrong("mediaType", MANIFEST, media_type)
+        media_type = _media_type(table, MANIFEST)
         subject = table.take("subject", dict, None)
         return cls(
             config=Descriptor.parse(table.take("config", dict), f"{where}.config"),
@@ -186,9 +184,7 @@ class ImageIndex:
             HelioError: not JSON, not an index, or malformed; names the key.
         """
         table = _schema_2(data, where)
-        media_type = table.text("mediaType", "") or INDEX
-        if OCI_NAME.get(media_type, media_type) != INDEX:
-            raise table.wrong("mediaType", INDEX, media_type)
+        media_type = _media_type(table, INDEX)
         return cls(
             manifests=_descriptors(table, "manifests"), media_type=media_type, annotations=table.mapping("annotations")
         )
@@ -329,9 +325,16 @@ def _lean(value: dict[str, Any]) -> dict[str, Any]:
 
 def _schema_2(data: bytes, where: str) -> Table:
     table = node(load(data, where), where)
-    if (version := table.whole("schemaVersion")) != 2:
-        raise table.wrong("schemaVersion", "2", version)
+    table.version("schemaVersion", 2)
     return table
+
+
+def _media_type(table: Table, expected: str) -> str:
+    """Return a document's media type, which may be Docker's name of the expected one, or left out."""
+    media_type = table.text("mediaType", "") or expected
+    if OCI_NAME.get(media_type, media_type) != expected:
+        raise table.wrong("mediaType", expected, media_type)
+    return media_type
 
 
 def _descriptors(table: Table, key: str) -> tuple[Descriptor, ...]:

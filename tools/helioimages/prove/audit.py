@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from ..core.http import ask, reason, untrusted
 from ..core.package import Advised, Package
 from ..core.platform import Subdir
 from ..core.progress import step
+from ..core.reading import Form, Shape, load_json
 from ..core.words import count
 from ..locks import ecosystems
 from ..locks.read import Locks
@@ -34,6 +34,15 @@ from .osv import Advisory
 OSV_SOURCE = "https://osv-vulnerabilities.storage.googleapis.com"
 # A record is a few kilobytes; the largest kernel records reach megabytes.
 _RECORD_BYTES = 32 << 20
+_KINDS = tuple(ecosystem.kind for ecosystem in ecosystems.ECOSYSTEMS)
+_KIND = Shape.of("|".join(_KINDS), f"one of {', '.join(_KINDS)}")
+_CATALOGUE = Form(
+    stage=Stage.USAGE,
+    message="`{file}` is not a catalogue",
+    hint="give the catalogue.json that `buildimages catalogue` wrote",
+    comma=False,
+    json=True,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +146,7 @@ def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[Aud
     """Return the packages of images, each once, with all the images that have it.
 
     Args:
-        found: image -> its locks.
+        locks_by_image: image -> its locks.
         platform: conda's word, e.g. ``linux-64``; a conda lock may be for several.
     """
     held: dict[tuple[str, str, str], tuple[Package, str, list[str]]] = {}
@@ -153,10 +162,11 @@ def packages(locks_by_image: Mapping[str, Locks], platform: Subdir) -> tuple[Aud
     )
 
 
-def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> tuple[AuditedPackage, ...]:
+def of_catalogue(text: str | bytes, file: str, locks_by_image: Mapping[str, Locks]) -> tuple[AuditedPackage, ...]:
     """Return the packages of every build in a catalogue.json.
 
     Args:
+        file: its name, for messages.
         locks_by_image: they say of which source a Debian package is made, which a catalogue does not; a Debian package
             that they do not know is left out.
 
@@ -164,31 +174,27 @@ def of_catalogue(text: str, where: str, locks_by_image: Mapping[str, Locks]) -> 
         HelioError: it is not a catalogue.
     """
     known = {(package.kind, package.name): package for lock in locks_by_image.values() for package in lock.packages}
-    try:
-        document = json.loads(text)
-        rows = [Package(kind=row["kind"], name=row["name"], version=row["version"]) for row in document["packages"]]
-        builds: dict[int, list[str]] = {}
-        for image in document["images"]:
-            for entry in image["entries"]:
-                for row in entry["packages"]["rows"]:
-                    builds.setdefault(row, []).append(
-                        f"{image['name']}:{(entry['tags'] or [entry['digest'][7:19]])[0]}"
-                    )
-    except (ValueError, KeyError, TypeError) as error:
-        raise HelioError(
-            Stage.USAGE,
-            "this is not a catalogue",
-            where=where,
-            detail=f"{type(error).__name__}: {error}",
-            hint="give the catalogue.json that `buildimages catalogue` wrote",
-        ) from error
+    top = load_json(text, file, _CATALOGUE)
+    top.version("version", 1)
+    rows = [
+        Package(kind=table.text("kind", shape=_KIND), name=table.text("name"), version=table.text("version"))
+        for table in top.tables("packages", required=True)
+    ]
+    builds: dict[int, list[str]] = {}
+    for image in top.tables("images", required=True):
+        name = image.text("name")
+        for entry in image.tables("entries", required=True):
+            tags, digest = entry.strings("tags", required=True), entry.text("digest")
+            build = f"{name}:{tags[0] if tags else digest[7:19]}"
+            for place in entry.table("packages", required=True).wholes("rows", minimum=0, maximum=len(rows) - 1):
+                builds.setdefault(place, []).append(build)
     asked = []
     for at, row in enumerate(rows):
         same = known.get((row.kind, row.name), row)
         if row.kind == "debian" and same is row:
             continue
         package = replace(same, version=row.version)
-        asked.append(AuditedPackage(package=package, file=Path(where).name, images=tuple(builds.get(at, ()))))
+        asked.append(AuditedPackage(package=package, file=Path(file).name, images=tuple(builds.get(at, ()))))
     return tuple(asked)
 
 

@@ -17,6 +17,7 @@ from ..core.digest import of_bytes
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.progress import bar, step
+from ..core.reading import parse_json
 from ..core.words import count
 from ..machine.store import Store
 from ..make import linking
@@ -249,14 +250,14 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
     if _is_sbom(kind):
         if not from_sbom(data, kind).packages:
             yield "it names no package"
-        document = json.loads(data)
+        document = parse_json(data)
         rows = _get(document, "packages")
         rows = rows if isinstance(rows, list) else ()
         version = _get(document, "metadata", "component", "version") or next(
             (_get(row, "versionInfo") for row in rows if _get(row, "SPDXID") == "SPDXRef-image"), None
         )
         if version != image.digest:
-            yield f"expected an SBOM of {image.digest} not of {version}"
+            yield f"expected an SBOM of {image.digest} not of {version or 'nothing'}"
     elif kind == provenance.IN_TOTO:
         yield from _statement_faults(data, image.digest)
 

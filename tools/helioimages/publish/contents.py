@@ -7,7 +7,6 @@ and nobody mistakes it for the whole.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,15 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from ..core.digest import canonical_json
-from ..core.errors import HelioError, Stage
+from ..core.errors import Stage
 from ..core.package import Package
+from ..core.reading import Form, load_json
 from ..locks import ecosystems
 from ..oci.types import ImageConfig
 
 _NOT_KNOWN = {"", "NOASSERTION", "NONE"}
+#: How errors of SBOMs and package lists are told; exporters write null for what a package lacks.
+FORM = Form(stage=Stage.CHECK, message="cannot read what an image holds", comma=False, null_is_absent=True, json=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +52,13 @@ def from_sbom(data: bytes, where: str) -> Contents:
 
     Spec: CycloneDX 1.6, ``components``; SPDX 2.3, ``packages``.
     """
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _fault(where, f"not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise _fault(where, "expected an object")
-    if document.get("bomFormat") == "CycloneDX":
-        rows = [_cyclonedx(row) for row in _objects(document.get("components"))]
-    elif "spdxVersion" in document:
-        rows = [_spdx(row) for row in _objects(document.get("packages"))]
+    document = load_json(data, where, FORM)
+    if document.take("bomFormat", object, None) == "CycloneDX":
+        rows = [_cyclonedx(row) for row in _objects(document.take("components", object, None))]
+    elif "spdxVersion" in document.names():
+        rows = [_spdx(row) for row in _objects(document.take("packages", object, None))]
     else:
-        raise _fault(where, "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)")
+        raise document.error("", "expected CycloneDX (bomFormat) or SPDX 2 (spdxVersion)")
     return Contents(packages=_unique(row for row in rows if row), source="sbom", complete=True)
 
 
@@ -78,19 +75,14 @@ def from_list(data: bytes, where: str) -> Contents:
     Raises:
         HelioError: it is none of version 1.
     """
-    try:
-        document = json.loads(data)
-        if document["version"] != 1:
-            raise _fault(where, f"expected a package list of version 1 not {document['version']!r}")
-        rows = [
-            Package(name=_text(row, "name"), version=_text(row, "version"), kind=_text(row, "kind"))
-            for row in _objects(document["packages"])
-        ]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _fault(where, f"not a package list: {error}") from error
-    return Contents(
-        packages=_unique(row for row in rows if row.name and ecosystems.known(row.kind)), source="list", complete=True
-    )
+    document = load_json(data, where, FORM)
+    document.version("version", 1)
+    rows = [
+        Package(name=table.text("name"), version=table.text("version"), kind=table.text("kind"))
+        for table in document.tables("packages", required=True)
+    ]
+    # A later version may know more kinds.
+    return Contents(packages=_unique(row for row in rows if ecosystems.known(row.kind)), source="list", complete=True)
 
 
 def from_history(config: ImageConfig) -> Contents:
@@ -249,7 +241,3 @@ def _objects(value: object) -> list[dict[str, Any]]:
 def _text(table: Mapping[str, Any], key: str) -> str:
     value = table.get(key)
     return value if isinstance(value, str) else ""
-
-
-def _fault(where: str, detail: str) -> HelioError:
-    return HelioError(Stage.CHECK, "cannot read what an image holds", where=where, detail=detail)

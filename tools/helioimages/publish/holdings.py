@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
-from typing import Any
 
 from packageurl import PackageURL
 
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..core.platform import Platform
+from ..core.reading import SHA256, load_json
+from ..locks import ecosystems
 from ..machine.store import Store
 from ..oci.absent import absent
 from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
 from . import referrers
-from .contents import from_list
+from .contents import FORM, from_list
 
 #: What an image is looked up by where nothing is said.
 LATEST = "latest"
@@ -55,7 +55,7 @@ def packages_of(client: Registry, repository: str, image: Image, store: Store) -
             elif artifact.kind == "sbom" and _SPDX in artifact.type:
                 stream = io.BytesIO()
                 client.pull_blob(repository, file, stream)
-                known |= _of_spdx(stream.getvalue())
+                known |= of_spdx(stream.getvalue(), where)
     if not listed and not known:
         raise HelioError(
             Stage.USAGE,
@@ -69,29 +69,31 @@ def packages_of(client: Registry, repository: str, image: Image, store: Store) -
     return tuple(known.get((package.kind, package.name, package.version), package) for package in listed)
 
 
-def _of_spdx(data: bytes) -> dict[tuple[str, str, str], Package]:
-    """Return the packages of an SPDX document that we wrote, with names and digests of their files."""
+def of_spdx(data: bytes, where: str) -> dict[tuple[str, str, str], Package]:
+    """Return the packages of an SPDX document that we wrote, with names and digests of their files.
+
+    Raises:
+        HelioError: it is malformed.
+    """
     packages: dict[tuple[str, str, str], Package] = {}
-    rows: list[dict[str, Any]] = json.loads(data).get("packages", [])
-    for row in rows:
-        purl = next(
-            (ref["referenceLocator"] for ref in row.get("externalRefs", ()) if ref.get("referenceType") == "purl"),
-            "",
+    for table in load_json(data, where, FORM).tables("packages"):
+        references = table.tables("externalRefs")
+        purl = next((ref.text("referenceLocator") for ref in references if ref.text("referenceType", "") == "purl"), "")
+        checksums = table.tables("checksums")
+        sha256 = next(
+            (sums.text("checksumValue", shape=SHA256) for sums in checksums if sums.text("algorithm") == "SHA256"), ""
         )
-        digest = next((sums["checksumValue"] for sums in row.get("checksums", ()) if sums["algorithm"] == "SHA256"), "")
-        if not purl:
+        kind = ecosystems.of_purl(purl)
+        if not kind:
             continue
-        parsed = PackageURL.from_string(purl)
-        kind = {"pypi": "wheel", "conda": "conda", "deb": "debian"}.get(parsed.type)
-        if kind is None:
-            continue
-        name, version = row["name"], row.get("versionInfo", "")
+        qualifiers = PackageURL.from_string(purl).qualifiers
+        name, version = table.text("name"), table.text("versionInfo", "")
         packages[kind, name, version] = Package(
             kind=kind,
             name=name,
             version=version,
-            file_name=dict(parsed.qualifiers or {}).get("file_name", "") if isinstance(parsed.qualifiers, dict) else "",
-            sha256=digest,
+            file_name=qualifiers.get("file_name", "") if isinstance(qualifiers, dict) else "",
+            sha256=sha256,
             purl=purl,
         )
     return packages

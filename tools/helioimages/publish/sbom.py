@@ -24,6 +24,7 @@ from ..conda.read import read_index
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
+from ..core.reading import Form, load_json
 from ..core.words import count
 from ..locks import ecosystems
 from ..machine.store import Store
@@ -316,7 +317,7 @@ def _licence(store: Store, package: Package, copyrights: Mapping[str, tuple[str,
     try:
         if travelled is not None:
             conda = package.kind == "conda"
-            return str(json.loads(travelled).get("license") or "") if conda else wheel_licence(travelled)
+            return _conda_licence(package, travelled) if conda else wheel_licence(travelled)
         if package.kind == "conda":
             return str(read_index(path).get("license") or "")
         with zipfile.ZipFile(path) as wheel:
@@ -331,6 +332,12 @@ def _licence(store: Store, package: Package, copyrights: Mapping[str, tuple[str,
             detail=str(error) or "it has no METADATA",
             hint="run `buildimages build`",
         ) from error
+
+
+def _conda_licence(package: Package, record: str) -> str:
+    """Return what a package's record says, of a layer that came from a cache."""
+    form = Form(stage=Stage.CHECK, comma=False, null_is_absent=True, json=True)
+    return str(load_json(record, f"conda-meta of {package.name}", form).take("license", object, "") or "")
 
 
 def _spdx_id(component: Component) -> str:

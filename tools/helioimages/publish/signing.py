@@ -26,6 +26,7 @@ from nacl.secret import SecretBox
 
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
+from ..core.reading import Form, Shape, Table, load_json
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 _STATEMENT = "application/vnd.in-toto+json"
@@ -36,6 +37,9 @@ _COSIGN_PEM = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 _TYPE = "cosign container image signature"
 #: What cosign's own keys need is 32 MiB; a key file that asks for more than this is none of its.
 _MOST_MEMORY = 256 << 20
+_KEY_HINT = "make one: `cosign generate-key-pair` or `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
+#: Of a key file the errors show no value.
+_KEY_FILE = Form(stage=Stage.USAGE, message="cannot use the key `{file}`", hint=_KEY_HINT, comma=False, json=True)
 
 
 def load_private(path: Path, password: str | None = None) -> ec.EllipticCurvePrivateKey:
@@ -51,11 +55,11 @@ def load_private(path: Path, password: str | None = None) -> ec.EllipticCurvePri
     data = _read(path)
     try:
         if any(f"-----BEGIN {name}-----".encode() in data for name in _COSIGN_PEM):
-            key = serialization.load_der_private_key(_open_cosign(data, secret), None)
+            key = serialization.load_der_private_key(_open_cosign(data, secret, path), None)
         else:
             encrypted = b"ENCRYPTED" in data
             key = serialization.load_pem_private_key(data, secret if encrypted else None)
-    except (ValueError, TypeError, KeyError, CryptoError) as error:
+    except (ValueError, TypeError, CryptoError) as error:
         raise _bad_key(path, "it is not such a key, or COSIGN_PASSWORD is not its password") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise _bad_key(path, "expected an ECDSA P-256 key")
@@ -187,24 +191,39 @@ def _pae(payload_type: str, data: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(data), data)
 
 
-def _open_cosign(data: bytes, password: bytes) -> bytes:
-    """Decrypt cosign's key file: JSON in PEM, scrypt and NaCl's secretbox."""
+def _open_cosign(data: bytes, password: bytes, path: Path) -> bytes:
+    """Decrypt cosign's key file: JSON in PEM, scrypt and NaCl's secretbox.
+
+    Raises:
+        HelioError: it is another file.
+        CryptoError: it has another password.
+    """
     body = b"".join(line for line in data.split(b"\n") if line and not line.startswith(b"-----"))
-    document = json.loads(base64.b64decode(body))
-    kdf, cipher = document["kdf"], document["cipher"]
-    if (kdf["name"], cipher["name"]) != ("scrypt", "nacl/secretbox"):
-        raise ValueError("another cipher")
-    cost = kdf["params"]
-    key = hashlib.scrypt(
-        password,
-        salt=base64.b64decode(kdf["salt"]),
-        n=cost["N"],
-        r=cost["r"],
-        p=cost["p"],
-        maxmem=_MOST_MEMORY,
-        dklen=32,
+    document = load_json(base64.b64decode(body), path.name, _KEY_FILE)
+    kdf, cipher = document.table("kdf", required=True), document.table("cipher", required=True)
+    kdf.text("name", shape=Shape.of("scrypt", "scrypt"))
+    cipher.text("name", shape=Shape.of("nacl/secretbox", "nacl/secretbox"))
+    cost = kdf.table("params", required=True)
+    # What scrypt takes more for than the time or the memory of any key of cosign's is refused before it is tried.
+    rounds, width, lanes = (
+        cost.whole("N", minimum=2),
+        cost.whole("r", minimum=1),
+        cost.whole("p", minimum=1, maximum=16),
     )
-    return SecretBox(key).decrypt(base64.b64decode(document["ciphertext"]), base64.b64decode(cipher["nonce"]))
+    if 128 * rounds * width > _MOST_MEMORY or rounds & (rounds - 1):
+        raise cost.wrong("N", f"a power of 2, with r at most {_MOST_MEMORY // 128:,} together", f"{rounds} and {width}")
+    salt, nonce, sealed = _decoded(kdf, "salt"), _decoded(cipher, "nonce"), _decoded(document, "ciphertext")
+    if len(nonce) != SecretBox.NONCE_SIZE:
+        raise cipher.wrong("nonce", f"{SecretBox.NONCE_SIZE} bytes", str(len(nonce)))
+    key = hashlib.scrypt(password, salt=salt, n=rounds, r=width, p=lanes, maxmem=2 * _MOST_MEMORY, dklen=32)
+    return SecretBox(key).decrypt(sealed, nonce)
+
+
+def _decoded(table: Table, name: str) -> bytes:
+    try:
+        return base64.b64decode(table.text(name))
+    except ValueError as error:
+        raise table.wrong(name, "base64", "another text") from error
 
 
 def _read(path: Path) -> bytes:
@@ -219,5 +238,5 @@ def _bad_key(path: Path, detail: str) -> HelioError:
         Stage.USAGE,
         f"cannot use the key `{path.name}`",
         detail=detail,
-        hint="make one: `cosign generate-key-pair` or `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`",
+        hint=_KEY_HINT,
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import HelioError, Stage
+from ..core.reading import Form, Table
 from .report import Figure
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ NUMBERS = "application/vnd.helioimages.numbers+json"
 #: The kernel of every image, of its own Python.
 OURS = "python3"
 _NEWEST = 4
+_FORM = Form(stage=Stage.SMOKE, comma=False, null_is_absent=True, json=True)
 _LFS = b"version https://git-lfs.github.com/spec/"
 _CONFLICT = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 #: The longer marks come first: UTF-32's begins with UTF-16's.
@@ -326,21 +328,30 @@ def _shown(node: NotebookNode, stem: str) -> Executed:
     summary = error = ""
     for index, cell in enumerate(node.cells):
         try:
-            for output in cell.get("outputs", ()):
-                data = output.get("data", {})
-                numbers |= data.get(NUMBERS, {})
-                if png := joined(data.get("image/png")):
-                    figures.append(Figure(cell=index, png=base64.b64decode(png), alt=_alt(data, stem)))
-                if output.get("output_type") == "error":
-                    summary = f"{output['ename']}: {output['evalue']}"[:300]
-                    error = f"cell {index}\n" + without_colours("\n".join(output["traceback"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as fault:
-            raise Malformed(f"is malformed at cells[{index}].outputs: {fault!r}") from fault
+            for output in Table(cell, "", f"cells[{index}]", _FORM).tables("outputs"):
+                data = output.table("data")
+                numbers |= data.take(NUMBERS, dict, {})
+                if png := _picture(data):
+                    figures.append(Figure(cell=index, png=png, alt=_alt(data, stem)))
+                if output.text("output_type", "") == "error":
+                    summary = f"{output.text('ename', '')}: {output.text('evalue', '')}"[:300]
+                    traceback = output.strings("traceback", required=True)
+                    error = f"cell {index}\n" + without_colours("\n".join(traceback))
+        except HelioError as fault:
+            raise Malformed(f"is malformed at {fault.where}: {fault.detail}") from fault
     return Executed(numbers=numbers, figures=tuple(figures), summary=summary, error=error)
 
 
-def _alt(data: Mapping[str, Any], stem: str) -> str:
-    text = joined(data.get("text/plain"))
+def _picture(data: Table) -> bytes:
+    """Return an output's picture; empty where there is none."""
+    try:
+        return base64.b64decode(data.multiline("image/png", ""))
+    except ValueError as error:
+        raise data.wrong("image/png", "base64", "another text") from error
+
+
+def _alt(data: Table, stem: str) -> str:
+    text = data.multiline("text/plain", "")
     return f"figure of {stem}" if not text or text.startswith("<Figure") else text[:120]
 
 

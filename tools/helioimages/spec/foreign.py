@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
 from packaging.pylock import Package, Pylock, PylockValidationError
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from ..core.errors import HelioError, Stage
+from ..core.errors import HelioError
 from ..core.platform import Subdir
-from ..core.reading import YamlLoader
+from ..core.reading import Form, Table, load_toml, load_yaml
 from . import selectors
 
 #: Returns the text of a file beside the one that is read, None if it is not there.
@@ -33,6 +31,10 @@ _SPEC = re.compile(r"(?:[^\s\[]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<
 _PIECE = re.compile(r"(?P<op>===?|>=|<=|!=|~=|=|<|>)?\s*(?P<version>[^=\s|]+)(?:\s*=\s*(?P<build>[^=\s|]+))?")
 _KEYS = re.compile(r"""(\w+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^,"'\s]+))""")
 _DEEPEST = 8
+_FORM = Form(
+    hint="expected environment.yml, conda-lock.yml, an explicit lock, pixi.lock, requirements.txt, pylock.toml or "
+    "uv.lock"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,48 +107,40 @@ def read_foreign(text: str, file: str, subdir: Subdir, read: Read = lambda name:
     Raises:
         HelioError: it is none of the known forms, or malformed.
     """
-    try:
-        if file.endswith(".toml") or file.endswith("uv.lock"):
-            return _toml(tomllib.loads(text), file)
-        if re.search(r"^@EXPLICIT\s*$", text, re.MULTILINE):
-            return _explicit(text, subdir)
-        if file.endswith((".yml", ".yaml")) or re.search(r"^(version|dependencies|packages|environments):", text, re.M):
-            return _yaml(text, file, subdir, read)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, PylockValidationError, RecursionError) as error:
-        raise _unread(file, str(error)) from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _unread(file, f"{type(error).__name__}: {error}") from error
+    if file.endswith(".toml") or file.endswith("uv.lock"):
+        return _toml(text, file)
+    if re.search(r"^@EXPLICIT\s*$", text, re.MULTILINE):
+        return _explicit(text, file, subdir)
+    if file.endswith((".yml", ".yaml", "pixi.lock")) or re.search(
+        r"^(version|dependencies|packages|environments):", text, re.M
+    ):
+        return _yaml(text, file, subdir, read)
     return _requirements(text, file, read)
 
 
 def _unread(file: str, detail: str) -> HelioError:
-    return HelioError(
-        Stage.SPEC,
-        f"cannot read `{file}`",
-        where=file,
-        detail=detail,
-        hint="expected environment.yml, conda-lock.yml, an explicit lock, pixi.lock, requirements.txt, pylock.toml or "
-        "uv.lock",
-    )
+    return HelioError(_FORM.stage, _FORM.message.format(file=file), where=file, detail=detail, hint=_FORM.hint)
 
 
 def _yaml(text: str, file: str, subdir: Subdir, read: Read) -> Foreign:
-    document = yaml.load(selectors.select(text, subdir, file), Loader=YamlLoader)
-    if not isinstance(document, dict):
-        raise ValueError("expected a mapping")
-    if "dependencies" in document:
+    document = load_yaml(selectors.select(text, subdir, file), file, _FORM)
+    names = document.names()
+    if "dependencies" in names:
         return _environment(document, read)
-    if "environments" in document:
+    if "environments" in names:
         return _pixi(document, subdir)
-    if "package" in document and "metadata" in document:
+    if "package" in names and "metadata" in names:
         return _conda_lock(document, subdir)
-    raise ValueError("it has neither `dependencies`, `environments` nor `package`")
+    raise document.wrong(
+        "", "`dependencies`, `environments`, or `package` and `metadata`", ", ".join(names) or "nothing"
+    )
 
 
-def _environment(document: Mapping[str, Any], read: Read) -> Foreign:
+def _environment(document: Table, read: Read) -> Foreign:
     items: list[Item] = []
     rows: list[Row] = []
-    for index, item in enumerate(_list(document["dependencies"], "dependencies")):
+    document.forget_empty("dependencies", "channels", "variables", "name")
+    for index, item in enumerate(document.take("dependencies", list, [])):
         where = f"dependencies[{index}]"
         if isinstance(item, str) and (match := re.match(r"\S+://\S+", item.strip())):
             named = _of_address(match[0].partition("#")[0])
@@ -159,50 +153,35 @@ def _environment(document: Mapping[str, Any], read: Read) -> Foreign:
         elif isinstance(item, str) and item.strip():
             items.append(_conda_spec(item, where))
         elif isinstance(item, dict) and item.keys() == {"pip"}:
-            for at, line in enumerate(_list(item["pip"], f"{where}.pip")):
-                for place, asked, limit in _pip_lines(str(line), f"{where}.pip[{at}]", read):
+            pip = Table(item, document.file, where, document.form)
+            pip.forget_empty("pip")
+            for at, line in enumerate(pip.strings("pip")):
+                for place, asked, limit in _pip_lines(line, f"{where}.pip[{at}]", read):
                     _line(asked, place, items, rows, limit=limit)
         elif isinstance(item, dict):
             why = "it is neither a match spec nor a `pip` list"
             rows.append(Row(what=str(item), where=where, became="", why=why))
         else:
-            raise ValueError(f"expected a match spec or a `pip` list at {where}, not {item!r}")
-    variables = document.get("variables") or {}
-    if not isinstance(variables, dict):
-        raise ValueError(f"expected a mapping at variables, not {variables!r}")
+            raise document.wrong(where, "a match spec or a `pip` list", repr(item))
     rows += [
         Row(what=f"{name}={value}", where="variables", became="", why="write it under `config.env` in image.toml")
-        for name, value in variables.items()
+        for name, value in document.take("variables", dict, {}).items()
     ]
+    channels, name = document.strings("channels"), document.take("name", object, "")
     # A key that asks for nothing of an image, or that only we read, is nothing lost.
-    known = {"name", "channels", "dependencies", "prefix", "variables", "platforms", "category"}
     rows += [
-        Row(what=str(key), where=str(key), became="", why="this key of environment.yml is not understood")
-        for key in document
-        if key not in known
+        Row(what=key, where=key, became="", why="this key of environment.yml is not understood")
+        for key in document.names()
+        if key not in ("prefix", "platforms", "category")
     ]
     return Foreign(
         form="conda environment",
-        name=str(document.get("name") or ""),
-        channels=tuple(_text(channel, "channels").strip() for channel in _list(document.get("channels"), "channels")),
+        # A number is a name, too.
+        name=str(name),
+        channels=tuple(channel.strip() for channel in channels),
         items=tuple(items),
         rows=tuple(rows),
     )
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    """Return a list; one that is not filled in is empty."""
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise ValueError(f"expected a list at {where}, not {value!r}")
-    return value
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected strings in {where}, not {value!r}")
-    return value
 
 
 def _pip_lines(line: str, where: str, read: Read) -> Iterator[tuple[str, str, bool]]:
@@ -259,7 +238,7 @@ def _bound(op: str, version: str, *, exact: bool) -> str | None:
         bound = f"{op}{version if op in ('==', '!=') else stem}"
     try:
         return str(SpecifierSet(bound))
-    except InvalidSpecifier:
+    except ValueError:
         return None
 
 
@@ -268,40 +247,51 @@ def _exact(side: str, name: str, version: str, where: str, build: str = "") -> I
     item = Item(side=side, name=name.lower(), text=f"{name}=={version}", where=where, build=build)
     try:
         return replace(item, bounds=f"=={Version(version)}")
-    except InvalidVersion:
+    except ValueError:
         return replace(item, lost=f"`{version}` is not a version that PEP 440 knows")
 
 
-def _conda_lock(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
+def _conda_lock(document: Table, subdir: Subdir) -> Foreign:
     items, rows = [], []
-    platforms = document["metadata"].get("platforms") or []
+    metadata = document.table("metadata", required=True)
+    metadata.forget_empty("platforms", "channels")
+    platforms = metadata.strings("platforms")
     if subdir not in platforms:
-        raise ValueError(f"it has no platform {subdir}, only {', '.join(platforms)}")
-    for index, package in enumerate(document["package"]):
-        where, name = f"package[{index}]", package["name"]
-        if package["platform"] != subdir:
+        raise metadata.error("platforms", f"it has no platform {subdir}, only {', '.join(platforms) or 'no other'}")
+    for package in document.tables("package", required=True):
+        where, name = package.key, package.text("name")
+        if package.text("platform") != subdir:
             continue
-        if package.get("category", "main") != "main" or package.get("optional"):
-            why = f"of the category {package.get('category')}: make an environment of its own of it"
+        category = package.text("category", "main")
+        if category != "main" or package.take("optional", object, False):
+            why = f"of the category {category}: make an environment of its own of it"
             rows.append(Row(what=name, where=where, became="", why=why))
-        elif package["manager"] == "conda":
-            named = _of_address(package["url"])
-            items.append(_exact("conda", name, str(package["version"]), where, named[2] if named else ""))
+        elif package.text("manager") == "conda":
+            named = _of_address(package.text("url"))
+            items.append(_exact("conda", name, package.text("version"), where, named[2] if named else ""))
         else:
-            items.append(_exact("pypi", name, str(package["version"]), where))
-    channels = tuple(str(channel["url"]) for channel in document["metadata"].get("channels") or ())
+            items.append(_exact("pypi", name, package.text("version"), where))
+    channels = tuple(channel.text("url") for channel in metadata.tables("channels"))
     return Foreign(form="conda-lock", channels=channels, items=tuple(items), rows=tuple(rows))
 
 
 def _of_address(url: str) -> tuple[str, str, str] | None:
-    match = _CONDA_FILE.fullmatch(unquote(urlsplit(url).path.rpartition("/")[2]))
+    match = _CONDA_FILE.fullmatch(_file_of(url))
     return (match["name"], match["version"], match["build"]) if match else None
 
 
-def _explicit(text: str, subdir: Subdir) -> Foreign:
+def _file_of(url: str) -> str:
+    """Return the name of the file that an address ends with, empty for what is no address."""
+    try:
+        return unquote(urlsplit(url).path.rpartition("/")[2])
+    except ValueError:
+        return ""
+
+
+def _explicit(text: str, file: str, subdir: Subdir) -> Foreign:
     items, rows, channels = [], [], dict[str, None]()
     if (told := re.search(r"^# platform: (\S+)$", text, re.MULTILINE)) and told[1] != subdir:
-        raise ValueError(f"it is for {told[1]}, not {subdir}")
+        raise _unread(file, f"expected a lock for {subdir}, not for {told[1]}")
     for number, line in enumerate(text.splitlines(), 1):
         url = line.partition("#")[0].strip()
         if not url or url == "@EXPLICIT":
@@ -318,9 +308,12 @@ def _explicit(text: str, subdir: Subdir) -> Foreign:
     return Foreign(form="explicit conda lock", channels=tuple(channels), items=tuple(items), rows=tuple(rows))
 
 
-def _pixi(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
-    environments = document["environments"]
-    name = "default" if "default" in environments else min(environments)
+def _pixi(document: Table, subdir: Subdir) -> Foreign:
+    environments = document.table("environments", required=True)
+    names = environments.names()
+    if not names:
+        raise document.wrong("environments", "an environment", "none")
+    name = "default" if "default" in names else min(names)
     rows = [
         Row(
             what=f"environment {other}",
@@ -328,34 +321,49 @@ def _pixi(document: Mapping[str, Any], subdir: Subdir) -> Foreign:
             became="",
             why=f"only {name} is read; import it by itself",
         )
-        for other in environments
+        for other in names
         if other != name
     ]
-    chosen = environments[name]
-    if subdir not in chosen["packages"]:
-        raise ValueError(f"it has no platform {subdir}, only {', '.join(chosen['packages'])}")
-    records = {}
-    for record in document.get("packages") or ():
-        address = record.get("conda") or record.get("pypi") or record.get("url") or record.get("path")
-        records[address] = record
+    chosen = environments.table(name, required=True)
+    packages = chosen.table("packages", required=True)
+    if subdir not in (platforms := packages.names()):
+        raise chosen.error("packages", f"it has no platform {subdir}, only {', '.join(platforms) or 'no other'}")
+    told = dict(_pixi_record(record) for record in document.tables("packages"))
     items = []
-    for index, package in enumerate(chosen["packages"][subdir]):
-        where = f"environments.{name}.packages.{subdir}[{index}]"
-        side = "conda" if "conda" in package else "pypi"
-        address = package[side]
-        record = records.get(address, {})
+    for package in packages.tables(subdir):
+        where = package.key
+        side = "conda" if "conda" in package.names() else "pypi"
+        address = package.text(side)
         parts = _of_address(address) if side == "conda" else _of_file(address)
-        what, version = record.get("name") or (parts and parts[0]), record.get("version") or (parts and parts[1])
+        what, version = told.get(address, ("", ""))
+        what, version = what or (parts[0] if parts else ""), version or (parts[1] if parts else "")
         if side == "pypi" and (parts is None or not version):
             rows.append(Row(what=what or address, where=where, became="", why="it is not from an index: " + _NOT_INDEX))
         elif not what or not version:
             rows.append(Row(what=address, where=where, became="", why="it is not an address of a conda package"))
         else:
-            items.append(_exact(side, what, str(version), where, parts[2] if parts and side == "conda" else ""))
-    channels = tuple(
-        str(channel["url"] if isinstance(channel, dict) else channel) for channel in chosen.get("channels") or ()
-    )
-    return Foreign(form="pixi.lock", channels=channels, items=tuple(items), rows=tuple(rows))
+            items.append(_exact(side, what, version, where, parts[2] if parts and side == "conda" else ""))
+    return Foreign(form="pixi.lock", channels=tuple(_pixi_channels(chosen)), items=tuple(items), rows=tuple(rows))
+
+
+def _pixi_record(record: Table) -> tuple[str, tuple[str, str]]:
+    """Return the address of a package, its name and its version; empty what the record does not say."""
+    record.forget_empty(*_ADDRESSES, "name", "version")
+    addresses = [record.text(key, "") for key in _ADDRESSES]
+    return next(filter(None, addresses), ""), (record.text("name", ""), record.text("version", ""))
+
+
+#: Where the versions of pixi.lock have a package's address.
+_ADDRESSES = ("conda", "pypi", "url", "path")
+
+
+def _pixi_channels(chosen: Table) -> Iterator[str]:
+    chosen.forget_empty("channels")
+    for index, channel in enumerate(chosen.take("channels", list, [])):
+        if isinstance(channel, str):
+            yield channel
+        else:
+            yield Table(channel, chosen.file, chosen.at(f"channels[{index}]"), chosen.form).text("url")
 
 
 _NOT_INDEX = "only released versions are locked"
@@ -365,7 +373,7 @@ def _of_file(url: str) -> tuple[str, str, str] | None:
     """Return name and version of a wheel's or a source's address; None for a folder or a repository."""
     if not url.startswith(("https://", "http://")):
         return None
-    file = unquote(urlsplit(url).path.rpartition("/")[2])
+    file = _file_of(url)
     try:
         name, version = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
     except ValueError:
@@ -373,16 +381,24 @@ def _of_file(url: str) -> tuple[str, str, str] | None:
     return name, str(version), ""
 
 
-def _toml(document: Mapping[str, Any], file: str) -> Foreign:
-    if "lock-version" in document:
-        return _pylock(Pylock.from_dict(document))
-    if "package" in document and "version" in document:
+def _toml(text: str, file: str) -> Foreign:
+    document = load_toml(text, file, _FORM)
+    names = document.names()
+    if "lock-version" in names:
+        try:
+            # The reference parser, which names the key as well.
+            lock = Pylock.from_dict(tomllib.loads(text))
+            lock.validate()
+        except PylockValidationError as error:
+            raise document.error(error.context or "", error.message) from error
+        return _pylock(lock)
+    if "package" in names and "version" in names:
         return _uv(document)
-    raise ValueError(f"{file} is neither pylock.toml nor uv.lock")
+    told = ", ".join(names) or "nothing"
+    raise document.wrong("", "`lock-version` of pylock.toml, or `version` and `package` of uv.lock", told)
 
 
 def _pylock(lock: Pylock) -> Foreign:
-    lock.validate()
     items, rows = [], []
     for index, package in enumerate(lock.packages):
         where = f"packages[{index}]"
@@ -400,20 +416,22 @@ def _kind(package: Package) -> str:
     return "it is a folder" if package.directory else "it is not from an index"
 
 
-def _uv(document: Mapping[str, Any]) -> Foreign:
+def _uv(document: Table) -> Foreign:
     items: dict[str, Item] = {}
     rows = []
-    for index, package in enumerate(document["package"]):
-        where, source, name = f"package[{index}]", package.get("source", {}), package["name"]
-        if "virtual" in source or source.get("editable") == ".":
+    for package in document.tables("package", required=True):
+        where, name, source = package.key, package.text("name"), package.table("source")
+        kinds = source.names()
+        if "virtual" in kinds or source.take("editable", object, "") == ".":
             rows.append(Row(what=name, where=where, became="", why="the project itself, which is not from an index"))
-        elif "registry" not in source:
-            rows.append(Row(what=name, where=where, became="", why=f"it is from {', '.join(source)}: {_NOT_INDEX}"))
+        elif "registry" not in kinds:
+            told = ", ".join(kinds) or "nowhere"
+            rows.append(Row(what=name, where=where, became="", why=f"it is from {told}: {_NOT_INDEX}"))
         elif name in items:
             why = "the lock has several versions of it, each for other machines or Pythons"
             items[name] = replace(items[name], bounds="", lost=why)
         else:
-            items[name] = _exact("pypi", name, str(package["version"]), where)
+            items[name] = _exact("pypi", name, package.text("version"), where)
     return Foreign(form="uv.lock", items=tuple(items.values()), rows=tuple(rows))
 
 
@@ -449,7 +467,7 @@ def _line(text: str, where: str, items: list[Item], rows: list[Row], *, limit: b
         return
     try:
         parsed = Requirement(line)
-    except InvalidRequirement:
+    except ValueError:
         why = "an option of pip" if line.startswith("-") else _NOT_INDEX
         rows.append(Row(what=line, where=where, became="", why=why))
         return

@@ -68,7 +68,7 @@ def audit(
         advisories = auditing.fetch(common.machine().store, ["PyPI", *debian], source=source)
     assert advisories is not None
     packages = (
-        auditing.of_catalogue(built.read_text("utf-8"), str(built), locks)
+        auditing.of_catalogue(built.read_bytes(), str(built), locks)
         if built
         else auditing.packages(locks, common.platform.subdir)
     )

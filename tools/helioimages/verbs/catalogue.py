@@ -134,7 +134,7 @@ def catalogue(
     """
     elsewhere = [Reference.parse(text) for text in also]
     checkout, machine = common.checkout(), common.machine()
-    audit = advisories.parse(audited.read_text("utf-8"), str(audited)) if audited else None
+    audit = advisories.parse(audited.read_bytes(), str(audited)) if audited else None
     with catalogue_site.writing(output) as site:
         wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
         offered = read(checkout, machine, wanted, keep=site.keep)

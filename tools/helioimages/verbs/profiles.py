@@ -5,11 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ..catalogue import permalinks
+from ..catalogue import from_file, permalinks
 from ..catalogue import profiles as profiling
 from ..catalogue.model import document
 from ..core.errors import HelioError, Stage
@@ -64,7 +63,7 @@ def profiles(
         raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
     checkout, machine = common.checkout(), common.machine()
     wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
-    whole = _load(file) if file else document(read(checkout, machine, wanted))
+    whole = from_file.parse(_read(file), str(file)) if file else document(read(checkout, machine, wanted))
     # Who gives a key wants what it signed, not what nobody did.
     offers = profiling.offers(whole, checkout.images, signed=key is not None)
     if form == "dockerspawner":
@@ -90,28 +89,16 @@ def profiles(
         print(text, end="")
 
 
-#: What is read of an entry of a catalogue.
-_READ = ("advisory", "digest", "facts", "named", "reference", "signature", "smoke", "tags")
-_HINT = "buildimages catalogue writes one"
-
-
-def _load(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> bytes:
     try:
-        whole: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        if whole["version"] != 1:
-            raise ValueError(f"expected version 1 not {whole['version']!r}")
-        _ = whole["registry"]
-        for page in whole["images"]:
-            _ = page["name"], page["title"], page["repository"]
-            for entry in page["entries"]:
-                _ = [entry[key] for key in _READ]
-    except KeyError as error:
+        return file.read_bytes()
+    except OSError as error:
         raise HelioError(
-            Stage.USAGE, f"`{file}` is not a catalogue", detail=f"expected a key {error}", hint=_HINT
+            Stage.USAGE,
+            f"cannot read `{file}`",
+            detail=error.strerror or str(error),
+            hint="`buildimages catalogue` writes a catalogue",
         ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise HelioError(Stage.USAGE, f"`{file}` is not a catalogue", detail=str(error), hint=_HINT) from error
-    return whole
 
 
 def _check(output: Path | None, text: str) -> None:

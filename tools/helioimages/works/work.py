@@ -216,8 +216,7 @@ def parse(text: str | bytes, where: str = NAME) -> Work:
         HelioError: it is malformed, or of a later format.
     """
     table = load_json(text, where, _FORM)
-    if table.whole("version") != FORMAT:
-        raise table.error("version", f"expected {FORMAT}")
+    table.version("version", FORMAT)
     settings = table.table("settings", required=True)
     # The same checks as when it was published: the file may have been edited since.
     said = citations.parse(json.dumps(table.take("citation", dict)), f"{where} at citation")
