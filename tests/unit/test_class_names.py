@@ -1,4 +1,4 @@
-"""A class is found by its name: no two below tools/helioimages share one, nor one but for an underscore."""
+"""Names can be searched: no two classes share one, nor one but for an underscore, and locals say what they are."""
 
 from __future__ import annotations
 
@@ -17,3 +17,23 @@ def test_no_two_classes_share_a_name():
                 places[node.name.lstrip("_")].append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert len(places) > 200
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+#: What runs inside of builders: their key is made of its text.
+GUESTS = {"make/wheels_guest.py"}
+
+
+def locals_of(tree: ast.AST) -> set[str]:
+    """Return what the functions of a module bind; fields of classes are no locals."""
+    functions = (
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    )
+    nodes = [node for function in functions for node in ast.walk(function)]
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return stored | {node.arg for node in nodes if isinstance(node, ast.arg)}
+
+
+def test_no_local_is_called_one_or_found():
+    names = {path: locals_of(ast.parse(path.read_text("utf-8"))) for path in PACKAGE.rglob("*.py")}
+    nameless = {path.relative_to(PACKAGE).as_posix() for path, told in names.items() if told & {"one", "found"}}
+    assert nameless == GUESTS

@@ -108,7 +108,7 @@ def desk(engine: Engine, reference: str, folder: Path | None) -> Desk:
 def is_rootless(told: Mapping[str, Any]) -> bool:
     """Say whether an engine runs as an ordinary user, by what it tells of itself."""
     # docker says it among its options; podman has a word of its own.
-    return bool(told.get("Rootless")) or any("rootless" in one for one in told.get("SecurityOptions") or ())
+    return bool(told.get("Rootless")) or any("rootless" in option for option in told.get("SecurityOptions") or ())
 
 
 def user_of(folder: Path | None, own: str, *, rootless: bool) -> str:

@@ -133,8 +133,8 @@ def _release(version: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _discovered(told: Mapping[str, Any]) -> bool:
     """Say whether docker found devices of CDI; it tells them from 28.2 on."""
-    found: Sequence[Mapping[str, Any]] = told.get("DiscoveredDevices") or ()
-    return any(str(device.get("ID", "")).startswith(f"{_KIND}=") for device in found)
+    devices: Sequence[Mapping[str, Any]] = told.get("DiscoveredDevices") or ()
+    return any(str(device.get("ID", "")).startswith(f"{_KIND}=") for device in devices)
 
 
 def _described() -> bool:

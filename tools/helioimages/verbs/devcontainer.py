@@ -38,10 +38,10 @@ def devcontainer(common: Common, image: str, output: Path, replace: bool, regist
     if registry is None and not named_image.is_whole(image):
         host.ensure((host.REGISTRY,))
     with named_image.reached(common.machine(), image, registry, prefix) as (client, asked):
-        found = image_of(client, asked, common.platform)
-        at = f":{asked.tag}" if asked.tag and not asked.digest else f"@{found.digest}"
+        published = image_of(client, asked, common.platform)
+        at = f":{asked.tag}" if asked.tag and not asked.digest else f"@{published.digest}"
         reference = f"{client.host}/{asked.repository}{at}"
-    text = dev_container.text(asked.repository.rpartition("/")[2], reference, found.config)
+    text = dev_container.text(asked.repository.rpartition("/")[2], reference, published.config)
     path = output / dev_container.FILE
     if path.exists() and not replace and path.read_text("utf-8") != text:
         raise HelioError(
