@@ -179,3 +179,20 @@ def test_provenance_names_the_locks_and_the_parent(shop):
     dirty = provenance.predicate(child, commit="1" * 40 + "-dirty", tool_version="9")
     assert dirty["buildDefinition"]["internalParameters"] == {"commit": "1" * 40 + "-dirty"}
     assert "checkout" not in {one["name"] for one in dirty["buildDefinition"]["resolvedDependencies"]}
+
+
+@pytest.mark.parametrize(
+    ("record", "place", "detail"),
+    [
+        ("[]", "the top level", "expected an object not an array"),
+        ("{", "line 1", "Expecting property name enclosed in "),
+    ],
+)
+def test_a_record_of_a_cache_that_cannot_be_read_is_told(record, place, detail):
+    package = Package(kind="conda", name="zlib", version="1")
+    assert sbom._conda_licence(package, '{"license": "Zlib"}') == "Zlib"
+    assert sbom._conda_licence(package, '{"license": null}') == sbom._conda_licence(package, "{}") == ""
+    with pytest.raises(HelioError) as caught:
+        sbom._conda_licence(package, record)
+    assert caught.value.where == f"conda-meta of zlib at {place}"
+    assert caught.value.detail.startswith(detail)
