@@ -124,7 +124,14 @@ def test_logins_are_those_of_rattler(tmp_path, host, login, url, headers):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(HelioError, match=r"does not hold logins"):
-        places(tmp_path, logins="[1]")
+    for text, place, detail in (
+        ("[1]", "the top level", "expected an object not an array"),
+        ('{"h.example": "s3cret"}', "h.example", "expected an object not a string"),
+        ("{", "line 1", "Expecting property name enclosed in double quotes"),
+    ):
+        with pytest.raises(HelioError, match=r"does not hold logins") as caught:
+            places(tmp_path, logins=text)
+        assert caught.value.where.endswith(f"credentials.json at {place}")
+        assert (caught.value.detail, "s3cret" in str(caught.value)) == (detail, False)
     with pytest.raises(HelioError, match=r"custom_channels"):
         places(tmp_path, "custom_channels: {x: here}\n")

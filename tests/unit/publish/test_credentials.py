@@ -186,12 +186,22 @@ def test_a_helper_that_fails_is_told_without_its_output(config, helper):
     )
 
 
-def test_a_helper_that_talks_nonsense(config, helper):
-    helper("mine", "echo s3cret")
+@pytest.mark.parametrize(
+    ("written", "place", "detail"),
+    [
+        ("s3cret", "line 1", "Expecting value"),
+        ('["s3cret"]', "the top level", "expected an object not an array"),
+        ('{"Username": "ada"}', "Secret", "expected a string, found nothing"),
+        ('{"Username": "ada", "Secret": ["s3cret"]}', "Secret", "expected a string not an array"),
+    ],
+)
+def test_a_helper_that_talks_nonsense_is_told_without_its_output(config, helper, written, place, detail):
+    helper("mine", f"echo '{written}'")
     with pytest.raises(HelioError) as caught:
         config(credsStore="mine")(HOST)
     assert str(caught.value) == (
-        f"`docker-credential-mine` gives no login for {HOST}\n  expected JSON with Username and Secret"
+        f"`docker-credential-mine` gives no login for {HOST}\n"
+        f"  in what docker-credential-mine wrote at {place}\n  {detail}"
     )
     assert caught.value.__cause__ is None
 
@@ -230,7 +240,11 @@ def test_a_malformed_config_is_told_without_its_secrets(config, document, key, d
 
 
 def test_a_config_that_is_not_json(config):
-    config.file.write_text("{")
-    with pytest.raises(HelioError) as caught:
-        from_docker_config((config.file,))(HOST)
-    assert str(caught.value) == f"cannot read `{config.file}`\n  not JSON"
+    for text, place, detail in (
+        ("{", " at line 1", ": Expecting property name enclosed in double quotes"),
+        ("[" * 100_000, "", ""),
+    ):
+        config.file.write_text(text)
+        with pytest.raises(HelioError) as caught:
+            from_docker_config((config.file,))(HOST)
+        assert str(caught.value) == f"cannot read `{config.file}`\n  in {config.file}{place}\n  not JSON{detail}"

@@ -17,7 +17,6 @@ Spec: conda, "Searching for .condarc"; mamba's configuration; rattler's authenti
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -28,12 +27,17 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..core.errors import HelioError, Stage
 from ..core.http import without_login
-from ..core.reading import load_yaml
+from ..core.reading import Form, load_json, load_yaml
 
 #: Where names of channels are looked up if nothing else is said, as conda does.
 ALIAS = "https://conda.anaconda.org"
 
 _OF_THE_MACHINE = (Path("/etc/conda"), Path("/var/lib/conda"))
+
+#: Of a file of logins the errors show no value.
+_LOGINS = Form(
+    message="`{file}` does not hold logins", hint='expected {"host": {"BearerToken": "…"}}', comma=False, json=True
+)
 
 #: conda's word for Anaconda's own channels: which ones is a setting of a machine, and their terms are not everyone's.
 UNCLEAR = {"defaults", "system"}
@@ -189,18 +193,8 @@ def _in_folder(folder: Path) -> Iterator[Path]:
 
 
 def _logins(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    text = _read(path)
-    try:
-        document = json.loads(text) if text else {}
-    except ValueError as error:
-        raise _no_logins(path, "expected JSON") from error
-    if not isinstance(document, dict) or not all(isinstance(login, dict) for login in document.values()):
-        raise _no_logins(path, 'expected {"host": {"BearerToken": "…"}}')
-    return document
-
-
-def _no_logins(path: Path, detail: str) -> HelioError:
-    return HelioError(Stage.SPEC, f"`{path}` does not hold logins", where=str(path), detail=detail)
+    table = load_json(_read(path) or "{}", str(path), _LOGINS)
+    return {host: table.take(host, dict) for host in table.names()}
 
 
 def _read(path: Path) -> str | None:

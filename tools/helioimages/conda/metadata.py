@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.entries import Kind, check_path
 from ..core.errors import HelioError, Stage
-from ..core.reading import SHA256, Form, Table
+from ..core.reading import SHA256, Form, Table, literal
 
 #: The members of ``info/`` that say how to install.
 FILES = ("info/index.json", "info/paths.json", "info/link.json", "info/files", "info/has_prefix", "info/no_link")
@@ -219,10 +219,9 @@ def _json(texts: dict[str, bytes], path: str, name: str) -> dict[str, Any]:
 
 def _table(value: dict[str, Any], where: str, name: str) -> Table:
     """Return a member's document to be read key by key; what is null counts as absent, as conda and rattler have it."""
-    title = name.replace("{", "{{").replace("}", "}}")
     form = Form(
         stage=Stage.LINK,
-        message=f"the conda package `{title}` is malformed",
+        message=literal(f"the conda package `{name}` is malformed"),
         hint=_HINT,
         comma=False,
         null_is_absent=True,

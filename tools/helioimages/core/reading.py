@@ -52,6 +52,11 @@ class Form:
     json: bool = False
 
 
+def literal(text: str) -> str:
+    """Return a text that a form's message shows as it is, whatever is in it."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 #: What people write.
 SPEC = Form(strange="see docs/reference.md for the keys of {file}")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import HelioError, Stage
+from ..core.reading import Form, literal, load_json
 from ..oci.reference import HUB, registry_of
 from ..oci.transport import Credential
 
@@ -139,13 +140,15 @@ def _from_helper(name: str, host: str) -> Credential | None:
             detail=f"it ended with {done.returncode}",
             hint=f"log in with `docker login {host}`",
         )
+    message = literal(f"`{program}` gives no login for {host}")
     try:
-        answer = json.loads(done.stdout)
-        user, secret = str(answer["Username"]), str(answer["Secret"])
-    except (ValueError, KeyError, TypeError):
-        raise HelioError(
-            Stage.PUBLISH, f"`{program}` gives no login for {host}", detail="expected JSON with Username and Secret"
-        ) from None
+        answer = load_json(
+            done.stdout, f"what {program} wrote", Form(stage=Stage.PUBLISH, message=message, comma=False, json=True)
+        )
+        user, secret = answer.text("Username"), answer.text("Secret")
+    except HelioError as error:
+        # The parser's own error holds all of the text.
+        raise error from None
     if not secret:
         return None
     return Credential(username="" if user == _TOKEN_USER else user, secret=secret)
@@ -161,8 +164,11 @@ def _load(file: Path) -> dict[str, Any]:
         return {}
     except PermissionError:
         raise HelioError(Stage.PUBLISH, f"cannot read `{file}`", detail="permission denied") from None
-    except ValueError:
-        raise HelioError(Stage.PUBLISH, f"cannot read `{file}`", detail="not JSON") from None
+    except json.JSONDecodeError as error:
+        where = f"{file} at line {error.lineno}"
+        raise HelioError(Stage.PUBLISH, f"cannot read `{file}`", where=where, detail=f"not JSON: {error.msg}") from None
+    except (ValueError, RecursionError):
+        raise HelioError(Stage.PUBLISH, f"cannot read `{file}`", where=str(file), detail="not JSON") from None
     return value if isinstance(value, dict) else {}
 
 
