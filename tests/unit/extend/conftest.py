@@ -38,7 +38,7 @@ def given(tmp_path: Path):
 
 @pytest.fixture
 def parent() -> Parent:
-    """Return an image with a Python, numpy 2.4.6, xarray 2026.9.0 and git."""
+    """Return an image with a Python, numpy 2.4.6, xarray 2026.9.0, git and pandoc."""
     image = append(
         None,
         [],
@@ -52,6 +52,7 @@ def parent() -> Parent:
         ("debian", "libc6", "2.41-12"),
         ("debian", "git", "1:2.47.3-0"),
         ("wheel", "numpy", "2.4.6"),
+        ("wheel", "pypandoc_binary", "1.17"),
         ("wheel", "xarray", "2026.9.0"),
     )
     return Parent(

@@ -135,6 +135,8 @@ def conda(given, parent, text):
         ("git", []),
         ("matplotlib-base=3.9", ["matplotlib==3.9.*"]),
         ("pytorch", ["torch"]),
+        # A Python package brings the program.
+        ("pandoc=3.1", []),
     ],
 )
 def test_what_is_asked_of_conda_is_looked_for_in_the_image_and_then_on_the_index(given, parent, text, wanted):
@@ -147,7 +149,8 @@ def test_what_is_asked_of_conda_is_looked_for_in_the_image_and_then_on_the_index
         ("python=3.10", "`python=3.10` asks for another Python", "3.13.5"),
         ("python==3.13.4", "`python==3.13.4` asks for another Python", "3.13.5"),
         ("r-base", "`r-base` is not a Python package", "R is not in the images"),
-        ("ffmpeg", "`ffmpeg` is not a Python package", "Debian's: ffmpeg in apt.txt"),
+        ("ffmpeg", "`ffmpeg` is not a Python package", "extend an image that has Debian's ffmpeg"),
+        ("nodejs", "`nodejs` is not a Python package", "extend an image that has Debian's nodejs"),
         ("openssl=1.1", "`openssl=1.1` contradicts the image", "has openssl 3.5.4"),
     ],
 )

@@ -83,9 +83,14 @@ class RepositoryRequests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CondaWanted:
-    """One item of ``dependencies``: a name, and a version as PEP 440 says it (empty: any)."""
+    """One item of ``dependencies``: a name, and a version as PEP 440 says it (empty: any).
+
+    Attributes:
+        build: it names conda's build, which says nothing of another channel's packages.
+    """
 
     name: str
     version: str
     text: str
     place: FileLine
+    build: bool = False

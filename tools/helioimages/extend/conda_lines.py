@@ -81,7 +81,11 @@ def spec(text: str, place: FileLine) -> CondaWanted:
             f"`{text}` is not understood", detail="expected a name and a version, e.g. numpy=1.26 or numpy>=1.26"
         )
     return CondaWanted(
-        name=match["name"].lower(), version=_version(match["rest"], text, place), text=words, place=place
+        name=match["name"].lower(),
+        version=_version(match["rest"], text, place),
+        text=words,
+        place=place,
+        build=re.fullmatch(r"=?[^=<>!~ ]+=[^=<>!~ ]+", match["rest"]) is not None,
     )
 
 

@@ -84,5 +84,7 @@ NOT_PYTHON = {
     "wget": "wget",
     "zlib": "zlib1g-dev",
 }
+#: Programs of conda that a Python package brings in the images.
+OF_WHEELS = {"ffmpeg": "imageio-ffmpeg", "pandoc": "pypandoc-binary"}
 #: How names of other languages' packages begin.
 OTHER_LANGUAGES = {"r-": "R", "julia": "Julia", "perl-": "Perl", "bioconductor-": "R", "rust": "Rust"}

@@ -26,7 +26,7 @@ from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock, Wheel
 from ..pypi.resolve import Request, resolve, versions
 from .asked import CondaWanted, PlacedRequirement, RepositoryRequests
-from .conda_names import NOT_PYTHON, ON_INDEX, OTHER_LANGUAGES
+from .conda_names import NOT_PYTHON, OF_WHEELS, ON_INDEX, OTHER_LANGUAGES
 from .lock_file import WheelOrigin
 from .parent import Parent
 
@@ -85,13 +85,18 @@ def _of_conda(wanted: CondaWanted, parent: Parent) -> PlacedRequirement | None:
             return None
         language = next((word for head, word in OTHER_LANGUAGES.items() if wanted.name.startswith(head)), "")
         debian = NOT_PYTHON.get(wanted.name, "")
+        if OF_WHEELS.get(wanted.name) in pins:
+            return None
         if debian and all(("debian", word) in others for word in debian.split()):
             return None
         if language or wanted.name in NOT_PYTHON:
             raise wanted.place.fault(
                 f"`{wanted.text}` is not a Python package, and `{parent.name}` does not have it",
                 detail=f"expected Python packages: {language} is not in the images" if language else "",
-                hint=f"ask for Debian's: {debian} in apt.txt" if debian else "remove it, or use repo2docker alone",
+                hint=f"extend an image that has Debian's {debian}, or build the repository with repo2docker, where "
+                "apt.txt may ask for it"
+                if debian
+                else "remove it, or use repo2docker alone",
             )
     return PlacedRequirement(text=f"{name}{wanted.version}", place=wanted.place)
 
