@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from company import Company, company
 from debian_support import needs
-from hubkit import commit, git_server
+from git_support import commit, git_server
 from pages import blocks
 from pypi_support import serving, wheel_bytes
 

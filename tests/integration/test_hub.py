@@ -28,6 +28,7 @@ import docker.errors
 import hubkit
 import pytest
 from debian_support import needs
+from git_support import commit, git_server
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines.hub import parts as hub_parts
@@ -173,7 +174,7 @@ def choice(page: str, reference: str, folder: Path) -> str:
 def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
     """Log in, choose by digest, kernel, login shell, nbgitpuller; another image later finds the same home."""
     repository = tmp_path / "course.git"
-    hubkit.commit(repository, "lesson.txt", "Parker spiral\n")
+    commit(repository, "lesson.txt", "Parker spiral\n")
 
     async def work(address: str) -> None:
         async with hubkit.person(hub.address, "ada") as ada:
@@ -195,7 +196,7 @@ def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
             await ada.stop()
             assert none_left(workspace, hub.name)
 
-            hubkit.commit(repository, "second.txt", "coronal hole\n")
+            commit(repository, "second.txt", "coronal hole\n")
             await ada.spawn(choice(await ada.choices(), references["helio"], hub.folder))
             (server,) = containers(workspace, hub.name)
             assert server.attrs["Config"]["Image"] == references["helio"]
@@ -206,7 +207,7 @@ def test_a_person_works_in_the_images(workspace, hub, references, tmp_path):
             assert await ada.contents("course/second.txt") == "coronal hole\n"
             await ada.stop()
 
-    with hubkit.git_server(tmp_path) as server:
+    with git_server(tmp_path) as server:
         asyncio.run(work(f"{server}/course.git"))
 
 

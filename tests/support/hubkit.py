@@ -11,12 +11,9 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import aiohttp
@@ -201,81 +198,3 @@ def listening(pids: Iterable[int]) -> set[str]:
                 ]
                 found.add(socket.inet_ntop(family, b"".join(words)))
     return found
-
-
-class _GitHandler(BaseHTTPRequestHandler):
-    """Git's own HTTP server, `git http-backend`, called as CGI (RFC 3875) asks."""
-
-    def do_GET(self) -> None:
-        path, _, query = self.path.partition("?")
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        ended = subprocess.run(
-            ["git", "http-backend"],
-            input=body,
-            capture_output=True,
-            check=True,
-            env={
-                "PATH": os.environ["PATH"],
-                "GIT_PROJECT_ROOT": str(self.server.folder),
-                "GIT_HTTP_EXPORT_ALL": "1",
-                "GIT_CONFIG_COUNT": "1",
-                "GIT_CONFIG_KEY_0": "safe.directory",
-                "GIT_CONFIG_VALUE_0": "*",
-                "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-                "REQUEST_METHOD": self.command,
-                "PATH_INFO": path,
-                "QUERY_STRING": query,
-                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-                "CONTENT_LENGTH": str(len(body)),
-                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-                "REMOTE_ADDR": "127.0.0.1",
-            },
-        )
-        head, _, data = ended.stdout.partition(b"\r\n\r\n")
-        fields = [line.split(": ", 1) for line in head.decode().split("\r\n")]
-        status = next((value for name, value in fields if name == "Status"), "200 OK")
-        self.send_response(int(status.split()[0]))
-        for name, value in fields:
-            if name != "Status":
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextlib.contextmanager
-def git_server(folder: Path) -> Iterator[str]:
-    """Serve the repositories of a folder over HTTP on loopback and yield the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _GitHandler)
-    server.folder = folder
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def commit(repository: Path, name: str, text: str) -> None:
-    """Commit a file to a bare repository's branch main."""
-    work = repository.with_suffix(".work")
-    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "init.defaultBranch=main"]
-
-    def call(*argv: str) -> None:
-        subprocess.run([*git, *argv], check=True, capture_output=True)
-
-    if not repository.exists():
-        call("init", "--bare", str(repository))
-        call("clone", str(repository), str(work))
-        call("-C", str(work), "checkout", "-B", "main")
-    (work / name).write_text(text)
-    call("-C", str(work), "add", name)
-    call("-C", str(work), "commit", "-m", name)
-    call("-C", str(work), "push", "origin", "main")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,74 @@ def test_a_file_that_is_a_link_to_nothing_is_told_without_a_path_of_this_machine
     with pytest.raises(HelioError) as caught:
         asked(tmp_path / "place", {})
     assert "requirements.txt" in caught.value.where and str(tmp_path) not in str(caught.value)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / os.fsdecode(b"caf\xe9.csv")).write_text("")
+    error = fault(place, {})
+    assert error.message == "`caf\\udce9.csv` has a name that is not UTF-8"
+    str(error).encode()
+
+
+def test_a_link_to_a_name_that_is_no_text(tmp_path):
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "a").symlink_to(os.fsdecode(b"caf\xe9.csv"))
+    error = fault(tmp_path / "place", {})
+    assert (error.where, error.message) == ("a", "`a` leads to 'caf\\udce9.csv'")
+
+
+def test_a_name_that_takes_files_away_in_an_image(tmp_path):
+    assert fault(tmp_path, {"data/.wh.a": b""}).where == "data/.wh.a"
+
+
+def test_a_name_with_a_newline_is_one(tmp_path):
+    (tmp_path / "two\nlines.txt").write_text("")
+    with repository.opened(str(tmp_path)) as found:
+        assert [entry.path for entry in found.files] == ["two\nlines.txt"]
+
+
+@pytest.mark.parametrize("size", [repository.MOST_FILE_BYTES + 1, 1 << 40])
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path, size, monkeypatch):
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data/big.cdf").open("wb") as file:
+        file.truncate(size)
+    monkeypatch.setattr(repository, "of_file", lambda path: pytest.fail(f"{path} was read"))
+    error = fault(tmp_path, {})
+    assert (error.message, error.where) == ("`data/big.cdf` is too large for an image", "data/big.cdf")
+
+
+def test_a_folder_without_files(tmp_path):
+    assert fault(tmp_path, {}).message == f"`{tmp_path.name}` has no files"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("name", ["closed", "closed/a"])
+def test_what_cannot_be_read_is_told(tmp_path, name):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "a").write_text("")
+    (tmp_path / name).chmod(0)
+    error = fault(tmp_path, {})
+    (tmp_path / name).chmod(0o755)
+    assert (error.message, error.detail) == (f"cannot read `{name}`", "Permission denied")
+
+
+def test_a_folder_of_configuration_that_is_a_link(tmp_path):
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "binder").symlink_to("deploy/binder")
+    got = asked(tmp_path / "place", {"deploy/binder/requirements.txt": b"numpy\n", "requirements.txt": b"sgp4\n"})
+    assert (got.configuration, [one.text for one in got.requirements]) == ("deploy/binder", ["numpy"])
+
+
+def test_files_that_name_each_other_without_end(tmp_path):
+    files = {f"{name}.txt": f"-r {name + 1}.txt\n".encode() * 20 for name in range(7)}
+    error = fault(tmp_path, {**files, "7.txt": b"", "requirements.txt": b"-r 0.txt\n"})
+    assert error.message.endswith("is named too often")
+
+
+def test_what_conda_exported_is_told(tmp_path):
+    lines = "".join(f"  - lib{number}=1.{number}=h1234_{number}\n" for number in range(12))
+    (note,) = asked(tmp_path, {"environment.yml": f"dependencies:\n{lines}".encode()}).notes
+    assert "`conda env export --from-history`" in note
+    assert asked(tmp_path / "other", {"environment.yml": b"dependencies:\n  - numpy=2.1=py313_0\n"}).notes == ()

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
+from git_support import git
 
 from helioimages.core.errors import HelioError
 from helioimages.extend import repository
-
-
-def git(folder: Path, *words: str) -> str:
-    argv = ["git", "-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false", *words]
-    return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture

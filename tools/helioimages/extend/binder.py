@@ -6,6 +6,7 @@ Spec: repo2docker, "Configuration Files" and "Choose languages for your environm
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -31,6 +32,8 @@ _REFUSED = (
 )
 #: Files that are obeyed; a folder of such a name is a mistake.
 _OBEYED = ("environment.yml", "requirements.txt", "apt.txt", "runtime.txt", "postBuild")
+#: So many items with builds, as `name=1.0=h1234_0`, nobody writes by hand.
+_EXPORTED = 10
 _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*(?:=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -40,13 +43,12 @@ def read(repository: Repository) -> RepositoryRequests:
     Raises:
         HelioError: it asks for what cannot be done; says where.
     """
-    top = {entry.path for entry in repository.files if entry.kind is not Kind.FILE}
-    folders = [name for name in ("binder", ".binder") if name in top]
+    folders = {name: folder for name in ("binder", ".binder") if (folder := _folder(repository, name))}
     if len(folders) == 2:
         raise FileLine(file=".binder").fault(
             "the repository has both `binder` and `.binder`", hint="keep one of them: Binder refuses both, too"
         )
-    folder = folders[0] if folders else ""
+    folder = next(iter(folders.values()), "")
     files = _files(repository, folder)
     for name, of, hint in _REFUSED:
         if name in files:
@@ -57,16 +59,22 @@ def read(repository: Repository) -> RepositoryRequests:
     conda: tuple[CondaWanted, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     lines: list[Line] = []
+    text_of = requirement_lines.bounded(repository.read)
     if file := files.get("environment.yml"):
         environment = conda_lines.parse(repository.read(file) or "", file)
+        if len([wanted for wanted in environment.conda if wanted.build]) >= _EXPORTED:
+            notes.append(
+                f"{file} is what `conda env export` wrote for one machine: write what the notebooks import, as "
+                "`conda env export --from-history` does"
+            )
         conda, variables = environment.conda, environment.variables
         for text, place in environment.pip:
-            lines += requirement_lines.of_line(text, place, repository.read)
+            lines += requirement_lines.of_line(text, place, text_of)
         other = files.get("requirements.txt")
         if other and not any(place.file == other for place in _places(lines)):
             notes.append(f"{other} is left out, as Binder does where there is an {file}")
     elif file := files.get("requirements.txt"):
-        lines += requirement_lines.of_file(file, repository.read)
+        lines += requirement_lines.of_file(file, text_of)
     if not folder and not files.get("environment.yml"):
         own = _own_project(files, repository, lines)
         lines += own
@@ -98,6 +106,15 @@ def read(repository: Repository) -> RepositoryRequests:
         start=_program(repository, files.get("start", "")),
         notes=tuple(notes),
     )
+
+
+def _folder(repository: Repository, name: str) -> str:
+    """Return the folder of a name, also where that is a link; empty if there is none."""
+    kinds = {entry.path: entry.kind for entry in repository.files}
+    if kinds.get(name) is Kind.SYMLINK:
+        place = os.path.realpath(repository.folder / name)
+        name = os.path.relpath(place, os.path.realpath(repository.folder))
+    return name if kinds.get(name) is Kind.DIR else ""
 
 
 def _files(repository: Repository, folder: str) -> dict[str, str]:

@@ -30,9 +30,10 @@ from ..pypi.lock import Sdist, Wheel
 from ..pypi.resolve import Request, resolve
 from .asked import FileLine, SourceProject
 from .containers import Command, files_of, session
+from .git import clone, commit_of
 from .lock_file import WheelOrigin
 from .parent import Parent
-from .repository import Repository, clone, commit_of, walk
+from .repository import Repository, walk
 from .solve import Local
 
 #: Raised when the bytes of wheels may change though none of their inputs does.

@@ -8,9 +8,8 @@ import hashlib
 import os
 import re
 import stat
-import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -19,16 +18,20 @@ from ..core.digest import key_of
 from ..core.entries import Content, Entry, Kind, check_path
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
-from ..core.words import human_size
+from ..core.progress import stage
+from ..core.words import count, human_size
+from . import git, git_address
 
 #: Files and bytes of a repository: beyond that it is data, which belongs beside an image.
-MOST_FILES, MOST_BYTES = 50_000, 2 << 30
-_CLONE_S = 600
-#: git asks nobody, and follows no address that runs a program.
-_GIT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_ALLOW_PROTOCOL": "https:http:ssh:file", "LC_ALL": "C"}
+MOST_FILES, MOST_BYTES = 50_000, 2_000_000_000
+#: Bytes of one file: it is read whole.
+MOST_FILE_BYTES = 500_000_000
+#: How a file begins whose content git-lfs keeps elsewhere. Spec: git-lfs, docs/spec.md, "The Pointer".
+_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_MOST_POINTER_BYTES = 1024
+_SUBMODULE = re.compile(r"\s*path\s*=\s*(.+?)\s*")
 #: How a text of UTF-16 begins.
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_ADDRESS = re.compile(r"(?:https?|ssh|file)://.+|git@[\w.-]+:.+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,9 @@ class Repository:
     @property
     def name(self) -> str:
         """A name for the image: the repository's own, as registries have it."""
-        last = PurePosixPath(urlsplit(self.source).path if "://" in self.source else self.source.replace(":", "/")).name
+        address, _, folder = self.source.partition("#subdirectory=")
+        path = folder or (urlsplit(address).path if "://" in address else address.replace(":", "/"))
+        last = PurePosixPath(path).name
         return re.sub(r"[^a-z0-9]+", "-", last.removesuffix(".git").lower()).strip("-") or "repository"
 
     @property
@@ -109,17 +114,18 @@ class Repository:
 
 
 @contextlib.contextmanager
-def opened(source: str, ref: str = "") -> Iterator[Repository]:
+def opened(source: str, ref: str = "", *, scratch: Path | None = None) -> Iterator[Repository]:
     """Yield a repository; a clone is removed at the end.
 
     Args:
-        source: a folder, or an address of git.
-        ref: branch, tag or commit; the default branch if empty.
+        source: a folder, or an address of git; see `git_address`.
+        ref: branch, tag or commit; that of the address if empty, and the default branch if it has none.
+        scratch: where a clone is made; the machine's own place if None, which may be in memory.
 
     Raises:
-        HelioError: there is none, or it holds what may not be in an image.
+        HelioError: there is none, it holds what may not be in an image, or it lacks what it names.
     """
-    if not is_address(source):
+    if not git_address.is_address(source):
         folder = Path(source)
         if not folder.is_dir():
             raise HelioError(
@@ -132,99 +138,152 @@ def opened(source: str, ref: str = "") -> Iterator[Repository]:
                 Stage.USAGE, f"`--ref {ref}` is of an address", detail=f"`{source}` is a folder: it is taken as it is"
             )
         folder = folder.resolve()
-        yield Repository(folder=folder, source=folder.name, commit=_commit(folder), files=walk(folder))
+        files = walk(folder)
+        _check_whole(folder, files, folder.name)
+        yield Repository(folder=folder, source=folder.name, commit=git.clean_commit(folder), files=files)
         return
-    with tempfile.TemporaryDirectory(prefix="helioimages-clone-") as scratch:
-        folder = Path(scratch) / "repository"
-        clone(source, ref, folder)
-        yield Repository(folder=folder, source=_public(source), commit=_commit(folder), files=walk(folder))
+    address = _address(source, ref)
+    shown = git_address.public(address.url)
+    with tempfile.TemporaryDirectory(prefix="helioimages-clone-", dir=scratch) as place:
+        top = Path(place) / "repository"
+        with stage(f"clone {shown}"):
+            git.clone(address.url, address.ref, top)
+        folder = (top / address.folder).resolve()
+        if not folder.is_dir() or not folder.is_relative_to(top.resolve()):
+            raise HelioError(Stage.SPEC, f"`{shown}` has no folder `{address.folder}`")
+        files = walk(folder)
+        _check_whole(folder, files, shown)
+        # The last part names the image, as a folder's own name does.
+        below = f"#subdirectory={address.folder}" if address.folder != "." else ""
+        yield Repository(folder=folder, source=shown + below, commit=git.commit_of(top), files=files)
 
 
-def is_address(text: str) -> bool:
-    """Say whether a word is an address of git rather than a folder."""
-    return _ADDRESS.fullmatch(text) is not None
-
-
-def clone(address: str, ref: str, folder: Path, *, where: str = "") -> None:
-    """Clone a git repository, and check out a commit of it.
-
-    Raises:
-        HelioError: it cannot be reached, or has no such commit.
-    """
+def _address(source: str, ref: str) -> git_address.GitAddress:
+    # A folder of this machine may have any name.
+    if source.startswith("file://") and Path(source.removeprefix("file://")).exists():
+        return git_address.GitAddress(url=source, ref=ref)
     try:
-        _git(["clone", "--quiet", "--no-tags" if not ref else "--tags", "--", address, str(folder)])
-    except subprocess.SubprocessError as error:
+        address = git_address.parse(source)
+    except ValueError as error:
         raise HelioError(
-            Stage.FETCH,
-            f"cannot clone `{_public(address)}`",
-            where=where,
-            detail=_said(error).replace(address, _public(address)),
-            hint="check the address; git's own settings say how to log in",
+            Stage.USAGE,
+            f"`{git_address.public(source)}` {error}",
+            detail="expected an address such as https://HOST/NAME.git@REF#subdirectory=FOLDER",
         ) from error
-    if not ref:
-        return
-    try:
-        commit = _git(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], folder, tries=ref)
-        _git(["checkout", "--quiet", "--detach", commit], folder)
-    except subprocess.SubprocessError as error:
+    if ref and address.ref and ref != address.ref:
         raise HelioError(
-            Stage.FETCH,
-            f"`{_public(address)}` has no `{ref}`",
-            where=where,
-            detail="expected a branch, a tag or a whole commit",
-        ) from error
-
-
-def commit_of(folder: Path) -> str:
-    """Return the commit that a clone is at."""
-    return _git(["rev-parse", "HEAD"], folder)
+            Stage.USAGE, f"`--ref {ref}` contradicts `@{address.ref}`", detail=f"both are said of `{address.url}`"
+        )
+    return replace(address, ref=ref or address.ref)
 
 
 def walk(folder: Path) -> tuple[Entry, ...]:
     """Return the entries of a folder: modes as git has them, without ``.git``.
 
     Raises:
-        HelioError: a link leads out of it, something is no file, folder or link, or there is too much of it.
+        HelioError: a link leads out of it, something is no file, folder or link or has a name that is no text, or
+            there is too much of it.
     """
     entries: list[Entry] = []
     size = 0
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=_unreadable(folder)):
         folders[:] = sorted(name for name in folders if name != ".git")
         # In a submodule or a worktree `.git` is a file.
         for name in sorted({*folders, *files} - {".git"}):
             path = Path(place) / name
-            relative = check_path(path.relative_to(folder).as_posix(), "repository")
+            relative = _checked_name(path.relative_to(folder).as_posix())
             status = path.lstat()
-            if stat.S_ISLNK(status.st_mode):
-                _check_link(folder, path, relative)
-                entries.append(Entry(path=relative, kind=Kind.SYMLINK, mode=0o777, target=os.readlink(path)))
-            elif stat.S_ISDIR(status.st_mode):
-                entries.append(Entry(path=relative, kind=Kind.DIR, mode=0o755))
-            elif stat.S_ISREG(status.st_mode):
-                size += status.st_size
-                mode = 0o755 if status.st_mode & 0o100 else 0o644
-                content = Content(status.st_size, path.read_bytes, of_file(path).removeprefix("sha256:"))
-                entries.append(Entry(path=relative, kind=Kind.FILE, mode=mode, content=content))
-            else:
-                raise HelioError(
-                    Stage.SPEC, f"`{relative}` is not a file, folder or link", where=relative, hint="remove it"
-                )
-            if len(entries) > MOST_FILES or size > MOST_BYTES:
-                raise HelioError(
-                    Stage.SPEC,
-                    "the repository is too large for an image",
-                    where=relative,
-                    detail=f"expected at most {MOST_FILES:,} files and {human_size(MOST_BYTES)}",
-                    hint="keep data in a bucket or an archive, and read them from there",
-                )
+            file_size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+            size += file_size
+            _check_size(relative, file_size, len(entries) + 1, size)
+            entries.append(_entry(folder, path, relative, status))
     return tuple(sorted(entries, key=lambda entry: entry.path.split("/")))
+
+
+def _unreadable(folder: Path) -> Callable[[OSError], None]:
+    """Return what refuses a folder that cannot be listed: its files would be missing, and nobody told."""
+
+    def refuse(error: OSError) -> None:
+        where = Path(error.filename).relative_to(folder).as_posix()
+        raise HelioError(Stage.SPEC, f"cannot read `{where}`", where=where, detail=error.strerror or "") from error
+
+    return refuse
+
+
+def _entry(folder: Path, path: Path, relative: str, status: os.stat_result) -> Entry:
+    if stat.S_ISLNK(status.st_mode):
+        _check_link(folder, path, relative)
+        return Entry(path=relative, kind=Kind.SYMLINK, mode=0o777, target=os.readlink(path))
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(path=relative, kind=Kind.DIR, mode=0o755)
+    if not stat.S_ISREG(status.st_mode):
+        raise HelioError(Stage.SPEC, f"`{relative}` is not a file, folder or link", where=relative, hint="remove it")
+    mode = 0o755 if status.st_mode & 0o100 else 0o644
+    try:
+        sha256 = of_file(path).removeprefix("sha256:")
+    except OSError as error:
+        raise HelioError(
+            Stage.SPEC, f"cannot read `{relative}`", where=relative, detail=error.strerror or ""
+        ) from error
+    return Entry(path=relative, kind=Kind.FILE, mode=mode, content=Content(status.st_size, path.read_bytes, sha256))
+
+
+def _checked_name(relative: str) -> str:
+    """Return a path of the repository if an image can have it.
+
+    Raises:
+        HelioError: it is not UTF-8, as names in an image's documents are, or layers keep it for themselves.
+    """
+    shown = ascii(relative)[1:-1]
+    if not _is_text(relative):
+        raise HelioError(
+            Stage.SPEC, f"`{shown}` has a name that is not UTF-8", where=shown, hint="rename it, e.g. with `convmv`"
+        )
+    if relative.rpartition("/")[2].startswith(".wh."):
+        raise HelioError(
+            Stage.SPEC,
+            f"`{shown}` has a name that takes a file away where it is in an image",
+            where=shown,
+            detail="expected a name that does not begin with .wh.",
+            hint="rename it",
+        )
+    return check_path(relative, "repository")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_size(relative: str, file_size: int, number: int, size: int) -> None:
+    if file_size > MOST_FILE_BYTES:
+        message, most = f"`{relative}` is too large for an image", human_size(MOST_FILE_BYTES)
+        expected = f"expected at most {most} not {human_size(file_size)}"
+    elif number > MOST_FILES or size > MOST_BYTES:
+        message = "the repository is too large for an image"
+        expected = f"expected at most {MOST_FILES:,} files and {human_size(MOST_BYTES)}"
+    else:
+        return
+    raise HelioError(
+        Stage.SPEC,
+        message,
+        where=relative,
+        detail=expected,
+        hint="keep data in a bucket or an archive, and read them from there",
+    )
 
 
 def _check_link(folder: Path, path: Path, relative: str) -> None:
     """Refuse a link out of the repository: it would show the image's files, or this machine's while they are read."""
     target = os.readlink(path)
     where = os.path.normpath(os.path.join(os.path.dirname(relative), target))
-    if not os.path.isabs(target) and not where.startswith(".."):
+    if not _is_text(target):
+        detail = "expected a link whose target is UTF-8"
+        raise HelioError(Stage.SPEC, f"`{relative}` leads to {target!a}", where=relative, detail=detail)
+    if not os.path.isabs(target) and where.split("/")[0] != "..":
         # Through other links it may still lead out.
         real = path.resolve(strict=False) if not _loops(path) else folder
         if real == folder or folder in real.parents:
@@ -246,55 +305,42 @@ def _loops(path: Path) -> bool:
     return False
 
 
-def _commit(folder: Path) -> str:
-    """Return the commit of a folder that is the top of a git repository and has nothing else in it."""
-    if not (folder / ".git").exists():
-        return ""
-    try:
-        return "" if _git(["status", "--porcelain"], folder) else commit_of(folder)
-    except subprocess.SubprocessError:
-        return ""
-
-
-def _git(arguments: list[str], folder: Path | None = None, *, tries: str = "") -> str:
-    """Run git and return what it says.
-
-    Args:
-        tries: a ref that may also be a branch of the remote.
+def _check_whole(folder: Path, files: Sequence[Entry], shown: str) -> None:
+    """Refuse a repository whose files are elsewhere: its image would lack them, and nobody would be told.
 
     Raises:
-        SubprocessError: it failed, or did not end.
+        HelioError: it has no files, pointers of git-lfs instead of files, or the folder of a submodule is empty.
     """
-    argv = ["git", *(["-C", str(folder)] if folder else []), "-c", "core.hooksPath=/dev/null"]
-    try:
-        done = subprocess.run(
-            [*argv, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_CLONE_S,
-            env=os.environ | _GIT,
-            stdin=subprocess.DEVNULL,
+    if not files:
+        raise HelioError(
+            Stage.SPEC, f"`{shown}` has no files", detail="expected notebooks, and files that Binder reads"
         )
-    except subprocess.CalledProcessError:
-        if not tries or tries.startswith("origin/"):
-            raise
-        return _git([*arguments[:-1], f"origin/{arguments[-1]}"], folder)
-    except OSError as error:
-        raise HelioError(Stage.HOST, "`git` is not here", detail=str(error), hint="install git") from error
-    return done.stdout.strip()
+    pointers = [entry.path for entry in files if _is_pointer(entry)]
+    if pointers:
+        others = f"; the same of {count(len(pointers) - 1, 'other file')}" if len(pointers) > 1 else ""
+        raise HelioError(
+            Stage.SPEC,
+            f"`{pointers[0]}` is a pointer of git-lfs, not the file itself",
+            where=pointers[0],
+            detail=f"expected its content{others}",
+            hint="install git-lfs and run `git lfs install`; a folder then needs `git lfs pull`",
+        )
+    held = {entry.path.rpartition("/")[0] for entry in files}
+    modules = folder / ".gitmodules"
+    lines = modules.read_text(errors="replace").splitlines() if modules.is_file() else []
+    for number, line in enumerate(lines, 1):
+        path = match[1].strip('"') if (match := _SUBMODULE.fullmatch(line)) else ""
+        if path in {entry.path for entry in files if entry.kind is Kind.DIR} - held:
+            raise HelioError(
+                Stage.SPEC,
+                f"the submodule `{path}` is empty",
+                where=f".gitmodules line {number}",
+                detail="expected the files of its own repository",
+                hint="`git submodule update --init --recursive` brings them",
+            )
 
 
-def _said(error: subprocess.SubprocessError) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        lines = [line for line in str(error.stderr).splitlines() if line.strip() and "Cloning into" not in line]
-        return "\n".join(lines[-3:])
-    return f"git did not end within {_CLONE_S} s"
-
-
-def _public(address: str) -> str:
-    """Return an address without a login in it: images and errors are read by others."""
-    split = urlsplit(address)
-    if split.scheme not in ("http", "https") or "@" not in split.netloc:
-        return address
-    return split._replace(netloc=split.netloc.rpartition("@")[2]).geturl()
+def _is_pointer(entry: Entry) -> bool:
+    if entry.content is None or not len(_POINTER) < entry.content.size <= _MOST_POINTER_BYTES:
+        return False
+    return entry.content.read().startswith(_POINTER)

@@ -5,14 +5,15 @@ Spec: pip, "Requirements File Format"; PEP 508.
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from . import git_address
 from .asked import FileLine, PlacedRequirement, SourceProject
 
 #: Returns the text of a file of the repository, None if there is none.
@@ -21,6 +22,8 @@ Read = Callable[[str], str | None]
 #: A resolution of so many lines is no environment of people any more, and takes minutes to refuse.
 MOST_LINES = 2000
 _DEEPEST = 8
+#: How often files may be named: where each names the next ten times, a few lines are millions.
+MOST_READS = 500
 _INDEX = "set the index in uv's or pip's own configuration, for all packages; an image names no host"
 _HINTS = {
     "--index-url": _INDEX,
@@ -49,6 +52,22 @@ class Line:
     constraint: PlacedRequirement | None = None
     project: SourceProject | None = None
     note: str = ""
+
+
+def bounded(read: Read) -> Read:
+    """Return ``read``, which ends in an error after `MOST_READS` files."""
+    number = itertools.count(1)
+
+    def counted(file: str) -> str | None:
+        if next(number) > MOST_READS:
+            raise FileLine(file=file).fault(
+                f"`{file}` is named too often",
+                detail=f"expected at most {MOST_READS} files that name each other, each time that one is named",
+                hint="name a file once",
+            )
+        return read(file)
+
+    return counted
 
 
 def of_file(file: str, read: Read, *, by: FileLine | None = None, depth: int = 0) -> Iterator[Line]:
@@ -167,18 +186,15 @@ def _project(text: str, place: FileLine, extras: tuple[str, ...] = ()) -> Source
 
 def _of_git(text: str, place: FileLine, extras: tuple[str, ...]) -> SourceProject:
     """Read pip's way to name a git repository. Spec: pip, "VCS Support"."""
-    address, _, fragment = text.removeprefix("git+").partition("#")
-    said = parse_qs(fragment)
-    if match := _EXTRAS.fullmatch(said.get("egg", [""])[0]):
+    try:
+        address = git_address.parse(text)
+    except ValueError as error:
+        raise place.fault(f"`{text}` {error}", hint="write git+https://HOST/NAME@COMMIT") from error
+    if "://" not in address.url:
+        raise place.fault(f"`{text}` is not an address that pip reads", hint="write git+ssh://git@HOST/NAME@COMMIT")
+    if match := _EXTRAS.fullmatch(address.egg):
         extras = tuple(sorted(word.strip() for word in match["extras"].split(",")))
-    split = urlsplit(address)
-    path, at, ref = split.path.partition("@")
-    if split.scheme not in ("https", "http", "file", "ssh") or (at and not ref):
-        raise place.fault(f"`{text}` is not an address of a git repository", hint="write git+https://HOST/NAME@COMMIT")
-    folder = posixpath.normpath(said.get("subdirectory", ["."])[0])
-    if folder.startswith(("/", "..")):
-        raise place.fault(f"`{text}` names a folder out of its repository")
-    return SourceProject(place=place, folder=folder, url=split._replace(path=path).geturl(), ref=ref, extras=extras)
+    return SourceProject(place=place, folder=address.folder, url=address.url, ref=address.ref, extras=extras)
 
 
 def _beside(text: str, place: FileLine) -> str:

@@ -8,7 +8,7 @@ import click
 
 from ..core.errors import HelioError, Stage
 from ..core.words import count, human_size
-from ..extend import repository, stage
+from ..extend import git_address, repository, stage
 from ..machine import host
 from ..publish import release
 from . import named_image, options
@@ -18,14 +18,24 @@ from .output import as_json
 
 @verb(images=False)
 @click.argument("source", metavar="PATH_OR_GIT_URL")
-@click.option("--from", "parent", default="helio", show_default=True, help="Image: NAME[:TAG], or HOST/NAME:TAG.")
+@click.option(
+    "--from",
+    "parent",
+    default="helio",
+    show_default=True,
+    help="Image: NAME[:TAG], below the prefix, or HOST/NAME:TAG.",
+)
 @click.option("--ref", default="", help="Branch, tag or commit of the git repository.")
 @click.option("--name", default="", help="Of the image that is made; the repository's own by default.")
 @options.registry
 @options.prefix
 @click.option("--write-lock", is_flag=True, help="Write pylock.IMAGE.toml into the folder; it is obeyed from then on.")
 @click.option(
-    "--timeout", type=click.IntRange(1), default=1800, show_default=True, help="Seconds that postBuild may take."
+    "--timeout",
+    type=click.IntRange(1),
+    default=1800,
+    show_default=True,
+    help="Seconds that postBuild may take.",
 )
 @click.option("--network/--no-network", default=True, show_default=True, help="Of postBuild.")
 def extend(
@@ -42,10 +52,10 @@ def extend(
 ) -> None:
     """Make an image of a Binder-ready repository on top of a published one, and push it.
 
-    The repository is a folder or a git address. Its new packages and its files become layers; nothing of the image that
-    it extends changes. No checkout of this project is needed.
+    The repository is a folder or a git address, as pip writes it: URL[@REF][#subdirectory=FOLDER]. Its new packages and
+    its files become layers; nothing of the image that it extends changes. No checkout of this project is needed.
     """
-    if write_lock and repository.is_address(source):
+    if write_lock and git_address.is_address(source):
         raise HelioError(
             Stage.USAGE,
             "`--write-lock` writes into a folder",
@@ -54,7 +64,7 @@ def extend(
         )
     named_image.check(parent, prefix)
     machine = common.machine()
-    with repository.opened(source, ref) as opened:
+    with repository.opened(source, ref, scratch=machine.store.root / "tmp") as opened:
         host.ensure_engine(registry=registry is None or not named_image.is_whole(parent))
         with release.connect(machine.store, registry) as target:
             order = stage.ExtendOrder(
