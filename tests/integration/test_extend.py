@@ -6,11 +6,13 @@ import functools
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from git_support import commit_all, git_server
+from git_support import repository as git_repository
 from pypi_support import PLACES, IndexServer, environment_of, sdist_bytes, serving, wheel_bytes
 from repository_support import BACKEND, PYPROJECT, add_packages, published_base, written
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
@@ -18,11 +20,13 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from helioimages.core.errors import HelioError
 from helioimages.core.platform import Platform
-from helioimages.extend import repository, stage
+from helioimages.engines import leftovers
+from helioimages.extend import containers, repository, stage
 from helioimages.make.machine import Machine
 from helioimages.oci.reference import Reference
 from helioimages.publish import release
 from helioimages.publish.contents import from_list, from_sbom
+from helioimages.publish.holdings import image_of
 from helioimages.publish.referrers import artifacts, read_blob
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
@@ -59,7 +63,7 @@ class Place:
     base: str
     index: IndexServer
 
-    def extend(self, folder: Path, **order) -> stage.Extended:
+    def extend(self, folder: Path | str, **order) -> stage.Extended:
         connect = functools.partial(release.connect, self.machine.store)
         said = {"source": Reference.parse(self.base), "platform": Platform.of("linux/amd64"), "prefix": "test-extend/"}
         with repository.opened(str(folder)) as found, connect(None) as target:
@@ -77,9 +81,18 @@ class Place:
         assert done.exit_code == 0, done.log
         return done.log
 
+    def labels(self, reference: str) -> Mapping[str, str]:
+        with release.connect(self.machine.store, None) as client:
+            return image_of(client, Reference.parse(reference), Platform.of("linux/amd64")).config.labels
+
     def tags(self, name: str) -> tuple[str, ...]:
         with release.connect(self.machine.store, None) as client:
             return client.tags(f"test-extend/{name}")
+
+    def containers(self) -> list[str]:
+        """Return the containers that this process waits for."""
+        mine = [f"{key}={value}" for key, value in leftovers.label().items()]
+        return self.machine.engine.client.containers.list(all=True, filters={"label": mine})
 
     def images(self) -> set[str]:
         return {tag for one in self.machine.engine.client.images.list() for tag in one.attrs.get("RepoDigests") or ()}
@@ -89,7 +102,7 @@ class Place:
 def place(workspace, built, tmp_path_factory) -> Iterator[Place]:
     """Return base as `publish` leaves it, and an index that has three packages."""
     machine = Machine(store=workspace.store, jobs=os.cpu_count() or 2)
-    names = ("analysis", "same", "more", "of-git")
+    names = ("analysis", "same", "more", "of-git", "lessons", "habits")
     with (
         published_base(workspace, built, "test-extend/", tmp_path_factory.mktemp("report"), names) as (host, reference),
         serving() as index,
@@ -198,11 +211,65 @@ def test_a_git_repository_stays_at_the_commit_of_the_lock(place, work, tmp_path)
     assert place.extend(folder, name="of-git").reference != made.reference
 
 
+def test_an_address_of_a_server_a_branch_and_a_folder(place, tmp_path):
+    files = {"lessons/requirements.txt": "orbits\n", "lessons/a.ipynb": "{}", "other": ""}
+    upstream = git_repository(tmp_path / "course", files)
+    commit = commit_all(upstream, {"lessons/b.ipynb": "{}"})
+    commit_all(upstream, {"lessons/later.ipynb": "{}"})
+    with git_server(tmp_path) as server:
+        made = place.extend(f"{server}/course/.git@{commit}#subdirectory=lessons")
+    assert (
+        place.run(made.reference, "ls; ls /srv/repository").split()
+        == [
+            *("a.ipynb", "b.ipynb", "pylock.base.toml", "requirements.txt"),
+        ]
+        * 2
+    )
+    image = place.labels(made.reference)
+    assert image["org.opencontainers.image.revision"] == commit
+    assert image["org.opencontainers.image.source"] == f"{server}/course/.git#subdirectory=lessons"
+
+
+def test_what_a_post_build_may_do(place, work):
+    """Names with newlines, files elsewhere, links out of the home, a process that stays: it ends with the container."""
+    script = """\
+#!/bin/bash
+cat > said
+echo x > $'two\\nlines'
+ln -s /etc/hostname outside
+echo x > /var/tmp/elsewhere
+sleep 600 &
+"""
+    made = place.extend(work({"postBuild": script, "three\nlines": "y\n"}), name="habits")
+    assert place.containers() == []
+    said = place.run(
+        made.reference,
+        "cat $'two\\nlines' $'three\\nlines' said; readlink outside; test ! -e /var/tmp/elsewhere && echo clean",
+    )
+    assert said.split() == ["x", "y", "/etc/hostname", "clean"]
+
+
+def test_a_post_build_that_leaves_too_much_in_the_home(place, work, monkeypatch):
+    """The engine holds a container whose archive is read half: left open, its removal would wait for ever."""
+    monkeypatch.setattr(containers, "MOST_BYTES", 10_000_000)
+    with pytest.raises(HelioError, match="`postBuild` left too much in /home/jovyan"):
+        place.extend(work({"postBuild": "#!/bin/bash\nhead -c 100M /dev/urandom > big\n"}), name="wrong")
+    assert (place.containers(), place.tags("wrong")) == ([], ())
+    assert not [image for image in place.images() if "test-extend/wrong" in image]
+
+
 @pytest.mark.parametrize(
     ("files", "message", "words"),
     [
         ({"postBuild": "#!/bin/bash\necho boo\nexit 3\n"}, "`postBuild` failed", "boo\nit ended with exit status 3"),
         ({"postBuild": "#!/bin/bash\necho waits\nsleep 600\n"}, "`postBuild` did not end within 3 s", "waits"),
+        ({"postBuild": "#!/bin/bash\ntrap '' TERM INT\nyes\n"}, "`postBuild` did not end within 3 s", "y\ny"),
+        ({"postBuild": "#!/bin/bash\nread -r word || { echo nobody; exit 4; }\n"}, "`postBuild` failed", "nobody\nit"),
+        ({"postBuild": "#!/bin/bash\necho > /srv/conda/x\n"}, "`postBuild` failed", "Permission denied"),
+        ({"postBuild": "#!/bin/bash\ntouch $'caf\\xe9.csv'\n"}, "whose name is not UTF-8", "would lack the file"),
+        ({"runtime.txt": "python-3.9\n"}, "`python-3.9` asks for another Python", ""),
+        ({"environment.yml": "dependencies:\n  - python=3.12\n"}, "`python=3.12` asks for another Python", ""),
+        ({"environment.yml": "dependencies:\n  - nodejs\n"}, "`nodejs` is not a Python package", ""),
         ({"requirements.txt": "numpy<2\n"}, "`numpy<2` contradicts the image", "has numpy"),
         (
             {"requirements.txt": "covers\n"},
@@ -217,11 +284,13 @@ def test_a_git_repository_stays_at_the_commit_of_the_lock(place, work, tmp_path)
 def test_what_goes_wrong_is_one_error_and_leaves_nothing(place, work, files, message, words):
     before = place.images()
     with pytest.raises(HelioError) as caught:
-        place.extend(work(files), name="wrong", timeout_s=3)
+        # A build takes its time.
+        place.extend(work(files), name="wrong", timeout_s=3 if "did not end" in message else 120)
     assert message in caught.value.message
     assert words in caught.value.detail
     assert place.tags("wrong") == ()
     assert not [one for one in place.images() - before if "test-extend/wrong" in one]
+    assert place.containers() == []
     with release.connect(place.machine.store, None) as client:
         for digest in [one.partition("@")[2] for one in place.images() - before]:
             assert client.head_manifest("test-extend/wrong", digest) is None

@@ -112,6 +112,14 @@ def test_nothing_changed_is_no_layer(store, changed):
     assert layers.of_difference(difference, store) is None
 
 
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_name_that_the_engine_does_not_tell_is_refused(store, kind):
+    changed = {"/home/jovyan/caf\ufffd.csv": kind}
+    difference = layers.ContainerDifference(home="/home/jovyan", tar=archive(), changed=changed)
+    with pytest.raises(HelioError, match=r"made or removed `\S+caf\S\.csv`, whose name is not UTF-8"):
+        layers.of_difference(difference, store)
+
+
 def test_an_image_without_room_says_so(parent, store, monkeypatch, make_wheel):
     path, wheel = make_wheel({"demo/__init__.py": b""})
     monkeypatch.setattr(layers, "MAX_LAYERS", 0)

@@ -13,15 +13,25 @@ from typing import IO, Any
 
 import docker.errors
 import requests
+from docker.types import LogConfig
 
 from ..core.entries import Entry, Kind
 from ..core.errors import HelioError, Stage
+from ..core.words import human_size
 from ..engines import leftovers
 from ..engines.engine import Engine
 
 #: Bytes of an archive that are kept in memory before they go to a file.
 _SPOOL = 64 << 20
+#: Bytes of the home that are taken over; what is more is data.
+MOST_BYTES = 8_000_000_000
+#: Bytes of an archive that are read at once.
+_PIECE = 2 << 20
 _LINES = 25
+#: Processes and threads at once.
+_PROCESSES = 4096
+#: What a program writes without end does not fill the engine's disk.
+_LOG = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "2"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class Session:
 
     container: Any
     command: Command
+    scratch: Path
 
     def put(self, folder: str, entries: Iterable[Entry], uid: int) -> None:
         """Copy files below a folder of the container; they belong to ``uid``.
@@ -58,18 +69,20 @@ class Session:
         Raises:
             HelioError: the engine refuses.
         """
-        stream = io.BytesIO()
-        with tarfile.open(fileobj=stream, mode="w") as tar:
-            for entry in entries:
-                info = tarfile.TarInfo(entry.path)
-                info.mode, info.uid, info.gid = entry.mode, uid, 0
-                info.type = {Kind.DIR: tarfile.DIRTYPE, Kind.SYMLINK: tarfile.SYMTYPE}.get(entry.kind, tarfile.REGTYPE)
-                info.linkname = entry.target
-                data = entry.content.read() if entry.content else b""
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-        with _told(self.command.what):
-            self.container.put_archive(folder, stream.getvalue())
+        with tempfile.TemporaryFile(dir=self.scratch) as file:
+            with tarfile.open(fileobj=file, mode="w") as tar:
+                for entry in entries:
+                    info = tarfile.TarInfo(entry.path)
+                    info.mode, info.uid, info.gid = entry.mode, uid, 0
+                    types = {Kind.DIR: tarfile.DIRTYPE, Kind.SYMLINK: tarfile.SYMTYPE}
+                    info.type = types.get(entry.kind, tarfile.REGTYPE)
+                    info.linkname = entry.target
+                    data = entry.content.read() if entry.content else b""
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+            file.seek(0)
+            with _told(self.command.what):
+                self.container.put_archive(folder, file)
 
     def run(self) -> int:
         """Run the command and return its exit status.
@@ -82,7 +95,9 @@ class Session:
             try:
                 return int(self.container.wait(timeout=self.command.timeout_s)["StatusCode"])
             except (requests.ConnectionError, requests.ReadTimeout) as error:
-                self.container.kill()
+                # It may have ended just now.
+                with contextlib.suppress(docker.errors.APIError):
+                    self.container.kill()
                 raise HelioError(
                     Stage.BUILD,
                     f"{self.command.what} did not end within {self.command.timeout_s:g} s",
@@ -103,19 +118,41 @@ class Session:
 
     @contextlib.contextmanager
     def archive(self, path: str) -> Iterator[IO[bytes]]:
-        """Yield a tar file of a path of the container, whose members begin with the path's last part."""
-        with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as file:
-            with _told(self.command.what):
-                stream, _ = self.container.get_archive(path)
-                for piece in stream:
+        """Yield a tar file of a path of the container, whose members begin with the path's last part.
+
+        Raises:
+            HelioError: there is more of it than `MOST_BYTES`.
+        """
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL, dir=str(self.scratch)) as file:
+            with _told(self.command.what), self._archive(path) as pieces:
+                for piece in pieces:
                     file.write(piece)
+                    if file.tell() > MOST_BYTES:
+                        raise HelioError(
+                            Stage.BUILD,
+                            f"{self.command.what} left too much in {path}",
+                            detail=f"expected at most {human_size(MOST_BYTES)}",
+                            hint="keep data in a bucket or an archive, and read them from there",
+                        )
             file.seek(0)
             yield file
 
+    @contextlib.contextmanager
+    def _archive(self, path: str) -> Iterator[Iterator[bytes]]:
+        """Yield an archive's pieces. The SDK leaves its answer open, and an engine then never removes the container."""
+        api = self.container.client.api
+        address = f"{api.base_url}/v{api.api_version}/containers/{self.container.id}/archive"
+        with contextlib.closing(api.get(address, params={"path": path}, stream=True)) as answer:
+            answer.raise_for_status()
+            yield answer.iter_content(_PIECE)
+
 
 @contextlib.contextmanager
-def session(engine: Engine, reference: str, command: Command) -> Iterator[Session]:
+def session(engine: Engine, reference: str, command: Command, scratch: Path) -> Iterator[Session]:
     """Yield a container of an image, pulled if need be; it is removed at the end.
+
+    Args:
+        scratch: a folder for archives.
 
     Raises:
         HelioError: the engine cannot pull the image or make a container of it.
@@ -131,10 +168,12 @@ def session(engine: Engine, reference: str, command: Command) -> Iterator[Sessio
             working_dir=command.folder,
             environment=dict(command.env),
             security_opt=["no-new-privileges"],
+            pids_limit=_PROCESSES,
+            log_config=_LOG,
             labels=leftovers.label(),
         )
     try:
-        yield Session(container, command)
+        yield Session(container, command, scratch)
     finally:
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
             container.remove(force=True, v=True)

@@ -41,6 +41,8 @@ _RESERVE = 6
 _LEAVE_OUT = "leave one of them out: pip would let whichever comes last overwrite the other's file"
 #: What postBuild leaves there is not kept.
 _TEMPORARY = ("/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys", "/etc", "/var/cache", "/var/log")
+#: What engines write into JSON where bytes are no text.
+_REPLACED = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +200,13 @@ def of_difference(difference: ContainerDifference, store: Store) -> Addition | N
     changed = {path: kind for path, kind in difference.changed.items() if path == home or path.startswith(f"{home}/")}
     if not any(path != home for path in changed):
         return None
+    if odd := [path for path in changed if _REPLACED in path]:
+        raise HelioError(
+            Stage.BUILD,
+            f"postBuild made or removed `{odd[0]}`, whose name is not UTF-8",
+            detail="the engine does not tell such names, so the image would lack the file",
+            hint="give it another name",
+        )
     needed = set(changed)
     for path in changed:
         while path != home:

@@ -38,7 +38,6 @@ from .solve import Local
 
 #: Raised when the bytes of wheels may change though none of their inputs does.
 VERSION = 1
-_BUILD_S = 1800
 _DEFAULT_REQUIRES = ("setuptools>=40.8.0", "wheel")
 _ENV = {
     "SOURCE_DATE_EPOCH": "315532800",
@@ -53,13 +52,18 @@ _PIP = ("python", "-m", "pip", "wheel", "--no-index", "--find-links", "/tmp/tool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """What building needs."""
+    """What building needs.
+
+    Attributes:
+        timeout_s: seconds that one build may take.
+    """
 
     parent: Parent
     store: Store
     engine: Callable[[], Engine]
     index: Callable[[], PackageIndex]
     jobs: int
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ def of_projects(
     """
     made = []
     for project in projects:
-        with tempfile.TemporaryDirectory(prefix="helioimages-project-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="project-", dir=shop.store.root / "tmp") as scratch:
             locked = commits.get((project.url, project.ref, project.folder), "")
             source = _fetched(repository, project, locked, Path(scratch) / "clone")
             wheel, path = _built(shop, source)
@@ -179,13 +183,13 @@ def _built(shop: Shop, source: _Files) -> tuple[Wheel, Path]:
         folder="/tmp",
         env=_ENV,
         network="none",
-        timeout_s=_BUILD_S,
+        timeout_s=shop.timeout_s,
         what=f"the build that {where} asks for",
     )
     paths = provision.wheels(store, tools, str(where), shop.index, jobs=shop.jobs)
     with (
         stage(f"wheel that {where} asks for"),
-        session(shop.engine(), parent.reference, command) as box,
+        session(shop.engine(), parent.reference, command, store.root / "tmp") as box,
         tempfile.TemporaryDirectory(prefix="wheel-", dir=store.root / "tmp") as scratch,
     ):
         place = _folders("source", "tools")

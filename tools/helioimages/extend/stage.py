@@ -52,7 +52,7 @@ class ExtendOrder:
         name: repository of the result; empty is the source's own name.
         prefix: put before the name.
         write_lock: write the lock into the repository.
-        timeout_s: seconds that postBuild may take.
+        timeout_s: seconds that postBuild may take, and the build of a package.
         network: of postBuild: ``bridge``, or ``none``.
     """
 
@@ -180,7 +180,8 @@ def _check_debian(work: _Extension) -> None:
             raise package.place.fault(
                 f"`{name}` is a Debian package that `{below.name}` does not have",
                 detail="Debian packages lie below the Python of an image: they cannot be added on top",
-                hint=f"extend an image that has it (idl-fortran has compilers), or ask for it in {below.repository}",
+                hint="extend an image that has it (idl-fortran has compilers), or build the repository with "
+                "repo2docker: it installs Debian packages",
             )
         if version and version != have[name]:
             raise package.place.fault(
@@ -203,6 +204,7 @@ def _locked(work: _Extension) -> _Locked:
         engine=lambda: machine.engine,
         index=lambda: machine.index,
         jobs=machine.jobs,
+        timeout_s=work.order.timeout_s,
     )
     local = projects.of_projects(shop, repository, work.asked.projects, before.commits if before else {})
     question = solve.AdditionQuestion(
@@ -342,7 +344,7 @@ def _post_built(work: _Extension, image: Image) -> Image:
     )
     engine = work.machine.engine
     try:
-        with session(engine, pushed, command) as box:
+        with session(engine, pushed, command, work.machine.store.root / "tmp") as box:
             if code := box.run():
                 raise HelioError(
                     Stage.BUILD,

@@ -35,7 +35,7 @@ from .output import as_json
     type=click.IntRange(1),
     default=1800,
     show_default=True,
-    help="Seconds that postBuild may take.",
+    help="Seconds that postBuild may take, and the build of a package.",
 )
 @click.option("--network/--no-network", default=True, show_default=True, help="Of postBuild.")
 def extend(
