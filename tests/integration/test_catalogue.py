@@ -15,7 +15,7 @@ import catalogue_builds
 import jsonschema
 import pytest
 from catalogue_builds import BASE, HELIO
-from catalogue_support import PNG, tag_of
+from catalogue_support import PNG, catalogue, entry, page, tag_of
 
 from helioimages.catalogue import read as catalogue_read
 from helioimages.catalogue import site as catalogue_site
@@ -66,6 +66,7 @@ def site(registry, tmp_path_factory):
         read = time.monotonic() - start
         made.write(
             found,
+            [catalogue(page("wind", entry("wind")), page("solar", entry("solar", day=3)))],
             audit=catalogue_builds.audit(found),
             notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}},
             modules={"package-010": "cv2", "package-011": "other_cv2_tools"},
@@ -396,6 +397,20 @@ def test_a_search_says_how_many_packages_it_shows(open_page, site):
         assert open_page("packages.html#package-017").locator("#found h2").inner_text() == "Package-017 PyPI"
     finally:
         data.write_text(text)
+
+
+def test_images_of_other_teams_are_found_by_name_and_by_package(open_page):
+    page = open_page("index.html")
+    rows = page.locator("#other-images tbody tr")
+    assert rows.first.inner_text().split("\t")[:2] == [
+        "registry.example:5000/org/wind The wind image",
+        "2026.05.05 2026-05-05",
+    ]
+    for text, shown in (("WIND", 1), ("org package-017", 2), ("solar package-099", 0), ("", 2)):
+        page.fill("#filter", text)
+        assert rows.filter(visible=True).count() == shown, text
+    command = rows.first.get_by_role("button").get_attribute("data-text")
+    assert command.startswith("buildimages run --from registry.example:5000/org/wind@sha256:")
 
 
 def test_notebooks_are_found_by_words_of_titles_and_by_packages(open_page):

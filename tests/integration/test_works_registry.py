@@ -132,6 +132,8 @@ def test_the_verb_finds_works_of_other_repositories(place, tmp_path, monkeypatch
     page = (tmp_path / "site" / "notebooks.html").read_text()
     assert f"{host}/org/helio" in page and f"buildimages restore {host}/org/helio@{place.digest}" in page
     assert 'href="tags/' not in page
+    first = (tmp_path / "site" / "index.html").read_text()
+    assert f"buildimages run --from {host}/org/helio@sha256:" in first
 
 
 def test_a_work_that_cannot_be_read_is_a_fault_and_hides_nothing(place, tmp_path):

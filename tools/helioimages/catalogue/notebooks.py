@@ -63,13 +63,22 @@ def index(home: Catalogue, others: Iterable[Catalogue] = ()) -> Index:
                 place = _NotebookPlace(
                     catalogue=catalogue, image=image, entry=entry, here=catalogue is home, at=len(packages)
                 )
-                packages.append(" ".join(sorted({package.name for package in entry.contents.packages})))
+                packages.append(_packages(entry))
                 works += [row for work in entry.works for row in place.of_work(work)]
                 smoke += place.of_smoke() if newest else []
     works.sort(key=lambda row: (row.work, row.title, row.image))
     works.sort(key=lambda row: row.when, reverse=True)
     smoke.sort(key=lambda row: (row.image, row.title))
     return Index(rows=(*works, *smoke), packages=tuple(packages))
+
+
+def packages_of_newest(catalogues: Iterable[Catalogue]) -> list[str]:
+    """Return the names of the packages of each image's newest build, in one text each."""
+    return [_packages(image.newest) for catalogue in catalogues for image in catalogue.images]
+
+
+def _packages(entry: CatalogueEntry) -> str:
+    return " ".join(sorted({package.name for package in entry.contents.packages}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,7 @@ class Site:
         """Write the pages, the data and the JSON for machines.
 
         Args:
-            others: whose notebooks are on the page of notebooks, too.
+            others: whose images are on the first page, too, and whose notebooks are on that of notebooks.
             audit: what is known of faults; None says nothing of them.
             notes: image -> tag -> what people say of it.
             reasons: image -> package -> why it is there.
@@ -154,7 +154,14 @@ class Site:
 
         scheme = "http" if is_loopback(catalogue.registry) else "https"
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
-        page("index.html", "index.html.j2", page="index", added=_added(catalogue))
+        page(
+            "index.html",
+            "index.html.j2",
+            page="index",
+            added=_added(catalogue),
+            others=others,
+            packages_of=notebooks.packages_of_newest,
+        )
         page("packages.html", "packages.html.j2", page="packages")
         page("notebooks.html", "notebooks.html.j2", page="notebooks", index=notebooks.index(catalogue, others))
         page(

@@ -116,7 +116,7 @@ def _verifier(path: Path) -> Callable[[bytes, str], tuple[str, frozenset[str]]]:
     "--also",
     multiple=True,
     metavar="HOST/NAME",
-    help="A repository of another registry or team, whose notebooks are found on the page of notebooks, too.",
+    help="A repository of another registry or team: its image is on the first page, too, its notebooks on theirs.",
 )
 def catalogue(
     common: Common,

@@ -175,6 +175,12 @@
       const rows = [...document.querySelectorAll("#tags tbody tr")];
       filter($("filter"), rows, rows.map((row) => row.textContent.toLowerCase()), $("filter-count"), "build");
     },
+    index() {
+      const rows = [...document.querySelectorAll("#other-images tbody tr")];
+      if (!rows.length) return;
+      const packages = JSON.parse($("other-packages").textContent);
+      filter($("filter"), rows, rows.map((row, at) => `${row.textContent} ${packages[at]}`.toLowerCase()), $("filter-count"), "image");
+    },
     notebooks() {
       const rows = [...document.querySelectorAll("#notebooks tbody tr")];
       if (!rows.length) return;
