@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -148,14 +149,22 @@ def test_a_folder_without_files(tmp_path):
     assert fault(tmp_path, {}).message == f"`{tmp_path.name}` has no files"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-@pytest.mark.parametrize("name", ["closed", "closed/a"])
-def test_what_cannot_be_read_is_told(tmp_path, name):
+@pytest.mark.parametrize(("reads", "name"), [("os.scandir", "closed"), ("repository.of_file", "closed/a")])
+def test_what_cannot_be_read_is_told(tmp_path, monkeypatch, reads, name):
+    """Root reads everything, so the system's answer is made up."""
     (tmp_path / "closed").mkdir()
     (tmp_path / "closed" / "a").write_text("")
-    (tmp_path / name).chmod(0)
+    where, _, function = reads.partition(".")
+    module = {"os": os, "repository": repository}[where]
+    usual = getattr(module, function)
+
+    def refused(path):
+        if str(path) == str(tmp_path / name):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path)
+
+    monkeypatch.setattr(module, function, refused)
     error = fault(tmp_path, {})
-    (tmp_path / name).chmod(0o755)
     assert (error.message, error.detail) == (f"cannot read `{name}`", "Permission denied")
 
 
