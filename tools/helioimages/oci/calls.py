@@ -58,8 +58,12 @@ class Calls:
             self._pushed.add(name)
         if not request.path.startswith("http"):
             request = dataclasses.replace(request, path=f"/v2/{name}/{request.path}")
+        actions = "pull,push" if name in self._pushed else "pull"
+        if request.method == "DELETE":
+            # A right of its own, to registries whose tokens tell rights apart.
+            actions += ",delete"
         try:
-            response = self.http.request(request, scope=scope_of(name, "pull,push" if name in self._pushed else "pull"))
+            response = self.http.request(request, scope=scope_of(name, actions))
         except NoToken:
             # Whoever may only read can still see that all is there.
             if write or name not in self._pushed:
