@@ -5,6 +5,8 @@ lock's content; a second run finds it. On a Debian or Ubuntu without `python3-ve
 
 An old Python is told so: the grammar is that of Python 3.6, and what needs a newer one stands below the look at the
 version.
+
+What goes wrong is told as `helioimages.verbs.errors` tells it, with ``--json`` too; that may not be imported yet.
 """
 
 import fcntl
@@ -19,9 +21,27 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+#: `core.errors.Stage.HOST`.
+_HOST = 11
 
-def _refusal() -> str:
-    """Return what a Python that is too old says: its version, and which other one to take."""
+
+def _fail(message: str, detail: str = "", hint: str = "") -> None:
+    """Tell of an error, for people or, where the command line asks for it, as JSON on one line, and exit."""
+    import json
+
+    words = sys.argv[1:]
+    if "--json" in (words[: words.index("--")] if "--" in words else words):
+        told = {"stage": "host", "code": _HOST, "message": message, "where": "", "detail": detail, "hint": hint}
+        text = json.dumps({"error": told})
+    else:
+        text = "\n".join(["error: " + message] + ["  " + line for line in detail.splitlines()])
+        text += "\n\nhint: " + hint if hint else ""
+    print(text, file=sys.stderr)
+    sys.exit(_HOST)
+
+
+def _refuse() -> None:
+    """Say what a Python that is too old says: its version, and which other one to take."""
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     newer = _newer()
     if not newer:
@@ -31,7 +51,7 @@ def _refusal() -> str:
         hint = f"{newer} is here: make it `python3`, e.g. `{newer} -m venv new && . new/bin/activate`"
     else:
         hint = f"run `{' '.join(map(shlex.quote, (newer, *sys.argv)))}`"
-    return f"error: Python 3.11 or newer is needed, and this is {version} ({sys.executable})\n\nhint: {hint}"
+    _fail(f"Python 3.11 or newer is needed, and this is {version} ({sys.executable})", hint=hint)
 
 
 def _newer() -> str:
@@ -51,7 +71,7 @@ def _newer() -> str:
 
 
 if sys.version_info < (3, 11):  # noqa: UP036
-    sys.exit(_refusal())
+    _refuse()
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "tools" / "requirements.lock"
@@ -64,6 +84,8 @@ SYSTEM_CERTIFICATES = (
 )
 #: Bytes that an environment of the tool needs, about.
 _ROOM = 600 * 10**6
+#: Lines of a failed program that are told.
+_SAID = 20
 _NEEDED = (
     "click",
     "rich",
@@ -85,7 +107,7 @@ def ensure() -> None:
     if all(importlib.util.find_spec(name) for name in _NEEDED):
         return
     if os.environ.get("HELIOIMAGES_BOOTSTRAPPED") or not LOCK.exists():
-        sys.exit("error: the tool's dependencies are missing\n\nhint: run `pip install .` in the checkout")
+        _fail("the tool's dependencies are missing", hint="run `pip install .` in the checkout")
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # An interrupt is raised, so that what is started here is ended and waited for.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -112,7 +134,7 @@ def environment(lock: Path) -> Path:
                 _make(folder, lock)
     except OSError as error:
         hint = "check the space and rights of the store, or name another folder: HELIOIMAGES_STORE"
-        sys.exit(f"error: cannot write {folder}\n  {error}\n\nhint: {hint}")
+        _fail(f"cannot write {folder}", str(error), hint)
     return python
 
 
@@ -129,9 +151,10 @@ def _make(folder: Path, lock: Path) -> None:
     if importlib.util.find_spec("ensurepip") is None:
         # Debian splits it off each of its Pythons; `python3-venv` is that of the one called `python3`.
         _apt(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
-    _run([sys.executable, "-m", "venv", str(folder)])
+    _run([sys.executable, "-m", "venv", str(folder)], "take a Python whose `python3 -m venv FOLDER` works")
     pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    _run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)], _believing(os.environ))
+    hint = "pip asks the index of its own settings (`pip config list`, PIP_INDEX_URL); proxies: docs/network.md"
+    _run([*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)], hint, _believing(os.environ))
     (folder / "complete").touch()
 
 
@@ -152,14 +175,19 @@ def _store() -> Path:
 
 def _apt(package: str) -> None:
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    _run([*sudo, "apt-get", "update", "-qq"])
-    _run([*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", package])
+    hint = f"as root: apt-get install {package}; elsewhere, what brings Python's `venv` and `ensurepip`"
+    lacking = [program for program in (*sudo, "apt-get") if shutil.which(program) is None]
+    if lacking:
+        _fail("this Python lacks `venv`", f"it is installed by {lacking[0]}, which is not here", hint)
+    _run([*sudo, "apt-get", "update", "-qq"], hint)
+    _run([*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", package], hint)
 
 
-def _run(argv: list[str], environ: Mapping[str, str] | None = None) -> None:
+def _run(argv: list[str], hint: str, environ: Mapping[str, str] | None = None) -> None:
     result = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ)
     if result.returncode:
-        sys.exit(f"{result.stdout}\nerror: `{' '.join(argv[:4])} …` failed with {result.returncode}{_full()}")
+        said = "\n".join(result.stdout.strip().splitlines()[-_SAID:])
+        _fail(f"`{' '.join(argv[:4])} …` failed with {result.returncode}", said, _full() or hint)
 
 
 def _full() -> str:
@@ -170,7 +198,7 @@ def _full() -> str:
         return ""
     if free >= _ROOM:
         return ""
-    return f"\n\nhint: the disk of the store has {free:,} bytes free; HELIOIMAGES_STORE names another folder"
+    return f"the disk of the store has {free:,} bytes free; HELIOIMAGES_STORE names another folder"
 
 
 if __name__ == "__main__":
