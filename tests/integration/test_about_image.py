@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,9 +24,8 @@ def lab(image, engine, tmp_path) -> Iterator[tuple[str, object]]:
         [*COMMAND, image, "--port", str(port)], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
-    stop = re.search(r"stop it: .* rm -f (\w+)", done.stderr)
-    assert stop
-    container = engine.client.containers.get(stop[1])
+    assert f"stop it: buildimages run --stop --port {port}\n" in done.stderr
+    (container,) = engine.client.containers.list(filters={"publish": str(port)})
     try:
         yield done.stdout.strip(), container
     finally:

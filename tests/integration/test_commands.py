@@ -366,5 +366,5 @@ def serve(world: World, block: Block, place: Path) -> None:
         finally:
             process.terminate()
     # `buildimages run` leaves its container, and says how it is removed.
-    if stop := re.search(r"stop it: (docker .*)", log.read_text()):
+    if stop := re.search(r"stop it: (buildimages .*)", log.read_text()):
         assert world.run(["bash", "-c", stop[1]], place).returncode == 0

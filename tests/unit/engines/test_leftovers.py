@@ -92,6 +92,17 @@ def test_what_people_started_is_ended_or_tidied(ended):
     assert works.removed != ended
 
 
+def test_the_one_at_a_port_is_ended_and_no_other():
+    mine, other, bare = (Container("x", status="running") for _ in range(3))
+    for one, bound in ((mine, [{"HostIp": "127.0.0.1", "HostPort": "8889"}]), (other, [{"HostPort": "18889"}])):
+        one.attrs = {"HostConfig": {"PortBindings": {"8888/tcp": bound}}}
+    # As the engine tells of one without ports.
+    bare.attrs = {"HostConfig": {"PortBindings": None}}
+    listed = SimpleNamespace(list=lambda **_: [bare, other, mine])
+    assert owned.served(SimpleNamespace(containers=listed), ended=False, port=8889) == 1
+    assert (mine.removed, other.removed, bare.removed) == (True, False, False)
+
+
 def test_an_engine_that_does_not_answer_is_no_matter():
     def refuse(**_):
         raise docker.errors.APIError("not today")

@@ -380,8 +380,13 @@ def test_a_port_that_was_not_asked_for_gives_way(call, monkeypatch, busy):
 
 def test_run_can_be_ended(call, monkeypatch):
     monkeypatch.setattr(images, "build", no_work)
-    monkeypatch.setattr(engine, "running", lambda _store: SimpleNamespace(end_served=lambda: 2))
+    asked = []
+    monkeypatch.setattr(
+        engine, "running", lambda _store: SimpleNamespace(end_served=lambda port: asked.append(port) or 2)
+    )
     assert call("run", "--stop").stdout == "2 stopped\n"
+    assert call("run", "--stop", "--port", "8889").stdout == "2 stopped\n"
+    assert asked == [None, 8889]
     monkeypatch.setattr(engine, "running", lambda _store: None)
     assert call("run", "--stop").stdout == "nothing runs\n"
     assert json.loads(call("run", "--stop", "--json").stdout) == {"stopped": 0}

@@ -238,9 +238,9 @@ class Engine:
             raise HelioError(Stage.ENGINE, "the engine does not tell what it has", detail=str(error)) from error
         return int(told["NCPU"]), int(told["MemTotal"])
 
-    def end_served(self) -> int:
-        """Stop and remove every container of `serve`, and return how many there were."""
-        return leftovers.served(self.client, ended=False)
+    def end_served(self, port: int | None = None) -> int:
+        """Stop and remove every container of `serve`, or the one at a port, and return how many there were."""
+        return leftovers.served(self.client, ended=False, port=port)
 
     def abandon(self) -> None:
         """Remove the containers that this process waits for: it was interrupted."""
@@ -284,7 +284,8 @@ class Engine:
         while time.monotonic() < deadline:
             for line in container.logs().decode("utf-8", "replace").splitlines():
                 if "http://127.0.0.1:8888/lab?token=" in line:
-                    say(f"stop it: {self.client_words()} rm -f {container.short_id}")
+                    # Not by the engine's own client, which need not be here.
+                    say(f"stop it: buildimages run --stop --port {port}")
                     return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
             try:
                 time.sleep(0.3)

@@ -45,12 +45,13 @@ def sweep(client: Any) -> None:
                     container.remove(force=True)
 
 
-def served(client: Any, *, ended: bool) -> int:
+def served(client: Any, *, ended: bool, port: int | None = None) -> int:
     """Remove the containers that were started for people to work in, and return how many went.
 
     Args:
         client: a Docker SDK client.
         ended: only those that ended by themselves, or when the machine did.
+        port: only the one that answers at this port of loopback.
 
     Raises:
         HelioError: the engine does not tell which there are.
@@ -65,10 +66,18 @@ def served(client: Any, *, ended: bool) -> int:
         # podman knows other states than docker, and refuses to look for one that it does not know.
         if ended and container.status not in _ENDED:
             continue
+        if port is not None and str(port) not in _ports(container):
+            continue
         with contextlib.suppress(docker.errors.APIError):
             container.remove(force=True)
             gone += 1
     return gone
+
+
+def _ports(container: Any) -> set[str]:
+    """Return the ports of this machine that lead to a container, also of one that ended."""
+    bindings = container.attrs["HostConfig"]["PortBindings"] or {}
+    return {bound["HostPort"] for bounds in bindings.values() for bound in bounds or ()}
 
 
 def abandon(client: Any) -> None:

@@ -27,7 +27,7 @@ _USUAL = 8888
 
 @verb(builds=True)
 @click.option("--port", type=click.IntRange(1, 65535), help="On loopback; 8888 by default, or if taken any free one.")
-@click.option("--stop", is_flag=True, help="End and remove what `run` started, and start nothing.")
+@click.option("--stop", is_flag=True, help="End and remove what `run` started (at --port, if given); start nothing.")
 @click.option("--from", "published", metavar="IMAGE", help="A published image: NAME[:TAG], or HOST/NAME[:TAG].")
 @click.option("--shell", is_flag=True, help="Open a shell in the image instead of a server.")
 @click.option(
@@ -59,7 +59,7 @@ def run(
     """
     if stop:
         ended = engine.running(common.machine().store)
-        number = ended.end_served() if ended else 0
+        number = ended.end_served(port) if ended else 0
         print(as_json({"stopped": number}) if common.as_data else f"{number} stopped" if number else "nothing runs")
         return
     _check(common, published, shell, notebook, mount)
