@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from catalogue_support import catalogue, entry, page
 
-from helioimages.catalogue import hub_values
+from helioimages.catalogue import hub_values, profiles
 from helioimages.catalogue.hub_values import OfferedImage
+from helioimages.catalogue.model import document
 from helioimages.core.errors import HelioError, Stage
 
 Z2JH = """\
@@ -91,3 +93,68 @@ def test_a_byte_order_mark_is_not_part_of_a_key():
 )
 def test_names_are_read_as_docker_reads_them(text, told):
     assert str(hub_values.parsed(text)) == told
+
+
+HELIOCLOUD = """\
+daskhub:
+  jupyterhub:
+    singleuser:
+      initContainers: [{name: fix, image: "alpine:3"}]
+      image: {name: public.ecr.aws/x/helio, tag: "2026.11.1"}
+      extraEnv:
+        DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE: "public.ecr.aws/x/helio:2026.10.1"
+    hub:
+      extraConfig:
+        profiles: |
+          c.KubeSpawner.image = "ghcr.io/x/base:1"
+          c.KubeSpawner.profile_list = [{"kubespawner_override": {"image": "ghcr.io/x/ml:1", "cpu_limit": 4}}]
+          c.KubeSpawner.init_containers = [{"name": "fix", "image": "alpine:3", "command": ["sh"]}]
+          print("see http://docs.example.org:80/a:b")
+        broken: |
+          if this is no Python
+  dask-gateway:
+    gateway:
+      extraConfig:
+        optionHandler: |
+          from dask_gateway_server.options import Options, Select, String
+          images = ["ghcr.io/x/base:2", "ghcr.io/x/helio@sha256:%s"]
+          c.Backend.cluster_options = Options(
+              Select("image", images, default="ghcr.io/x/base:2"),
+              String("profile", default="a/b:c"),
+          )
+""" % ("0" * 64)
+
+
+def test_images_of_clusters_and_those_that_code_names():
+    found = {one.where: [] for one in hub_values.images(HELIOCLOUD.encode(), "x")}
+    for one in hub_values.images(HELIOCLOUD.encode(), "x"):
+        found[one.where].append(one.reference)
+    assert found == {
+        "daskhub.jupyterhub.singleuser.image": ["public.ecr.aws/x/helio:2026.11.1"],
+        "daskhub.jupyterhub.singleuser.extraEnv.DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": [
+            "public.ecr.aws/x/helio:2026.10.1"
+        ],
+        "daskhub.jupyterhub.hub.extraConfig.profiles": ["ghcr.io/x/base:1", "ghcr.io/x/ml:1"],
+        "daskhub.dask-gateway.gateway.extraConfig.optionHandler": [
+            "ghcr.io/x/base:2",
+            f"ghcr.io/x/helio@sha256:{'0' * 64}",
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ("{DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE: '{JUPYTER_IMAGE_SPEC}'}", []),
+        ("[{name: DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE, value: 'a/b:1'}, {name: OTHER, value: 'c/d:1'}]", ["a/b:1"]),
+    ],
+)
+def test_a_cluster_with_the_notebooks_image_names_none(env, told):
+    text = f"singleuser: {{extraEnv: {env}}}\n"
+    assert [one.reference for one in hub_values.images(text.encode(), "x")] == told
+
+
+def test_what_profiles_writes_for_the_gateway_is_read_back():
+    offered = profiles.offers(document(catalogue(page("helio", entry()), page("base", entry("base")))), {})
+    text = profiles.as_gateway(offered)
+    assert [one.reference for one in hub_values.images(text.encode(), "x")] == [offer.reference for offer in offered]

@@ -3,7 +3,8 @@
 Pure. Images of the hub's own programs (hub, proxies, schedulers) are not users' and are left out.
 
 Spec: Zero to JupyterHub, "Customizing User Environment": ``singleuser.image``, ``singleuser.profileList`` with
-``kubespawner_override.image``, also below ``profile_options.*.choices``; DaskHub: the same below ``jupyterhub``.
+``kubespawner_override.image``, also below ``profile_options.*.choices``; DaskHub: the same below ``jupyterhub``, and
+the image of clusters: ``extraEnv.DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE`` and options in ``extraConfig`` of the gateway.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import yaml
 from ..core.errors import HelioError, Stage
 from ..core.reading import YamlLoader
 from ..oci.reference import Reference
+from . import hub_code
 
 #: What stands above images of users' servers and clusters.
-_USERS = {"singleuser", "profileList", "kubespawner_override", "backend"}
+_USERS = {"singleuser", "profileList", "kubespawner_override", "backend", "KubeSpawner"}
+#: By what Dask's configuration is told, in a user's server, which image a cluster has.
+_CLUSTER = "DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE"
 #: What stands beside users' containers, and is the chart's or the admin's.
 _HELPERS = {"networkTools", "extraContainers", "extra_containers", "initContainers", "init_containers"}
 
@@ -60,7 +64,7 @@ def _unread(file: str, where: str, why: str) -> HelioError:
         f"cannot read `{file}`",
         where=where,
         detail=f"expected Helm values in YAML: {why}",
-        hint="an encrypted file is decrypted first (`sops --decrypt`), a template is made values by `helm template`",
+        hint="an encrypted file is decrypted first (`sops --decrypt`), a template with {{ … }} is rendered first",
     )
 
 
@@ -71,15 +75,27 @@ def _walk(value: Any, path: tuple[str, ...], *, users: bool) -> Iterator[Offered
         return
     if not isinstance(value, dict):
         return
+    if users and value.get("name") == _CLUSTER and (reference := _reference(value.get("value"))):
+        yield OfferedImage(where=".".join((*path, "value")), reference=reference)
     for key, item in value.items():
         below = (*path, str(key))
         if str(key) in _HELPERS:
             continue
         mine = users or str(key) in _USERS
-        if key == "image" and mine and (reference := _reference(item)):
+        if key == "extraConfig":
+            yield from _code(item, below)
+        elif key in ("image", _CLUSTER) and mine and (reference := _reference(item)):
             yield OfferedImage(where=".".join(below), reference=reference)
         else:
             yield from _walk(item, below, users=mine)
+
+
+def _code(item: Any, path: tuple[str, ...]) -> Iterator[OfferedImage]:
+    """Yield what code names, which stands there as a text, or as texts by names."""
+    for name, text in item.items() if isinstance(item, dict) else [("", item)]:
+        if isinstance(text, str):
+            where = ".".join((*path, str(name))) if name else ".".join(path)
+            yield from (OfferedImage(where=where, reference=reference) for reference in hub_code.images(text))
 
 
 def _reference(item: Any) -> str:
