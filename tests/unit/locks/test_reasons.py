@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from command_line import main
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helioimages.catalogue import weight as weighing
 from helioimages.debian import lock as debian_lock
@@ -93,6 +95,36 @@ def test_what_leaving_out_one_saves(locked):
     # `low` is needed by the other, too.
     assert [name for _, name in alone["wheel", "app"]] == ["app", "fast", "lib"]
     assert [name for _, name in alone["wheel", "other"]] == ["other"]
+
+
+NAMES = st.integers(0, 7).map(lambda number: ("wheel", str(number)))
+
+
+@given(
+    asked=st.sets(NAMES), needs=st.dictionaries(NAMES, st.lists(NAMES, unique=True, max_size=4).map(tuple), max_size=8)
+)
+def test_what_leaving_out_one_saves_is_what_no_other_reaches(asked, needs):
+    def reached(roots) -> set:
+        seen, todo = set(), list(roots)
+        while todo:
+            key = todo.pop()
+            if key not in seen:
+                seen.add(key)
+                todo += needs.get(key, ())
+        return seen
+
+    known = Needs(packages={}, asked={root: ("environments/x",) for root in asked}, needs=needs)
+    assert known.alone() == {root: tuple(sorted(reached(asked) - reached(asked - {root}))) for root in asked}
+
+
+def test_it_is_said_where_nobody_knows_what_a_wheel_needs(locked, monkeypatch):
+    monkeypatch.setenv("HELIOIMAGES_STORE", str(locked.store.root))
+    words = ["report", "--weight", "child", "--root", str(locked.root)]
+    assert not needs(locked).whole
+    assert "note: not of every wheel is it known what it needs" in CliRunner().invoke(main, words).stdout
+    fetched(locked)
+    assert needs(locked).whole
+    assert "note:" not in CliRunner().invoke(main, words).stdout
 
 
 def test_the_weight_is_that_of_the_locks(locked, monkeypatch):

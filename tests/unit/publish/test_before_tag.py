@@ -15,7 +15,7 @@ from helioimages.machine.store import Store
 from helioimages.make import images
 from helioimages.make.machine import Machine
 from helioimages.publish import attach as trust
-from helioimages.publish import documents, release
+from helioimages.publish import documents, release, weights
 from helioimages.publish import push as publish
 from helioimages.publish.release import PublishOrder
 from helioimages.smoke import stage as smoking
@@ -129,6 +129,7 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "_keep", lambda *_: steps.append("keep"))
     monkeypatch.setattr(trust, "attach", lambda *_, **__: steps.append("sign"))
     monkeypatch.setattr(documents, "unsigned", lambda *_: ())
+    monkeypatch.setattr(weights, "attach", lambda *_: steps.append("weight"))
     monkeypatch.setattr(trust, "write_predicates", lambda *_: steps.append("predicates"))
     monkeypatch.setattr(publish, "existing_tags", lambda *_: {})
     monkeypatch.setattr(publish, "promote", lambda *_: steps.append("tag"))
@@ -139,11 +140,11 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
             ("base",),
             PublishOrder(host="registry.example.org", prefix="", out=Path("x"), before_tag="false"),
         )
-    assert steps == ["push", "smoke", "documents", "sign", "predicates"]
+    assert steps == ["push", "smoke", "documents", "weight", "sign", "predicates"]
     release.publish(
         checkout,
         machine,
         ("base",),
         PublishOrder(host="registry.example.org", prefix="", out=Path("x"), before_tag="true"),
     )
-    assert steps[5:] == ["push", "smoke", "documents", "sign", "predicates", "tag", "keep"]
+    assert steps[6:] == ["push", "smoke", "documents", "weight", "sign", "predicates", "tag", "keep"]

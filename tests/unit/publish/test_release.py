@@ -16,7 +16,7 @@ from helioimages.locks.checkout import Checkout
 from helioimages.machine.store import Store
 from helioimages.make import images
 from helioimages.make.machine import Machine
-from helioimages.publish import attach, documents, push, release
+from helioimages.publish import attach, documents, push, release, weights
 from helioimages.publish.release import PublishOrder
 
 NAMES = ("base", "child", "other")
@@ -51,7 +51,12 @@ class Run:
         monkeypatch.setattr(release, "connect", lambda *_: contextlib.nullcontext(SimpleNamespace(host="here")))
         monkeypatch.setattr(release, "push_built", self.push)
         monkeypatch.setattr(release.smoking, "smoke", self.smoke)
-        for where, name in ((documents, "remember_passed"), (documents, "attach"), (attach, "attach")):
+        for where, name in (
+            (documents, "remember_passed"),
+            (documents, "attach"),
+            (weights, "attach"),
+            (attach, "attach"),
+        ):
             monkeypatch.setattr(where, name, lambda *_, **__: None)
         monkeypatch.setattr(attach, "has_documents", lambda *_: True)
         monkeypatch.setattr(push, "existing_tags", lambda *_: {})

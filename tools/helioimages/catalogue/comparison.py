@@ -37,7 +37,9 @@ def comparisons(catalogue: Catalogue, reasons: Reasons = NO_REASONS) -> Iterator
             if other != key and other[1] == key[1]
         ]
         for entry in entries:
-            yield entry, packed(entry, (*entries, *others), sides, reasons.get(entry.image, {}))
+            # What hangs on the build says it of this build; the checkout's locks may be of another day.
+            why = entry.weight.reasons() if entry.weight else reasons.get(entry.image, {})
+            yield entry, packed(entry, (*entries, *others), sides, why)
 
 
 def compared(catalogue: Catalogue) -> frozenset[str]:

@@ -26,12 +26,14 @@ class LayerRef:
         size: compressed, in bytes.
         name: for people.
         exact: False for a layer that was never built; ``size`` is then the sum of its packages' files.
+        unpacked: bytes of its tar stream; 0 where nothing says it.
     """
 
     digest: str
     size: int
     name: str = ""
     exact: bool = True
+    unpacked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

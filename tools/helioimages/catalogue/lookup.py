@@ -198,7 +198,8 @@ def _refs(store: Store, plan: ImagePlan) -> tuple[LayerRef, ...]:
             # An image's own files are here, and few: its layer is known without a build.
             known = own_files.foreseen(store, image, below)
         if known is not None:
-            references.append(LayerRef(digest=known.digest, size=known.size, name=title))
+            unpacked = known.uncompressed_size
+            references.append(LayerRef(digest=known.digest, size=known.size, name=title, unpacked=unpacked))
         else:
             references.append(LayerRef(digest=f"key:{key}", size=layer.size, name=title, exact=False))
         below.append(own_files.Lower(kind=layer.kind, key=key))

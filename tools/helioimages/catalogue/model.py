@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,12 @@ from ..publish.contents import Contents
 from ..spec.tags import newest_first
 from ..spec.yanks import Yank
 from .delta import LayerRef, Side
+from .weight import Weight
 from .works import Shown
 
 VERSION = 1
+#: Packages of each list of weights in the document, which has a hundred builds.
+_HEAVIEST = 10
 #: label -> our key; every image states them, ours under these labels.
 FACTS = {
     "python": "io.helioimages.python",
@@ -90,6 +93,7 @@ class CatalogueEntry:
         created: RFC 3339.
         facts: versions by the keys of `FACTS`; an unknown one is absent.
         works: of teams, that hang on it.
+        weight: what it weighs and why; None where nothing that hangs on it says so.
         signature: ``none``, ``attached`` (nobody checked it), ``verified`` or ``bad``.
         advisory: what the checkout's yanked.toml says.
         faults: what could not be read, for people.
@@ -108,6 +112,7 @@ class CatalogueEntry:
     attached: tuple[Attached, ...] = ()
     smoke: Smoke | None = None
     works: tuple[Shown, ...] = ()
+    weight: Weight | None = None
     signature: str = "none"
     advisory: Yank | None = None
     faults: tuple[str, ...] = ()
@@ -116,6 +121,12 @@ class CatalogueEntry:
     def size(self) -> int:
         """Bytes that a node with nothing pulls."""
         return sum(layer.size for layer in self.layers) + self.config[1]
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of its layers' tar streams, what they take on a disk; 0 where it is not known of each."""
+        sizes = [layer.unpacked for layer in self.layers]
+        return sum(sizes) if all(sizes) else 0
 
     @property
     def tag(self) -> str:
@@ -180,6 +191,11 @@ def entry_id(image: str, digest: str, named: str) -> str:
     return f"{image.replace('/', '-')}-{digest[7:19]}{within}"
 
 
+def page_of(image: str, entry: Mapping[str, Any]) -> str:
+    """Return the path in the site of an entry of the document."""
+    return f"tags/{entry_id(image, entry['digest'], entry['named'])}.html"
+
+
 def order_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Return tags as people look for them: dated, newest first; lock tags; what moves.
 
@@ -234,7 +250,12 @@ def package_row(package: Package) -> dict[str, str]:
 
 def layer_table(entries: Iterable[CatalogueEntry]) -> tuple[LayerRef, ...]:
     """Return every layer once, in the order in which entries first name them."""
-    return tuple({layer.digest: layer for entry in entries for layer in entry.layers}.values())
+    layers: dict[str, LayerRef] = {}
+    for layer in (layer for entry in entries for layer in entry.layers):
+        known = layers.setdefault(layer.digest, layer)
+        if layer.unpacked and not known.unpacked:
+            layers[layer.digest] = layer
+    return tuple(layers.values())
 
 
 def document(catalogue: Catalogue) -> dict[str, Any]:
@@ -246,7 +267,10 @@ def document(catalogue: Catalogue) -> dict[str, Any]:
         "version": VERSION,
         "registry": catalogue.registry,
         "packages": [package_row(package) for package in packages],
-        "layers": [{"digest": layer.digest, "size": layer.size, "name": layer.name} for layer in layers],
+        "layers": [
+            {"digest": layer.digest, "size": layer.size, "unpacked": layer.unpacked, "name": layer.name}
+            for layer in layers
+        ],
         "images": [
             {
                 "name": image.name,
@@ -275,6 +299,7 @@ def _entry(
         "tags": list(entry.tags),
         "created": entry.created,
         "size": entry.size,
+        "unpacked": entry.unpacked,
         "facts": dict(sorted(entry.facts.items())),
         "config": {"digest": entry.config[0], "size": entry.config[1]},
         "layers": [layer_row[layer.digest] for layer in entry.layers],
@@ -287,6 +312,7 @@ def _entry(
         "attached": [_plain(artifact) for artifact in entry.attached],
         "smoke": _plain(entry.smoke) if entry.smoke else None,
         "works": [_plain(work) for work in entry.works],
+        "weight": _weight(entry.weight) if entry.weight else None,
         "advisory": {
             "level": advisory.level,
             "reason": advisory.reason,
@@ -297,6 +323,37 @@ def _entry(
         if advisory
         else None,
         "faults": list(entry.faults),
+    }
+
+
+def _weight(weight: Weight) -> dict[str, Any]:
+    """Return what an image weighs, the heaviest alone: the whole is what hangs on the image."""
+    return {
+        "whole": weight.whole,
+        "kinds": [_plain(kind) for kind in weight.kinds],
+        "images": [_plain(image) for image in weight.images],
+        "packages": [
+            {
+                "kind": package.kind,
+                "name": package.name,
+                "version": package.version,
+                "bytes": package.bytes,
+                "image": package.image,
+                "why": str(package.reason),
+            }
+            for package in weight.packages[:_HEAVIEST]
+        ],
+        "asked": [
+            {
+                "kind": asked.kind,
+                "name": asked.name,
+                "who": list(asked.who),
+                "bytes": asked.bytes,
+                "alone": asked.alone,
+                "with": list(asked.with_it),
+            }
+            for asked in weight.asked[:_HEAVIEST]
+        ],
     }
 
 

@@ -19,18 +19,20 @@ from ..core.errors import HelioError, Stage
 from ..core.package import Package
 from ..core.progress import bar, say
 from ..core.reading import Form, Shape, load_json
+from ..core.words import count
 from ..machine.store import Store
 from ..oci import document
 from ..oci.image import Image
 from ..oci.registry import Registry
 from ..oci.types import INDEX, MANIFEST, OCI_NAME, ImageIndex, Manifest
-from ..publish import push, referrers
+from ..publish import push, referrers, weights
 from ..publish.contents import Contents, from_history, layer_titles
 from ..publish.referrers import ENVELOPE, SIGNATURE, TITLE, Artifact
+from ..publish.weights import Weights
 from ..smoke import books, rendered
 from ..spec import yanks as yanked
 from ..works.attached import Shelf
-from . import works
+from . import weight, works
 from .delta import LayerRef
 from .licences import spdx
 from .model import (
@@ -54,9 +56,10 @@ _MOST_REPORT_BYTES = 64 << 20
 _DOCUMENTS = {"sbom": "an SBOM", "packages": "a package list", "provenance": "its provenance"}
 _MOST_DOCUMENT_BYTES = 1 << 20
 #: What is shown of an image, and what people call it.
+_SHOWN = {"sbom": "an SBOM", "packages": "a package list", "weight": "its weight", "smoke": "a smoke report"}
+_MOST_WEIGHT_BYTES = 4 << 20
 _REPORT = Form(stage=Stage.CHECK, comma=False, null_is_absent=True, json=True)
 _STATUS = Shape.of("passed|failed|timeout|oom", "one of passed, failed, timeout, oom")
-_SHOWN = {"sbom": "an SBOM", "packages": "a package list", "smoke": "a smoke report"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +205,8 @@ def _entry(
         key: by_name[package] for key, package in _FACT_PACKAGES.items() if key not in facts and package in by_name
     }
     smoke, attached = _attached(source, repository, good, faults)
+    weighed = _weights(source, repository, image, good, faults)
+    unpacked = weighed.unpacked if weighed else (0,) * len(image.layers)
     shelf = Shelf(client=source.client, repository=repository, store=source.store)
     # Anybody who may push hangs works on an image: they are their authors', whoever signed the image.
     published = works.of_image(shelf, artifacts, source.keep, faults)
@@ -215,14 +220,15 @@ def _entry(
         created=image.config.created,
         facts=facts,
         layers=tuple(
-            LayerRef(digest=layer.digest, size=layer.size, name=layer_name)
-            for layer, layer_name in zip(image.layers, layer_titles(image.config), strict=True)
+            LayerRef(digest=layer.digest, size=layer.size, name=title, unpacked=tar)
+            for layer, title, tar in zip(image.layers, layer_titles(image.config), unpacked, strict=True)
         ),
         config=(image.manifest.config.digest, image.manifest.config.size),
         contents=contents,
         attached=attached,
         smoke=smoke,
         works=published,
+        weight=_weighed(image, weighed) if weighed else None,
         signature=signature,
         advisory=_advisory(source.yanks.get(name, ()), ordered, (image.digest, named)),
         faults=tuple(faults),
@@ -298,6 +304,32 @@ def _told(contents: Contents) -> Contents:
     """Return contents with licences as SPDX writes them, for whoever searches."""
     told = (replace(package, licenses=spdx(package.licenses)) for package in contents.packages)
     return replace(contents, packages=tuple(told))
+
+
+def _weights(
+    source: CatalogueSource, repository: str, image: Image, artifacts: Iterable[Artifact], faults: list[str]
+) -> Weights | None:
+    """Return what is written down of an image's packages and layers; None where nothing of this image is."""
+    best: Weights | None = None
+    for artifact in artifacts:
+        where = f"{source.client.host}/{repository}@{artifact.digest}"
+        for file in artifact.files if artifact.kind == "weight" else ():
+            try:
+                if file.size > _MOST_WEIGHT_BYTES:
+                    raise HelioError(Stage.CHECK, f"{where} has {count(file.size, 'byte')}")
+                known = weights.parse(referrers.read_blob(source.client, repository, file, source.store), where)
+                if len(known.unpacked) != len(image.layers):
+                    raise HelioError(Stage.CHECK, f"{where} is of another image")
+            except HelioError as error:
+                faults.append(f"what it weighs cannot be read: {error.detail or error.message}")
+                continue
+            best = known if best is None or known.needs.whole > best.needs.whole else best
+    return best
+
+
+def _weighed(image: Image, known: Weights) -> weight.Weight:
+    layers = weight.Layers(size=sum(layer.size for layer in image.layers), unpacked=sum(known.unpacked))
+    return weight.weight(layers, known.line, known.owners, known.needs)
 
 
 def _attached(

@@ -28,6 +28,7 @@ from . import advisories, feed, notebooks
 from .comparison import NO_REASONS, Reasons, compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
+from .weight import SHOWN, few
 
 _TEMPLATES = Path(__file__).with_name("templates")
 SCHEMA = Path(__file__).with_name("catalogue.schema.json")
@@ -42,6 +43,7 @@ LABELS = {
 _KINDS = {
     "sbom": "SBOM",
     "packages": "Package list",
+    "weight": "Weight",
     "work": "Work",
     "signature": "Signature",
     "provenance": "Provenance",
@@ -149,16 +151,18 @@ class Site:
                 "up": up,
                 "audit": audit,
                 "known": known,
+                "shown": SHOWN,
             }
             self._text(path, environment.get_template(template).render(**shared, **values))
 
         scheme = "http" if is_loopback(catalogue.registry) else "https"
         platforms = len({entry.platform for entry in catalogue.entries}) > 1
+        added = _added(catalogue)
         page(
             "index.html",
             "index.html.j2",
             page="index",
-            added=_added(catalogue),
+            added=added,
             others=others,
             packages_of=notebooks.packages_of_newest,
         )
@@ -182,6 +186,7 @@ class Site:
                 "image.html.j2",
                 page="image",
                 image=image,
+                added=added.get(image.name),
                 steps=steps,
                 notes=_notes(image, notes.get(image.name, {})),
                 columns=shown,
@@ -286,20 +291,35 @@ def snippets(entry: CatalogueEntry, repository: str) -> tuple[Snippet, ...]:
     return tuple(lines)
 
 
-def _added(catalogue: Catalogue) -> dict[str, tuple[str, int]]:
-    """Return image -> the image that it is made on, of those here, and the bytes of the layers that it adds."""
-    layers = {
-        image.name: {layer.digest: layer.size for layer in image.newest.layers}
-        for image in catalogue.images
-        if image.newest.layers
-    }
-    added: dict[str, tuple[str, int]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What an image adds to the one that it is made on; ``unpacked`` bytes are 0 where they are not known."""
+
+    parent: str
+    bytes: int
+    unpacked: int
+
+
+def _added(catalogue: Catalogue) -> dict[str, Added]:
+    """Return what images add to the image that they are made on, of those here, by the layers of the newest builds."""
+    newest = {image.name: image.newest for image in catalogue.images if image.newest.layers}
+    layers = {name: {layer.digest for layer in entry.layers} for name, entry in newest.items()}
+    added: dict[str, Added] = {}
     for name, own in layers.items():
-        below = [other for other, its in layers.items() if other != name and its.keys() < own.keys()]
+        below = [other for other, its in layers.items() if other != name and its < own]
         if below:
-            nearest = max(below, key=lambda other: sum(layers[other].values()))
-            added[name] = (nearest, sum(own.values()) - sum(layers[nearest].values()))
+            parent = max(below, key=lambda other: _size(newest[other]))
+            both = newest[name].unpacked, newest[parent].unpacked
+            added[name] = Added(
+                parent=parent,
+                bytes=_size(newest[name]) - _size(newest[parent]),
+                unpacked=both[0] - both[1] if all(both) else 0,
+            )
     return added
+
+
+def _size(entry: CatalogueEntry) -> int:
+    return sum(layer.size for layer in entry.layers)
 
 
 def _packed(value: object) -> str:
@@ -370,6 +390,7 @@ def _environment() -> jinja2.Environment:
         "slug": slug,
         "alarm": _ALARM.__getitem__,
         "ecosystem": lambda kind: ecosystems.of(kind).title,
+        "few": few,
         "passed": passed,
         "signature": lambda state: _SIGNATURES[state][0],
         "signature_class": lambda state: _SIGNATURES[state][1],

@@ -1,7 +1,8 @@
 """What an image weighs: bytes by kind, by image of its line, by package, and by what people ask for. Pure.
 
 Bytes are those of the packages' files as they are fetched (wheel, .conda, .deb), which every lock tells; a layer has
-about as many, for both are compressed.
+about as many, for both are compressed. `buildimages report` weighs a checkout's image so, and the catalogue a published
+one, of what hangs on it (`publish.weights`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from ..core.words import count, human_size
 from ..locks import ecosystems
 from ..locks.reasons import Key, Needs, WhyThere
 
-_SHOWN = 20
+#: Rows of each list that people are shown.
+SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ class Weight:
     Attributes:
         size: bytes of its layers, compressed.
         exact: each layer was made here, or ``size`` counts the files of some packages instead.
+        unpacked: bytes of its layers' tar streams: what they take on a node's disk; 0 if it is not known.
+        whole: it is known of every package what it needs; else ``asked`` may say too little.
         kinds, images: in the order of the table and of the line.
         packages: the heaviest first.
         asked: the one first that saves most.
@@ -71,6 +75,8 @@ class Weight:
     image: str
     size: int
     exact: bool
+    unpacked: int
+    whole: bool
     kinds: tuple[Sum, ...]
     images: tuple[Sum, ...]
     packages: tuple[Weighed, ...]
@@ -80,8 +86,9 @@ class Weight:
         """Return the weight for people; the whole is in the JSON."""
         total = sum(kind.bytes for kind in self.kinds)
         sign = "" if self.exact else "about "
+        unpacked = f", {human_size(self.unpacked)} unpacked" if self.unpacked else ""
         rows = [
-            f"{self.image}: layers of {sign}{human_size(self.size)},"
+            f"{self.image}: layers of {sign}{human_size(self.size)}{unpacked},"
             f" made of {count(len(self.packages), 'package')} of {human_size(total)}"
         ]
         for heading, sums in (("by kind", self.kinds), ("by image", self.images)):
@@ -90,21 +97,39 @@ class Weight:
         rows += ["", "the heaviest packages"]
         rows += [
             f"  {human_size(package.bytes):>9}  {package.name} {package.version} ({package.image}), {package.reason}"
-            for package in self.packages[:_SHOWN]
+            for package in self.packages[:SHOWN]
         ]
         rows += ["", "what leaving out one package that is asked for would save"]
-        for asked in self.asked[:_SHOWN]:
-            more = f", with {_few(asked.with_it)}" if asked.with_it else ""
+        for asked in self.asked[:SHOWN]:
+            more = f", with {few(asked.with_it)}" if asked.with_it else ""
             rows.append(f"  {human_size(asked.alone):>9}  {asked.name}{more}")
+        if not self.whole:
+            rows += ["", "note: not of every wheel is it known what it needs, so that some save more"]
         return tuple(rows)
 
+    def reasons(self) -> dict[Key, str]:
+        """Return why each package is there, for people."""
+        return {(package.kind, package.name): str(package.reason) for package in self.packages}
 
-def weight(size: int, exact: bool, line: Sequence[str], owners: Mapping[Key, str], needs: Needs) -> Weight:
+    def asked_of(self, image: str) -> tuple[Asked, ...]:
+        """Return what one image of the line asks for and brings itself, the one first that saves most."""
+        brought = {(package.kind, package.name) for package in self.packages if package.image == image}
+        return tuple(asked for asked in self.asked if (asked.kind, asked.name) in brought)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """The layers of an image that is weighed: their bytes; see `Weight`."""
+
+    size: int
+    exact: bool = True
+    unpacked: int = 0
+
+
+def weight(layers: Layers, line: Sequence[str], owners: Mapping[Key, str], needs: Needs) -> Weight:
     """Weigh an image.
 
     Args:
-        size: bytes of its layers.
-        exact: whether that is measured.
         line: the names of its ancestors, the oldest first, and its own.
         owners: which of them brings a package.
     """
@@ -138,8 +163,10 @@ def weight(size: int, exact: bool, line: Sequence[str], owners: Mapping[Key, str
     asked.sort(key=lambda root: (-root.alone, root.kind, root.name))
     return Weight(
         image=line[-1],
-        size=size,
-        exact=exact,
+        size=layers.size,
+        exact=layers.exact,
+        unpacked=layers.unpacked,
+        whole=needs.whole,
         kinds=tuple(
             _sum(ecosystems.of(kind.kind).title, [package for package in packages if package.kind == kind.kind])
             for kind in ecosystems.ECOSYSTEMS
@@ -154,6 +181,11 @@ def _sum(name: str, packages: Sequence[Weighed]) -> Sum:
     return Sum(name=name, packages=len(packages), bytes=sum(package.bytes for package in packages))
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Return names, the first of them if they are many.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c, d and 1 more'
+    """
     shown = ", ".join(names[:4])
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"

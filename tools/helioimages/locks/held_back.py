@@ -133,6 +133,11 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock, extras: Iterable[str] =
     return tuple(requirements)
 
 
+def knows(store: Store, wheel: Wheel) -> bool:
+    """Say whether `requires` knows what a wheel asks for: it is or was in the store."""
+    return store.recall("requires", wheel.sha256) is not None or store.artefact(wheel.sha256).exists()
+
+
 def _read(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:

@@ -6,7 +6,7 @@ itself, so it is known of wheels that are or were in the store; Debian's lock te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from packaging.requirements import Requirement
@@ -16,7 +16,7 @@ from ..core.package import Package
 from ..machine.store import Store
 from ..spec.lineage import lineage
 from .checkout import Checkout
-from .held_back import requires
+from .held_back import knows, requires
 from .read import Locks
 
 #: A package of an image: its kind and its name.
@@ -49,11 +49,13 @@ class Needs:
         packages: of the image, its ancestors' too.
         asked: who asks for it by name.
         needs: package -> packages that it needs; one that nothing is known of is absent.
+        whole: whether it is known of every wheel what it needs.
     """
 
     packages: Mapping[Key, Package]
     asked: Mapping[Key, tuple[str, ...]]
     needs: Mapping[Key, tuple[Key, ...]]
+    whole: bool = True
 
     def reasons(self) -> dict[Key, WhyThere]:
         """Return the reason of each package."""
@@ -68,21 +70,20 @@ class Needs:
 
     def alone(self) -> dict[Key, tuple[Key, ...]]:
         """Return, of each package that is asked for, what would be in nobody's closure without it: itself among it."""
-        whole = self._closure(self.asked)
-        return {
-            root: tuple(sorted(whole - self._closure(other for other in self.asked if other != root)))
-            for root in self.asked
-        }
-
-    def _closure(self, roots: Iterable[Key]) -> set[Key]:
-        reached: set[Key] = set()
-        todo = list(roots)
+        # The one package asked for that draws another in, None where several do: it changes twice at most.
+        only: dict[Key, Key | None] = {}
+        todo: list[tuple[Key, Key | None]] = [(root, root) for root in self.asked]
         while todo:
-            key = todo.pop()
-            if key not in reached:
-                reached.add(key)
-                todo += self.needs.get(key, ())
-        return reached
+            key, root = todo.pop()
+            if key in only and only[key] in (root, None):
+                continue
+            only[key] = None if key in only else root
+            todo += [(needed, only[key]) for needed in self.needs.get(key, ())]
+        drawn: dict[Key, list[Key]] = {root: [] for root in self.asked}
+        for key, owner in only.items():
+            if owner is not None:
+                drawn[owner].append(key)
+        return {root: tuple(sorted(keys)) for root, keys in drawn.items()}
 
 
 def needs_of(checkout: Checkout, lock: Locks, store: Store) -> Needs:
@@ -115,7 +116,12 @@ def needs_of(checkout: Checkout, lock: Locks, store: Store) -> Needs:
         for package in lock.conda.packages
     }
     needs |= _of_wheels(lock, store, names, extras)
-    return Needs(packages=packages, asked={key: tuple(who) for key, who in asked.items()}, needs=needs)
+    return Needs(
+        packages=packages,
+        asked={key: tuple(who) for key, who in asked.items()},
+        needs=needs,
+        whole=all(knows(store, wheel) for wheel in lock.pypi.wheels),
+    )
 
 
 def _of_wheels(

@@ -28,7 +28,7 @@ from ..oci.image import Image
 from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..oci.types import Descriptor, Manifest
-from ..publish import provenance, referrers
+from ..publish import provenance, referrers, weights
 from ..publish.contents import from_sbom, layer_names
 from ..spec import tags
 from . import layerdiff
@@ -139,7 +139,7 @@ def published(
                 bundles[referrer.digest] = texts[0]
             # Whoever reads an SBOM may read any blob of it.
             files = {of_bytes(data): kind for data in texts}
-            if referrers.kind_of(kind) in ("sbom", "packages") or kind == provenance.IN_TOTO:
+            if referrers.kind_of(kind) in ("sbom", "packages", "weight") or kind == provenance.IN_TOTO:
                 documents |= files
             elif referrers.kind_of(kind) == "smoke":
                 reports.append((created, referrer.digest, files))
@@ -228,7 +228,7 @@ def _document(client: Registry, repository: str, image: Image, descriptor: Descr
     # What the catalogue takes for an SBOM or a report is one here too.
     if referrers.kind_of(kind) == "other":
         words = [(blob.media_type, referrers.kind_of(blob.media_type)) for blob in manifest.layers]
-        kind = next((text for text, word in words if word in ("sbom", "packages", "smoke")), kind)
+        kind = next((text for text, word in words if word in ("sbom", "packages", "weight", "smoke")), kind)
     return kind, manifest.annotations.get(referrers.CREATED, ""), blobs
 
 
@@ -260,6 +260,8 @@ def content_faults(kind: str, data: bytes, image: Image) -> Iterator[str]:
             yield f"expected an SBOM of {image.digest} not of {version or 'nothing'}"
     elif kind == provenance.IN_TOTO:
         yield from _statement_faults(data, image.digest)
+    elif kind == weights.TYPE and len(weights.parse(data, kind).unpacked) != len(image.layers):
+        yield f"expected the sizes of {count(len(image.layers), 'layer')}"
 
 
 def _is_sbom(kind: str) -> bool:

@@ -21,6 +21,7 @@ from .contents import Contents, from_list, from_sbom
 #: Parts of artifact and media types -> our word; the first that matches counts.
 _TYPES = (
     ("packages", ("helioimages.packages",)),
+    ("weight", ("helioimages.weight",)),
     # Before reports: a work has executed notebooks, too.
     ("work", ("helioimages.work",)),
     ("sbom", ("cyclonedx", "spdx")),
@@ -43,7 +44,7 @@ class Artifact:
     """A document about an image.
 
     Attributes:
-        kind: ``sbom``, ``packages``, ``work``, ``signature``, ``provenance``, ``smoke`` or ``other``.
+        kind: ``sbom``, ``packages``, ``weight``, ``work``, ``signature``, ``provenance``, ``smoke`` or ``other``.
         type: the artifact type as the registry has it.
         digest: of its manifest.
         files: its blobs.

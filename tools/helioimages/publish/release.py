@@ -25,7 +25,7 @@ from ..oci.registry import Registry
 from ..smoke import run
 from ..smoke import stage as smoking
 from ..spec import tags
-from . import attach, documents, overlap, passed, push, unchanged
+from . import attach, documents, overlap, passed, push, unchanged, weights
 from .credentials import from_docker_config
 
 
@@ -288,9 +288,11 @@ def _publish(
     documents.attach(
         client, repository, built, out, store, run=documents.ReportSubject(key=run_key, sign=_signer(order))
     )
-    others = documents.unsigned(built, out) if signed else ()
     if not attach.has_documents(built, store):
         images.metadata(checkout, machine, (built.spec.name,))
+    # After that, for packages say themselves what they need.
+    weighed = weights.attach(client, repository, checkout, built, store)
+    others = (*documents.unsigned(built, out), weighed) if signed else ()
     subject = attach.Subject(
         client=client, repository=repository, built=built, root=checkout.root, store=store, others=others
     )

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ..oci.registry import Registry
 from ..oci.types import Manifest
-from . import documents, provenance, referrers, sbom, signing
+from . import documents, provenance, referrers, sbom, signing, weights
 
 #: What is stated of an image, a bundle each.
 _STATED = {
@@ -24,7 +24,7 @@ _STATED = {
 }
 _PREDICATE = "dev.sigstore.bundle.predicateType"
 #: Documents that must all be named, whoever hung them there.
-_NAMED = {documents.PACKAGES, sbom.CYCLONEDX, sbom.SPDX, provenance.IN_TOTO}
+_NAMED = {documents.PACKAGES, weights.TYPE, sbom.CYCLONEDX, sbom.SPDX, provenance.IN_TOTO}
 
 
 def fault(client: Registry, repository: str, digest: str, report: str, key: ec.EllipticCurvePublicKey) -> str:

@@ -7,7 +7,8 @@ import click
 from ..catalogue import lookup
 from ..catalogue import weight as weighing
 from ..core.errors import HelioError, Stage
-from ..locks.reasons import Key, needs_of
+from ..locks.reasons import needs_of
+from ..publish import weights
 from .command import Common, verb
 from .output import as_json
 
@@ -29,16 +30,15 @@ def report(common: Common, weight: bool) -> None:
     checkout, machine = common.checkout(), common.machine()
     (name,) = checkout.selected(common.names)
     locks = checkout.locks_of((name,))
-    owners: dict[Key, str] = {}
-    for ancestor, lock in locks.items():
-        for package in lock.packages:
-            owners.setdefault((package.kind, package.name), ancestor)
     side = lookup.planned(checkout, machine.store, name)
+    sizes = [layer.unpacked for layer in side.layers]
+    layers = weighing.Layers(
+        size=side.size, exact=all(layer.exact for layer in side.layers), unpacked=sum(sizes) if all(sizes) else 0
+    )
     weighed = weighing.weight(
-        side.size,
-        all(layer.exact for layer in side.layers),
+        layers,
         [image.name for image in checkout.lineage(name)],
-        owners,
+        weights.owners(locks),
         needs_of(checkout, locks[name], machine.store),
     )
     print(as_json(weighed) if common.as_data else "\n".join(weighed.lines()))

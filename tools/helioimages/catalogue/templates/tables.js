@@ -4,7 +4,7 @@ window.helioTables = (() => {
   const UNITS = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
   // A figure is what its cell begins with, with the unit that `core/words.py` writes; no figure is less than all.
   function figure(text) {
-    const found = /^([\d.,]+)(?:\s+(B|kB|MB|GB|TB)\b)?/.exec(text);
+    const found = /^(?:\+|at least )?([\d.,]+)(?:\s+(B|kB|MB|GB|TB)\b)?/.exec(text);
     return found ? Number(found[1].replaceAll(",", "")) * (UNITS[found[2]] ?? 1) : -1;
   }
   const cellText = (row, at) => row.cells[at].textContent.trim();
