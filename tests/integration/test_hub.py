@@ -24,15 +24,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import docker.errors
 import hubkit
 import pytest
+import yarl
 from debian_support import needs
 from git_support import commit, git_server
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.engines.hub import parts as hub_parts
 from helioimages.engines.hub import server as hub_server
+from helioimages.publish import documents
 from helioimages.publish import push as publish
 from helioimages.spec import tags
 from helioimages.verbs import hub as verbs_hub
@@ -81,7 +84,7 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def references(workspace) -> Iterator[dict[str, str]]:
+def references(workspace, tmp_path_factory) -> Iterator[dict[str, str]]:
     """Publish this checkout's images under a prefix of their own, and return them by name."""
     found = {}
     with workspace.registry(None) as client:
@@ -92,6 +95,8 @@ def references(workspace) -> Iterator[dict[str, str]]:
             day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
             wanted = tags.plan(digest=digest, day=day, lock=built.locks.digest, existing=known)
             publish.promote(client, repository, digest, wanted.missing)
+            # A document that is a file of the catalogue.
+            documents.attach(client, repository, built, tmp_path_factory.mktemp("no report"), workspace.store)
     yield found
     for reference in found.values():
         # Other names of the same image stay.
@@ -259,6 +264,35 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
     assert addresses == {"127.0.0.1"}
 
 
+def test_the_form_leads_to_what_is_in_the_images(workspace, hub, references):
+    """The hub serves the catalogue to whoever sees the form; what somebody pushed gets no script, and no cookie."""
+
+    async def look() -> None:
+        async with hubkit.person(hub.address, "caroline") as caroline:
+            assert await caroline.login(PASSWORD)
+            page = await caroline.choices()
+            links = re.findall(r'<a href="/hub/(catalogue/[^"]+/tags/[^"]+)" target="_blank"', page)
+            assert len(links) >= len(references)
+        # Without a cookie: pages that may ask nothing have none to show.
+        async with aiohttp.ClientSession() as anybody:
+            for link in links:
+                async with anybody.get(f"{hub.address}hub/{link}") as answer:
+                    text, rules = await answer.text(), answer.headers["Content-Security-Policy"]
+                    assert answer.status == 200 and "Use it" in text
+                    assert rules.startswith("sandbox ") and "allow-same-origin" not in rules
+            up = links[0].partition("/tags/")[0]
+            async with anybody.get(f"{hub.address}hub/{up}/assets/app.js") as answer:
+                assert answer.status == 200 and answer.headers["X-Content-Type-Options"] == "nosniff"
+            pushed = next((hub.folder / "catalogue" / "files").rglob("*.json")).relative_to(hub.folder / "catalogue")
+            async with anybody.get(f"{hub.address}hub/{up}/{pushed}") as answer:
+                assert answer.status == 200 and "script" not in answer.headers["Content-Security-Policy"]
+            for other in ("catalogue/index.html", f"{up}/../settings.json", f"{up}/%2e%2e/settings.json"):
+                async with anybody.get(yarl.URL(f"{hub.address}hub/{other}", encoded=True)) as answer:
+                    assert "proxy_token" not in await answer.text() and answer.status in (403, 404), other
+
+    asyncio.run(look())
+
+
 def test_its_end(workspace, hub, references):
     """Ctrl-C ends the servers, the proxies and the hub, while homes stay."""
     assert containers(workspace, hub.name) != []
@@ -271,10 +305,21 @@ def test_its_end(workspace, hub, references):
     assert none_left(workspace, hub.name)
     assert not any(one.alive for one in mine)
     assert not any(map(answers, open_ports))
-    homes = f"{hub.name}-ada {hub.name}-grace"
-    assert hub.log.read_text().endswith(
-        f"Ctrl-C ends it.\nhomes stay; delete them: docker -H {workspace.engine.address} volume rm {homes}\n"
-    )
+    line = f"buildimages hub --delete-homes --folder {hub.folder}"
+    assert hub.log.read_text().endswith(f"Ctrl-C ends it.\n2 homes kept; delete what people saved: {line}\n")
+    homes = {f"{hub.name}-ada", f"{hub.name}-grace"}
+    assert homes == set(hub_server.volumes(hub_server.Hub(**said(hub, workspace))))
+    for words, told in (((), "2 homes deleted\n"), (("--json",), '{\n  "deleted": []\n}\n')):
+        argv = [sys.executable, str(ROOT / "tools" / "buildimages.py"), *line.split()[1:], *words]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (0, told), done.stderr
+    assert hub_server.volumes(hub_server.Hub(**said(hub, workspace))) == ()
+
+
+def said(hub: Running, workspace) -> dict[str, object]:
+    """Return what is known of a hub that ended."""
+    engine = workspace.engine.address
+    return {"name": hub.name, "address": hub.address, "password": PASSWORD, "engine": engine, "processes": ()}
 
 
 def answers(port: int) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import types
 from html.parser import HTMLParser
 
 import pytest
 
-from helioimages.catalogue import hub_form, profiles
+from helioimages.catalogue import hub_form, model, profiles
 from helioimages.catalogue.profiles import Offer
 from helioimages.spec.hub import RESOURCES
 
@@ -72,6 +74,19 @@ def test_every_offer_is_a_choice_and_the_default_is_chosen():
     assert "<strong>The base (PyHC) 2</strong><small>What every &lt;hub&gt; needs. Python 3.13, 1 GB</small>" in text
     assert "<strong>The helio (PyHC) 3</strong><small>Python 3.13, 1 GB</small>" in text
     assert all(profiles.size_title(size) in text for size in sizes.values())
+
+
+def test_each_choice_leads_to_what_is_in_it():
+    digest = "sha256:" + "b" * 64
+    offered = tuple(dataclasses.replace(one, reference=f"h/{one.image}:1@{digest}") for one in OFFERED[1:])
+    entries = [{"digest": "sha256:" + "a" * 64, "named": digest}]
+    whole = {"images": [{"name": name, "description": "", "entries": entries} for name in ("base", "helio")]}
+    text = hub_form.form(offered, whole, (), catalogue="/hub/catalogue/word")
+    shown = re.findall(r'<a href="([^"]*)" target="_blank" rel="noopener">What is in it</a>', text)
+    assert shown == [f"/hub/catalogue/word/{model.page_of(name, entries[0])}" for name in ("base", "helio")]
+    assert shown[0] == "/hub/catalogue/word/tags/base-aaaaaaaaaaaa-in-bbbbbbbbbbbb.html"
+    # Of a registry that nobody made pages of, nothing is promised.
+    assert "<a " not in hub_form.form(offered, whole, ())
 
 
 def test_no_size_has_a_gpu():

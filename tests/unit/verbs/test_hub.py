@@ -57,6 +57,17 @@ def test_profiles_as_json_and_without_typing(call, tmp_path):
     assert "unlisted_choice" not in made[0]["profile_options"]["image"]
 
 
+def test_profiles_lead_to_the_catalogue(call, tmp_path):
+    file = written(tmp_path / "catalogue.json", entry())
+    made = json.loads(call("profiles", "--catalogue", file, "--json", "--site", "https://x.example/?a&b").stdout)
+    assert made[0]["description"].endswith(
+        '. <a href="https://x.example/?a&amp;b" target="_blank" rel="noopener">What is in the images</a>'
+    )
+    assert "<a " not in json.loads(call("profiles", "--catalogue", file, "--json").stdout)[0]["description"]
+    done = call("profiles", "--catalogue", file, "--site", "javascript:alert(1)")
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (2, "error: `javascript:alert(1)` is no address of a site")
+
+
 @pytest.mark.parametrize("text", ["{", '{"version": 2}', "[]"])
 def test_a_file_that_is_no_catalogue(call, tmp_path, text):
     (tmp_path / "x.json").write_text(text)

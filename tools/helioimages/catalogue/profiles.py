@@ -9,6 +9,7 @@ Spec: KubeSpawner, ``profile_list``; DockerSpawner, ``allowed_images``; dask-gat
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,13 +120,19 @@ def resources(images: Mapping[str, ImageSpec], name: str) -> dict[str, Resources
 
 
 def profile_list(
-    offered: Sequence[Offer], images: Mapping[str, ImageSpec], *, unlisted: str = "", gone: Iterable[str] = ()
+    offered: Sequence[Offer],
+    images: Mapping[str, ImageSpec],
+    *,
+    unlisted: str = "",
+    gone: Iterable[str] = (),
+    site: str = "",
 ) -> list[dict[str, Any]]:
     """Return KubeSpawner's ``profile_list``: one profile for servers without a GPU, one for those with.
 
     Args:
         unlisted: regular expression of images that users may type in; none may if it is empty.
         gone: what nobody may type in, as `gone` gives it.
+        site: the address of the catalogue's pages, which say what is in the images; empty for none.
 
     Raises:
         HelioError: an image names resources that nobody defines, or two define one name differently.
@@ -148,6 +155,8 @@ def profile_list(
                     where=f"images/{offer.image}/image.toml at hub.resources.{name}",
                     hint="give one of them another name",
                 )
+    # KubeSpawner's form and fancy-profiles' take a description as HTML.
+    link = f'. <a href="{html.escape(site)}" target="_blank" rel="noopener">What is in the images</a>' if site else ""
     profiles: list[dict[str, object]] = []
     for gpu, slug, title, text in (
         (False, "cpu", "Notebook server", "JupyterLab with an image and a size of your choice"),
@@ -160,7 +169,7 @@ def profile_list(
                 {
                     "display_name": title,
                     "slug": slug,
-                    "description": text,
+                    "description": text + link,
                     "default": not profiles,
                     "profile_options": {
                         "image": _image_option(chosen, unlisted, gone),

@@ -68,6 +68,48 @@ def read(
         return catalogue_read.read(source, wanted.names or tuple(checkout.images), jobs=max(8, machine.jobs))
 
 
+def write_site(
+    checkout: Checkout,
+    machine: Machine,
+    wanted: CatalogueOptions,
+    output: Path,
+    *,
+    audit: advisories.Audit | None = None,
+    also: Sequence[Reference] = (),
+) -> Catalogue:
+    """Write a registry's catalogue as a site, and return it.
+
+    Args:
+        output: the site's folder; a catalogue there is replaced.
+        audit: what is known of faults.
+        also: repositories whose notebooks are found on the page of notebooks, too.
+
+    Raises:
+        HelioError: the registry refuses, has none of the images, or the folder is not a catalogue's.
+    """
+    with catalogue_site.writing(output) as site:
+        offered = read(checkout, machine, wanted, keep=site.keep)
+        # Its figures are shown beside its own images, not here.
+        others = [
+            read(
+                checkout,
+                machine,
+                CatalogueOptions(names=(other.repository,), host=other.host, prefix="", key=wanted.key),
+            )
+            for other in also
+        ]
+        named = [image.name for image in offered.images]
+        site.write(
+            offered,
+            others,
+            audit=audit,
+            notes=load_notes(checkout.root),
+            reasons=_reasons(checkout, machine, named),
+            modules=_modules(checkout, machine, named),
+        )
+    return offered
+
+
 def _reasons(checkout: Checkout, machine: Machine, names: Sequence[str]) -> dict[str, dict[Key, str]]:
     """Return why packages are in the images that this checkout has, as its locks are now."""
     told: dict[str, dict[Key, str]] = {}
@@ -135,23 +177,8 @@ def catalogue(
     elsewhere = [Reference.parse(text) for text in also]
     checkout, machine = common.checkout(), common.machine()
     audit = advisories.parse(audited.read_bytes(), str(audited)) if audited else None
-    with catalogue_site.writing(output) as site:
-        wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
-        offered = read(checkout, machine, wanted, keep=site.keep)
-        # Its figures are shown beside its own images, not here.
-        others = [
-            read(checkout, machine, CatalogueOptions(names=(other.repository,), host=other.host, prefix="", key=key))
-            for other in elsewhere
-        ]
-        named = [image.name for image in offered.images]
-        site.write(
-            offered,
-            others,
-            audit=audit,
-            notes=load_notes(checkout.root),
-            reasons=_reasons(checkout, machine, named),
-            modules=_modules(checkout, machine, named),
-        )
+    wanted = CatalogueOptions(names=common.names, host=registry, prefix=prefix, key=key)
+    offered = write_site(checkout, machine, wanted, output, audit=audit, also=elsewhere)
     whole = ", ".join(f"{image.name} {len(image.entries)}" for image in offered.images)
     say(f"    builds: {whole}")
     print(

@@ -37,6 +37,9 @@ from .command import Common, verb
     show_default=True,
     help="Which images users may type in: other tags of these images, any image, none.",
 )
+@click.option(
+    "--site", default="", metavar="URL", help="Where `catalogue`'s pages are: users get a link to them (z2jh)."
+)
 @click.option("--hub", default="https://hub.example.org", show_default=True, help="Of --format permalinks.")
 @click.option("--notebook", default="", help="What permalinks open: a path in the home.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this file, not stdout.")
@@ -49,6 +52,7 @@ def profiles(
     file: Path | None,
     form: str,
     unlisted: str,
+    site: str,
     hub: str,
     notebook: str,
     output: Path | None,
@@ -59,6 +63,10 @@ def profiles(
 
     Permalinks are for a hub with jupyterhub-fancy-profiles that offers this profileList: an image, a size, a notebook.
     """
+    if site and not site.startswith(("https://", "http://")):
+        raise HelioError(
+            Stage.USAGE, f"`{site}` is no address of a site", where="--site", detail="expected https://… or http://…"
+        )
     if common.as_data and form != "z2jh":
         raise HelioError(Stage.USAGE, f"`{form}` has no form in JSON", hint="leave out --json, or take --format z2jh")
     checkout, machine = common.checkout(), common.machine()
@@ -73,7 +81,8 @@ def profiles(
     else:
         repositories = [f"{whole['registry']}/{page['repository']}" for page in whole["images"]]
         allowed = {"none": "", "any": profiling.ANY, "own": profiling.unlisted_images(repositories)}[unlisted]
-        made = profiling.profile_list(offers, checkout.images, unlisted=allowed, gone=profiling.gone(whole))
+        gone = profiling.gone(whole)
+        made = profiling.profile_list(offers, checkout.images, unlisted=allowed, gone=gone, site=site)
         if form == "permalinks":
             text = permalinks.as_text(made, hub, notebook)
         else:

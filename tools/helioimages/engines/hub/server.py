@@ -36,6 +36,8 @@ from ...machine.processes import Background
 from .parts import SOURCE, Parts
 
 LABEL = "io.helioimages.hub"
+#: In a hub's folder: the pages that say what is in the images.
+CATALOGUE = "catalogue"
 _ADDRESS = "127.0.0.1"
 #: JupyterHub's own limit, of which it tells when it is started.
 _LEAST_PASSWORD = 8
@@ -75,6 +77,8 @@ class HubOffer:
         gateway: a fragment of dask_gateway_config.py.
         home: where users' volumes are mounted.
         sizes: name -> ``memory`` as JupyterHub writes it and ``cpus`` that a server may take.
+        catalogue: the hub serves its folder `CATALOGUE` below ``/hub/catalogue/`` and this word, which nobody guesses:
+            only who sees the form finds it. Empty for nothing.
         logins: what images are pulled with, as engines want it, by ``host/repository``.
     """
 
@@ -83,6 +87,7 @@ class HubOffer:
     home: str
     logins: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     sizes: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict, hash=False)
+    catalogue: str = ""
 
 
 def check_port(port: int) -> None:
@@ -147,6 +152,7 @@ def _start(folder: Path, parts: Parts, offered: HubOffer, engine: str, port: int
             "labels": {LABEL: name},
             "home": offered.home,
             "sizes": {name: dict(size) for name, size in offered.sizes.items()},
+            "catalogue": offered.catalogue,
             "engine": engine,
             "port": port or own,
             "hub_port": hub_port,
@@ -231,8 +237,34 @@ def _containers(client: docker.DockerClient, hub: Hub) -> list[Container]:
 def volumes(hub: Hub) -> tuple[str, ...]:
     """Return the names of the volumes that hold this hub's users' homes."""
     with _client(hub.engine) as client:
-        names = [volume.name for volume in client.volumes.list(filters={"name": f"{hub.name}-"})]
-    return tuple(sorted(name for name in names if name.startswith(f"{hub.name}-")))
+        return tuple(_homes(client, hub.name))
+
+
+def delete_homes(folder: Path, engine: str) -> tuple[str, ...]:
+    """Delete what users of a folder's hubs saved, and return the names of their volumes.
+
+    Args:
+        engine: the address of the one that has them.
+
+    Raises:
+        HelioError: a hub runs there, or the engine does not answer or refuses.
+    """
+    if (hub := read(folder)) is not None and hub.running:
+        raise HelioError(Stage.USAGE, f"a hub runs at {hub.address}", hint="end it first with `buildimages hub --stop`")
+    with _client(engine) as client:
+        homes = _homes(client, name_of(folder))
+        try:
+            for volume in homes.values():
+                volume.remove(force=True)
+        except docker.errors.APIError as error:
+            raise HelioError(Stage.ENGINE, "the engine keeps a home", detail=error.explanation or str(error)) from error
+    return tuple(homes)
+
+
+def _homes(client: docker.DockerClient, name: str) -> dict[str, Any]:
+    """Return the volumes of the hubs of one name, by their names in order."""
+    found = {volume.name: volume for volume in client.volumes.list(filters={"name": f"{name}-"})}
+    return {key: found[key] for key in sorted(found) if key.startswith(f"{name}-")}
 
 
 def log_tail(folder: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import docker.errors
 from dockerspawner import DockerSpawner
 from jupyterhub.utils import random_port
+from tornado.web import StaticFileHandler
 from traitlets import default
 
 FOLDER = Path(os.environ["HELIOIMAGES_HUB"])
@@ -60,6 +61,27 @@ class LoopbackSpawner(DockerSpawner):
                 raise RuntimeError(f"cannot pull {image}: {faults[-1]}") from None
 
 
+# Pages and files of a registry are what somebody pushed. A page of ours runs its own scripts, what was pushed none; and
+# neither is of the hub's origin, so that it may not ask the hub as the person who looks at it.
+# Spec: HTML, "Sandboxing"; Content Security Policy Level 3.
+SANDBOX = "sandbox allow-popups allow-popups-to-escape-sandbox allow-downloads"
+PUSHED = f"{SANDBOX}; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+OURS = (
+    f"{SANDBOX} allow-scripts allow-forms; default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; frame-ancestors 'none'"
+)
+
+
+class CatalogueHandler(StaticFileHandler):
+    """The catalogue's pages. Whoever knows the address may read: sandboxed pages have no cookies to show."""
+
+    def set_extra_headers(self, path):
+        """Keep what is shown away from the hub."""
+        self.set_header("Content-Security-Policy", PUSHED if path.startswith("files/") else OURS)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+
 c = get_config()  # noqa: F821
 c.JupyterHub.bind_url = f"http://{LOOPBACK}:{SETTINGS['port']}"
 c.JupyterHub.hub_ip = LOOPBACK
@@ -97,6 +119,9 @@ c.Spawner.environment = {
     "DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": "{JUPYTER_IMAGE_SPEC}",
 }
 load_subconfig(str(FOLDER / "images.py"))  # noqa: F821
+if SETTINGS["catalogue"]:
+    site = {"path": str(FOLDER / "catalogue"), "default_filename": "index.html"}
+    c.JupyterHub.extra_handlers = [(rf"/catalogue/{SETTINGS['catalogue']}/(.*)", CatalogueHandler, site)]
 
 SCOPE = "access:services!service=dask-gateway"
 c.JupyterHub.services = [
