@@ -12,4 +12,4 @@ def test_which_image_is_made_on_which():
     child = entry("child", 1, layers=(*helio.layers, *entry("child", 2).layers[-2:]))
     made = catalogue(page("base", base), page("helio", helio), page("child", child))
     extra = sum(layer.size for layer in child.layers) - sum(layer.size for layer in helio.layers)
-    assert catalogue_site._added(made) == {"child": catalogue_site.Added(parent="helio", bytes=extra, unpacked=0)}
+    assert catalogue_site._added(made) == {"child": catalogue_site.AddedBytes(parent="helio", bytes=extra, unpacked=0)}

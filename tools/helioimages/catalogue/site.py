@@ -292,7 +292,7 @@ def snippets(entry: CatalogueEntry, repository: str) -> tuple[Snippet, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Added:
+class AddedBytes:
     """What an image adds to the one that it is made on; ``unpacked`` bytes are 0 where they are not known."""
 
     parent: str
@@ -300,17 +300,17 @@ class Added:
     unpacked: int
 
 
-def _added(catalogue: Catalogue) -> dict[str, Added]:
+def _added(catalogue: Catalogue) -> dict[str, AddedBytes]:
     """Return what images add to the image that they are made on, of those here, by the layers of the newest builds."""
     newest = {image.name: image.newest for image in catalogue.images if image.newest.layers}
     layers = {name: {layer.digest for layer in entry.layers} for name, entry in newest.items()}
-    added: dict[str, Added] = {}
+    added: dict[str, AddedBytes] = {}
     for name, own in layers.items():
         below = [other for other, its in layers.items() if other != name and its < own]
         if below:
             parent = max(below, key=lambda other: _size(newest[other]))
             both = newest[name].unpacked, newest[parent].unpacked
-            added[name] = Added(
+            added[name] = AddedBytes(
                 parent=parent,
                 bytes=_size(newest[name]) - _size(newest[parent]),
                 unpacked=both[0] - both[1] if all(both) else 0,
