@@ -49,9 +49,9 @@ def _values(node: ast.AST) -> Iterator[ast.expr]:
         if any(isinstance(target, ast.Attribute) and target.attr == _NAME for target in node.targets):
             yield node.value
     elif isinstance(node, ast.Call):
-        first, *others = node.args or [None]
+        first = node.args[0] if node.args else None
         if isinstance(first, ast.Constant) and first.value == _NAME:
-            yield from (value for value in others if value is not None)
+            yield from node.args[1:]
             yield from (word.value for word in node.keywords if word.arg in ("default", "options"))
 
 
