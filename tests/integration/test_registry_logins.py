@@ -24,11 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from ports import free
 
 from helioimages.core import entries
-from helioimages.core.errors import HelioError
+from helioimages.core.errors import HelioError, Stage
 from helioimages.core.platform import Platform
 from helioimages.machine.store import Store
+from helioimages.oci.absent import absent
 from helioimages.oci.image import Addition, Image, Settings, append, artifact
 from helioimages.oci.layer import write_layer
+from helioimages.oci.reference import Reference
 from helioimages.oci.registry import Registry
 from helioimages.oci.types import Descriptor
 from helioimages.publish import push
@@ -119,6 +121,9 @@ def works(client: Registry, store: Store, image: Image) -> None:
 def test_without_a_login(store, image, tmp_path):
     with registry(tmp_path, {}) as host, Registry(host) as client:
         works(client, store, image)
+        assert client.repositories() == ("t/child", "t/parent")
+        missing = absent(client, Reference.parse(f"{host}/t/prent:1"), "prent:1", Stage.USAGE)
+        assert missing.hint == "did you mean `t/parent`? The tags there: none"
         answer = requests.get(f"http://{host}/v2/t/child/referrers/{image.digest}", timeout=30)
         assert answer.status_code == 404
         place, kind = f"http://{host}/v2/t/parent/manifests/{image.digest}", {"Accept": image.manifest.media_type}
@@ -229,6 +234,8 @@ def test_with_tokens(store, image, tmp_path):
         with registry(tmp_path, auth) as host:
             with Registry(host, credentials=login(tmp_path, host)) as client:
                 works(client, store, image)
+                # Our token server gives whatever is asked for.
+                assert client.repositories() == ("t/child", "t/parent")
             # To mount, one token is for both; and nobody asked for more than is needed.
             assert any({one.split(":")[1] for one in scopes} == {"t/parent", "t/child"} for scopes in tokens.asked)
             wrong = login(tmp_path, host, "wrong password")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from ..core import threads
 from ..core.digest import key_of
 from ..core.errors import HelioError, Stage
+from ..core.near import meant
 from ..core.package import Package
 from ..core.progress import bar, say
 from ..core.reading import Form, Shape, load_json
@@ -92,10 +93,12 @@ def read(source: CatalogueSource, names: Sequence[str], *, jobs: int = 8) -> Cat
         HelioError: the registry refuses, or none of the images is there.
     """
     pages = []
+    near: list[str] = []
     for name in names:
         page = _page(source, name, jobs)
         if page is None:
-            say(f"warning: {source.client.host}/{source.prefix}{name} has no images")
+            near.append(meant(source.prefix + name, source.client.repositories()))
+            say(f"warning: {source.client.host}/{source.prefix}{name} has no images{near[-1] and f': {near[-1]}'}")
         else:
             pages.append(page)
     if not pages:
@@ -103,7 +106,7 @@ def read(source: CatalogueSource, names: Sequence[str], *, jobs: int = 8) -> Cat
             Stage.USAGE,
             f"the registry `{source.client.host}` has none of the images",
             detail=f"looked for {', '.join(source.prefix + name for name in names)}",
-            hint="publish first (`buildimages publish`), or name the repositories",
+            hint=next(filter(None, near), "publish first (`buildimages publish`), or name the repositories"),
         )
     return Catalogue(registry=source.client.host, images=tuple(pages))
 

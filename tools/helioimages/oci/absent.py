@@ -1,4 +1,7 @@
-"""What to say of a tag or a digest that a repository has not: the tags that it has, and which one was meant."""
+"""What to say of a tag or a digest that a repository has not: the tags that it has, and which one was meant.
+
+Of a repository that is not there: which one was meant, where the registry tells its names.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ def absent(client: Registry, reference: Reference, label: str, stage: Stage) -> 
     # Days sort by themselves; the newest are at the end, and lock tags mean nothing to people.
     shown = sorted(tags, key=lambda tag: (tag.startswith("lock-"), [-ord(sign) for sign in tag]))
     more = f" and {len(shown) - _MOST} more" if len(shown) > _MOST else ""
-    near = meant(reference.tag, tags) if reference.tag and not reference.digest else ""
+    if tags:
+        near = meant(reference.tag, tags) if reference.tag and not reference.digest else ""
+    else:
+        near = meant(reference.repository, client.repositories())
     there = f"the tags there: {', '.join(shown[:_MOST]) or 'none'}{more}"
     return HelioError(
         stage,

@@ -371,6 +371,23 @@ class Registry:
             names.update(node(document, f"{self.host}/{repository} at tags").strings("tags"))
         return tuple(sorted(names))
 
+    def repositories(self) -> tuple[str, ...]:
+        """Return the names of repositories, the first thousand; none where the registry does not tell, as public ones.
+
+        It is asked once, for a hint.
+
+        Spec: distribution, "Listing Repositories".
+        """
+        request = RegistryRequest(method="GET", path="/v2/_catalog?n=1000")
+        try:
+            response = self._http.request(request, scope="registry:catalog:*", tries=1)
+            if response.status_code != 200:
+                return ()
+            where = f"{self.host} at repositories"
+            return node(load(response.content, where), where).strings("repositories")
+        except HelioError:
+            return ()
+
     def referrers(self, repository: str, digest: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """Return the artifacts (SBOM, report, …) that refer to a manifest, in the registry's order.
 
