@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 import time
@@ -127,6 +128,23 @@ def test_an_engine_that_does_not_come_up_is_ended(store, tmp_path, monkeypatch):
     with pytest.raises(HelioError, match="dockerd does not start"):
         own_engine.start(store, lambda _: None)
     assert own_engine._STARTED.pop().returncode == -15
+
+
+def test_an_engine_that_does_not_come_up_on_a_full_disk_says_so(store, tmp_path, monkeypatch):
+    program = tmp_path / "dockerd"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(own_engine, "_as_root", lambda: ())
+    monkeypatch.setattr(own_engine, "_folder", lambda _: tmp_path / "run")
+    usage = shutil.disk_usage(tmp_path)
+    for free, told in ((2_000_000, True), (10**12, False)):
+        monkeypatch.setattr(own_engine.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        with pytest.raises(HelioError, match="dockerd does not start") as caught:
+            own_engine.start(store, lambda _: None)
+        assert ("the disk of the store has 2 MB free" in caught.value.detail) is told
+        assert ("HELIOIMAGES_STORE" in caught.value.hint) is told
+        own_engine._STARTED.pop()
 
 
 def test_an_engine_that_is_roots_is_ended_without_a_program_for_it(process, tmp_path, monkeypatch):

@@ -12,9 +12,11 @@ from command_line import main
 from faulty_registry import FaultyRegistry
 
 from helioimages.core import entries
+from helioimages.core.errors import Stage
 from helioimages.core.platform import Platform
 from helioimages.oci.image import Addition, Image, Settings, append
 from helioimages.oci.layer import write_layer
+from helioimages.oci.transport import Silent, Transport
 
 OSV = {
     "id": "GHSA-1",
@@ -142,3 +144,20 @@ def test_advisories_of_what_is_inside(registry, tmp_path, checkout):
             "  1 advisory of any severity in 2 packages",
         ],
     )
+
+
+def test_a_registry_that_does_not_answer_is_asked_once(registry, tmp_path, checkout, monkeypatch):
+    asked = []
+
+    def silent(self) -> str:
+        asked.append(self.host)
+        raise Silent(Stage.PUBLISH, f"no registry answers at `{self.host}`", hint="check the name")
+
+    monkeypatch.setattr(Transport, "_ping", silent)
+    profiles = [{"kubespawner_override": {"image": f"127.0.0.1:9/x:{number}"}} for number in range(5)]
+    (tmp_path / "values.yaml").write_text(json.dumps({"singleuser": {"profileList": profiles}}))
+    words = ["hub-check", str(tmp_path / "values.yaml"), "--root", str(checkout), "--json"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 12 and asked == ["127.0.0.1:9"]
+    faults = [row["faults"] for row in json.loads(done.stdout)]
+    assert faults == [["no registry answers at `127.0.0.1:9`: check the name"]] * 5

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,12 +17,15 @@ from typing import TypeVar
 from ..core import files
 from ..core.errors import HelioError, Stage
 from ..core.progress import say, step
+from ..core.words import human_size
 from ..machine import host, mounts, processes
 from ..machine.processes import Background
 from ..machine.store import Store
 
 _READY_S = 60
 _STOP_S = 60
+#: With less on its disk it does not start, or soon ends.
+_LEAST_BYTES = 50 * 10**6
 # Held so that Python does not complain of a child that outlives us, as it is meant to.
 _STARTED: list[subprocess.Popen[bytes]] = []
 _Engine = TypeVar("_Engine")
@@ -134,10 +138,13 @@ def _start(store: Store, at: str, answering: Callable[[str], _Engine | None]) ->
         _terminate(process.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
-    tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
-    raise HelioError(
-        Stage.ENGINE, "dockerd does not start", detail=tail, hint="run as root, or set DOCKER_HOST to another engine"
-    )
+    tail = log.read_text("utf-8", "replace").splitlines()[-12:]
+    hint = "run as root, or set DOCKER_HOST to another engine"
+    if (free := shutil.disk_usage(store.root).free) < _LEAST_BYTES:
+        # It may not even have been able to say so.
+        tail.append(f"the disk of the store has {human_size(free)} free")
+        hint = "make room there, or name another folder: HELIOIMAGES_STORE"
+    raise HelioError(Stage.ENGINE, "dockerd does not start", detail="\n".join(tail), hint=hint)
 
 
 def _forget(file: Path, program: str) -> None:

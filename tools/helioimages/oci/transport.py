@@ -61,6 +61,10 @@ class Refusal(HelioError):
     """A registry's answer that will not change by asking again."""
 
 
+class Silent(HelioError):
+    """No registry answers at a host, however often it is asked."""
+
+
 class NoToken(HelioError):
     """A registry's token server refuses what was asked for, or does not answer."""
 
@@ -201,7 +205,7 @@ class Transport:
                 policy.failed(explain(response), response if response.status_code in AGAIN else None)
             if lasts:
                 break
-        raise HelioError(
+        raise Silent(
             Stage.PUBLISH,
             f"no registry answers at `{self.host}`",
             where=" and ".join(f"{scheme}://{self._at}/v2/" for scheme in schemes),

@@ -21,6 +21,7 @@ from ..locks.checkout import Checkout
 from ..machine.checkout import load_yanks
 from ..make.machine import Machine
 from ..oci.reference import Reference
+from ..oci.transport import Silent
 from ..prove import audit as auditing
 from ..publish import referrers, release
 from ..spec import tags, yanks
@@ -60,12 +61,13 @@ def hub_check(common: Common, values: tuple[Path, ...], advisories: Path | None)
     checkout, machine = common.checkout(), common.machine()
     offered = [image for path in values for image in hub_values.images(path.read_bytes(), path.name)]
     rows: list[Checked] = []
-    # Hubs offer an image under many profiles; it is asked for once.
+    # Hubs offer an image under many profiles; it is asked for once, and so is a registry that does not answer.
     asked: dict[str, Checked] = {}
+    silent: dict[str, str] = {}
     for image in offered:
         if image.reference not in asked:
             with step(image.reference):
-                asked[image.reference] = _check(checkout, machine, image, advisories)
+                asked[image.reference] = _check(checkout, machine, image, advisories, silent)
         rows.append(dataclasses.replace(asked[image.reference], where=image.where))
     if common.as_data:
         print(as_json(rows))
@@ -82,15 +84,32 @@ def lines(row: Checked) -> tuple[str, ...]:
     return (f"{row.reference}  ({row.where})", *(said or ("  nothing to say",)))
 
 
-def _check(checkout: Checkout, machine: Machine, offered: hub_values.OfferedImage, advisories: Path | None) -> Checked:
+def _check(
+    checkout: Checkout,
+    machine: Machine,
+    offered: hub_values.OfferedImage,
+    advisories: Path | None,
+    silent: dict[str, str],
+) -> Checked:
+    """Look at one image.
+
+    Args:
+        silent: host -> fault, of registries that do not answer; filled.
+    """
     reference = hub_values.parsed(offered.reference)
-    if reference is None:
-        return Checked(where=offered.where, reference=offered.reference, faults=("it is not an image reference",))
+    fault = "it is not an image reference" if reference is None else silent.get(reference.host, "")
+    if reference is None or fault:
+        return Checked(where=offered.where, reference=offered.reference, faults=(fault,))
     try:
         return _look(checkout, machine, offered, reference, advisories)
     except HelioError as error:
-        fault = ": ".join(filter(None, (error.message, error.hint)))
-        return Checked(where=offered.where, reference=offered.reference, faults=(fault,))
+        if isinstance(error, Silent):
+            silent[reference.host] = _fault(error)
+        return Checked(where=offered.where, reference=offered.reference, faults=(_fault(error),))
+
+
+def _fault(error: HelioError) -> str:
+    return ": ".join(filter(None, (error.message, error.hint)))
 
 
 def _look(
