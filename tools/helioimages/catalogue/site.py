@@ -24,6 +24,7 @@ from ..core.words import count, human_size, plural
 from ..locks import ecosystems
 from ..locks.diff import Change
 from ..oci.reference import is_loopback
+from ..smoke import rendered
 from . import advisories, feed, notebooks
 from .comparison import NO_REASONS, Reasons, compared, comparisons
 from .delta import delta, summary
@@ -391,6 +392,7 @@ def _environment() -> jinja2.Environment:
         "alarm": _ALARM.__getitem__,
         "ecosystem": lambda kind: ecosystems.of(kind).title,
         "few": few,
+        "markdown": rendered.markdown,
         "passed": passed,
         "signature": lambda state: _SIGNATURES[state][0],
         "signature_class": lambda state: _SIGNATURES[state][1],

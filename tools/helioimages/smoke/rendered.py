@@ -209,6 +209,15 @@ def _code(source: str, language: str) -> str:
     return str(highlight(source, lexer, HtmlFormatter(nowrap=True))).rstrip("\n")
 
 
+def markdown(text: str) -> Markup:
+    r"""Return Markdown as HTML in which nothing runs or fetches: HTML in it is text, pictures are what they show.
+
+    >>> markdown("Of `sunpy`,\n<b>new</b>")
+    Markup('<p>Of <code>sunpy</code>,\n&lt;b&gt;new&lt;/b&gt;</p>\n')
+    """
+    return Markup(_markdown(text, {}))
+
+
 def _markdown(text: str, attachments: Mapping[str, Any]) -> str:
     return str(_parser().render(text, {"attachments": attachments}))
 

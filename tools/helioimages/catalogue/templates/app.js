@@ -263,8 +263,9 @@
           });
           return element("section", {}, element("h2", {}, name, " ", element("span", { class: "tag" }, KIND[kind])),
             ...(modules(key) ? [element("p", { class: "soft" }, "imported as ", element("code", {}, modules(key).split(" ").slice(0, 6).join(", ")))] : []),
-            table(`Versions of ${name}`, [["Version"], ["Builds", "num"], ["In"]], lines));
+            table(`Versions of ${name}`, [["Version", "fixed"], ["Builds", "num"], ["In"]], lines));
         }));
+        helioTables.sortable(box);
       };
       input.addEventListener("input", () => { history.replaceState(null, "", "#" + encodeURIComponent(input.value)); run(); });
       input.value = decodeURIComponent(location.hash.slice(1));
