@@ -263,8 +263,8 @@ def delete_homes(folder: Path, engine: str) -> tuple[str, ...]:
 
 def _homes(client: docker.DockerClient, name: str) -> dict[str, Any]:
     """Return the volumes of the hubs of one name, by their names in order."""
-    found = {volume.name: volume for volume in client.volumes.list(filters={"name": f"{name}-"})}
-    return {key: found[key] for key in sorted(found) if key.startswith(f"{name}-")}
+    volumes_by_name = {volume.name: volume for volume in client.volumes.list(filters={"name": f"{name}-"})}
+    return {key: volumes_by_name[key] for key in sorted(volumes_by_name) if key.startswith(f"{name}-")}
 
 
 def log_tail(folder: Path) -> str:
