@@ -14,7 +14,7 @@ from pathlib import Path
 import catalogue_builds
 import jsonschema
 import pytest
-from catalogue_builds import BASE, HELIO
+from catalogue_builds import BASE, HELIO, WEIGHED
 from catalogue_support import PNG, catalogue, entry, page, tag_of
 
 from helioimages.catalogue import read as catalogue_read
@@ -135,6 +135,11 @@ def test_what_is_read(site):
     (fault,) = noted[tag_of(3)].faults
     told = r"its packages cannot be read: \S+/helio@sha256:\w+ at line 1: Expecting property name enclosed in .*"
     assert re.fullmatch(told, fault)
+    weighed, other = (noted[tag_of(day)] for day in WEIGHED)
+    assert weighed.weight is not None and weighed.unpacked == 62 * 3_000_000 and weighed.faults == ()
+    assert [(one.name, one.alone) for one in weighed.weight.asked] == [("package-000", 2_000_000)]
+    assert other.weight is None and other.faults[0].startswith("what it weighs cannot be read: ")
+    assert other.faults[0].endswith(" is of another image") and newest.weight is None
     assert noted[tag_of(100)].yanked and not noted[tag_of(101)].yanked
     jsonschema.validate(document(found), json.loads(catalogue_site.SCHEMA.read_text()))
 

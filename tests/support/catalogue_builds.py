@@ -8,17 +8,23 @@ import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
-from catalogue_support import PNG, push
+from catalogue_support import PNG, packages, push
 
 from helioimages.catalogue.advisories import Audit, parse
 from helioimages.catalogue.model import Catalogue, package_table
 from helioimages.engines import registry_server
+from helioimages.locks.reasons import Needs
 from helioimages.machine.store import Store
 from helioimages.oci.registry import Registry
+from helioimages.publish import weights
+from helioimages.publish.weights import Weights
 
 HELIO, BASE = 120, 80
+#: Days of helio that have a weight; the second one's is of another image.
+WEIGHED = (HELIO - 2, HELIO - 3)
 SMOKE = "application/vnd.helioimages.smoke.v1"
 
 
@@ -56,10 +62,25 @@ def report() -> tuple[tuple[str, str, str, bytes], ...]:
     )
 
 
+def weight(day: int, *, layers: int) -> tuple[str, str, str, bytes]:
+    """Return what a build of helio weighs, as a file: one package is asked for, and draws in another."""
+    listed = {(one.kind, one.name): replace(one, size=1_000_000) for one in packages("t/helio", day, 300)}
+    first, second = ("wheel", "package-000"), ("wheel", "package-001")
+    known = Weights(
+        line=("base", "helio"),
+        unpacked=(3_000_000,) * layers,
+        owners=dict.fromkeys(listed, "helio"),
+        needs=Needs(packages=listed, asked={first: ("environments/helio",)}, needs={first: (second,)}),
+    )
+    return (weights.TYPE, "weight.json", weights.TYPE, weights.dump(known))
+
+
 def push_helio(host: str, store: Store) -> None:
     with Registry(host) as client:
         for day in range(HELIO):
             documents = report() if day == HELIO - 1 else ()
+            if day in WEIGHED:
+                documents = (weight(day, layers=62 if day == WEIGHED[0] else 61),)
             if day == 3:
                 documents = (("application/spdx+json", "sbom", "application/spdx+json", b"{"),)
             push(client, store, "t/helio", day, count=300, stack=60, documents=documents, sbom=day not in (3, 5))

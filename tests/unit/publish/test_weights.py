@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,7 @@ from helioimages.catalogue import weight as weighing
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
 from helioimages.locks.reasons import Needs
+from helioimages.prove import verify
 from helioimages.publish import weights
 from helioimages.publish.weights import Weights
 
@@ -81,3 +83,9 @@ def test_what_is_no_weight(document, said):
     assert caught.value.message == "cannot read what an image weighs"
     assert caught.value.where.startswith("org/helio@sha256:1 at ")
     assert caught.value.detail == said
+
+
+@pytest.mark.parametrize(("layers", "told"), [(3, []), (4, ["expected the sizes of 4 layers"])])
+def test_a_published_one_is_of_its_image(layers, told):
+    image = SimpleNamespace(layers=(None,) * layers, digest="sha256:1")
+    assert list(verify.content_faults(weights.TYPE, weights.dump(known()), image)) == told
