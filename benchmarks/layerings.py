@@ -50,6 +50,7 @@ class Shelves:
 
     alone_bytes: int
     buckets: int
+    small_buckets: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,12 @@ def ours(base: Shelves, helio: Shelves) -> Strategy:
                 )
                 for wheel in known.values()
             ]
-            groups = plan_layers(packages, alone_bytes=shelves.alone_bytes, buckets=shelves.buckets)
+            groups = plan_layers(
+                packages,
+                alone_bytes=shelves.alone_bytes,
+                buckets=shelves.buckets,
+                small_buckets=shelves.small_buckets,
+            )
             layers += [tuple(known[package.name] for package in group.packages) for group in groups]
         return tuple(layers)
 

@@ -13,7 +13,8 @@ What is compared, each with as many layers as ours has (but for the first and th
 * popularity: those on which most others depend have a layer of their own, the rest shares the last one (nixpkgs).
 * stability: layers are merged, two at a time, where that costs least by size and by how often packages change
   (chunkah). It is told beforehand how often each changes in this very year, which nobody knows.
-* ours: large packages alone, the others in buckets by a hash of their names, in base and in helio.
+* ours: large packages alone, the others in buckets by a hash of their names, small ones in buckets of their own, in
+  base and in helio.
 * bound: what changed, and nothing else; more layers than engines take.
 
 "One change" is what a release costs in which one package changes and no other: the mean over all changes of the year.
@@ -54,7 +55,7 @@ LAYERS = 110
 def shelves_of(image: str) -> Shelves:
     """Return what an image of this checkout says."""
     spec = Checkout.of(ROOT).images[image]
-    return Shelves(alone_bytes=spec.alone_bytes, buckets=spec.buckets)
+    return Shelves(alone_bytes=spec.alone_bytes, buckets=spec.buckets, small_buckets=spec.small_buckets)
 
 
 def compared(year: Year) -> tuple[Result, ...]:
@@ -76,7 +77,10 @@ def swept(year: Year, layers: int) -> tuple[tuple[Result, Shelves, Shelves], ...
     sides: list[list[tuple[Result, Shelves]]] = []
     for is_base in (True, False):
         months = tuple(tuple(wheel for wheel in month if wheel.base is is_base) for month in year.months)
-        every = (Shelves(alone_bytes=mib << 20, buckets=count) for mib in range(1, 9) for count in range(4, 65, 4))
+        every = (
+            Shelves(alone_bytes=mib << 20, buckets=count, small_buckets=small)
+            for mib, count, small in itertools.product((2, 3, 4, 6, 8), (1, 2, 4, 6, 8, 12, 24), (0, 2, 3, 4, 5, 6, 8))
+        )
         sides.append([(replayed("", months, layerings.ours(shelves, shelves)), shelves) for shelves in every])
     fitting = []
     for (low, base), (high, helio) in itertools.product(*sides):
@@ -110,7 +114,7 @@ def main() -> None:
     """Replay and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--sweep", action="store_true", help="try other values of alone-mib and buckets")
+    parser.add_argument("--sweep", action="store_true", help="try other values of image.toml's section layers")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of both images at most, for --sweep (%(default)s)")
     parser.add_argument("--record", metavar="DAY", nargs="+", help="resolve as of these days, and write year.json")
     asked = parser.parse_args()
@@ -136,10 +140,11 @@ def main() -> None:
     print(f"{len(year.months) - 1} releases from {year.days[0]} to {year.days[-1]}, layers of wheels alone\n")
     print(table(results))
     if asked.sweep:
-        print(f"\nours with other values (alone-mib, buckets) of base and of helio, at most {asked.layers} layers\n")
+        words = "alone-mib, buckets, small-buckets"
+        print(f"\nours with other values ({words}) of base and of helio, at most {asked.layers} layers\n")
         for result, base, helio in swept(year, asked.layers)[:10]:
-            words = [f"{shelves.alone_bytes >> 20} MiB, {shelves.buckets}" for shelves in (base, helio)]
-            print(f"  {words[0]:<14}{words[1]:<14}{table((result, results[-1])).splitlines()[1][38:]}")
+            sides = [f"{side.alone_bytes >> 20} MiB, {side.buckets}, {side.small_buckets}" for side in (base, helio)]
+            print(f"  {sides[0]:<17}{sides[1]:<17}{table((result, results[-1])).splitlines()[1][38:]}")
 
 
 if __name__ == "__main__":

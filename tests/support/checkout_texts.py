@@ -50,6 +50,7 @@ PATH = "/bin"
 [layers]
 alone-mib = 9
 buckets = 12
+small-buckets = 3
 [budget]
 compressed-mib = 900
 [build]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from helioimages.core.errors import HelioError
 from helioimages.core.package import Package
-from helioimages.make.plan import Group, check_count, own_packages, plan_layers
+from helioimages.make.plan import SMALL_BYTES, Group, check_count, own_packages, plan_layers
 
 
 def package(name: str, size: int = 1, kind: str = "wheel", version: str = "1", **more) -> Package:
@@ -41,6 +41,27 @@ def test_large_ones_alone_and_small_ones_in_buckets():
         ("torch", ["torch"]),
         ("wheels-00", ["six"]),
     ]
+
+
+def test_small_ones_in_buckets_of_their_own_above_the_others():
+    packages = [
+        package("python", 1, "conda"),
+        package("torch", 9 * SMALL_BYTES),
+        package("numpy", SMALL_BYTES),
+        package("six", SMALL_BYTES - 1),
+        package("unknown", 0),
+    ]
+    sizes = dict(alone_bytes=8 * SMALL_BYTES, buckets=1)
+    assert names(plan_layers(packages, **sizes, small_buckets=1)) == [
+        ("conda", ["python"]),
+        ("torch", ["torch"]),
+        ("wheels-00", ["numpy"]),
+        ("wheels-small-00", ["six", "unknown"]),
+    ]
+    assert names(plan_layers(packages, **sizes))[-1] == ("wheels-00", ["numpy", "six", "unknown"])
+    many = [package(f"p{number}", number % 2 * 2 * SMALL_BYTES) for number in range(300)]
+    layers = [layer.name for layer in plan_layers(many, alone_bytes=1 << 40, buckets=12, small_buckets=11)]
+    assert layers == [*(f"wheels-{n:02}" for n in range(12)), *(f"wheels-small-{n:02}" for n in range(11))]
 
 
 packages_strategy = st.lists(

@@ -103,6 +103,11 @@ def test_layers_of_a_line_say_whose_they_are():
     assert layer_titles(found) == (
         *("debian of base", "numpy", "wheels-00 of base", "files of base", "debian of ml-tf", "wheels-00 of ml-tf"),
     )
+    small = replace(config(History(created_by="ADD wheels-small-00", comment=""), layers=1), env=found.env)
+    assert layer_titles(replace(small, history=(*small.history, line[3]), diff_ids=found.diff_ids[:2])) == (
+        "wheels-small-00 of base",
+        "files of base",
+    )
     # Who does not say its name, and other tools' images, keep the names as they are.
     assert layer_titles(replace(found, env=()))[-2:] == ("debian", "wheels-00")
     assert layer_titles(config(*line[:2], layers=2)) == ("debian", "numpy")

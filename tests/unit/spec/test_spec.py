@@ -118,7 +118,9 @@ def test_a_whole_image():
     found = image(WHOLE_IMAGE)
     assert found.dirs == (DirSpec(path="usr/local/idl", mode=0o1755, uid=1000, gid=0),)
     assert found.smoke == SmokeSpec(memory="4g", timeout=300, cpus=1.5)
-    assert (found.alone_bytes, found.buckets, found.budget_bytes, found.heavy) == (9 << 20, 12, 900 << 20, True)
+    assert (found.alone_bytes, found.buckets, found.small_buckets) == (9 << 20, 12, 3)
+    assert (found.budget_bytes, found.heavy) == (900 << 20, True)
+    assert image(WHOLE_IMAGE.replace("small-buckets = 3", "")).small_buckets == 0
     assert (found.parent, found.user.shell, found.ports) == ("y", "/bin/bash", ("8888/tcp",))
     assert image(WHOLE_IMAGE.replace("cpus = 1.5", "cpus = 2")).smoke.cpus == 2.0
     assert image(WHOLE_IMAGE.replace('"usr/local/idl"', '"/usr/local/idl/"')).dirs == found.dirs
@@ -168,6 +170,7 @@ ACCOUNT = "an account's name (lower-case letters, digits, - and _, at most 32)"
         ),
         ("alone-mib = 9", "alone-mib = 0", "layers.alone-mib", "expected a number from 1 to 1048576, not 0"),
         ("buckets = 12", "buckets = 0", "layers.buckets", "expected a number from 1 to 100, not 0"),
+        ("small-buckets = 3", "small-buckets = -1", "layers.small-buckets", "expected a number from 0 to 100, not -1"),
         ("buckets = 12", "buckets = 2.0", "layers.buckets", "expected a whole number, not a number: 2.0"),
         (
             "compressed-mib = 900",

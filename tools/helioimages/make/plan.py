@@ -4,11 +4,13 @@
 and `budget` read it. Nothing here reads a disk: what must be read (locks, an image's own files) is in `PlanInputs`.
 
 Which package goes into which layer depends on that package alone: one whose artefact is large has a layer of its own,
-a smaller one shares a bucket chosen by a hash of its name. So adding, removing or upgrading one package touches one
-layer and moves no other package, which is what makes rebuilds, pushes and pulls small. (Popularity, as some tools use,
-would reshuffle layers when the world changes, and neighbours would when the environment does.)
+a smaller one shares a bucket chosen by a hash of its name, the small ones among them buckets of their own. So adding,
+removing or upgrading one package touches one layer and moves no other package, which is what makes rebuilds, pushes and
+pulls small. (Popularity, as some tools use, would reshuffle layers when the world changes, and neighbours would when
+the environment does.)
 
-Order, lowest first: Debian, conda packages, large wheels by name, buckets by number, the image's own files.
+Order, lowest first: Debian, conda packages, large wheels by name, buckets by number, those of small ones, the image's
+own files.
 An engine must extract again whatever lies above a changed layer, and small packages change most often.
 """
 
@@ -42,6 +44,9 @@ PREFIX = "/srv/conda/envs/notebook"
 COMPRESSOR = LIBDEFLATE_6
 #: Raised when the same Debian packages would give another layer.
 DEBIAN_FORMAT = 5
+#: Wheels of fewer bytes are small: they may have buckets of their own, so that the many changes among them do not
+#: make nodes pull what is larger. `benchmarks/year.py` tells what that is worth.
+SMALL_BYTES = 1 << 20
 #: What an engine with overlay2 can stack, less a reserve for those who extend the image.
 MAX_LAYERS = 120
 
@@ -301,7 +306,9 @@ def _package_layers(image: ImageSpec, locks: Locks, packages: Iterable[Package])
             size=group.size,
             packages=group.packages,
         )
-        for group in plan_layers(packages, alone_bytes=image.alone_bytes, buckets=image.buckets)
+        for group in plan_layers(
+            packages, alone_bytes=image.alone_bytes, buckets=image.buckets, small_buckets=image.small_buckets
+        )
     )
 
 
@@ -329,7 +336,7 @@ def _dirs(image: ImageSpec) -> tuple[Entry, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shelves:
     alone: list[Package] = field(default_factory=list)
-    buckets: dict[int, list[Package]] = field(default_factory=dict)
+    buckets: dict[str, list[Package]] = field(default_factory=dict)
 
 
 def bucket_of(name: str, buckets: int) -> int:
@@ -341,18 +348,21 @@ def bucket_of(name: str, buckets: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % buckets
 
 
-def plan_layers(packages: Iterable[Package], *, alone_bytes: int, buckets: int) -> tuple[Group, ...]:
+def plan_layers(
+    packages: Iterable[Package], *, alone_bytes: int, buckets: int, small_buckets: int = 0
+) -> tuple[Group, ...]:
     """Return the package layers of one image, lowest first.
 
     Args:
         packages: those that the parent image does not have; order does not matter.
         alone_bytes: artefacts of at least this many bytes have a layer of their own.
         buckets: layers that the smaller wheels share.
+        small_buckets: layers that those of less than `SMALL_BYTES` share instead; 0 for none.
 
-    Worked example, ``alone_bytes=10`` and ``buckets=2``::
+    Worked example, in MiB, ``alone_bytes=10``, ``buckets=2`` and ``small_buckets=1``::
 
-        conda python 90, conda zlib 1, wheel torch 80, wheel six 1
-        -> python | conda | torch | wheels-01
+        conda python 90, conda zlib 0.1, wheel torch 80, wheel numpy 5, wheel six 0.1
+        -> python | conda | torch | wheels-01 | wheels-small-00
     """
     shelves = {"conda": _Shelves(), "wheel": _Shelves()}
     for package in packages:
@@ -360,16 +370,23 @@ def plan_layers(packages: Iterable[Package], *, alone_bytes: int, buckets: int) 
         if package.size >= alone_bytes:
             shelf.alone.append(package)
         else:
-            # The conda part is a handful of libraries below the interpreter: one bucket.
-            number = bucket_of(package.name, buckets) if package.kind == "wheel" else 0
-            shelf.buckets.setdefault(number, []).append(package)
+            shelf.buckets.setdefault(_shared(package, buckets, small_buckets), []).append(package)
     layers = []
-    for kind, shelf in shelves.items():
+    for shelf in shelves.values():
         layers += [Group(name=p.name, packages=(p,)) for p in sorted(shelf.alone, key=_by_name)]
-        for number, members in sorted(shelf.buckets.items()):
-            name = f"wheels-{number:02}" if kind == "wheel" else "conda"
+        for name, members in sorted(shelf.buckets.items()):
             layers.append(Group(name=name, packages=tuple(sorted(members, key=_by_name))))
     return tuple(layers)
+
+
+def _shared(package: Package, buckets: int, small_buckets: int) -> str:
+    """Return the name of the layer that a package shares; names are in the order of the layers."""
+    if package.kind != "wheel":
+        # The conda part is a handful of libraries below the interpreter: one bucket.
+        return "conda"
+    if small_buckets and package.size < SMALL_BYTES:
+        return f"wheels-small-{bucket_of(package.name, small_buckets):02}"
+    return f"wheels-{bucket_of(package.name, buckets):02}"
 
 
 def check_count(image: str, count: int) -> None:
@@ -384,7 +401,7 @@ def check_count(image: str, count: int) -> None:
             f"image `{image}` has too many layers",
             where=f"images/{image}/image.toml at layers",
             detail=f"expected at most {MAX_LAYERS} not {count}",
-            hint="raise layers.alone-mib or lower layers.buckets",
+            hint="raise layers.alone-mib, or lower layers.buckets or layers.small-buckets",
         )
 
 

@@ -181,7 +181,7 @@ def owned(layer: str, image: str) -> str:
     >>> owned("wheels-07", "helio"), owned("numpy", "base")
     ('wheels-07 of helio', 'numpy')
     """
-    return f"{layer} of {image}" if image and re.fullmatch(r"debian|conda|files|wheels-\d+", layer) else layer
+    return f"{layer} of {image}" if image and re.fullmatch(r"debian|conda|files|wheels-(small-)?\d+", layer) else layer
 
 
 def _cyclonedx(component: Mapping[str, Any]) -> Package | None:

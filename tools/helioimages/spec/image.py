@@ -62,6 +62,7 @@ class ImageSpec:
         env: variables of the image config, added to the parent's.
         alone_bytes: a package with an artefact of at least this size has a layer of its own.
         buckets: the number of layers that the smaller wheels share.
+        small_buckets: the number of layers that wheels of less than a MiB share instead; 0 for none.
         budget_bytes: the most that the image's layers may be, compressed, parents included.
         heavy: verbs that make images leave it out unless it is named.
         hub: how hubs offer the image.
@@ -85,6 +86,7 @@ class ImageSpec:
     ports: tuple[str, ...] = ()
     alone_bytes: int = 8 << 20
     buckets: int = 16
+    small_buckets: int = 0
     budget_bytes: int = 0
     heavy: bool = False
     smoke: SmokeSpec = SmokeSpec()
@@ -120,6 +122,7 @@ def parse_image(text: str, path: Path, file: str) -> ImageSpec:
         ports=config.strings("ports", shape=shapes.PORT),
         alone_bytes=layers.whole("alone-mib", 8, minimum=1, maximum=_MOST_MIB) << 20,
         buckets=layers.whole("buckets", 16, minimum=1, maximum=_MOST_BUCKETS),
+        small_buckets=layers.whole("small-buckets", 0, minimum=0, maximum=_MOST_BUCKETS),
         budget_bytes=budget.whole("compressed-mib", 0, minimum=0, maximum=_MOST_MIB) << 20,
         heavy=making.flag("heavy", False),
         smoke=SmokeSpec(
