@@ -149,6 +149,50 @@ def test_a_package_of_a_child_that_changes_a_file_of_the_parent(world, make_whee
     assert error.detail.splitlines()[0].startswith(f"`odd-1.0` and `one-1.0`: 2 paths, e.g. {site}/one/__pycache__/a.")
 
 
+def test_a_file_in_whose_place_nothing_is(world):
+    shop = world()
+    path = "lib/python3.13/site-packages/one/a.py"
+    base = dataclasses.replace(shop.environments["base"], clobber={path: "nothing over one"})
+    less = dataclasses.replace(shop, environments=shop.environments | {"base": base})
+    (before,), (after,) = (
+        [layer for layer in site.plan("base").layers if layer.name == "wheels-00"] for site in (shop, less)
+    )
+    assert before.key != after.key
+    done: dict[str, Built] = {}
+    child = less.build("child", done)
+    (layer,) = (layer for layer in done["base"].layers if layer.name == "wheels-00")
+    found = [entry.path for entry in read_layer(less.store.blob(layer.layer.digest)) if "/one/" in entry.path]
+    assert found == [], found
+    assert child.image.layers[: len(done["base"].image.layers)] == done["base"].image.layers
+
+
+def covering(world, make_wheel, files: dict[str, bytes], *patterns: str) -> Site:
+    """Return a site whose child has a wheel `odd` that lies over `one` of its parent where patterns say so."""
+    shop = world(more={"odd": make_wheel(files, name="odd")})
+    told = {f"lib/python3.13/site-packages/{pattern}": "odd over one" for pattern in patterns}
+    child = dataclasses.replace(shop.environments["child"], clobber=told)
+    return dataclasses.replace(shop, environments=shop.environments | {"child": child})
+
+
+def test_a_package_of_a_child_lies_over_one_of_the_parent_where_that_is_said(world, make_wheel):
+    done: dict[str, Built] = {}
+    child = covering(world, make_wheel, {"one/a.py": b"x = 9\n"}, "one/*").build("child", done)
+    assert done["base"].image.digest == world().build("base").image.digest
+    assert child.image.layers[: len(done["base"].image.layers)] == done["base"].image.layers
+    # What is said of another path is said of no other.
+    error = refused(covering(world, make_wheel, {"one/a.py": b"x = 9\n"}, "one/a.py"))
+    assert error.detail.startswith("`odd-1.0` and `one-1.0`: 1 path, e.g. ")
+
+
+def test_what_would_be_seen_of_a_covered_package_is_refused(world, make_wheel):
+    error = refused(covering(world, make_wheel, {"one/b.py": b"x = 9\n"}, "one/*"))
+    site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
+    assert error.message == "`odd-1.0` does not cover `one-1.0` of the parent image"
+    assert error.detail.startswith(f"2 paths would be seen beside its own, e.g. {site}/one/__pycache__/a.")
+    error = refused(covering(world, make_wheel, {"one/a.py": b"x = 9\n"}, "one/*", "three/*"))
+    assert error.message == "`one-1.0` has no lib/python3.13/site-packages/three/*"
+
+
 @pytest.mark.parametrize(("one", "other"), [("odd/x", "odd/x/y"), ("odd/x/y", "odd/x"), ("one", "odd/x")])
 def test_a_file_of_one_package_where_another_has_a_folder(world, make_wheel, one, other):
     """In two layers, where an engine would take the lower one's away without a word."""

@@ -34,7 +34,13 @@ def store(tmp_path: Path) -> Store:
 def task(make_wheel, store: Store):
     """Give a task of wheels: name -> files."""
 
-    def make(*, key: str = "k" * 64, dropped: tuple[str, ...] = (), **wheels: dict[str, bytes]) -> Task:
+    def make(
+        *,
+        key: str = "k" * 64,
+        dropped: tuple[str, ...] = (),
+        left_out: tuple[str, ...] = (),
+        **wheels: dict[str, bytes],
+    ) -> Task:
         sources = []
         for name, files in wheels.items():
             path, record = make_wheel(files, name=name)
@@ -46,6 +52,7 @@ def task(make_wheel, store: Store):
                 sha256=record.sha256,
                 size=record.size,
                 dropped=dropped,
+                left_out=left_out,
             )
             sources.append(LayerPackage(package=package, record=record, path=path))
         return Task(
@@ -142,6 +149,24 @@ def test_what_another_package_wins_is_left_out():
     package = Package(kind="wheel", name="p", version="1", file_name="p", sha256="", size=1, dropped=("bin/*", "etc/x"))
     mine = [entries.file(f"{PREFIX[1:]}/{path}", b"") for path in ("bin/a", "bin/b", "etc/x", "etc/xy", "lib/bin/c")]
     assert [one.path.removeprefix(f"{PREFIX[1:]}/") for one in without(tuple(mine), package)] == ["etc/xy", "lib/bin/c"]
+
+
+def test_what_nothing_is_in_the_place_of_is_in_no_record(task, store):
+    site = "lib/python3.13/site-packages"
+    files = {"demo/a.py": b"x = 1\n", "demo/data/b": b"1", "demo/data/c": b"2"}
+    first = make_layer(task(demo=files))
+    layer = make_layer(task(key="l" * 64, left_out=(f"{site}/demo/data/b", f"{site}/demo/a.py"), demo=files))
+    kept = [path for path in paths(store.blob(layer.digest)) if path.startswith("demo/")]
+    assert kept == ["demo/data", "demo/data/c"]
+
+    def record(of: Layer) -> list[str]:
+        (entry,) = (entry for entry in read_layer(store.blob(of.digest)) if entry.path.endswith("/RECORD"))
+        return [line.partition(",")[0] for line in entry.content.read().decode().splitlines()]
+
+    gone = {"demo/a.py", "demo/data/b", f"demo/__pycache__/a.{TAG}.pyc"}
+    assert set(record(first)) - set(record(layer)) == gone
+    with pytest.raises(HelioError, match=r"`demo-1\.0` has no bin/z"):
+        make_layer(task(key="m" * 64, left_out=("bin/z",), demo=files))
 
 
 def test_what_nobody_wins_is_refused():

@@ -57,6 +57,7 @@ class Package:
         built: made here from its source; ``file_name`` and ``sha256`` may then be the source's.
         depends: names of packages that it needs, where its lock tells.
         dropped: paths of this package that another one wins (``x-helioimages.clobber``).
+        left_out: paths of this package that nobody has (``nothing over`` it, there).
         patches: changes of ours to its files, in the order in which they are made (``x-helioimages.patches``).
         without: what it asks for and the image leaves out (``x-helioimages.without``); its metadata ask no more, extras
             aside.
@@ -75,6 +76,7 @@ class Package:
     built: bool = False
     depends: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     patches: tuple[Patch, ...] = ()
     without: tuple[Without, ...] = ()
     ran: str = ""

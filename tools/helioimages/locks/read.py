@@ -21,7 +21,7 @@ from ..core.platform import FIRST, Platform
 from ..debian.lock import AptLock
 from ..pypi.ecosystem import PYPI
 from ..pypi.lock import PyPILock
-from ..spec.environment import EnvironmentSpec
+from ..spec.environment import NOTHING, EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
 from . import file_names
@@ -122,13 +122,14 @@ def _lock_file(kind: Ecosystem[Any], image: ImageSpec, channel: str, platform: P
 def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
     """Return the environment's packages as the planner sees them, with the paths that another package wins."""
     losers: dict[str, list[str]] = {}
+    left_out: dict[str, list[str]] = {}
     names = {package.name for package in locks.conda.packages} | {wheel.name for wheel in locks.pypi.wheels}
     for path, text in environment.clobber.items():
-        # "winner over loser, loser": both sides are named, so that nothing is dropped by surprise. `files` are the
-        # image's own.
+        # "winner over loser, loser": both sides are named, so that no file is dropped by surprise. `files` are the
+        # image's own; where `nothing` wins, there is no file.
         winner, _, rest = text.partition(" over ")
         for name in (winner, *rest.split(", ")):
-            if name not in names and not name == winner == "files":
+            if name not in names and not (name == winner and winner in ("files", NOTHING)):
                 raise HelioError(
                     Stage.SPEC,
                     f"`{name}` is not a locked package",
@@ -136,7 +137,7 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
                     detail=f"expected `winner over loser`, not {text!r}",
                 )
         for loser in rest.split(", "):
-            losers.setdefault(loser, []).append(path)
+            (left_out if winner == NOTHING else losers).setdefault(loser, []).append(path)
     # What conda packages take from each other is no business of a wheel of the same name.
     lost: dict[str, list[str]] = {}
     for path, text in locks.conda.clobbers.get(locks.pypi.platform.subdir, {}).items():
@@ -146,7 +147,9 @@ def packages(locks: Locks, environment: EnvironmentSpec) -> tuple[Package, ...]:
             lost.setdefault(loser, []).append(glob.escape(path))
     return tuple(
         replace(
-            package, dropped=(*losers.get(package.name, ()), *(lost.get(package.name, ()) if kind is CONDA else ()))
+            package,
+            dropped=(*losers.get(package.name, ()), *(lost.get(package.name, ()) if kind is CONDA else ())),
+            left_out=tuple(left_out.get(package.name, ())),
         )
         for kind in (CONDA, PYPI)
         for package in kind.packages(locks.parts[kind.kind])

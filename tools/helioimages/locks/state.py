@@ -247,6 +247,7 @@ def pypi_hash(
             # Not where nobody says it: locks of before this key stay current.
             *([dict(ancestor.names)] if ancestor.names else []),
             *([["without", dict(ancestor.without)]] if ancestor.without else []),
+            *([["nothing", ancestor.left_out]] if ancestor.left_out else []),
         ]
         for ancestor in line
     ]

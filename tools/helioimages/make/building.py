@@ -6,6 +6,7 @@ the layers to the parent and keep the documents in the store. A second build of 
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def build(shop: Workshop, plan: ImagePlan, done: dict[str, Built] | None = None)
         return done[plan.name]
     parent = build(shop, plan.parent, done) if plan.parent else None
     layers, fresh = _layers(shop, plan, _lower(parent))
-    _check_clashes(shop.store, parent.line if parent else (), layers, _won(plan))
+    _check_clashes(shop.store, plan, parent.line if parent else (), layers)
     built = assembled(plan, parent, layers, fresh)
     shop.store.put_blob(built.image.config_bytes)
     shop.store.put_blob(built.image.manifest_bytes)
@@ -237,11 +238,36 @@ def _won(plan: ImagePlan) -> dict[str, frozenset[tuple[str, str]]]:
     return won
 
 
+def _covered(plan: ImagePlan, seen: Mapping[str, tuple[str, str]]) -> dict[str, frozenset[tuple[str, str]]]:
+    """Return path -> (winner, loser) of what wheels of an image lie over, as ``x-helioimages.clobber`` says.
+
+    Args:
+        seen: the files of its ancestors.
+
+    Raises:
+        HelioError: a pattern matches nothing of the loser.
+    """
+    covered: dict[str, frozenset[tuple[str, str]]] = {}
+    for cover in plan.covers:
+        theirs = [path for path, (origin, _) in seen.items() if origin == cover.loser]
+        paths = fnmatch.filter(theirs, f"{PREFIX[1:]}/{cover.pattern}")
+        if not paths:
+            raise HelioError(
+                Stage.LINK,
+                f"`{cover.loser}` has no {cover.pattern}",
+                detail=f"x-helioimages.clobber says that `{cover.winner}` wins this path",
+                hint="remove the entry from environment.yml",
+            )
+        for path in paths:
+            covered[path] = covered.get(path, frozenset()) | {(cover.winner, cover.loser)}
+    return covered
+
+
 def _check_clashes(
     store: Store,
+    plan: ImagePlan,
     below: Sequence[Built],
     layers: Sequence[BuiltLayer],
-    won: Mapping[str, frozenset[tuple[str, str]]],
 ) -> None:
     """Refuse two packages that bring one path in different layers: which one wins would be the order's chance.
 
@@ -256,14 +282,18 @@ def _check_clashes(
         for layer in image.layers:
             if layer.name != "debian":
                 seen |= linking.files_of(store, layer.key)
+    covered = _covered(plan, seen)
+    won = _won(plan) | covered
     faults: dict[tuple[str, str], list[str]] = {}
     for layer in layers:
         if layer.name == "debian":
             continue
         for path, (origin, held) in linking.files_of(store, layer.key).items():
+            covered.pop(path, None)
             other, other_held = seen.setdefault(path, (origin, held))
             if other_held != held and (origin, other) not in won.get(path, ()):
                 faults.setdefault(_sides(other, origin), []).append(path)
+    _refuse_remains(covered)
     # A file of one where another has a folder: the upper layer's would take the other away.
     folders: dict[str, str] = {}
     for path, (origin, _) in seen.items():
@@ -283,6 +313,22 @@ def _check_clashes(
             "packages bring different files of one name",
             detail="\n".join(lines),
             hint="name the winners in environment.yml under x-helioimages.clobber, e.g. `tests/*: winner over loser`",
+        )
+
+
+def _refuse_remains(covered: Mapping[str, frozenset[tuple[str, str]]]) -> None:
+    """Refuse what is left of a package that another one lies over: the two would be mixed.
+
+    Args:
+        covered: path -> (winner, loser), of what no layer lies over.
+    """
+    for path, pairs in sorted(covered.items()):
+        winner, loser = min(pairs)
+        raise HelioError(
+            Stage.LINK,
+            f"`{winner}` does not cover `{loser}` of the parent image",
+            detail=f"{count(len(covered), 'path')} would be seen beside its own, e.g. {path}",
+            hint="have both at one version, or name less in environment.yml under x-helioimages.clobber",
         )
 
 

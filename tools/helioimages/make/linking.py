@@ -107,7 +107,9 @@ def package_entries(store: Store, source: LayerPackage, task: Task) -> tuple[Ent
                 scripts=task.scripts,
             ),
         )
-        kept = conda_link.forgetting(linked, without(linked, package), source.record, PREFIX)
+        lost = _paths(linked, (*package.dropped, *package.left_out), package)
+        kept = tuple(entry for entry in linked if entry.path not in lost)
+        kept = conda_link.forgetting(linked, kept, source.record, PREFIX)
         if source.ran is not None:
             kept = captured.applied(
                 kept, captured.parse(source.ran.read_bytes(), package.origin), source.record, PREFIX
@@ -117,6 +119,7 @@ def package_entries(store: Store, source: LayerPackage, task: Task) -> tuple[Ent
     for patch, path in zip(package.patches, source.patches, strict=True):
         linked = patching.apply(linked, path.read_bytes(), patch.path, package.origin)
     linked = wheel_link.asking_less(linked, {left.name for left in package.without}, package.origin)
+    linked = wheel_link.forgetting(linked, _paths(linked, package.left_out, package))
     kept = without(linked, package)
     return wheel_link.with_compiled(kept, _compiled(store, kept, package, task))
 
@@ -127,8 +130,14 @@ def without(entries: tuple[Entry, ...], package: Package) -> tuple[Entry, ...]:
     Raises:
         HelioError: a pattern of ``x-helioimages.clobber`` matches nothing of it.
     """
-    lost: set[str] = set()
-    for pattern in package.dropped:
+    lost = _paths(entries, package.dropped, package)
+    return tuple(entry for entry in entries if entry.path not in lost)
+
+
+def _paths(entries: tuple[Entry, ...], patterns: Iterable[str], package: Package) -> frozenset[str]:
+    """Return the paths of a package that patterns of ``x-helioimages.clobber`` match, each at least one."""
+    paths: set[str] = set()
+    for pattern in patterns:
         matches = fnmatch.filter((entry.path for entry in entries), f"{PREFIX[1:]}/{pattern}")
         if not matches:
             raise HelioError(
@@ -137,8 +146,8 @@ def without(entries: tuple[Entry, ...], package: Package) -> tuple[Entry, ...]:
                 detail="x-helioimages.clobber says that another package wins this path",
                 hint="remove the entry from environment.yml",
             )
-        lost.update(matches)
-    return tuple(entry for entry in entries if entry.path not in lost)
+        paths.update(matches)
+    return frozenset(paths)
 
 
 def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: Task) -> tuple[Entry, ...]:
@@ -149,6 +158,7 @@ def _compiled(store: Store, entries: tuple[Entry, ...], package: Package, task: 
             task.interpreter_id,
             *([[patch.sha256 for patch in package.patches]] if package.patches else []),
             *([{"ran": package.ran}] if package.ran else []),
+            *([{"left-out": sorted(package.left_out)}] if package.left_out else []),
         ]
     )
     cached = store.cached("pyc", key)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..core.digest import key_of
@@ -95,6 +95,7 @@ def _named(package: Package) -> list[object]:
     changes: list[object] = [[patch.sha256 for patch in package.patches]] if package.patches else []
     changes += [{"asks-less": sorted(left.name for left in package.without)}] if package.without else []
     changes += [{"ran": package.ran}] if package.ran else []
+    changes += [{"left-out": sorted(package.left_out)}] if package.left_out else []
     return [package.kind, package.sha256, package.file_name, sorted(package.dropped), *changes]
 
 
@@ -118,6 +119,20 @@ class LayerPlan:
     comment: str
     size: int
     packages: tuple[Package, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cover:
+    """Where a package of an image lies over one of an ancestor's, since ``x-helioimages.clobber`` says so.
+
+    Attributes:
+        pattern: of paths in the prefix.
+        winner, loser: the packages, as `Package.origin` calls them.
+    """
+
+    pattern: str
+    winner: str
+    loser: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +168,7 @@ class ImagePlan:
         account: whom the image runs as, its own or an ancestor's; Debian's layer has it in ``/etc/passwd``.
         files: entries of its last layer.
         compressor: name, version and level.
+        covers: what of its ancestors' its packages lie over.
     """
 
     spec: ImageSpec
@@ -163,6 +179,7 @@ class ImagePlan:
     account: UserSpec | None
     files: tuple[Entry, ...]
     compressor: str
+    covers: tuple[Cover, ...] = ()
 
     @property
     def name(self) -> str:
@@ -237,8 +254,11 @@ def plan_image(inputs: PlanInputs, name: str) -> ImagePlan:
 def _plan_one(inputs: PlanInputs, image: ImageSpec, parent: ImagePlan | None) -> ImagePlan:
     locks, environment = inputs.locks[image.name], inputs.environments[image.environment]
     packages = read.packages(locks, environment)
+    covers: tuple[Cover, ...] = ()
     if parent:
-        packages = own_packages(packages, read.packages(parent.locks, inputs.environments[parent.spec.environment]))
+        below = read.packages(parent.locks, inputs.environments[parent.spec.environment])
+        packages = own_packages(packages, below)
+        covers = tuple(_covers(environment.clobber, packages, below))
     account = parent.account if parent and parent.account else image.user
     own = inputs.files[image.name]
     files = (*own.entries, *_dirs(image))
@@ -257,7 +277,20 @@ def _plan_one(inputs: PlanInputs, image: ImageSpec, parent: ImagePlan | None) ->
         account=account,
         files=files,
         compressor=COMPRESSOR.name,
+        covers=covers,
     )
+
+
+def _covers(clobber: Mapping[str, str], mine: Iterable[Package], parents: Iterable[Package]) -> Iterator[Cover]:
+    """Yield what ``clobber`` gives an image's own wheels of its parent's, whose layers stay as they are."""
+    own, below = (
+        {package.name: package.origin for package in side if package.kind == "wheel"} for side in (mine, parents)
+    )
+    for pattern, text in clobber.items():
+        winner, _, losers = text.partition(" over ")
+        for loser in losers.split(", "):
+            if winner in own and loser in below:
+                yield Cover(pattern=pattern, winner=own[winner], loser=below[loser])
 
 
 def debian_needed(lock: AptLock, parent: AptLock | None) -> bool:

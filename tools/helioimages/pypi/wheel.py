@@ -139,6 +139,21 @@ def with_contents(entries: Iterable[Entry], contents: Mapping[str, bytes], origi
     return tuple(result)
 
 
+def forgetting(entries: Iterable[Entry], gone: Collection[str]) -> tuple[Entry, ...]:
+    """Return a wheel's entries less those of some paths; RECORD does not list these."""
+    result = []
+    for entry in entries:
+        if gone and entry.content and entry.path.endswith(".dist-info/RECORD"):
+            base = posixpath.dirname(posixpath.dirname(entry.path))
+            lost = {posixpath.relpath(path, base) for path in gone}
+            rows = csv.reader(io.StringIO(entry.content.read().decode(), newline=""))
+            kept = [(row[0], row[1], row[2]) for row in rows if row[0] not in lost]
+            entry = replace(entry, content=Content.of(_csv(kept)))
+        if entry.path not in gone:
+            result.append(entry)
+    return tuple(result)
+
+
 def asking_less(entries: Iterable[Entry], names: Collection[str], origin: str) -> tuple[Entry, ...]:
     """Return a wheel's entries whose METADATA no longer requires some distributions.
 

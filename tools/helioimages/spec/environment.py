@@ -17,6 +17,9 @@ from ..core.platform import SUBDIRS, Subdir
 from ..core.reading import SHA256, Table, load_yaml
 from . import pip_lines, selectors, shapes
 
+#: Who wins a path in ``clobber`` where no file is to be there.
+NOTHING = "nothing"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
@@ -87,7 +90,8 @@ class EnvironmentSpec:
         names: conda package -> the distribution that it is on PyPI, or ``none``.
         allow_downgrade: distributions that a relock may lower.
         virtual_packages: e.g. ``{"__glibc": "2.41"}``; conda's words for what the machine brings.
-        clobber: path in the prefix -> package whose file wins.
+        clobber: path in the prefix, or pattern -> ``winner over loser, loser``: packages; where `NOTHING` wins, there
+            is no file.
         build: source-only packages.
         without: distribution that packages ask for and the image leaves out -> why nothing is lost.
         build_without: source-only package -> distributions that its source asks for and its build does not need.
@@ -115,6 +119,12 @@ class EnvironmentSpec:
     link_scripts: tuple[LinkScript, ...] = ()
     patches: tuple[PatchSpec, ...] = ()
     selected: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Of ``clobber`` what is in no package's place: path in the prefix, or pattern -> the packages that have it."""
+        start = f"{NOTHING} over "
+        return {path: text.removeprefix(start) for path, text in self.clobber.items() if text.startswith(start)}
 
     def for_platform(self, subdir: Subdir) -> EnvironmentSpec:
         """Return what is asked for on a platform, e.g. ``linux-aarch64``."""
