@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from packaging.pylock import Pylock
 from pypi_support import sdist_bytes, wheel_bytes
 
 from helioimages.core.errors import HelioError
+from helioimages.core.package import Package
 from helioimages.extend import binder, lock_file, solve
 from helioimages.extend.asked import FileLine, PlacedRequirement, SourceProject
 from helioimages.extend.lock_file import WheelOrigin
@@ -55,6 +57,39 @@ def test_only_what_the_image_lacks_is_added(ask):
 
 def test_nothing_is_added_where_the_image_has_it(ask):
     assert versions(ask("numpy>=2\nxarray")) == {}
+
+
+def test_what_the_image_has_in_another_build_is_not_added_and_neither_is_what_only_that_draws_in(
+    given, package_index, parent, tmp_path
+):
+    for name, version, requires in (
+        ("numpy", "2.4.6", ()),
+        ("xarray", "2026.9.0", ()),
+        ("xgboost", "3.4.1", ("nccl", "numpy")),
+        ("xgboost", "4.0", ()),
+        ("xgboost-cpu", "3.4.1", ()),
+        ("nccl", "2.30", ("cuda",)),
+        ("cuda", "13", ()),
+        ("trees", "1.0", ("xgboost>=3", "leaves")),
+        ("leaves", "1.0", ()),
+        ("gpu", "1.0", ("nccl",)),
+    ):
+        data = wheel_bytes({f"{name}/__init__.py": b""}, name=name, version=version, requires=requires)
+        package_index.add(f"{name.replace('-', '_')}-{version}-py3-none-any.whl", data)
+    store = Store(tmp_path / "store")
+    have = replace(parent, packages=(*parent.packages, Package(kind="wheel", name="xgboost-cpu", version="3.4.1")))
+
+    def added(text: str) -> dict[str, str]:
+        wanted = solve.requirements(binder.read(given.files({"requirements.txt": text})), have)
+        question = solve.AdditionQuestion(parent=have, wanted=wanted, limits=(), locals=(), before=None)
+        return versions(solve.answer(question, PackageIndex(resolve.places(), store.root / "index"), store))
+
+    assert added("xgboost") == {}
+    assert added("trees") == {"trees": "1.0", "leaves": "1.0"}
+    assert added("trees\ngpu") == {"trees": "1.0", "leaves": "1.0", "gpu": "1.0", "nccl": "2.30", "cuda": "13"}
+    assert added("xgboost\ncuda") == {"cuda": "13"}
+    with pytest.raises(HelioError, match="`xgboost>=4` contradicts the image"):
+        added("xgboost>=4")
 
 
 def test_a_source_of_the_index_is_locked_to_be_built(ask):

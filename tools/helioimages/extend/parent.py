@@ -16,6 +16,9 @@ from ..oci.reference import Reference
 from ..oci.registry import Registry
 from ..publish.holdings import LATEST, image_of, packages_of
 
+#: Distribution -> one that has the same modules in another build, and that an image may have in its place.
+OTHER_BUILDS = {"opencv-python": "opencv-python-headless", "xgboost": "xgboost-cpu"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
@@ -95,7 +98,15 @@ class Parent:
         )
 
     def pins(self) -> dict[str, str]:
-        """Return distribution -> version of its Python packages."""
+        """Return distribution -> version of its Python packages, and of those that it has in another build."""
+        return self._wheels() | self.other_builds()
+
+    def other_builds(self) -> dict[str, str]:
+        """Return distribution -> version of those whose modules it has under another name; see `OTHER_BUILDS`."""
+        wheels = self._wheels()
+        return {name: wheels[other] for name, other in OTHER_BUILDS.items() if name not in wheels and other in wheels}
+
+    def _wheels(self) -> dict[str, str]:
         return {
             canonicalize_name(package.name): package.version for package in self.packages if package.kind == "wheel"
         }

@@ -8,7 +8,7 @@ Spec: PEP 751, "pylock.toml file names".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ..machine.store import Store, has
 from ..pypi import lock as pypi_lock
 from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock, Wheel
-from ..pypi.resolve import Request, resolve, versions
+from ..pypi.resolve import Request, askers, requested_names, resolve, versions
 from .asked import CondaWanted, PlacedRequirement, RepositoryRequests
 from .conda_names import NOT_PYTHON, OF_WHEELS, ON_INDEX, OTHER_LANGUAGES
 from .lock_file import WheelOrigin
@@ -149,6 +149,7 @@ def answer(question: AdditionQuestion, index: PackageIndex, store: Store) -> PyP
     except HelioError as error:
         raise _explained(question, request, error) from error
     have = {*question.parent.pins(), *(local.wheel.name for local in question.locals)}
+    have |= _drawn_by_other_builds(request, {item.name for item in whole.files} - have)
     return pypi_lock.settled(
         question.before,
         replace(
@@ -157,6 +158,17 @@ def answer(question: AdditionQuestion, index: PackageIndex, store: Store) -> PyP
             sdists=tuple(sdist for sdist in whole.sdists if sdist.name not in have),
         ),
     )
+
+
+def _drawn_by_other_builds(request: Request, added: Collection[str]) -> set[str]:
+    """Return what is added only since those ask for it that the image has in another build."""
+    if not request.provided or not added:
+        return set()
+    who, asked = askers(request) or {}, requested_names(request.requirements)
+    gone = set(request.provided)
+    while more := {name for name in {*added} - gone - {*asked} if who.get(name) and gone.issuperset(who[name])}:
+        gone |= more
+    return gone
 
 
 def _request(question: AdditionQuestion, store: Store) -> Request:
@@ -189,6 +201,7 @@ def _request(question: AdditionQuestion, store: Store) -> Request:
             *(local.requirement for local in question.locals),
         ),
         constraints=tuple(dict.fromkeys(limit.text for limit in question.limits)),
+        provided=parent.other_builds(),
         inherited=lock,
         python=parent.python,
         platform=parent.platform,
