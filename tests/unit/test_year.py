@@ -13,6 +13,8 @@ sys.path.insert(0, str(BENCHMARKS))
 import layerings  # noqa: E402
 from layerings import Shelves, Wheel, replayed  # noqa: E402
 
+from helioimages.locks.checkout import Checkout  # noqa: E402
+
 
 def month(*rows: tuple[str, str, int], base: tuple[str, ...] = ()) -> tuple[Wheel, ...]:
     return tuple(Wheel(name=n, version=v, size=s, base=n in base) for n, v, s in rows)
@@ -95,6 +97,20 @@ def test_the_recorded_year_is_whole(year):
         assert all(wheel.size > 0 for wheel in one)
         assert 100 < sum(wheel.base for wheel in one) < len(one)
     assert all(set(a) != set(b) for a, b in pairwise(year.months))
+
+
+def test_what_a_year_of_releases_costs_with_this_checkouts_layers(year):
+    images = Checkout.of(BENCHMARKS.parent).images
+    base, helio = (
+        Shelves(alone_bytes=spec.alone_bytes, buckets=spec.buckets, small_buckets=spec.small_buckets)
+        for spec in (images["base"], images["helio"])
+    )
+    mine = replayed("ours", year.months, layerings.ours(base, helio))
+    least = replayed("bound", year.months, layerings.bound)
+    # Six layers hold no wheels: Debian's, conda's, and the images' own files.
+    assert mine.layers + 6 <= 110
+    assert mine.total <= 1.15 * least.total
+    assert mine.alone / mine.changes <= 12_000_000
 
 
 def test_nothing_is_below_the_bound_and_one_layer_costs_most(year):

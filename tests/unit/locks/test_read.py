@@ -54,7 +54,7 @@ def test_hubs_and_tests_do_not_change_it(checkout, before, after):
     "file, before, after",
     [
         ("images/base/image.toml", 'TZ = "UTC"', 'TZ = "GMT"'),
-        ("images/base/image.toml", "buckets = 12", "buckets = 13"),
+        ("images/base/image.toml", "small-buckets = 4", "small-buckets = 5"),
         ("images/base/apt-lock.json", '"healed": []', '"healed": ["x 1 -> 2"]'),
         ("images/base/files/etc/motd", "e", "E"),
     ],

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from helioimages.extend import layers
 from helioimages.locks.checkout import Checkout
 from helioimages.make import inputs
-from helioimages.make.plan import ImagePlan, LayerKind, LayerPlan
+from helioimages.make.plan import MAX_LAYERS, ImagePlan, LayerKind, LayerPlan
 
 ROOT = Path(__file__).parents[3]
-IMAGES = ("base", "helio", "idl-fortran")
+IMAGES = ("base", "helio", "idl-fortran", "ml-gpu", "ml-tf")
 #: Of an image, what one layer may be at most: the largest is what parallel pulls wait for, and what a change costs.
 SHARE = 0.05
 
@@ -53,6 +54,12 @@ def test_a_layer_of_two_packages_that_is_larger_is_found(plans):
         packages=two[0].packages + two[1].packages,
     )
     assert too_large((*stack, both)) == ["both"]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_image_can_be_extended(plans, name):
+    """`extend` adds packages, files and what postBuild changed, and leaves some for a Dockerfile on top."""
+    assert len(plans[name].stack) + layers._BUCKETS + layers._RESERVE <= MAX_LAYERS
 
 
 @pytest.mark.parametrize("name", IMAGES)
