@@ -79,6 +79,21 @@ def test_the_committed_locks_are_of_the_committed_environments(channel, tmp_path
     assert report.written == ()
 
 
+@pytest.mark.parametrize("winner", ["scipy", "nothing"])
+def test_a_lock_is_of_the_files_that_are_left_out(checkout, winner):
+    path = checkout / "environments/base/environment.yml"
+    text = path.read_text()
+    assert text.count("  clobber:\n") == 1
+    path.write_text(text.replace("  clobber:\n", f"  clobber:\n    share/x: {winner} over numpy\n"))
+    store, wish = Store(checkout / "store"), locking.Wish(check=True)
+    if winner == "scipy":
+        locking.lock(checkout, store, ["base"], wish)
+        return
+    with pytest.raises(HelioError) as caught:
+        locking.lock(checkout, store, ["base"], wish)
+    assert "environments/base/pylock.toml" in caught.value.detail
+
+
 def test_a_conda_package_without_a_size_is_planned_as_the_smallest(checkout):
     """conda-lock has no field for sizes; the plan depends on the locks alone."""
     path = checkout / "environments/base/conda-lock.yml"
