@@ -30,6 +30,7 @@ from helioimages.machine import fetch
 from helioimages.machine.store import Store
 from helioimages.make import rootfs
 from helioimages.make.builder import REPOSITORY, Builder
+from helioimages.make.rootfs import RootfsWorks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -301,22 +302,22 @@ def test_one_lock_gives_one_root_file_system_on_any_machine(minimal, monkeypatch
         monkeypatch.setenv("TMPDIR", str(folder))
         store = Store(folder / f"store{number}")
         if not in_memory:
-            monkeypatch.setattr(rootfs, "_scratch", lambda store, lock: store.root / "tmp")
+            monkeypatch.setattr(rootfs, "_place", lambda store, *_: store.root / "tmp")
         before = os.umask(umask)
         try:
-            tar = rootfs.build_rootfs(store, lock, debs, jobs=jobs)
+            tar = rootfs.build_rootfs(RootfsWorks(store=store, debs=debs, jobs=jobs), lock)
         finally:
             os.umask(before)
         found.append(summary(tree.whole(tree.read_tar(tar))))
     one, other = found
     assert {path for path in one.keys() | other.keys() if one.get(path) != other.get(path)} == set()
     # A second build is the cached file.
-    assert rootfs.build_rootfs(store, lock, {}, jobs=1) == tar
+    assert rootfs.build_rootfs(RootfsWorks(store=store, debs={}), lock) == tar
 
 
 def test_the_root_file_system_is_a_system_people_can_use_and_extend(minimal):
     folder, lock, debs = minimal
-    tar = rootfs.build_rootfs(Store(folder / "store0"), lock, debs)
+    tar = rootfs.build_rootfs(RootfsWorks(store=Store(folder / "store0"), debs=debs), lock)
     entries = {entry.path: entry for entry in tree.whole(tree.read_tar(tar))}
     text = {path: entry.content.read() for path, entry in entries.items() if entry.content and entry.content.size < 9e6}
     assert (entries["bin"].target, entries["lib"].target) == ("usr/bin", "usr/lib")
@@ -338,7 +339,8 @@ def test_a_package_that_is_not_the_locked_file_is_refused(minimal, tmp_path):
     wrong = tmp_path / "wrong.deb"
     wrong.write_bytes(b"not a package")
     with pytest.raises(HelioError) as caught:
-        rootfs.build_rootfs(Store(tmp_path / "store"), lock, debs | {lock.packages[0].sha256: wrong})
+        debs = debs | {lock.packages[0].sha256: wrong}
+        rootfs.build_rootfs(RootfsWorks(store=Store(tmp_path / "store"), debs=debs), lock)
     assert caught.value.stage is Stage.BUILD
     assert caught.value.message == f"`{lock.packages[0].file_name}` is not a Debian package"
 

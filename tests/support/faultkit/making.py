@@ -44,6 +44,7 @@ from helioimages.machine.store import Store, default_root
 from helioimages.make import channel, debian_layers, linking, provision
 from helioimages.make import wheels as wheelbuild
 from helioimages.make.builder import Builder
+from helioimages.make.rootfs import RootfsWorks
 from helioimages.pypi import lock as pypi_lock
 from helioimages.pypi import resolve
 from helioimages.pypi.index import PackageIndex
@@ -123,7 +124,7 @@ class Rootfs(Making):
 
     def make(self, store: Store) -> str:
         # The tar tells when apt ran; the layer that is made of it does not.
-        entries = debian_layers.entries(store, self.lock, None, None, self.debs, jobs=2)
+        entries = debian_layers.entries(RootfsWorks(store=store, debs=self.debs, jobs=2), self.lock, None, None)
         return linking.write(store, "0" * 64, entries, jobs=2).digest
 
 

@@ -65,3 +65,25 @@ def test_every_room_uses_it():
         path.relative_to(rooms).as_posix() for path in rooms.rglob("*.py") if "ThreadPoolExecutor(" in path.read_text()
     }
     assert found == OTHERS
+
+
+def test_two_that_want_the_same_take_turns_and_others_do_not_wait():
+    turns, at_work, go, order = threads.Turns(), threading.Event(), threading.Event(), []
+
+    def work(name: str, number: int, *, first: bool = False) -> None:
+        with turns.of(name):
+            order.append(number)
+            if first:
+                at_work.set()
+                assert go.wait(LONG_S)
+            order.append(number)
+
+    with threads.pool(3) as pool:
+        pool.submit(work, "a", 1, first=True)
+        assert at_work.wait(LONG_S)
+        second = pool.submit(work, "a", 2)
+        pool.submit(work, "b", 3).result(LONG_S)
+        assert order == [1, 3, 3]
+        go.set()
+        second.result(LONG_S)
+    assert order == [1, 3, 3, 1, 2, 2]

@@ -13,6 +13,7 @@ from helioimages.locks.debian import apt_of
 from helioimages.machine.store import Store
 from helioimages.make import debian_layers
 from helioimages.make.plan import debian_key, debian_needed
+from helioimages.make.rootfs import RootfsWorks
 from helioimages.spec.image import UserSpec
 
 ROOT = Path(__file__).parents[3]
@@ -48,12 +49,13 @@ def test_a_child_has_what_it_adds_and_the_account_that_its_parent_has(monkeypatc
     account += (file("etc/shadow", b""), file("etc/gshadow", b"users:*::\n"))
     systems = {base.key: (*account, file("usr/bin/sh", b"sh")), helio.key: (*account, file("usr/bin/gcc", b"gcc"))}
     systems[helio.key] += (file("usr/bin/sh", b"sh"),)
-    monkeypatch.setattr(debian_layers, "build_rootfs", lambda _store, lock, _debs, *, jobs: lock.key)
+    monkeypatch.setattr(debian_layers, "build_rootfs", lambda _works, lock: lock.key)
     monkeypatch.setattr(tree, "read_tar", systems.__getitem__)
     monkeypatch.setattr(debian_layers, "_example", lambda deb: f"Types: deb {deb}\n".encode())
     debs = {deb.sha256: Path(deb.name) for deb in (*base.packages, *helio.packages)}
     user = UserSpec(name="jovyan", uid=1000, gid=1000, groups=("users",), home="/home/jovyan", shell="/bin/bash")
-    whole = debian_layers.entries(Store(tmp_path), base, None, user, debs, jobs=1)
+    works = RootfsWorks(store=Store(tmp_path), debs=debs)
+    whole = debian_layers.entries(works, base, None, user)
     read = {one.path: one.content.read() for one in whole if one.content}
     assert read == {
         "etc/apt/sources.list.d/debian.sources": b"Types: deb apt\n",
@@ -63,5 +65,5 @@ def test_a_child_has_what_it_adds_and_the_account_that_its_parent_has(monkeypatc
         "etc/shadow": b"jovyan:!:20000:0:99999:7:::\n",
         "usr/bin/sh": b"sh",
     }
-    added = debian_layers.entries(Store(tmp_path), helio, base, user, debs, jobs=1)
+    added = debian_layers.entries(works, helio, base, user)
     assert [one.path for one in added] == ["usr", "usr/bin", "usr/bin/gcc"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from helioimages.core import threads
 from helioimages.machine import processes as background
 
 # The first thread ends; another one holds what the process has open.
@@ -83,3 +87,17 @@ def test_a_name_with_parentheses_hides_nothing(tmp_path):
 def test_a_number_that_nobody_has_is_not_alive():
     gone = background.find("gone", 2**22)
     assert (gone.started, gone.alive) == (0, False)
+
+
+def test_what_threads_wait_for_is_ended_and_nothing_begins_after_that(tmp_path):
+    programs, there = background.Waited(), tmp_path / "there"
+    result = programs.run(["/bin/sh", "-c", "umask; echo $A; echo told >&2; exit 3"], env={"A": "b"}, umask=0o027)
+    assert (result.returncode, result.stdout, result.stderr) == (3, "0027\nb\n", "told\n")
+    with threads.pool(1) as pool:
+        script = f"echo >{there}; exec sleep 60"
+        waiting = pool.submit(programs.run, ["/bin/sh", "-c", script], env=os.environ)
+        wait(there.exists)
+        programs.end()
+        assert waiting.result(10).returncode == -signal.SIGKILL
+    with pytest.raises(InterruptedError):
+        programs.run(["/bin/true"], env={})

@@ -79,9 +79,9 @@ def site(tmp_path, make_module_wheel, monkeypatch) -> Site:
         (tmp_path / name).write_bytes(data)
         made.store.put_artefact(tmp_path / name)
 
-    def layer(_store, lock, parent, _user, paths, *, jobs):
+    def layer(works, lock, parent, _user):
         for deb in (*lock.packages, *(parent.packages if parent else ())):
-            assert paths[deb.sha256].read_bytes() == f"the .deb of {deb.name.upper()}".encode()
+            assert works.debs[deb.sha256].read_bytes() == f"the .deb of {deb.name.upper()}".encode()
         return merge([file(path, text, origin="debian") for path, text in debian_files(lock.packages).items()])
 
     monkeypatch.setattr(debian_layers, "entries", layer)
@@ -178,3 +178,21 @@ def test_the_layers_of_a_cache_are_those_of_the_packages(site, cache, tmp_path):
     for layer in site.plan("child").layers[:-1]:
         recalled = [linking.recall(Store(folder, travelled=True), layer.key) for folder in (brought, made)]
         assert recalled[0] == recalled[1] is not None
+
+
+def test_an_image_waits_for_nothing_that_its_children_need(site, cache, tmp_path, monkeypatch):
+    steps: list[str] = []
+    real = images._compiled
+
+    def compiled(checkout, machine, name, *others):
+        steps.append(f"compiled for {name}")
+        return real(checkout, machine, name, *others)
+
+    monkeypatch.setattr(images, "_compiled", compiled)
+    images.build(
+        checkout_of(site),
+        machine_of(tmp_path / "empty", cache),
+        NAMES,
+        ready=lambda built: steps.append(f"{built.spec.name} is ready"),
+    )
+    assert steps == ["compiled for base", "base is ready", "compiled for child", "child is ready"]

@@ -1,8 +1,13 @@
-"""A pool of threads that Ctrl-C ends: Python's own waits for all that it was given, also for what has not begun."""
+"""A pool of threads that Ctrl-C ends: Python's own waits for all that it was given, also for what has not begun.
+
+And turns, for threads that want the same.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,3 +35,19 @@ def pool(jobs: int, *, end: Callable[[], None] | None = None) -> Iterator[Thread
             end()
         raise
     made.shutdown()
+
+
+class Turns:
+    """A lock for each name: the first thread makes what is named, others wait, and find it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @contextlib.contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Wait for the turn of this thread."""
+        with self._guard:
+            lock = self._locks[name]
+        with lock:
+            yield

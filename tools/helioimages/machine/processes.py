@@ -1,4 +1,4 @@
-"""Processes that outlive the one that started them, known by their pid and start time.
+"""Processes that outlive the one that started them, known by their pid and start time; and those that threads wait for.
 
 A pid alone may have been given to another process since; with its start time it names one process for ever. The start
 is counted in the kernel's ticks since boot. psutil gives the time of day, which moves when the clock is set, and calls
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,3 +85,41 @@ def started_at(pid: int) -> int | None:
     # The first thread may have ended before the others, and these still hold the process's files and ports.
     ended = fields[0] in "ZX" and int(fields[17]) <= 1
     return None if ended else int(fields[19])
+
+
+class Waited:
+    """Programs that threads of this process wait for: an interrupt reaches its main thread alone."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._ended = False
+
+    def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str], umask: int = -1, pass_fds: Sequence[int] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, and return what it printed.
+
+        Raises:
+            InterruptedError: all were ended; none begins after that.
+        """
+        if self._ended:
+            raise InterruptedError(f"`{argv[0]}` was not started")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            argv, stdout=pipe, stderr=pipe, text=True, env=env, umask=umask, pass_fds=tuple(pass_fds)
+        ) as process:
+            self._running.add(process)
+            try:
+                printed, told = process.communicate()
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                self._running.discard(process)
+        return subprocess.CompletedProcess(process.args, process.returncode, printed, told)
+
+    def end(self) -> None:
+        """Kill what runs, and let nothing begin."""
+        self._ended = True
+        for process in tuple(self._running):
+            process.kill()

@@ -22,7 +22,7 @@ from ..core.progress import say, step
 from ..debian.lock import AptLock
 from ..engines import leftovers, stream
 from ..machine.store import Store
-from .rootfs import build_rootfs
+from .rootfs import RootfsWorks, build_rootfs
 
 REPOSITORY = "helioimages-builder"
 _LINES = 40
@@ -43,7 +43,8 @@ class Builder:
     """
 
     def __init__(self, client: Any, store: Store, lock: AptLock, debs: Mapping[str, Path], *, jobs: int = 4) -> None:
-        self._client, self._store, self._lock, self._debs, self._jobs = client, store, lock, debs, jobs
+        self._client, self._lock = client, lock
+        self._works = RootfsWorks(store=store, debs=debs, jobs=jobs)
         self.key = key(lock)
 
     def image(self) -> str:
@@ -58,7 +59,7 @@ class Builder:
             try:
                 self._client.images.get(reference)
             except docker.errors.ImageNotFound:
-                tar = build_rootfs(self._store, self._lock, self._debs, jobs=self._jobs)
+                tar = build_rootfs(self._works, self._lock)
                 say("==> builder: importing its root file system")
                 # The engine answers 200 before it unpacks; whether it could is said in what follows.
                 with step("import"):
@@ -157,7 +158,8 @@ class Builder:
         return str(log)
 
     def abandon(self) -> None:
-        """Remove the containers that this process waits for: it was interrupted."""
+        """End what this process waits for: it was interrupted."""
+        self._works.programs.end()
         leftovers.abandon(self._client)
 
     def _give_back(self, output: Path) -> None:

@@ -7,14 +7,13 @@ the layers to the parent and keep the documents in the store. A second build of 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..conda.lock import CondaPackage
 from ..conda.read import site_packages_of
 from ..conda.scripts import refuse_scripts
-from ..core.entries import Entry
 from ..core.errors import HelioError, Stage
 from ..core.progress import bar
 from ..core.words import count
@@ -26,7 +25,7 @@ from ..oci.layer import Layer
 from ..pypi.lock import Wheel
 from ..pypi.pyc import Interpreter
 from ..spec.image import ImageSpec
-from . import budget, debian_layers, linking, own_files
+from . import budget, linking, own_files
 from .plan import PREFIX, ImagePlan, LayerKind, LayerPlan
 
 #: What a history line says of a layer at most; longer ones are in the package list and in the SBOM.
@@ -86,12 +85,14 @@ class Workshop:
     Attributes:
         paths: sha256 (hex) -> file in the store, of every artefact that the locks name.
         interpreter: compiles .pyc; the locked one. None where no layer of packages is to be made.
+        debian: gives a Debian layer that the store lacks; see `systems`.
         jobs: processes at once.
     """
 
     store: Store
     paths: Mapping[str, Path]
     interpreter: Interpreter | None
+    debian: Callable[[LayerPlan], Layer]
     jobs: int
 
 
@@ -150,10 +151,9 @@ def _layers(shop: Workshop, plan: ImagePlan, below: tuple[own_files.Lower, ...])
     """Return the image's own layers in the plan's order, and how many of them were made now."""
     known = {layer.key: linking.recall(shop.store, layer.key) for layer in plan.layers}
     missing = [layer for layer in plan.layers if known[layer.key] is None and layer.kind is not LayerKind.FILES]
-    for layer in missing:
-        if layer.kind is LayerKind.DEBIAN:
-            known[layer.key] = linking.write(shop.store, layer.key, _system(shop, plan), jobs=shop.jobs)
     known |= _link(shop, plan, [layer for layer in missing if layer.kind is LayerKind.PACKAGES])
+    # The last, for it is made meanwhile.
+    known |= {layer.key: shop.debian(layer) for layer in missing if layer.kind is LayerKind.DEBIAN}
     built, fresh = [], len(missing)
     for layer in plan.layers:
         key, made = layer.key, known[layer.key]
@@ -168,12 +168,6 @@ def _layers(shop: Workshop, plan: ImagePlan, below: tuple[own_files.Lower, ...])
         below = (*below, lower)
         built.append(BuiltLayer(name=layer.name, comment=layer.comment, key=key, layer=made))
     return tuple(built), fresh
-
-
-def _system(shop: Workshop, plan: ImagePlan) -> tuple[Entry, ...]:
-    """Return the entries of the Debian layer."""
-    below = plan.parent.locks.apt if plan.parent else None
-    return debian_layers.entries(shop.store, plan.locks.apt, below, plan.account, shop.paths, jobs=shop.jobs)
 
 
 def _link(shop: Workshop, plan: ImagePlan, missing: Sequence[LayerPlan]) -> dict[str, Layer]:

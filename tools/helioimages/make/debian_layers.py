@@ -16,42 +16,31 @@ from ..core.entries import Entry, file
 from ..core.errors import HelioError, Stage
 from ..debian import tree
 from ..debian.lock import AptLock
-from ..machine.store import Store
 from ..spec.image import UserSpec
-from .rootfs import build_rootfs
+from .rootfs import RootfsWorks, build_rootfs
 
 #: The apt package's own example of its sources: the same bytes everywhere, and no mirror of the builder's.
 _EXAMPLE = "./usr/share/doc/apt/examples/debian.sources"
 
 
-def entries(
-    store: Store,
-    lock: AptLock,
-    parent: AptLock | None,
-    user: UserSpec | None,
-    debs: Mapping[str, Path],
-    *,
-    jobs: int,
-) -> tuple[Entry, ...]:
+def entries(works: RootfsWorks, lock: AptLock, parent: AptLock | None, user: UserSpec | None) -> tuple[Entry, ...]:
     """Return the layer's entries, merged.
 
     Args:
-        debs: sha256 (hex) -> file, of every package of both locks.
+        works: its ``debs`` are of every package of both locks.
 
     Raises:
         HelioError: a root file system cannot be made, or the child's removes a path of the parent's.
     """
-    mine = _system(store, lock, user, debs, jobs)
+    mine = _system(works, lock, user)
     if parent is None:
         return mine
-    return tree.delta(_system(store, parent, user, debs, jobs), mine)
+    return tree.delta(_system(works, parent, user), mine)
 
 
-def _system(
-    store: Store, lock: AptLock, user: UserSpec | None, debs: Mapping[str, Path], jobs: int
-) -> tuple[Entry, ...]:
-    entries = tree.read_tar(build_rootfs(store, lock, debs, jobs=jobs))
-    entries = (*entries, _sources(lock, debs))
+def _system(works: RootfsWorks, lock: AptLock, user: UserSpec | None) -> tuple[Entry, ...]:
+    entries = tree.read_tar(build_rootfs(works, lock))
+    entries = (*entries, _sources(lock, works.debs))
     if user:
         account = tree.Account(
             name=user.name, uid=user.uid, gid=user.gid, groups=user.groups, home=user.home, shell=user.shell

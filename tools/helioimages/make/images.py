@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ..cache import access
@@ -17,7 +18,7 @@ from ..locks.checkout import Checkout
 from ..locks.read import Locks
 from ..machine.store import Store, has
 from ..oci.layout import write_layout
-from . import building, inputs, lending, provision, toolchain, travel
+from . import building, inputs, lending, provision, systems, toolchain, travel
 from . import render as rendering
 from .building import Built
 from .machine import Machine
@@ -69,24 +70,30 @@ def build(
         locks = checkout.locks_of(checkout.selected(names))
         wanted = _wanted(checkout, machine, locks)
     stale.check(checkout, locks)
-    paths = _artefacts(checkout, machine, locks, wanted)
-    oldest, subdir = next(iter(locks.values())), checkout.platform.subdir
     plans = inputs.plans(checkout, locks)
-    links = any(layer.kind is LayerKind.PACKAGES for _, layer in travel.missing(machine.store, plans.values()))
-    shop = building.Workshop(
-        store=machine.store,
-        paths=paths,
-        interpreter=toolchain.unpack_toolchain(machine.store, oldest, paths, subdir) if links else None,
-        jobs=machine.jobs,
-    )
+    missing = travel.missing(machine.store, plans.values())
+    oldest, subdir = next(iter(locks.values())), checkout.platform.subdir
+    links = any(layer.kind is LayerKind.PACKAGES for _, layer in missing)
     done: dict[str, Built] = {}
-    with stage("layers and images"):
-        for name, plan in plans.items():
-            built = building.build(shop, plan, done)
-            layers = count(len(built.image.layers), "layer")
-            say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
-            lending.check(machine.store, checkout.root, built)
-            ready(built)
+    with systems.beside(machine.store, jobs=machine.jobs) as debian:
+        paths = _fetched(checkout, machine, locks, wanted, partial(debian.begin, missing))
+        interpreter = toolchain.unpack_toolchain(machine.store, oldest, paths, subdir) if links else None
+        with stage("layers and images"):
+            for name, plan in plans.items():
+                # Whoever waits for a parent does not wait for what its children alone need.
+                paths |= _compiled(checkout, machine, name, locks[name], paths, wanted)
+                shop = building.Workshop(
+                    store=machine.store,
+                    paths=paths,
+                    interpreter=interpreter,
+                    debian=debian.layer,
+                    jobs=machine.jobs,
+                )
+                built = building.build(shop, plan, done)
+                layers = count(len(built.image.layers), "layer")
+                say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
+                lending.check(machine.store, checkout.root, built)
+                ready(built)
     return done
 
 
@@ -104,7 +111,9 @@ def metadata(checkout: Checkout, machine: Machine, names: Sequence[str]) -> None
         if package.kind != "debian" and travel.metadata_of(machine.store, package) is None
     }
     access.fetch_artefacts(machine.caches, every, machine.store)
-    _artefacts(checkout, machine, locks, every)
+    paths = _fetched(checkout, machine, locks, every)
+    for name, lock in locks.items():
+        paths |= _compiled(checkout, machine, name, lock, paths, every)
 
 
 def _of_indexes(locks: Mapping[str, Locks]) -> set[str]:
@@ -123,9 +132,14 @@ def _wanted(checkout: Checkout, machine: Machine, locks: Mapping[str, Locks]) ->
     return wanted
 
 
-def _artefacts(
-    checkout: Checkout, machine: Machine, locks: Mapping[str, Locks], wanted: Container[str]
+def _fetched(
+    checkout: Checkout,
+    machine: Machine,
+    locks: Mapping[str, Locks],
+    wanted: Container[str],
+    debian: Callable[[Mapping[str, Path]], None] = lambda _: None,
 ) -> dict[str, Path]:
+    """Return sha256 (hex) -> file of what is fetched, and of the local channel; see `provision.packages`."""
     with stage("artefacts"):
         supplies = provision.Supplies(
             root=checkout.root,
@@ -134,14 +148,23 @@ def _artefacts(
             builder=lambda: machine.builder(checkout),
             platform=checkout.platform,
             jobs=max(_DOWNLOADS, machine.jobs),
+            abandon=machine.abandon,
         )
-        paths = provision.packages(supplies, tuple(locks.values()), wanted)
-        wheels, scripts = wheel_builder(checkout, machine), script_runner(checkout, machine)
-        for name, lock in locks.items():
-            environment = checkout.environments[checkout.images[name].environment]
-            paths |= wheels.for_build(environment, lock, paths, wanted)
-            paths |= scripts.for_build(lock, paths, wanted)
-    return paths
+        return provision.packages(supplies, tuple(locks.values()), wanted, debian)
+
+
+def _compiled(
+    checkout: Checkout,
+    machine: Machine,
+    name: str,
+    lock: Locks,
+    paths: Mapping[str, Path],
+    wanted: Container[str],
+) -> dict[str, Path]:
+    """Return sha256 (hex) -> file of what an image needs that is made in the builder, of what was fetched."""
+    environment = checkout.environments[checkout.images[name].environment]
+    made = wheel_builder(checkout, machine).for_build(environment, lock, paths, wanted)
+    return made | script_runner(checkout, machine).for_build(lock, {**paths, **made}, wanted)
 
 
 def render(root: Path, built: Mapping[str, Built], *, check: bool) -> None:

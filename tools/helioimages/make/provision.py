@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..conda.channels import ChannelPlaces, read_places
 from ..conda.lock import CondaPackage
+from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import FIRST, Platform
@@ -65,6 +66,7 @@ class Supplies:
         builder: gives the builder when something must be made.
         platform: what it is for.
         jobs: downloads, or compilers, at once.
+        abandon: called at an interrupt; ends what the builder began.
     """
 
     root: Path
@@ -73,13 +75,20 @@ class Supplies:
     builder: Callable[[], Builder]
     platform: Platform
     jobs: int
+    abandon: Callable[[], None] = lambda: None
 
 
-def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] | None = None) -> dict[str, Path]:
-    """Bring the artefacts of several images into the store.
+def packages(
+    supplies: Supplies,
+    locks: Sequence[Locks],
+    needed: Container[str] | None = None,
+    debian: Callable[[Mapping[str, Path]], None] = lambda _: None,
+) -> dict[str, Path]:
+    """Bring the artefacts of several images into the store; the local channel is compiled while others are fetched.
 
     Args:
         needed: the sha256 of what is wanted of them; None is all.
+        debian: called with the .debs when they are here, before the others are.
 
     Returns:
         sha256 (hex) -> file, of every conda package, wheel, .deb and patch.
@@ -87,23 +96,6 @@ def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] 
     Raises:
         HelioError: an artefact cannot be had or made, or what was made, or a patch, is not what a lock says.
     """
-    wanted: list[WantedFile] = []
-    places = (
-        read_places()
-        if any(package.channel != "local" for lock in locks for package in lock.conda.packages)
-        else ChannelPlaces()
-    )
-    for lock in locks:
-        wanted += [
-            mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]")
-            for i, deb in enumerate(lock.apt.packages)
-            if needed is None or deb.sha256 in needed
-        ]
-        wanted += [
-            conda_file(package, f"{lock.files['conda']} at package[{i}]", places)
-            for i, package in enumerate(lock.conda.packages)
-            if package.channel != "local" and (needed is None or package.sha256 in needed)
-        ]
     items = [
         (wheel, f"{lock.files['pypi']} at packages[{i}]")
         for lock in locks
@@ -112,18 +104,39 @@ def packages(supplies: Supplies, locks: Sequence[Locks], needed: Container[str] 
     ]
     # Before anything is fetched or compiled: a source that is gone would be missed an hour later.
     _refuse_deleted(supplies.store, [*items, *_sources(supplies, locks, needed)], supplies.index)
-    wanted += [_wheel(item, where, supplies.index) for item, where in items]
     # First, since they are here or nowhere.
-    changes = patches(supplies.root, supplies.store, locks)
-    paths = fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="packages") | changes
+    paths = patches(supplies.root, supplies.store, locks)
     local = {
         package.sha256: (package, f"{lock.files['conda']} at package[{i}]")
         for lock in locks
         for i, package in enumerate(lock.conda.packages)
         if package.channel == "local" and (needed is None or package.sha256 in needed)
     }
-    paths |= _local_channel(supplies, local)
-    return paths
+    with threads.pool(1, end=supplies.abandon) as pool:
+        channel_paths = pool.submit(_local_channel, supplies, local)
+        wanted = [
+            mirror.wanted(deb, f"{lock.files['apt']} at packages[{i}]")
+            for lock in locks
+            for i, deb in enumerate(lock.apt.packages)
+            if needed is None or deb.sha256 in needed
+        ]
+        debs = fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="Debian packages")
+        debian(debs)
+        wanted = [*_of_channels(locks, needed), *(_wheel(item, where, supplies.index) for item, where in items)]
+        paths |= debs | fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="packages")
+        return paths | channel_paths.result()
+
+
+def _of_channels(locks: Sequence[Locks], needed: Container[str] | None) -> list[WantedFile]:
+    """Return what to fetch of conda channels."""
+    items = [
+        (package, f"{lock.files['conda']} at package[{i}]")
+        for lock in locks
+        for i, package in enumerate(lock.conda.packages)
+        if package.channel != "local" and (needed is None or package.sha256 in needed)
+    ]
+    places = read_places() if items else ChannelPlaces()
+    return [conda_file(package, where, places) for package, where in items]
 
 
 def patches(root: Path, store: Store, locks: Iterable[Locks]) -> dict[str, Path]:

@@ -1,0 +1,67 @@
+"""Debian's layers, made beside everything else: a root file system is the work of one processor, however many are here.
+
+They begin when their packages are here, before there is an interpreter, and several are made at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+from ..core import threads
+from ..machine.processes import Waited
+from ..machine.store import Store
+from ..oci.layer import Layer
+from . import debian_layers, linking
+from .plan import ImagePlan, LayerKind, LayerPlan
+from .rootfs import RootfsWorks
+
+
+class Systems:
+    """The Debian layers that a run makes.
+
+    Args:
+        pool: they are made in its threads.
+        programs: what these wait for.
+        jobs: threads that read packages, or compress.
+    """
+
+    def __init__(self, store: Store, pool: Executor, programs: Waited, *, jobs: int) -> None:
+        self._store, self._pool, self._programs, self._jobs = store, pool, programs, jobs
+        self._layers: dict[str, Future[Layer]] = {}
+
+    def begin(self, missing: Iterable[tuple[ImagePlan, LayerPlan]], debs: Mapping[str, Path]) -> None:
+        """Begin with the Debian layers that are missing.
+
+        Args:
+            missing: layers with their images, parents first; those of other kinds are passed over.
+            debs: sha256 (hex) -> file, of every package of the images and their parents.
+        """
+        works = RootfsWorks(store=self._store, debs=debs, jobs=self._jobs, programs=self._programs)
+        for plan, layer in missing:
+            if layer.kind is LayerKind.DEBIAN and layer.key not in self._layers:
+                self._layers[layer.key] = self._pool.submit(_made, works, plan, layer.key)
+
+    def layer(self, plan: LayerPlan) -> Layer:
+        """Return a layer that was begun, when it is made.
+
+        Raises:
+            HelioError: as `debian_layers.entries` says.
+        """
+        return self._layers[plan.key].result()
+
+
+@contextlib.contextmanager
+def beside(store: Store, *, jobs: int) -> Iterator[Systems]:
+    """Yield what makes Debian layers in threads of its own; when the block ends, so do they."""
+    programs = Waited()
+    with threads.pool(jobs, end=programs.end) as pool:
+        yield Systems(store, pool, programs, jobs=jobs)
+
+
+def _made(works: RootfsWorks, plan: ImagePlan, key: str) -> Layer:
+    below = plan.parent.locks.apt if plan.parent else None
+    entries = debian_layers.entries(works, plan.locks.apt, below, plan.account)
+    return linking.write(works.store, key, entries, jobs=works.jobs)
