@@ -116,6 +116,7 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     )
     built.image = SimpleNamespace(digest=REFERENCE.partition("@")[2])
     steps: list[str] = []
+    machine.__dict__["engine"] = SimpleNamespace(pull=lambda _: steps.append("pull"))
     monkeypatch.setattr(stale, "check", lambda *_, **__: None)
     monkeypatch.setattr(Checkout, "locks_of", lambda *_: {})
     monkeypatch.setattr(images, "build", lambda *_, strict, ready, lenders: ready(built))
@@ -140,11 +141,11 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
             ("base",),
             PublishOrder(host="registry.example.org", prefix="", out=Path("x"), before_tag="false"),
         )
-    assert steps == ["push", "smoke", "documents", "weight", "sign", "predicates"]
+    assert steps == ["push", "pull", "smoke", "documents", "weight", "sign", "predicates"]
     release.publish(
         checkout,
         machine,
         ("base",),
         PublishOrder(host="registry.example.org", prefix="", out=Path("x"), before_tag="true"),
     )
-    assert steps[6:] == ["push", "smoke", "documents", "weight", "sign", "predicates", "tag", "keep"]
+    assert steps[7:] == ["push", "pull", "smoke", "documents", "weight", "sign", "predicates", "tag", "keep"]

@@ -45,6 +45,7 @@ class Run:
         self.announced: list[str] = []
         self.checkout = Checkout.of(tmp_path)
         self.machine = Machine(store=Store(tmp_path / "store"), jobs=1)
+        self.machine.__dict__["engine"] = SimpleNamespace(pull=self.pull, abandon=lambda: None)
         monkeypatch.setattr(stale, "check", lambda *_, **__: None)
         monkeypatch.setattr(Checkout, "locks_of", lambda *_: {})
         monkeypatch.setattr(images, "build", self.build)
@@ -71,6 +72,9 @@ class Run:
         self.fail("push", image.spec.name, Stage.PUBLISH)
         return SimpleNamespace(reference=f"here/{image.spec.name}", bytes_sent=1, seconds=0.0)
 
+    def pull(self, reference: str) -> None:
+        self.fail("pull", reference.removeprefix("here/"), Stage.ENGINE)
+
     def smoke(self, checkout, machine, image, *_) -> None:
         self.fail("smoke", image.spec.name, Stage.SMOKE)
 
@@ -96,10 +100,10 @@ def test_every_image_is_announced_when_it_is_published(run):
     assert run.announced == list(NAMES)
     for name in NAMES:
         of_it = [step for step in run.steps if step.endswith(f" {name}")]
-        assert of_it == [f"build {name}", f"push {name}", f"smoke {name}", f"tag {name}"]
+        assert of_it == [f"{step} {name}" for step in ("build", "push", "pull", "smoke", "tag")]
 
 
-@pytest.mark.parametrize(("step", "stage"), [("smoke", Stage.SMOKE), ("push", Stage.PUBLISH)])
+@pytest.mark.parametrize(("step", "stage"), [("smoke", Stage.SMOKE), ("pull", Stage.ENGINE), ("push", Stage.PUBLISH)])
 def test_one_that_fails_has_no_tag_and_the_others_have_theirs(run, step, stage):
     run.failing = {"child": step}
     with pytest.raises(HelioError) as caught:
@@ -124,6 +128,22 @@ def test_two_that_fail_are_both_told(run):
         run.publish()
     assert (caught.value.stage, caught.value.where) == (Stage.SMOKE, "base")
     assert caught.value.detail == "and: push of `other` failed (other)"
+
+
+def test_the_engine_pulls_an_image_while_notebooks_of_the_one_before_run(run, monkeypatch):
+    pulled = threading.Event()
+
+    def smoke(checkout, machine, image, *_) -> None:
+        assert image.spec.name != "base" or pulled.wait(30), "the pull waited"
+
+    def pull(reference: str) -> None:
+        if reference == "here/child":
+            pulled.set()
+
+    monkeypatch.setattr(release.smoking, "smoke", smoke)
+    run.machine.__dict__["engine"].pull = pull
+    run.publish()
+    assert run.announced == list(NAMES)
 
 
 def test_threads_that_ask_at_once_have_one_engine(tmp_path, monkeypatch):

@@ -116,6 +116,8 @@ def world(sites, tmp_path, monkeypatch) -> Iterator[World]:
     monkeypatch.setattr("helioimages.locks.stale.check", lambda *_, **__: None)
     monkeypatch.setattr(toolchain, "unpack_toolchain", lambda *_: sites.after.shop.interpreter)
     monkeypatch.setattr(smoking, "smoke", smoked)
+    # Of any machine: no engine is started.
+    monkeypatch.setattr(Machine, "engine", SimpleNamespace(pull=lambda _: None))
     shutil.copytree(sites.before.root / "images", tmp_path / "images", symlinks=True)
     shutil.copytree(sites.before.root / "smoke-notebooks", tmp_path / "smoke-notebooks")
     files = {"apt": "apt-lock.json", "conda": "conda-lock.yml", "pypi": "pylock.toml"}

@@ -150,10 +150,15 @@ class _Made:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
-    """An image that is in the registry, without tags."""
+    """An image that is in the registry, without tags.
+
+    Attributes:
+        tested: its notebooks passed before; else the engine has it.
+    """
 
     made: _Made
     pushed: push.PushReport
+    tested: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,17 +197,26 @@ class _ImageSteps:
             build(self.machine.whole(), ())
 
     def send(self, item: _Made | unchanged.Known) -> _Sent | unchanged.Known:
-        """Push an image by digest."""
+        """Push an image by digest, and have the engine pull it, while notebooks of the one before run."""
         if isinstance(item, unchanged.Known):
             return item
+        made, pushed = self._pushed(item)
+        run_key = _run_key(self.checkout, made.built)
+        tested = self.order.reuse and _passed(self.client, made.machine, made.built, self.order, run_key)
+        if not tested:
+            made.machine.engine.pull(pushed.reference)
+        return _Sent(made=made, pushed=pushed, tested=tested)
+
+    def _pushed(self, item: _Made) -> tuple[_Made, push.PushReport]:
+        """Push an image; returns what was pushed, made anew where layers that should be in the registry are gone."""
         prefix = self.order.prefix
         try:
-            return _Sent(made=item, pushed=push_built(self.client, item.machine, item.built, prefix))
+            return item, push_built(self.client, item.machine, item.built, prefix)
         except push.Lost as error:
             say(f"warning: {error.message} ({error.detail}); layers are fetched and made here")
         whole, name = self.machine.whole(), item.built.spec.name
         made = _Made(built=images.build(self.checkout, whole, (name,), strict=self.strict)[name], machine=whole)
-        return _Sent(made=made, pushed=push_built(self.client, whole, made.built, prefix))
+        return made, push_built(self.client, whole, made.built, prefix)
 
     def finish(self, sent: _Sent | unchanged.Known) -> Published:
         """Test and tag it."""
@@ -211,7 +225,7 @@ class _ImageSteps:
             if isinstance(sent, unchanged.Known):
                 done = _tag_known(self.client, sent, self.order)
             else:
-                done = _publish(self.checkout, sent.made.machine, self.client, built, sent.pushed, self.order)
+                done = _publish(self.checkout, self.client, sent, self.order)
         self.announce(done)
         return done
 
@@ -275,14 +289,13 @@ def _promote(client: Registry, repository: str, built: Built) -> tuple[str, ...]
     return plan.wanted
 
 
-def _publish(
-    checkout: Checkout, machine: Machine, client: Registry, built: Built, pushed: push.PushReport, order: PublishOrder
-) -> Published:
+def _publish(checkout: Checkout, client: Registry, sent: _Sent, order: PublishOrder) -> Published:
+    machine, built, pushed = sent.made.machine, sent.made.built, sent.pushed
     store, digest = machine.store, built.image.digest
     repository, out = order.prefix + built.spec.name, order.out / built.spec.name
     signed = order.key is not None or bool(order.before_tag)
-    run_key = run.key(digest, checkout.lineage(built.spec.name), checkout.root)
-    if not (order.reuse and _passed(client, machine, built, order, run_key)):
+    run_key = _run_key(checkout, built)
+    if not sent.tested:
         smoking.smoke(checkout, machine, built, pushed.reference, out)
         documents.remember_passed(store, run_key, out, digest)
     documents.attach(
@@ -336,6 +349,10 @@ def _signer(order: PublishOrder) -> Callable[[bytes], str] | None:
     from . import signing
 
     return partial(signing.sign, signing.load_private(order.key))
+
+
+def _run_key(checkout: Checkout, built: Built) -> str:
+    return run.key(built.image.digest, checkout.lineage(built.spec.name), checkout.root)
 
 
 def _passed(client: Registry, machine: Machine, built: Built, order: PublishOrder, run_key: str) -> bool:
