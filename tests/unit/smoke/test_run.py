@@ -90,6 +90,27 @@ def test_notebooks_run_at_once_where_there_is_room_and_the_report_says_so(root: 
     assert (f"of memory, {expected} at a time." in page) == (expected > 1)
 
 
+def test_a_notebook_that_measures_runs_by_itself_and_is_told_in_its_place(root: Path):
+    path = root / "smoke-notebooks" / "base" / "10-y.ipynb"
+    document = json.loads(path.read_text())
+    document["metadata"]["helioimages"] = {"alone": True}
+    path.write_text(json.dumps(document))
+    beside, both, seen = threading.Lock(), threading.Barrier(3), {}
+
+    class Engine(FakeEngine):
+        def run(self, *given):
+            name = Path(given[1][-1]).stem
+            if name != "10-y":
+                both.wait(30)
+            with beside:
+                seen[name] = len(self.runs)
+                return super().run(*given)
+
+    report = run(Engine(has=(8, 64 << 30)), root)
+    assert [one.name for one in report.results] == ["base/10-y", "base/30-z", "helio/00-a", "helio/20-b"]
+    assert seen["10-y"] == 3
+
+
 def test_a_run_that_leaves_no_notebook_leaves_no_older_one_either(root: Path):
     run(FakeEngine(), root)
     kept = root.parent / "out" / "20-b.ipynb"

@@ -63,6 +63,7 @@ class Book:
         kernel: the kernel that it asks for, empty if it names none.
         language: of its cells as its metadata say, lower case, empty if they do not.
         checked: it has stored outputs that nbval shall compare.
+        alone: it measures: no other notebook runs beside it.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class Book:
     kernel: str
     language: str
     checked: bool
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -204,14 +206,15 @@ def _language_of(kernel: str) -> str:
 
 def _book(path: Path, node: NotebookNode) -> Book:
     metadata = node.get("metadata")
-    spec = _table(metadata, "kernelspec")
+    spec, ours = _table(metadata, "kernelspec"), _table(metadata, "helioimages")
     language = _table(metadata, "language_info").get("name") or spec.get("language") or ""
     return Book(
         path=path,
         title=_title(node, path.stem),
         kernel=str(spec.get("name") or ""),
         language=str(language).lower(),
-        checked=bool(_table(metadata, "helioimages").get("nbval")),
+        checked=bool(ours.get("nbval")),
+        alone=bool(ours.get("alone")),
     )
 
 

@@ -149,11 +149,13 @@ def smoke(
         say(f"    {result.name}: {result.status} in {result.seconds:.1f} s{memory} {result.summary}".rstrip() + note)
         return result
 
-    with (
-        bar(f"notebooks of {image.name}", len(wanted), unit="notebook") as advance,
-        threads.pool(at_once, end=engine.abandon) as pool,
-    ):
-        results = tuple(pool.map(run_book, wanted))
+    ran: dict[Book, Result] = {}
+    with bar(f"notebooks of {image.name}", len(wanted), unit="notebook") as advance:
+        for alone, jobs in ((False, at_once), (True, 1)):
+            chosen = [book for book in wanted if book.alone is alone]
+            with threads.pool(jobs, end=engine.abandon) as pool:
+                ran |= zip(chosen, pool.map(run_book, chosen), strict=True)
+    results = tuple(ran[book] for book in wanted)
     done = SmokeReport(image=image.name, reference=reference, results=results)
     report.write(out, image, reference, results, network=options.network, at_once=at_once)
     return done
