@@ -9,12 +9,16 @@ Spec: PEP 517, PEP 751 (build-lock.toml has the format of pylock.toml).
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 from packaging.utils import parse_wheel_filename
 
@@ -180,11 +184,12 @@ def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: WheelBuildOrder) -
         raw = _run(workshop, sdist, order, folder)
         wheel = repack.plan(raw, f"linux_{workshop.platform.machine}")
         _check_name(wheel.file_name, sdist)
-        final = folder / "normal.whl"
-        with open(final, "wb") as file:
+        # Its name in the store is known only when it is written.
+        with store.writing(lambda: store.artefact(sha256)) as file:
             repack.write(wheel, file)
-        sha256 = store.put_artefact(final)
-        size = final.stat().st_size
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            sha256 = hashlib.file_digest(cast(BufferedReader, file), "sha256").hexdigest()
     store.remember("wheel", key, {"file_name": wheel.file_name, "sha256": sha256, "size": size})
     return BuiltWheel(file_name=wheel.file_name, sha256=sha256, size=size, path=store.artefact(sha256))
 
@@ -228,7 +233,12 @@ def _run(workshop: WheelWorkshop, sdist: Sdist, order: WheelBuildOrder, folder: 
     """Return the wheel as the backend made it."""
     (folder / "sdist").mkdir()
     # The archive keeps its name: some backends read it.
-    shutil.copyfile(workshop.store.artefact(sdist.sha256), folder / "sdist" / sdist.file_name)
+    archive, named = workshop.store.artefact(sdist.sha256), folder / "sdist" / sdist.file_name
+    try:
+        os.link(archive, named)
+    except OSError:
+        # Another user's file, or a file system without links.
+        shutil.copyfile(archive, named)
     spec = order.spec
     written = {
         "file_name": sdist.file_name,
