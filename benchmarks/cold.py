@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import one_package as bench
+from processor import Used
 
 from helioimages.core.progress import say
 from helioimages.engines import engine as engines
@@ -57,13 +58,17 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
     machine.__dict__["engine"] = engine
     result: dict[str, object] = {"image": asked.image, "jobs": asked.jobs, "cores": os.cpu_count()}
     with release.connect(store, None) as client:
-        build_s, done = bench.timed(lambda: images.build(made, machine, (asked.image,)))
+        used = Used()
+        with used.joined():
+            build_s, done = bench.timed(lambda: images.build(made, machine, (asked.image,)))
+            processor_s = used.seconds
         built = done[asked.image]
         push_s, pushed = bench.timed(lambda: release.push_built(client, machine, built, "ours/"))
         warm_s, _ = bench.timed(lambda: images.build(made, Machine(store=store, jobs=asked.jobs), (asked.image,)))
         again_s, _ = bench.timed(lambda: release.push_built(client, machine, built, "ours/"))
         result["ours"] = {
             "cold_build_s": round(build_s, 1),
+            "processor_s": processor_s and round(processor_s, 1),
             "cold_push_s": round(push_s, 1),
             "warm_build_s": round(warm_s, 2),
             "warm_push_s": round(again_s, 2),

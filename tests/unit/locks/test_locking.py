@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import pytest
 from conda_support import write_package, write_repodata
 from locking_support import record
-from pypi_support import sdist_bytes
+from pypi_support import sdist_bytes, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.debian.lock import AptLock, Deb
 from helioimages.locks import debian as lock_debian
+from helioimages.machine.store import Store
 from helioimages.pypi.lock import Wheel
 
 
@@ -116,6 +117,32 @@ def test_the_past_can_be_locked_again(world):
     report = world.lock(exclude_newer=datetime(2021, 1, 1, tzinfo=UTC))
     assert report.lines() == ("base: 1 downgraded", "  downgraded lib 2.0 -> 1.0")
     assert world.lock(exclude_newer=datetime(2021, 1, 1, tzinfo=UTC)).lines() == ("base: unchanged",)
+
+
+def test_a_replay_gives_the_same_bytes_whenever_it_is_made(world, tmp_path):
+    world.wheel("lib", "1.0", at="2020-01-01")
+    world.wheel("app", "1.0", "lib", at="2020-02-01")
+    world.environment("base", "app")
+    world.environment("child", "lib", parent="base")
+    asked = world.texts()
+    then = datetime(2021, 1, 1, tzinfo=UTC)
+    world.lock(exclude_newer=then)
+    replayed = world.texts()
+    assert {wheel.version for wheel in world.pylock("base").wheels} == {"1.0"}
+    # Later the index has more: new versions, an old one, and a second file of the very version that was taken.
+    for version in ("0.9", "1.0.1", "2.0"):
+        world.wheel("lib", version, at="2026-01-01")
+        world.wheel("app", version, "lib", at="2026-01-01")
+    data = wheel_bytes({}, name="lib", version="1.0")
+    world.index.add("lib-1.0-1-py3-none-any.whl", data, "2026-01-01T00:00:00Z")
+    # On top of the lock, and from nothing on another machine.
+    world.lock(exclude_newer=then)
+    assert world.texts() == replayed
+    for path in replayed.keys() - asked.keys():
+        path.unlink()
+    world.store = Store(tmp_path / "another machine")
+    world.lock(exclude_newer=then)
+    assert world.texts() == replayed
 
 
 def test_a_wheel_that_would_replace_a_conda_package(world):
