@@ -14,6 +14,7 @@ from pypi_support import sdist_bytes, wheel_bytes
 from helioimages.core.errors import HelioError, Stage
 from helioimages.debian.lock import AptLock, Deb
 from helioimages.locks import debian as lock_debian
+from helioimages.locks import state
 from helioimages.machine.store import Store
 from helioimages.pypi.lock import Wheel
 
@@ -421,3 +422,22 @@ def test_equal_packages_of_a_later_archive_are_the_same_lock(world, apt, renewed
     assert world.texts() == before
     apt.suffix = "2"
     assert world.lock(update=[renewed]).written == ("images/base/apt-lock.json", "images/child/apt-lock.json")
+
+
+def test_each_lock_is_read_once_a_run(world, monkeypatch):
+    world.wheel("lib", "1.0")
+    world.environment("base", "lib")
+    world.environment("child", "lib", parent="base")
+    world.lock()
+    read: list[str] = []
+    for parts in (state.CONDA, state.PYPI):
+
+        def parse(text, file, parts=parts, real=parts.parse):
+            read.append(file)
+            return real(text, file)
+
+        monkeypatch.setattr(type(parts), "parse", staticmethod(parse))
+    assert world.lock().written == ()
+    assert sorted(read) == [
+        f"environments/{name}/{file}" for name in ("base", "child") for file in ("conda-lock.yml", "pylock.toml")
+    ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from packaging.utils import canonicalize_name
 
@@ -35,6 +35,7 @@ Scripts = Callable[[CondaLock, Mapping[str, Path], Sequence[str]], Mapping[str, 
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Lock = TypeVar("Lock", CondaLock, PyPILock)
 
 #: Builds source-only packages: environment, sdists without a wheel, build tools (None: those of its build-lock.toml)
 #: -> their wheels.
@@ -53,6 +54,7 @@ class LockRun:
         gone: sha256 of locked files that are to go: the lost ones, and yanked ones if that was asked for.
         tools: environment -> its build tools, where those are renewed.
         seconds: step -> how long it took.
+        read: (file, text) -> the lock that the text is: reading one takes a second, and each is asked for five times.
     """
 
     root: Path
@@ -70,6 +72,7 @@ class LockRun:
     gone: frozenset[str] = frozenset()
     tools: dict[str, PyPILock] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    read: dict[tuple[str, str], CondaLock | PyPILock] = field(default_factory=dict)
 
     def timed(self, step: str, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Return what a function returns, after saying how long it took."""
@@ -111,10 +114,14 @@ def current_locks(run: LockRun, name: str, *, strict: bool = False) -> tuple[Con
     return _current(run, conda, CONDA.parse, strict), _current(run, pypi, PYPI.parse, strict)
 
 
-def _current(run: LockRun, file: str, parse: Callable[[str, str], T], strict: bool) -> T | None:
+def _current(run: LockRun, file: str, parse: Callable[[str, str], Lock], strict: bool) -> Lock | None:
     text = read_text(run.root / file)
+    if text is None:
+        return None
     try:
-        return parse(text, file) if text is not None else None
+        if (file, text) not in run.read:
+            run.read[file, text] = parse(text, file)
+        return cast(Lock, run.read[file, text])
     except HelioError as error:
         if strict:
             raise
