@@ -195,7 +195,7 @@ def workshops(
             interpreter=Interpreter(
                 argv=(sys.executable,), env={"PATH": os.defpath}, cache_tag=sys.implementation.cache_tag
             ),
-            debian=lambda layer: pytest.fail(f"{layer.key} is made"),
+            debian={},
             jobs=jobs,
         )
         images = {"base": base, "child": child}

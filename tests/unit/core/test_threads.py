@@ -87,3 +87,23 @@ def test_two_that_want_the_same_take_turns_and_others_do_not_wait():
         go.set()
         second.result(LONG_S)
     assert order == [1, 3, 3, 1, 2, 2]
+
+
+def test_threads_that_ask_at_once_have_it_asked_once():
+    asked, go = [], threading.Barrier(4)
+
+    @threads.Once
+    def ask() -> int:
+        asked.append(1)
+        # Long enough for others to come.
+        threading.Event().wait(0.1)
+        return len(asked)
+
+    def call() -> int:
+        go.wait(LONG_S)
+        return ask()
+
+    with threads.pool(4) as pool:
+        assert [future.result() for future in [pool.submit(call) for _ in range(4)]] == [1] * 4
+    ask.cache_clear()
+    assert ask() == 2

@@ -105,8 +105,9 @@ def test_layers_are_made_while_others_are(made, tmp_path):
     with systems.beside(Store(tmp_path), jobs=1) as debian:
         debian.begin([base, child, (base[0], SimpleNamespace(kind=LayerKind.PACKAGES, key="p"))], {})
         go.set()
-        assert debian.layer(child[1]) == (CHILD.key, (CHILD, BASE))
-        assert debian.layer(base[1]) == (BASE.key, (BASE, None))
+        assert debian.layers[child[1].key].result() == (CHILD.key, (CHILD, BASE))
+        assert debian.layers[base[1].key].result() == (BASE.key, (BASE, None))
+        assert debian.layers.keys() == {BASE.key, CHILD.key}
 
 
 def test_a_fault_is_told_to_whoever_asks_for_the_layer(made, tmp_path):
@@ -117,7 +118,7 @@ def test_a_fault_is_told_to_whoever_asks_for_the_layer(made, tmp_path):
     with systems.beside(Store(tmp_path), jobs=1) as debian:
         debian.begin([plan(BASE)], {})
         with pytest.raises(HelioError, match="no room"):
-            debian.layer(plan(BASE)[1])
+            debian.layers[BASE.key].result()
 
 
 def test_an_interrupt_ends_mmdebstrap(works, tmp_path):
@@ -127,7 +128,7 @@ def test_an_interrupt_ends_mmdebstrap(works, tmp_path):
     waiting = []
     with pytest.raises(KeyboardInterrupt), systems.beside(works.store, jobs=1) as debian:
         debian.begin([plan(BASE)], works.debs)
-        waiting += debian._layers.values()
+        waiting += debian.layers.values()
         while not started.exists():
             pass
         raise KeyboardInterrupt

@@ -308,7 +308,7 @@ def test_what_packages_say_of_themselves_comes_with_their_layers(cache, site, tm
     store, _ = arrived(cache, site, tmp_path)
     store_there, child = site
     assert not any(store.artefact(wheel.sha256).exists() for wheel in child.locks.pypi.wheels)
-    shop = Workshop(store=store, paths={}, interpreter=None, debian=pytest.fail, jobs=1)
+    shop = Workshop(store=store, paths={}, interpreter=None, debian={}, jobs=1)
     again = build(shop, child.plan)
     assert again.image == child.image
     assert sbom.components(store, again) == sbom.components(store_there, child)

@@ -10,6 +10,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
 
 
 @contextlib.contextmanager
@@ -51,3 +54,24 @@ class Turns:
             lock = self._locks[name]
         with lock:
             yield
+
+
+class Once(Generic[Value]):
+    """A function without arguments that is called once: `functools.cache` lets all threads in that ask at once."""
+
+    def __init__(self, function: Callable[[], Value]) -> None:
+        self._function, self._lock = function, threading.Lock()
+        self._values: list[Value] = []
+        self.__doc__ = function.__doc__
+
+    def __call__(self) -> Value:
+        """Return what the function gave, calling it if nobody has."""
+        with self._lock:
+            if not self._values:
+                self._values.append(self._function())
+            return self._values[0]
+
+    def cache_clear(self) -> None:
+        """Have it called again."""
+        with self._lock:
+            self._values.clear()

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -57,7 +56,7 @@ def mirrors() -> dict[str, str]:
     return addresses
 
 
-@cache
+@threads.Once
 def of_this_machine() -> Mapping[str, str]:
     """Return the mirrors that apt and mmdebstrap know here: programs are asked once, settings each time."""
     addresses = read_targets(_output(["apt-get", "indextargets", "--format", _TARGETS]))

@@ -7,7 +7,8 @@ the layers to the parent and keep the documents in the store. A second build of 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,14 +86,14 @@ class Workshop:
     Attributes:
         paths: sha256 (hex) -> file in the store, of every artefact that the locks name.
         interpreter: compiles .pyc; the locked one. None where no layer of packages is to be made.
-        debian: gives a Debian layer that the store lacks; see `systems`.
+        debian: key -> a Debian layer that is on its way; see `systems`.
         jobs: processes at once.
     """
 
     store: Store
     paths: Mapping[str, Path]
     interpreter: Interpreter | None
-    debian: Callable[[LayerPlan], Layer]
+    debian: Mapping[str, Future[Layer]]
     jobs: int
 
 
@@ -150,10 +151,14 @@ def _lower(image: Built | None) -> tuple[own_files.Lower, ...]:
 def _layers(shop: Workshop, plan: ImagePlan, below: tuple[own_files.Lower, ...]) -> tuple[tuple[BuiltLayer, ...], int]:
     """Return the image's own layers in the plan's order, and how many of them were made now."""
     known = {layer.key: linking.recall(shop.store, layer.key) for layer in plan.layers}
-    missing = [layer for layer in plan.layers if known[layer.key] is None and layer.kind is not LayerKind.FILES]
+    missing = [
+        layer
+        for layer in plan.layers
+        if layer.kind is not LayerKind.FILES and (known[layer.key] is None or layer.key in shop.debian)
+    ]
     known |= _link(shop, plan, [layer for layer in missing if layer.kind is LayerKind.PACKAGES])
     # The last, for it is made meanwhile.
-    known |= {layer.key: shop.debian(layer) for layer in missing if layer.kind is LayerKind.DEBIAN}
+    known |= {layer.key: shop.debian[layer.key].result() for layer in missing if layer.kind is LayerKind.DEBIAN}
     built, fresh = [], len(missing)
     for layer in plan.layers:
         key, made = layer.key, known[layer.key]

@@ -86,7 +86,7 @@ def build(
                     store=machine.store,
                     paths=paths,
                     interpreter=interpreter,
-                    debian=debian.layer,
+                    debian=debian.layers,
                     jobs=machine.jobs,
                 )
                 built = building.build(shop, plan, done)

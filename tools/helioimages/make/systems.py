@@ -20,7 +20,7 @@ from .rootfs import RootfsWorks
 
 
 class Systems:
-    """The Debian layers that a run makes.
+    """The Debian layers that a run makes: ``layers``, by key.
 
     Args:
         pool: they are made in its threads.
@@ -30,7 +30,7 @@ class Systems:
 
     def __init__(self, store: Store, pool: Executor, programs: Waited, *, jobs: int) -> None:
         self._store, self._pool, self._programs, self._jobs = store, pool, programs, jobs
-        self._layers: dict[str, Future[Layer]] = {}
+        self.layers: dict[str, Future[Layer]] = {}
 
     def begin(self, missing: Iterable[tuple[ImagePlan, LayerPlan]], debs: Mapping[str, Path]) -> None:
         """Begin with the Debian layers that are missing.
@@ -41,16 +41,8 @@ class Systems:
         """
         works = RootfsWorks(store=self._store, debs=debs, jobs=self._jobs, programs=self._programs)
         for plan, layer in missing:
-            if layer.kind is LayerKind.DEBIAN and layer.key not in self._layers:
-                self._layers[layer.key] = self._pool.submit(_made, works, plan, layer.key)
-
-    def layer(self, plan: LayerPlan) -> Layer:
-        """Return a layer that was begun, when it is made.
-
-        Raises:
-            HelioError: as `debian_layers.entries` says.
-        """
-        return self._layers[plan.key].result()
+            if layer.kind is LayerKind.DEBIAN and layer.key not in self.layers:
+                self.layers[layer.key] = self._pool.submit(_made, works, plan, layer.key)
 
 
 @contextlib.contextmanager
