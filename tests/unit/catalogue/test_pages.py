@@ -36,8 +36,11 @@ REASONS = {
     "it needs quay.io",
     "it needs the values of your hub",
     "it needs licensed IDL",
+    "it asks today's index",
     "it takes a quarter of an hour",
     "it takes as long as the tests themselves",
+    "it takes half an hour for helio",
+    "it takes twenty minutes, and asks index and mirror for 2.5 GB",
     "it takes five minutes of a processor",
     "it takes six minutes",
 }
