@@ -152,7 +152,8 @@ def docker(folder: Path, used: Used) -> Iterator[Puller]:
     """Give a dockerd of its own."""
     at = f"unix://{folder / 's'}"
     argv = [host.dockerd() or "dockerd", f"--host={at}", f"--data-root={folder / 'data'}"]
-    argv += [f"--exec-root={folder / 'x'}", f"--pidfile={folder / 'pid'}", "--bridge=none", "--iptables=false"]
+    # Not `--bridge=none`: such a dockerd deletes docker0, which is that of the engine beside it.
+    argv += [f"--exec-root={folder / 'x'}", f"--pidfile={folder / 'pid'}", "--iptables=false"]
 
     def ready() -> bool:
         with contextlib.suppress(sdk.errors.DockerException):

@@ -48,4 +48,4 @@ def test_old_locks_give_the_layers_that_they_gave(folder):
 
 
 def test_a_day_is_kept():
-    assert DAYS and all(re.fullmatch(r"\d{4}-\d\d-\d\d", path.name) for path in DAYS)
+    assert DAYS and all(re.fullmatch(r"\d{4}-\d\d-\d\d(-\d)?", path.name) for path in DAYS)
