@@ -81,10 +81,10 @@ def test_each_build_of_the_peer_has_its_wheels_from_one_port(monkeypatch, tmp_pa
             asked.append((tag, built, bool(cache_from), port))
         return {"image": tag, "build_s": 1.0, "push_s": 1.0}
 
-    monkeypatch.setattr(travel, "Machine", lambda **_: SimpleNamespace(engine=engine))
+    monkeypatch.setattr(travel.engines, "connect", lambda _: engine)
     monkeypatch.setattr(travel.bench, "under", lambda *_: "under")
     monkeypatch.setattr(travel.bench, "peer", peer)
-    assert {*travel.one_run(1, tmp_path, "before", "after")} == {"unchanged", "changed"}
+    assert {*travel.one_run(1, tmp_path, None, "before", "after")} == {"unchanged", "changed"}
     assert [row[:3] for row in asked] == [
         ("old", "before", False),
         ("unchanged", "before", True),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,15 +35,15 @@ def wait(until: Callable[[], object], seconds: float = 10) -> None:
 def test_a_process_that_will_not_end_is_killed(tmp_path):
     log = tmp_path / "log"
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
-    one = background.spawn("stubborn", ["/bin/sh", "-c", script], env=os.environ, log=log)
+    process = background.spawn("stubborn", ["/bin/sh", "-c", script], env=os.environ, log=log)
     try:
-        assert one.alive
+        assert process.alive
         wait(log.read_text)
         assert stat.S_IMODE(log.stat().st_mode) == 0o600
-        background.end([one], seconds=0.2)
-        assert not one.alive
+        background.end([process], seconds=0.2)
+        assert not process.alive
     finally:
-        background.end([one], seconds=0)
+        background.end([process], seconds=0)
 
 
 def test_a_number_that_went_to_another_process_is_not_ours():
@@ -52,36 +53,36 @@ def test_a_number_that_went_to_another_process_is_not_ours():
 
 
 def test_a_process_whose_first_thread_ended_is_still_there(tmp_path):
-    one = background.spawn("headless", [sys.executable, "-c", HEADLESS], env=os.environ, log=tmp_path / "log")
+    process = background.spawn("headless", [sys.executable, "-c", HEADLESS], env=os.environ, log=tmp_path / "log")
     try:
-        wait(lambda: ") Z " in Path(f"/proc/{one.pid}/stat").read_text())
-        assert one.alive
+        wait(lambda: ") Z " in Path(f"/proc/{process.pid}/stat").read_text())
+        assert process.alive
     finally:
-        background.end([one], seconds=5)
-    assert not one.alive
+        background.end([process], seconds=5)
+    assert not process.alive
 
 
 def test_it_has_a_session_of_its_own_and_is_waited_for(tmp_path):
-    one = background.spawn("sleeper", ["/bin/sleep", "60"], env=os.environ, log=tmp_path / "log")
+    process = background.spawn("sleeper", ["/bin/sleep", "60"], env=os.environ, log=tmp_path / "log")
     try:
-        assert os.getsid(one.pid) == one.pid != os.getsid(0)
+        assert os.getsid(process.pid) == process.pid != os.getsid(0)
     finally:
-        background.end([one], seconds=5)
-    wait(lambda: not Path(f"/proc/{one.pid}").exists())
+        background.end([process], seconds=5)
+    wait(lambda: not Path(f"/proc/{process.pid}").exists())
 
 
 def test_a_name_with_parentheses_hides_nothing(tmp_path):
     program = tmp_path / "a) Z (b"
     shutil.copyfile("/bin/sleep", program)
     program.chmod(0o755)
-    one = background.spawn("odd", [str(program), "60"], env=os.environ, log=tmp_path / "log")
+    process = background.spawn("odd", [str(program), "60"], env=os.environ, log=tmp_path / "log")
     try:
-        wait(lambda: "Z" in Path(f"/proc/{one.pid}/comm").read_text())
+        wait(lambda: "Z" in Path(f"/proc/{process.pid}/comm").read_text())
         # This process is older, by less than the test's run.
-        assert one.started - background.find("us", os.getpid()).started in range(3600 * os.sysconf("SC_CLK_TCK"))
-        assert one.alive
+        assert process.started - background.find("us", os.getpid()).started in range(3600 * os.sysconf("SC_CLK_TCK"))
+        assert process.alive
     finally:
-        background.end([one], seconds=5)
+        background.end([process], seconds=5)
 
 
 def test_a_number_that_nobody_has_is_not_alive():
@@ -101,3 +102,19 @@ def test_what_threads_wait_for_is_ended_and_nothing_begins_after_that(tmp_path):
         assert waiting.result(10).returncode == -signal.SIGKILL
     with pytest.raises(InterruptedError):
         programs.run(["/bin/true"], env={})
+
+
+def test_a_program_that_has_just_begun_is_ended_too(monkeypatch):
+    programs, begin = background.Waited(), background.subprocess.Popen
+    ending = threading.Thread(target=programs.end)
+
+    def begun(*given, **more):
+        process = begin(*given, **more)
+        # Now, before anybody has noted it.
+        ending.start()
+        ending.join(0.2)
+        return process
+
+    monkeypatch.setattr(background.subprocess, "Popen", begun)
+    assert programs.run(["/bin/sleep", "20"], env={}).returncode == -signal.SIGKILL
+    ending.join()

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Waited:
     """Programs that threads of this process wait for: an interrupt reaches its main thread alone."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._running: set[subprocess.Popen[str]] = set()
         self._ended = False
 
@@ -102,13 +104,16 @@ class Waited:
         Raises:
             InterruptedError: all were ended; none begins after that.
         """
-        if self._ended:
-            raise InterruptedError(f"`{argv[0]}` was not started")
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            argv, stdout=pipe, stderr=pipe, text=True, env=env, umask=umask, pass_fds=tuple(pass_fds)
-        ) as process:
+        # A program that has begun, and is not yet among those that run, would be missed by `end`.
+        with self._lock:
+            if self._ended:
+                raise InterruptedError(f"`{argv[0]}` was not started")
+            process = subprocess.Popen(
+                argv, stdout=pipe, stderr=pipe, text=True, env=env, umask=umask, pass_fds=tuple(pass_fds)
+            )
             self._running.add(process)
+        with process:
             try:
                 printed, told = process.communicate()
             except BaseException:
@@ -120,6 +125,7 @@ class Waited:
 
     def end(self) -> None:
         """Kill what runs, and let nothing begin."""
-        self._ended = True
-        for process in tuple(self._running):
-            process.kill()
+        with self._lock:
+            self._ended = True
+            for process in tuple(self._running):
+                process.kill()
