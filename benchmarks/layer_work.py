@@ -65,8 +65,8 @@ def least_of(costs: Mapping[str, Sequence[Cost]]) -> dict[str, Cost]:
 
     What is above the least the machine did, not the program.
     """
-    reference = min(one.reference for rows in costs.values() for one in rows)
-    return {side: Cost(ours=min(one.ours for one in rows), reference=reference) for side, rows in costs.items()}
+    reference = min(cost.reference for rows in costs.values() for cost in rows)
+    return {side: Cost(ours=min(cost.ours for cost in rows), reference=reference) for side, rows in costs.items()}
 
 
 def fault(cost: Cost, *, most: float | None, before: Cost | None) -> str:
@@ -225,7 +225,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def _used() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def once(wheels: Sequence[Path]) -> Cost:
@@ -279,10 +279,10 @@ def main() -> None:
             # Who goes first alternates.
             for side in [*sides][:: 1 if number % 2 else -1]:
                 costs[side].append(measured(sides[side], wheels))
-    found = least_of(costs)
-    for side, cost in found.items():
+    least = least_of(costs)
+    for side, cost in least.items():
         print(f"{side:<8}{cost.ours:6.2f} CPU-s, reference {cost.reference:6.2f} CPU-s: {cost.ratio:.3f}")
-    if said := fault(found["ours"], most=asked.most, before=found.get("before")):
+    if said := fault(least["ours"], most=asked.most, before=least.get("before")):
         sys.exit(f"error: {said}")
 
 

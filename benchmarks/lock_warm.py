@@ -63,16 +63,16 @@ def texts(root: Path) -> dict[str, bytes]:
 
 def replay(day: str, folder: Path) -> dict[str, object]:
     """Lock everything as of a day in two clones, and say whether they are equal."""
-    found = []
-    for name in ("one", "other"):
+    locks = []
+    for name in ("first", "other"):
         root = cloned(folder / name)
         for path in texts(root):
             (root / path).unlink()
         lock(root, "--exclude-newer", day)
-        found.append(texts(root))
-    one, other = found
-    differ = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
-    return {"day": day, "files": len(one), "differ": differ}
+        locks.append(texts(root))
+    first, other = locks
+    differ = sorted(path for path in first.keys() | other.keys() if first.get(path) != other.get(path))
+    return {"day": day, "files": len(first), "differ": differ}
 
 
 def main() -> None:

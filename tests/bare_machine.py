@@ -93,9 +93,9 @@ def report(result: dict[str, object]) -> str:
         lines.append(f"{row['seconds']:7.1f}  {row['code']:4}  {row['name']}")
         if row.get("output") and not row["code"]:
             digests |= json.loads(row["output"])
-    lines += [f"{name}: {one['digest']}" for name, one in digests.items()]
+    lines += [f"{name}: {row['digest']}" for name, row in digests.items()]
     installed: list[str] = result["installed"]  # type: ignore[assignment]
-    return "\n".join([*lines, f"installed: {len(installed)} packages", *(f"  {one}" for one in installed)])
+    return "\n".join([*lines, f"installed: {len(installed)} packages", *(f"  {package}" for package in installed)])
 
 
 def main() -> int:

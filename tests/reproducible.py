@@ -36,17 +36,17 @@ def rounds(folder: Path) -> list[tuple[str, dict[str, str], int, list[str], Path
     }
     memory = Path(tempfile.mkdtemp(prefix="reproducible-", dir="/dev/shm"))
     here, there = sys.executable, another_python()
-    found = [
+    settings = [
         ("as it is", {}, 0o022, [], folder / "a", here),
         ("umask 077, Tokyo, C, other HOME and TMPDIR, 1 worker", other, 0o077, ["--jobs", "1"], folder / "b", here),
         ("8 workers, a long path", {"TZ": "UTC"}, 0o002, ["--jobs", "8"], folder / LONG / LONG / "c", here),
         ("another file system, 2 workers", {"PYTHONHASHSEED": "2"}, 0o022, ["--jobs", "2"], memory, here),
     ]
     if there:
-        found.append((f"the tool in {there}", {}, 0o022, [], folder / "d", there))
+        settings.append((f"the tool in {there}", {}, 0o022, [], folder / "d", there))
     else:
         print("no other Python is here: the tool's own version is not varied", file=sys.stderr)
-    return found
+    return settings
 
 
 def another_python() -> str:
@@ -82,7 +82,7 @@ def main() -> int:
             (folder / part).mkdir()
         for what, environment, umask, options, store, python in rounds(folder):
             try:
-                rows.append(one(asked, source, what, environment, umask, options, store, python))
+                rows.append(row_of(asked, source, what, environment, umask, options, store, python))
                 print(f"{rows[-1]['seconds']:7.1f} s  {what}: {rows[-1]['digests']}", file=sys.stderr)
             finally:
                 shutil.rmtree(store, ignore_errors=True)
@@ -101,16 +101,16 @@ def as_user(asked, source: Path) -> dict[str, object]:
     # Not below root's home, and not in memory: the user's programs must be able to run there.
     with tempfile.TemporaryDirectory(prefix="reproducible-", dir="/var/tmp") as name:
         folder = Path(name)
-        found = pwd.getpwnam(asked.user)
+        account = pwd.getpwnam(asked.user)
         folder.chmod(0o755)
         environment = {"HOME": name, "TMPDIR": "/var/tmp", "TZ": "America/Denver", "XDG_RUNTIME_DIR": ""}
-        python = next(one for one in ("/usr/bin/python3", sys.executable) if Path(one).exists())
-        row = one(asked, source, f"as {asked.user}", environment, 0o027, [], folder / "store", python, user=found)
+        python = next(program for program in ("/usr/bin/python3", sys.executable) if Path(program).exists())
+        row = row_of(asked, source, f"as {asked.user}", environment, 0o027, [], folder / "store", python, user=account)
         # What was made in the namespace is not the user's to delete, but ours.
         return row
 
 
-def one(
+def row_of(
     asked,
     source: Path,
     what: str,
@@ -132,7 +132,7 @@ def one(
     if user is not None:
         store.mkdir(exist_ok=True)
         # The folders only: the packages' files may be links to the ones of the store that is in use.
-        for path in (store.parent, store, *(one for one in store.rglob("*") if one.is_dir())):
+        for path in (store.parent, store, *(folder for folder in store.rglob("*") if folder.is_dir())):
             os.chown(path, user.pw_uid, user.pw_gid)
         who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     start = time.monotonic()
@@ -144,8 +144,8 @@ def one(
         check=True,
         **who,
     )
-    found = {image: row["digest"] for image, row in json.loads(done.stdout).items()}
-    return {"what": what, "seconds": round(time.monotonic() - start, 1), "digests": found}
+    digests = {image: row["digest"] for image, row in json.loads(done.stdout).items()}
+    return {"what": what, "seconds": round(time.monotonic() - start, 1), "digests": digests}
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def read(text: str) -> tuple[tuple[str, ...], tuple[Suite, ...]]:
     document = tomllib.loads(text)
     suites = []
     for package, table in sorted(document["suites"].items()):
-        known = {one["test"]: str(one.get("reason", "")).strip() for one in table.pop("known", ())}
+        known = {entry["test"]: str(entry.get("reason", "")).strip() for entry in table.pop("known", ())}
         if without := [test for test, reason in known.items() if not reason]:
             raise ValueError(f"suites.{package}: no reason is given for {without[0]}")
         suites.append(Suite(package=package, minutes=float(table.pop("minutes")), known=known))
@@ -83,26 +83,26 @@ def outcomes(junit: str) -> dict[str, str]:
 
     A test that fails and whose end fails too is there twice; one failure counts.
     """
-    found: dict[str, str] = {}
+    outcomes_by_test: dict[str, str] = {}
     for case in ElementTree.fromstring(junit).iter("testcase"):
         name = f"{case.get('classname', '')}::{case.get('name', '')}"
         kinds = {child.tag for child in case}
         outcome = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-        if found.get(name) != "failed":
-            found[name] = outcome
-    return found
+        if outcomes_by_test.get(name) != "failed":
+            outcomes_by_test[name] = outcome
+    return outcomes_by_test
 
 
-def faults(suite: Suite, found: Mapping[str, str]) -> tuple[str, ...]:
+def faults(suite: Suite, outcomes_by_test: Mapping[str, str]) -> tuple[str, ...]:
     """Return what is not as the list says, a line each."""
     told = []
-    if "passed" not in found.values():
+    if "passed" not in outcomes_by_test.values():
         told.append(f"{suite.package}: no test passed")
-    for name, outcome in found.items():
+    for name, outcome in outcomes_by_test.items():
         if outcome == "failed" and not any(fnmatch.fnmatchcase(name, pattern) for pattern in suite.known):
             told.append(f"{name} fails")
     for pattern, reason in suite.known.items():
-        fitting = [outcome for name, outcome in found.items() if fnmatch.fnmatchcase(name, pattern)]
+        fitting = [outcome for name, outcome in outcomes_by_test.items() if fnmatch.fnmatchcase(name, pattern)]
         if "failed" not in fitting:
             told.append(f"{pattern} does not fail, and is listed as known: {reason}")
     return tuple(told)
@@ -131,10 +131,11 @@ def run(at: engine.Engine, image: str, suite: Suite, plugins: Path, out: Path) -
             why = f"took more than {suite.minutes:g} minutes" if ran.timed_out else f"ended with {ran.exit_code}"
             return (f"{suite.package}: the run {why}", *ran.log.splitlines()[-15:])
         shutil.copyfile(report, out / f"{suite.package}.xml")
-    found = outcomes((out / f"{suite.package}.xml").read_text())
-    told = faults(suite, found)
+    outcomes_by_test = outcomes((out / f"{suite.package}.xml").read_text())
+    told = faults(suite, outcomes_by_test)
     counts = ", ".join(
-        f"{sum(one == kind for one in found.values())} {kind}" for kind in ("passed", "failed", "skipped")
+        f"{sum(outcome == kind for outcome in outcomes_by_test.values())} {kind}"
+        for kind in ("passed", "failed", "skipped")
     )
     print(
         f"{suite.package}: {counts} in {ran.seconds:.0f} s{f', {len(told)} not as listed' if told else ''}", flush=True

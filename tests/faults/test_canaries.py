@@ -61,14 +61,14 @@ def inflated(data: bytes) -> bytes:
 
 
 def leaks(folder: Path, but: tuple[Path, ...] = ()) -> list[str]:
-    found = []
+    told = []
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or any(path.is_relative_to(one) for one in but):
+        if not path.is_file() or any(path.is_relative_to(excluded) for excluded in but):
             continue
         held = path.read_bytes()
         for data in (held, inflated(held)):
-            found += [f"{name} in {path.relative_to(folder)}" for name, secret in secrets().items() if secret in data]
-    return found
+            told += [f"{name} in {path.relative_to(folder)}" for name, secret in secrets().items() if secret in data]
+    return told
 
 
 def test_no_secret_leaves_the_machine(secretive, tmp_path, host, expected):

@@ -85,7 +85,7 @@ def test_two_runs_at_once_on_one_store(world, site, tmp_path, host, expected):
     other = world.fresh(tmp_path / "other")
     shutil.rmtree(other.store)
     other.store.symlink_to(site.store)
-    running = [once.spawn(one, host) for one in (site, other)]
+    running = [once.spawn(runner, host) for runner in (site, other)]
     try:
         for process in running:
             code, result, said = once.outcome(process)
@@ -199,6 +199,6 @@ def _worker(pid: int) -> int:
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []

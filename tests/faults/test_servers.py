@@ -32,7 +32,7 @@ def built(world, tmp_path_factory):
 def publish(built, host: str, *, tries: int = 3, **options) -> dict:
     ws, images, _ = built
     with Registry(host, pause=lambda _seconds: None, tries=tries, chunk=1 << 20, **options) as client:
-        return {name: release(ws, client, one, key_of(ws)) for name, one in images.items()}
+        return {name: release(ws, client, image, key_of(ws)) for name, image in images.items()}
 
 
 def key_of(ws) -> Path:
@@ -52,8 +52,8 @@ def test_a_registry_that_fails_at_random(built, tmp_path, expected, request, tok
             for _attempt in range(60):
                 attempts += 1
                 with contextlib.suppress(HelioError):
-                    found = publish(built, broken.host, credentials=lambda _host: Credential(username="u", secret="p"))
-                    assert found == expected["tags"]
+                    tags = publish(built, broken.host, credentials=lambda _host: Credential(username="u", secret="p"))
+                    assert tags == expected["tags"]
                     break
                 assert registry_faults(host, expected) == []
                 broken.rate *= 0.9
@@ -72,8 +72,8 @@ def test_a_registry_that_fails_at_random(built, tmp_path, expected, request, tok
 @pytest.mark.parametrize("kind", ["429", "500", "503", "drop before", "lost answer", "truncate"])
 def test_a_fault_that_passes_is_not_noticed(built, host, expected, kind):
     with proxy.before(host, seed=1, rate=0.15, kinds=(kind,)) as broken:
-        found = publish(built, broken.host, tries=6)
-    assert found == expected["tags"]
+        tags = publish(built, broken.host, tries=6)
+    assert tags == expected["tags"]
     assert broken.injected.total() > 0
 
 

@@ -77,15 +77,15 @@ def write(folder: Path, jobs: int) -> tuple[str, ...]:
 def test_the_golden_layout(tmp_path):
     diff_ids = write(tmp_path, jobs=3)
     layout = tmp_path / "layout"
-    found = {
+    facts = {
         "compressor": LIBDEFLATE_6.name,
         "diff_ids": list(diff_ids),
         "files": {str(path.relative_to(layout)): of_file(path) for path in sorted(layout.rglob("*")) if path.is_file()},
     }
     expected = json.loads(EXPECTED.read_text())
-    assert found["diff_ids"] == expected["diff_ids"], json.dumps(found, indent=2)
+    assert facts["diff_ids"] == expected["diff_ids"], json.dumps(facts, indent=2)
     # With another libdeflate only the compressed bytes may differ, and they are named by it.
-    assert found == expected, json.dumps(found, indent=2)
+    assert facts == expected, json.dumps(facts, indent=2)
 
 
 def test_umask_time_zone_folder_and_workers_do_not_matter(tmp_path, monkeypatch):

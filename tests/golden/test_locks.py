@@ -38,13 +38,15 @@ def document(plan: ImagePlan) -> dict[str, object]:
 @pytest.mark.parametrize("folder", DAYS, ids=lambda path: path.name)
 def test_old_locks_give_the_layers_that_they_gave(folder):
     checkout = Checkout.of(folder)
-    found = {name: document(plan) for name, plan in plans(checkout, checkout.locks_of(tuple(checkout.images))).items()}
+    plans_by_image = {
+        name: document(plan) for name, plan in plans(checkout, checkout.locks_of(tuple(checkout.images))).items()
+    }
     expected = folder / "expected.json"
     known = json.loads(expected.read_text("utf-8")) if expected.exists() else None
-    assert found == known, json.dumps(found, indent=1)
-    assert list(found) == list(known) == ["base", "child"]
-    for name in found:
-        assert list(found[name]["layers"]) == list(known[name]["layers"]), "the order of the layers"
+    assert plans_by_image == known, json.dumps(plans_by_image, indent=1)
+    assert list(plans_by_image) == list(known) == ["base", "child"]
+    for name in plans_by_image:
+        assert list(plans_by_image[name]["layers"]) == list(known[name]["layers"]), "the order of the layers"
 
 
 def test_a_day_is_kept():

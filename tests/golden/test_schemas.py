@@ -76,7 +76,7 @@ def test_manifest_config_index_and_layout(image, tmp_path):
 def test_artifact_and_the_list_of_referrers(image):
     payload = Descriptor(media_type="text/html", digest=of_bytes(b"x"), size=1)
     data = artifact(image.descriptor, "text/html", payload, {"k": "v"}).dump()
-    one = Descriptor(
+    descriptor = Descriptor(
         media_type="application/vnd.oci.image.manifest.v1+json",
         digest=of_bytes(data),
         size=len(data),
@@ -84,4 +84,4 @@ def test_artifact_and_the_list_of_referrers(image):
         annotations={"k": "v"},
     )
     assert check("image-manifest-schema", data) == []
-    assert check("image-index-schema", ImageIndex(manifests=(one,)).dump()) == []
+    assert check("image-index-schema", ImageIndex(manifests=(descriptor,)).dump()) == []

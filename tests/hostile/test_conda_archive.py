@@ -197,8 +197,8 @@ def test_a_listed_path_may_have_what_python_takes_for_the_end_of_a_line(tmp_path
         _member("info/no_link", f"{odd}\n".encode()),
     )
     path.write_bytes(_conda(_tar(_member(odd, b"x")), listed))
-    (found,) = read_archive(path, NAME).members
-    assert (found.listed.path, found.listed.no_link) == (odd, True)
+    (member,) = read_archive(path, NAME).members
+    assert (member.listed.path, member.listed.no_link) == (odd, True)
 
 
 @pytest.mark.parametrize("case", MALFORMED)
@@ -341,8 +341,8 @@ def test_nonsense_for_json(tmp_path: Path, text: bytes, member: str) -> None:
 
 def _facts(path: Path) -> list[tuple[object, ...]]:
     package = conda_package("bad", build="0", size=None)
-    found = link(path, package, Prefix(python_version=None, platform="linux-64"))
-    return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in found]
+    entries = link(path, package, Prefix(python_version=None, platform="linux-64"))
+    return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in entries]
 
 
 FUZZED = [
@@ -400,14 +400,14 @@ def test_a_tar_made_to_confuse(tmp_path_factory: pytest.TempPathFactory, at: int
     path = tmp_path_factory.mktemp("tar") / "package"
     path.write_bytes(_conda(bytes(tar), _info(*FUZZED_LIST)))
     try:
-        found = _facts(path)
+        facts = _facts(path)
     except HelioError as error:
         assert NAME in error.message
     else:
-        assert {entry[0].removeprefix("srv/conda/envs/notebook/") for entry in found} == {
+        assert {entry[0].removeprefix("srv/conda/envs/notebook/") for entry in facts} == {
             "bin/x",
             "bin/y",
             "lib/l",
             "conda-meta/bad-1.0-0.json",
         }
-        assert all(entry[2] & 0o7000 == 0 for entry in found)
+        assert all(entry[2] & 0o7000 == 0 for entry in facts)

@@ -43,9 +43,9 @@ def test_a_device(tmp_path, kind):
 
 
 def test_capabilities(tmp_path):
-    one = member("usr/bin/ping", pax_headers={"SCHILY.xattr.security.capability": "x"})
+    ping = member("usr/bin/ping", pax_headers={"SCHILY.xattr.security.capability": "x"})
     with pytest.raises(HelioError) as caught:
-        tree.read_tar(tar(tmp_path / "t", one))
+        tree.read_tar(tar(tmp_path / "t", ping))
     assert caught.value.message == "/usr/bin/ping has file capabilities"
 
 

@@ -138,11 +138,11 @@ def test_a_setuid_bit_is_not_taken_over(make_wheel):
 
 def test_letters_that_differ_by_case_are_two_files(make_wheel):
     """Layers are unpacked where case matters; neither hides the other."""
-    found = {
+    paths = {
         entry.path.rpartition("site-packages/")[2]
         for entry in link(*make_wheel({"demo/A.py": b"1", "demo/a.py": b"2"}))
     }
-    assert {"demo/A.py", "demo/a.py"} <= found
+    assert {"demo/A.py", "demo/a.py"} <= paths
 
 
 def test_a_name_that_is_no_utf8(make_wheel):

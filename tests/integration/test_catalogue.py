@@ -62,18 +62,18 @@ def site(registry, tmp_path_factory):
         source = catalogue_read.CatalogueSource(
             client=client, store=store, prefix="t/", known={}, yanks={"helio": yanks}, keep=made.keep
         )
-        found = catalogue_read.read(source, ["base", "helio"], jobs=8)
+        offered = catalogue_read.read(source, ["base", "helio"], jobs=8)
         read = time.monotonic() - start
         made.write(
-            found,
+            offered,
             [catalogue(page("wind", entry("wind")), page("solar", entry("solar", day=3)))],
-            audit=catalogue_builds.audit(found),
+            audit=catalogue_builds.audit(offered),
             notes={"helio": {tag_of(119): "Maps are <faster>.\n\nSay if not."}},
             modules={"package-010": "cv2", "package-011": "other_cv2_tools"},
             reasons={"helio": {("debian", "bash"): "asked for", ("wheel", WITH_REASON): "drawn in by package-000"}},
         )
-    print(f"\n{len(found.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
-    return folder, found
+    print(f"\n{len(offered.entries)} builds read in {read:.1f} s, written in {time.monotonic() - start - read:.1f} s")
+    return folder, offered
 
 
 @pytest.fixture
@@ -88,7 +88,8 @@ def open_page(browser, site):
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
         page.on(
-            "request", lambda one: None if one.url.startswith(("file:", "data:", "blob:")) else faults.append(one.url)
+            "request",
+            lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else faults.append(request.url),
         )
         start = time.monotonic()
         page.goto(site[0].as_uri() + "/" + path)
@@ -115,21 +116,21 @@ def follow(page, link) -> None:
 
 
 def test_what_is_read(site):
-    folder, found = site
-    base, helio = found.images
+    folder, offered = site
+    base, helio = offered.images
     assert (len(base.entries), len(helio.entries)) == (BASE, HELIO)
     newest, noted = helio.entries[0], {entry.tag: entry for entry in helio.entries}
     assert newest.tags == (tag_of(HELIO - 1), "latest")
     assert (newest.contents.source, len(newest.contents.packages)) == ("sbom", 302)
     assert newest.facts == {"python": "3.13.5", "jupyterhub": "5.4.0", "dask": "2026.4.0"}
-    assert {one.kind for one in newest.attached} == {"sbom", "smoke"}
+    assert {artifact.kind for artifact in newest.attached} == {"sbom", "smoke"}
     (notebook,) = newest.smoke.notebooks
     assert (notebook.title, notebook.peak_memory_bytes) == ("A map of the Sun", 812_000_000)
     assert (folder / notebook.figures[0]).read_bytes() == PNG
     assert (folder / newest.smoke.report).read_bytes().startswith(b"<!doctype html>")
     assert (folder / newest.smoke.report).with_name("20-sunpy-map.ipynb") == folder / notebook.path
     assert notebook.page == f"{notebook.path}.html"
-    (sbom,) = [file for one in newest.attached if one.kind == "sbom" for file in one.files]
+    (sbom,) = [file for artifact in newest.attached if artifact.kind == "sbom" for file in artifact.files]
     assert json.loads((folder / sbom.path).read_text())["components"] and sbom.path.endswith(".json")
     assert noted[tag_of(5)].contents.source == "none"
     (fault,) = noted[tag_of(3)].faults
@@ -141,7 +142,7 @@ def test_what_is_read(site):
     assert other.weight is None and other.faults[0].startswith("what it weighs cannot be read: ")
     assert other.faults[0].endswith(" is of another image") and newest.weight is None
     assert noted[tag_of(100)].yanked and not noted[tag_of(101)].yanked
-    jsonschema.validate(document(found), json.loads(catalogue_site.SCHEMA.read_text()))
+    jsonschema.validate(document(offered), json.loads(catalogue_site.SCHEMA.read_text()))
 
 
 def test_overview_and_a_long_table(open_page):
@@ -179,8 +180,8 @@ def test_an_address_of_a_build_that_is_gone_is_said(open_page, site):
 
 
 def test_compare_says_what_delta_says(open_page, site):
-    _, found = site
-    entries = {f"{entry.image} {entry.tag}": entry for entry in found.entries}
+    _, offered = site
+    entries = {f"{entry.image} {entry.tag}": entry for entry in offered.entries}
     cases = [(f"helio {tag_of(70)}", f"helio {tag_of(110)}"), (f"base {tag_of(79)}", f"helio {tag_of(119)}")]
     page = open_page("compare.html", name="light-compare")
     for old, new in cases:
@@ -197,7 +198,7 @@ def test_compare_says_what_delta_says(open_page, site):
         rows = page.get_by_role("table", name="Packages that changed").locator("tbody tr").all_inner_texts()
         shown = [row.split("\t") for row in rows]
         said = [(kind, name, old.replace("–", ""), new.replace("–", "")) for kind, name, old, new, *_ in shown]
-        assert said == [(one.kind, one.name, one.old, one.new) for one in want.changes]
+        assert said == [(change.kind, change.name, change.old, change.new) for change in want.changes]
         assert len(said) > 50
     page.get_by_role("button", name="Swap the two images").click()
     assert page.get_by_label("A node has").input_value() == entries[cases[-1][1]].id
@@ -208,8 +209,8 @@ def test_compare_says_what_delta_says(open_page, site):
 
 
 def test_two_builds_that_the_site_has_no_delta_of(open_page, site):
-    _, found = site
-    base, helio = found.images
+    _, offered = site
+    base, helio = offered.images
     older, newest = helio.entries[-1], helio.entries[0]
     for old, new in ((older, newest), (newest, older), (base.entries[3], newest)):
         page = open_page(f"compare.html#{old.id}..{new.id}")
@@ -232,8 +233,8 @@ def test_a_notebook_is_read_as_a_page(open_page, site):
 
 
 def test_an_entry_notebooks_packages_and_copying(open_page, site):
-    _, found = site
-    entry = found.images[1].entries[0]
+    _, offered = site
+    entry = offered.images[1].entries[0]
     page = open_page(f"tags/{entry.id}.html", name="light-entry")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     image = page.get_by_role("img", name="Figure 1 of A map of the Sun")
@@ -243,7 +244,7 @@ def test_an_entry_notebooks_packages_and_copying(open_page, site):
     page.get_by_label("Search").fill("package-07 bsd")
     assert page.locator("#package-rows tr:visible").count() == 10
     assert page.locator("#package-count").inner_text() == "10 of 302 packages"
-    reference = f"{found.registry}/t/helio@{entry.digest}"
+    reference = f"{offered.registry}/t/helio@{entry.digest}"
     for button, text in (
         (page.locator('button[data-copy="copy-5"]'), page.locator("#copy-5").inner_text()),
         (page.locator('button[data-copy="copy-1"]'), f"docker pull {reference}"),
@@ -380,11 +381,11 @@ def test_which_builds_have_a_package(open_page):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [("cv2", ["package-010", "package-011"]), ("package_299", ["package-299"])]
+    ("asked", "packages"), [("cv2", ["package-010", "package-011"]), ("package_299", ["package-299"])]
 )
-def test_a_package_is_found_by_its_module_and_however_its_name_is_written(open_page, asked, found):
+def test_a_package_is_found_by_its_module_and_however_its_name_is_written(open_page, asked, packages):
     page = open_page(f"packages.html#{asked}")
-    assert [text.split()[0] for text in page.locator("#found h2").all_inner_texts()] == found
+    assert [text.split()[0] for text in page.locator("#found h2").all_inner_texts()] == packages
     assert page.locator("#found p").all_inner_texts() == (
         ["imported as cv2", "imported as other_cv2_tools"] if asked == "cv2" else []
     )
@@ -431,8 +432,8 @@ def test_notebooks_are_found_by_words_of_titles_and_by_packages(open_page):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_every_page_is_readable(open_page, site, scheme, width):
     """Contrast of all text, names of all controls, one heading, no sideways scrolling; wide and on a phone."""
-    _, found = site
-    helio = {entry.tag: entry for entry in found.images[1].entries}
+    _, offered = site
+    helio = {entry.tag: entry for entry in offered.images[1].entries}
     shape = "phone" if width < 500 else "wide"
     for path, name in (
         ("index.html", "index"),
@@ -463,24 +464,24 @@ def test_the_keyboard_reaches_everything(open_page):
 
 
 def test_seconds_of_200_builds(open_page, site, capsys):
-    folder, found = site
+    folder, offered = site
     times = {}
     for path in (
         "index.html",
         "images/helio.html",
         "compare.html",
         "packages.html#python",
-        f"tags/{found.entries[-1].id}.html",
+        f"tags/{offered.entries[-1].id}.html",
     ):
         page = open_page(path)
         page.wait_for_load_state("networkidle")
         times[path] = round(page.loaded, 3)
-    size = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     data = (folder / "data" / "contents.js").stat().st_size
-    deltas = sum(one.stat().st_size for one in (folder / "data" / "deltas").iterdir())
+    deltas = sum(file.stat().st_size for file in (folder / "data" / "deltas").iterdir())
     with capsys.disabled():
         print(
-            f"\ncatalogue of {len(found.entries)} builds: {size / 1e6:.1f} MB, data {data / 1e3:.0f} kB,"
+            f"\ncatalogue of {len(offered.entries)} builds: {size / 1e6:.1f} MB, data {data / 1e3:.0f} kB,"
             f" deltas {deltas / 1e6:.1f} MB,"
             f" seconds to load: {times}"
         )

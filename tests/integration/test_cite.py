@@ -55,16 +55,16 @@ def cite(workspace, tmp_path_factory):
     ],
 )
 def test_a_smoke_notebook(cite, name, imported, needed):
-    found = cite(name)
-    by_name = {package.name: package for package in found.packages}
-    assert imported <= {package.name for package in found.packages if package.imported}
-    assert needed <= {package.name for package in found.packages if not package.imported}
+    references = cite(name)
+    by_name = {package.name: package for package in references.packages}
+    assert imported <= {package.name for package in references.packages if package.imported}
+    assert needed <= {package.name for package in references.packages if not package.imported}
     assert "jupyterlab" not in by_name
-    assert found.unknown == ()
+    assert references.unknown == ()
     locked = (ROOT / "environments/helio/pylock.toml").read_text()
-    for package in found.packages:
+    for package in references.packages:
         assert f'name = "{package.name}"\nversion = "{package.version}"' in locked
-    assert "@sha256:" in found.image.reference
+    assert "@sha256:" in references.image.reference
 
 
 def test_the_core_of_pyhc_is_cited_by_what_it_asks_for(cite):
@@ -82,9 +82,9 @@ def test_the_core_of_pyhc_is_cited_by_what_it_asks_for(cite):
 
 
 def test_all_of_an_image_in_every_format(cite):
-    found = cite()
-    assert len(found.packages) > 400
-    entries = list(bibtex.entries(formats.as_bibtex(found)))
-    assert len({entry.key for entry in entries}) == len(entries) > len(found.packages)
-    assert found.image.reference in formats.as_text(found)
-    assert json.dumps(formats.as_cff(found)).count("- type: ") == len(entries)
+    references = cite()
+    assert len(references.packages) > 400
+    entries = list(bibtex.entries(formats.as_bibtex(references)))
+    assert len({entry.key for entry in entries}) == len(entries) > len(references.packages)
+    assert references.image.reference in formats.as_text(references)
+    assert json.dumps(formats.as_cff(references)).count("- type: ") == len(entries)

@@ -77,9 +77,9 @@ class World:
     def spoken(self, text: str) -> str:
         """Return a text with the names of this world, in one pass: a value may contain another's name."""
         names = "|".join(map(re.escape, self.words))
-        found = re.sub(rf"{names}|{DIGEST}", lambda match: self.words.get(match[0], self.words[DIGEST]), text)
-        assert not re.search(r"ghcr\.io|example\.org", found), "nothing stands for this registry"
-        return found
+        spoken = re.sub(rf"{names}|{DIGEST}", lambda match: self.words.get(match[0], self.words[DIGEST]), text)
+        assert not re.search(r"ghcr\.io|example\.org", spoken), "nothing stands for this registry"
+        return spoken
 
     def run(self, argv: list[str], place: Path, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program; both outputs together."""
@@ -126,12 +126,12 @@ def hosts(tmp_path_factory) -> Iterator[list[str]]:
     for program in ("docker", "skopeo", "docker-registry"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed (`.ci/run` installs it)")
-    folder, found = tmp_path_factory.mktemp("registries"), []
+    folder, addresses = tmp_path_factory.mktemp("registries"), []
     with contextlib.ExitStack() as stack:
         for name, port in (("from", 5480), ("to", 5490)):
             stack.callback(registry_server.stop, folder / name)
-            found.append(registry_server.start(folder / name, port=port).host)
-        yield found
+            addresses.append(registry_server.start(folder / name, port=port).host)
+        yield addresses
     # Pytest keeps what its last runs left, and this is gigabytes.
     shutil.rmtree(folder)
 
@@ -211,7 +211,7 @@ def world(engine, tmp_path_factory, built, frozen, hosts) -> Iterator[World]:
             subprocess.run(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         listing = [*docker, "images", "--digests", "--format", "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}"]
         known = subprocess.run(listing, capture_output=True, text=True).stdout.split()
-        if pulled := [one for one in known if one.startswith(f"{hosts[0]}/") and "<none>" not in one]:
+        if pulled := [image for image in known if image.startswith(f"{hosts[0]}/") and "<none>" not in image]:
             subprocess.run([*docker, "rmi", *pulled], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder)
 
@@ -290,13 +290,13 @@ STEPS: dict[str, Callable[[Path], None]] = {
 
 def wanted() -> list:
     """Return the blocks that are run or written here, in the order of the pages."""
-    found = []
+    cases = []
     for page in PAGES:
         for block in blocks(page):
             runs = block.language == "sh" or block.run == "in the image"
             if block.file or (runs and not block.reason and not block.run.startswith("by ")):
-                found.append(pytest.param(block, id=block.name))
-    return found
+                cases.append(pytest.param(block, id=block.name))
+    return cases
 
 
 @pytest.mark.parametrize("block", wanted())

@@ -32,7 +32,7 @@ def test_the_winner_is_rattlers(tmp_path: Path, graph: dict[str, list[str]]) -> 
         write_package(channel, name, content, version=version, index={"depends": depends})
     write_repodata(channel, ["linux-64"])
     files = package_files(channel, "linux-64")
-    (found,) = clobbers([(locked_package(path, "linux-64"), path) for path in files], platform="linux-64")
+    (clobber,) = clobbers([(locked_package(path, "linux-64"), path) for path in files], platform="linux-64")
     theirs = their_files(channel, files, tmp_path, "linux-64")
     moved = {path.split("/")[1] for path in theirs if path.startswith("__clobbers__/")}
-    assert (found.winner, found.losers) == ((graph.keys() - moved).pop(), tuple(sorted(moved)))
+    assert (clobber.winner, clobber.losers) == ((graph.keys() - moved).pop(), tuple(sorted(moved)))

@@ -178,10 +178,10 @@ def test_rattler_reads_our_records(tmp_path: Path) -> None:
 
 
 def _local_channel() -> Path:
-    found = sorted(default_root().glob("channels/*/channel.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    indexes = sorted(default_root().glob("channels/*/channel.json"), key=lambda path: path.stat().st_mtime)
+    if not indexes:
         pytest.skip("the store has no local channel: run `buildimages channel`")
-    return found[-1].parent
+    return indexes[-1].parent
 
 
 def test_the_local_channel(tmp_path: Path) -> None:
@@ -203,9 +203,9 @@ def test_solving_the_local_channel() -> None:
     channel = _local_channel()
     [platform] = {path.parent.name for path in channel.glob("*/*.conda")} - {"noarch"}
     question = CondaQuestion(specs=["python 3.13.*"], platform=platform, virtual_packages=VIRTUAL)
-    found = solve(question, channel="local", repodata_dirs=[channel])
-    for package in found:
+    packages = solve(question, channel="local", repodata_dirs=[channel])
+    for package in packages:
         path = channel / package.subdir / package.file_name
         assert package.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         assert package.url == f"local/{package.subdir}/{package.file_name}"
-    assert "python" in [package.name for package in found]
+    assert "python" in [package.name for package in packages]

@@ -138,7 +138,12 @@ def test_genuine_packages(tmp_path: Path, record_property: pytest.RecordProperty
     cases = [_case(path, tmp_path / f"channel-{at}", python) for at, path in enumerate(files)]
     said = install_each(
         [
-            ([str(one) for one in case.channels], str(tmp_path / f"prefix-{at}"), str(tmp_path / "cache"), platform)
+            (
+                [str(channel) for channel in case.channels],
+                str(tmp_path / f"prefix-{at}"),
+                str(tmp_path / "cache"),
+                platform,
+            )
             for at, case in enumerate(cases)
             for platform in [case.package.platform]
         ]

@@ -63,7 +63,7 @@ def checked(shop: Shop, cosign: Path, *words: str, key: Path | None = None) -> s
 def test_cosign_verifies_the_signature(shop, cosign, tmp_path):
     done = checked(shop, cosign, "verify")
     assert done.returncode == 0, done.stderr
-    named = {one["critical"]["image"]["docker-manifest-digest"] for one in json.loads(done.stdout)}
+    named = {payload["critical"]["image"]["docker-manifest-digest"] for payload in json.loads(done.stdout)}
     assert named == {shop.built.image.digest}
     other = trust_support.write_key(tmp_path / "other", 8).with_suffix(".pub")
     assert checked(shop, cosign, "verify", key=other).returncode != 0
@@ -77,17 +77,17 @@ def test_cosign_verifies_each_attestation(shop, cosign, kind):
     text = base64.b64decode(json.loads(line)["payload"])
     predicate = json.loads(text)["predicate"]
     attached = {
-        one.artifact_type: json.loads(shop.client.get_manifest("base", one.digest)[1])["layers"][0]["digest"]
-        for one in shop.client.referrers("base", shop.built.image.digest)
+        referrer.artifact_type: json.loads(shop.client.get_manifest("base", referrer.digest)[1])["layers"][0]["digest"]
+        for referrer in shop.client.referrers("base", shop.built.image.digest)
     }
     # What cosign says is signed is, or names, the very document that is attached.
-    found = {
+    told_by_kind = {
         "slsaprovenance1": lambda: (provenance.IN_TOTO, of_bytes(text)),
         "cyclonedx": lambda: (sbom.CYCLONEDX, sbom.whole_of(predicate)),
         "spdxjson": lambda: (sbom.SPDX, of_bytes(canonical_json(predicate))),
         provenance.REFERENCE: lambda: (documents.PACKAGES, provenance.referred(predicate)[-1]),
     }
-    media_type, digest = found[kind]()
+    media_type, digest = told_by_kind[kind]()
     assert attached[media_type] == digest
 
 

@@ -71,9 +71,9 @@ def test_a_lock_holds_the_minimal_system_and_dependencies_but_no_recommendations
         "mawk": "1.0",
         "tool": "1.0",
     }
-    found = next(deb for deb in lock.packages if deb.name == "libtool1")
-    assert found.archive == "debian-security"
-    assert (found.sha256, found.size) == (hashlib.sha256(fixed.read_bytes()).hexdigest(), fixed.stat().st_size)
+    libtool = next(deb for deb in lock.packages if deb.name == "libtool1")
+    assert libtool.archive == "debian-security"
+    assert (libtool.sha256, libtool.size) == (hashlib.sha256(fixed.read_bytes()).hexdigest(), fixed.stat().st_size)
     assert (lock.suite, lock.requested, lock.timestamp) == ("trixie", ("tool",), EPOCH)
     assert apt.missing(lock.packages) == ()
 
@@ -294,7 +294,7 @@ def minimal(in_frozen_world, tmp_path_factory) -> tuple[Path, AptLock, dict[str,
 
 def test_one_lock_gives_one_root_file_system_on_any_machine(minimal, monkeypatch):
     folder, lock, debs = minimal
-    found = []
+    summaries = []
     settings = ((0o022, "UTC", "C.UTF-8", 4, True), (0o077, "Asia/Tokyo", "de_DE.UTF-8", 1, False))
     for number, (umask, zone, language, jobs, in_memory) in enumerate(settings):
         monkeypatch.setenv("TZ", zone)
@@ -308,9 +308,9 @@ def test_one_lock_gives_one_root_file_system_on_any_machine(minimal, monkeypatch
             tar = rootfs.build_rootfs(RootfsWorks(store=store, debs=debs, jobs=jobs), lock)
         finally:
             os.umask(before)
-        found.append(summary(tree.whole(tree.read_tar(tar))))
-    one, other = found
-    assert {path for path in one.keys() | other.keys() if one.get(path) != other.get(path)} == set()
+        summaries.append(summary(tree.whole(tree.read_tar(tar))))
+    first, other = summaries
+    assert {path for path in first.keys() | other.keys() if first.get(path) != other.get(path)} == set()
     # A second build is the cached file.
     assert rootfs.build_rootfs(RootfsWorks(store=store, debs={}), lock) == tar
 
@@ -355,7 +355,9 @@ def builder(in_frozen_world, tmp_path_factory, engine) -> Builder:
 
 
 def containers(builder: Builder) -> list[str]:
-    return [one.id for one in builder._client.containers.list(all=True, filters={"ancestor": builder.image()})]
+    return [
+        container.id for container in builder._client.containers.list(all=True, filters={"ancestor": builder.image()})
+    ]
 
 
 @pytest.mark.engine

@@ -23,17 +23,19 @@ def side(workspace, text):
 def test_locks_the_build_and_the_registry_agree(workspace, built):
     """The plan names every layer by its exact digest and size once it is built, without building."""
     planned = side(workspace, built.spec.name)
-    assert [(one.digest, one.size) for one in planned.layers] == [(one.digest, one.size) for one in built.image.layers]
-    assert all(one.exact for one in planned.layers)
+    assert [(layer.digest, layer.size) for layer in planned.layers] == [
+        (layer.digest, layer.size) for layer in built.image.layers
+    ]
+    assert all(layer.exact for layer in planned.layers)
     stored = side(workspace, built.image.digest)
     with workspace.registry(None) as client:
         reference = workspace.push(client, built, "").reference
     pushed = side(workspace, reference)
     assert (stored.layers, stored.config) == (pushed.layers, pushed.config)
-    for one in (stored, pushed):
-        found = delta(one, planned)
-        assert (found.pull, found.changes, found.partial) == ((), (), ())
-        assert found.exact
+    for have in (stored, pushed):
+        difference = delta(have, planned)
+        assert (difference.pull, difference.changes, difference.partial) == ((), (), ())
+        assert difference.exact
     short = side(workspace, f"{built.spec.name}@{built.image.digest}")
     assert short.layers == pushed.layers
 
@@ -64,6 +66,6 @@ def test_what_is_attached_comes_back(workspace, built, tmp_path):
         before = client.referrers(repository, built.image.digest)
         assert documents.attach(client, repository, built, tmp_path, workspace.store) == first
         assert client.referrers(repository, built.image.digest) == before
-        found = side(workspace, f"{client.host}/{repository}@{built.image.digest}")
-    assert {one.artifact_type for one in before} >= {documents.PACKAGES, documents.SMOKE}
-    assert (found.contents.source, found.contents.packages) == ("list", documents.of_locks(built.locks).packages)
+        attached = side(workspace, f"{client.host}/{repository}@{built.image.digest}")
+    assert {referrer.artifact_type for referrer in before} >= {documents.PACKAGES, documents.SMOKE}
+    assert (attached.contents.source, attached.contents.packages) == ("list", documents.of_locks(built.locks).packages)

@@ -58,11 +58,11 @@ def folder(place, image) -> Path:
     work.mkdir()
     written = subprocess.run([*COMMAND, image, "--output", str(work)], capture_output=True, text=True)
     assert (written.returncode, written.stdout) == (0, f"{work / FILE}\n"), written.stderr
-    (block,) = [one for one in blocks("docs/scientists.md") if one.file == FILE]
+    (block,) = [example for example in blocks("docs/scientists.md") if example.file == FILE]
     assert (work / FILE).read_text() == re.sub(r"ghcr\.io/\S+?(?=\")", image, block.text)
     if os.geteuid() == 0:
-        for one in (work, work / ".devcontainer", work / FILE):
-            os.chown(one, SOMEBODY, SOMEBODY)
+        for path in (work, work / ".devcontainer", work / FILE):
+            os.chown(path, SOMEBODY, SOMEBODY)
     return work
 
 

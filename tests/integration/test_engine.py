@@ -58,9 +58,9 @@ def test_no_container_stays(engine, image):
     assert engine.run(image, ["no-such-program"], RunOptions(env=env)).exit_code == 127
     assert engine.run(image, ["sleep", "60"], RunOptions(env=env, timeout_s=1)).timed_out
     assert [
-        one
-        for one in engine.client.containers.list(all=True, ignore_removed=True)
-        if mine in one.attrs["Config"]["Env"]
+        container
+        for container in engine.client.containers.list(all=True, ignore_removed=True)
+        if mine in container.attrs["Config"]["Env"]
     ] == []
 
 
@@ -115,7 +115,7 @@ def test_a_taken_port(engine, image):
     assert (caught.value.message, caught.value.detail) == (f"port {port} of 127.0.0.1 is taken", "")
     made = engine.client.containers.list(all=True, ignore_removed=True, filters={"label": "io.helioimages.run"})
     # Others' may be starting just now.
-    left = [one.id for one in made if f"'{port}'" in str(one.attrs["HostConfig"]["PortBindings"])]
+    left = [container.id for container in made if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"])]
     assert left == []
 
 

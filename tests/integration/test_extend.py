@@ -66,8 +66,8 @@ class Place:
     def extend(self, folder: Path | str, **order) -> stage.Extended:
         connect = functools.partial(release.connect, self.machine.store)
         said = {"source": Reference.parse(self.base), "platform": Platform.of("linux/amd64"), "prefix": "test-extend/"}
-        with repository.opened(str(folder)) as found, connect(None) as target:
-            return stage.extend(found, stage.ExtendOrder(**(said | order)), self.machine, connect, target)
+        with repository.opened(str(folder)) as source, connect(None) as target:
+            return stage.extend(source, stage.ExtendOrder(**(said | order)), self.machine, connect, target)
 
     def run(self, reference: str, script: str) -> str:
         with release.connect(self.machine.store, None) as client:
@@ -95,7 +95,9 @@ class Place:
         return self.machine.engine.client.containers.list(all=True, filters={"label": mine})
 
     def images(self) -> set[str]:
-        return {tag for one in self.machine.engine.client.images.list() for tag in one.attrs.get("RepoDigests") or ()}
+        return {
+            tag for image in self.machine.engine.client.images.list() for tag in image.attrs.get("RepoDigests") or ()
+        }
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,9 @@ def test_a_whole_repository(place, work):
     with release.connect(place.machine.store, None) as client:
         name, _, digest = again.reference.removeprefix(f"{client.host}/").partition("@")
         attached = artifacts(client, name, digest, tags=(), store=place.machine.store)
-        texts = {one.kind: read_blob(client, name, one.files[0], place.machine.store) for one in attached}
+        texts = {
+            artifact.kind: read_blob(client, name, artifact.files[0], place.machine.store) for artifact in attached
+        }
     for contents in (from_list(texts["packages"], name), from_sbom(texts["sbom"], name)):
         assert {"ours", "numpy", "libc6", "python"} <= {package.name for package in contents.packages}
     document = JsonLikeDictParser().parse(json.loads(texts["sbom"]))
@@ -289,10 +293,10 @@ def test_what_goes_wrong_is_one_error_and_leaves_nothing(place, work, files, mes
     assert message in caught.value.message
     assert words in caught.value.detail
     assert place.tags("wrong") == ()
-    assert not [one for one in place.images() - before if "test-extend/wrong" in one]
+    assert not [tag for tag in place.images() - before if "test-extend/wrong" in tag]
     assert place.containers() == []
     with release.connect(place.machine.store, None) as client:
-        for digest in [one.partition("@")[2] for one in place.images() - before]:
+        for digest in [tag.partition("@")[2] for tag in place.images() - before]:
             assert client.head_manifest("test-extend/wrong", digest) is None
 
 

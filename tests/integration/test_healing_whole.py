@@ -141,7 +141,7 @@ def versions(lock: AptLock) -> dict[str, str]:
 
 
 def published(world: World, machine: Machine, host: str) -> dict[str, str]:
-    return {one.image: one.reference for one in world.up(machine, host)}
+    return {release.image: release.reference for release in world.up(machine, host)}
 
 
 def test_up_follows_a_mirror_that_has_nothing_of_what_is_locked_and_an_index_that_lacks_some(then, world, host, capsys):
@@ -151,7 +151,7 @@ def test_up_follows_a_mirror_that_has_nothing_of_what_is_locked_and_an_index_tha
     machine = world.machine("empty")
     before = {name: versions(world.apt_lock(name)) for name in ("base", "child", "builder")}
     made = world.up(machine, host)
-    assert [one.image for one in made] == ["base", "child"]
+    assert [release.image for release in made] == ["base", "child"]
     said = capsys.readouterr().err
     for name, old in before.items():
         lock = world.apt_lock(name)
@@ -173,14 +173,14 @@ def test_up_follows_a_mirror_that_has_nothing_of_what_is_locked_and_an_index_tha
         assert f"  healed: {text}\n" in said
     world.lock(machine, check=True)
     with Registry(host) as client:
-        for one in made:
-            assert set(one.tags) <= set(client.tags(one.image))
-            image = client.get_image(one.image, one.tags[0], Platform.of("linux/amd64"))
+        for release in made:
+            assert set(release.tags) <= set(client.tags(release.image))
+            image = client.get_image(release.image, release.tags[0], Platform.of("linux/amd64"))
             label = json.loads(image.config_bytes)["config"]["Labels"]["io.helioimages.debian.healed"]
             assert f"less {before['base']['less']} -> {before['base']['less']}{NEWER}" in label.split("; ")
     # All is there now: nothing is healed, made or written again.
     healed = world.files()
-    assert published(world, machine, host) == {one.image: one.reference for one in made}
+    assert published(world, machine, host) == {release.image: release.reference for release in made}
     assert "healed" not in capsys.readouterr().err
     assert world.files() == healed
 

@@ -20,9 +20,9 @@ def helio(workspace):
 @pytest.fixture(scope="module")
 def reference(workspace, helio) -> str:
     with workspace.registry(None) as client:
-        found = workspace.push(client, helio, "").reference
-    workspace.engine.pull(found)
-    return found
+        pushed = workspace.push(client, helio, "").reference
+    workspace.engine.pull(pushed)
+    return pushed
 
 
 def shell(workspace, reference, script, **options) -> str:
@@ -40,8 +40,8 @@ def test_children_are_supersets_at_the_same_versions(workspace):
     base, helio = (locks.load(workspace.root, workspace.checkout.images, name) for name in ("base", "helio"))
     for part in ("pypi.wheels", "conda.packages", "apt.packages"):
         outer, inner = part.split(".")
-        ours = {one.name: one.version for one in getattr(getattr(helio, outer), inner)}
-        parents = {one.name: one.version for one in getattr(getattr(base, outer), inner)}
+        ours = {package.name: package.version for package in getattr(getattr(helio, outer), inner)}
+        parents = {package.name: package.version for package in getattr(getattr(base, outer), inner)}
         assert {name: ours.get(name) for name in parents} == parents
 
 

@@ -86,10 +86,10 @@ class Running:
 @pytest.fixture(scope="module")
 def references(workspace, tmp_path_factory) -> Iterator[dict[str, str]]:
     """Publish this checkout's images under a prefix of their own, and return them by name."""
-    found = {}
+    pushed = {}
     with workspace.registry(None) as client:
         for name, built in workspace.build(NAMES).items():
-            found[name] = workspace.push(client, built, PREFIX).reference
+            pushed[name] = workspace.push(client, built, PREFIX).reference
             repository, digest = PREFIX + name, built.image.digest
             known = publish.existing_tags(client, repository)
             day = datetime.datetime.fromtimestamp(built.locks.epoch, datetime.UTC).date()
@@ -97,8 +97,8 @@ def references(workspace, tmp_path_factory) -> Iterator[dict[str, str]]:
             publish.promote(client, repository, digest, wanted.missing)
             # A document that is a file of the catalogue.
             documents.attach(client, repository, built, tmp_path_factory.mktemp("no report"), workspace.store)
-    yield found
-    for reference in found.values():
+    yield pushed
+    for reference in pushed.values():
         # Other names of the same image stay.
         with contextlib.suppress(docker.errors.ImageNotFound):
             workspace.engine.client.images.remove(reference)
@@ -233,10 +233,10 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
         """Look at the containers as long as they are there; they stay until all were seen."""
         told = False
         while True:
-            for one in await asyncio.to_thread(containers, workspace, hub.name):
-                addresses.update(hubkit.listening(pids_of(one)))
-                seen.setdefault(" ".join(one.attrs["Config"]["Cmd"][:2]), set()).add(one.id)
-                images.add(one.attrs["Image"])
+            for container in await asyncio.to_thread(containers, workspace, hub.name):
+                addresses.update(hubkit.listening(pids_of(container)))
+                seen.setdefault(" ".join(container.attrs["Config"]["Cmd"][:2]), set()).add(container.id)
+                images.add(container.attrs["Image"])
             if counted() == KINDS and not told:
                 await grace.run("open('/home/jovyan/seen', 'w').close()")
                 told = True
@@ -259,7 +259,7 @@ def test_a_cluster_has_the_notebooks_image(workspace, hub, references):
     assert said.splitlines() == ["sum 333833500", f"workers [{place}, {place}]", f"scheduler {place}"], said
     assert counted() == KINDS
     assert images == {workspace.engine.client.images.get(references["base"]).id}
-    addresses |= hubkit.listening(one.pid for one in hub_server.read(hub.folder).processes)
+    addresses |= hubkit.listening(process.pid for process in hub_server.read(hub.folder).processes)
     # Processes of containers show their sockets to root only.
     assert addresses == {"127.0.0.1"}
 
@@ -303,7 +303,7 @@ def test_its_end(workspace, hub, references):
     hub.process.send_signal(signal.SIGINT)
     assert hub.process.wait(90) == 0, hub.log.read_text()
     assert none_left(workspace, hub.name)
-    assert not any(one.alive for one in mine)
+    assert not any(process.alive for process in mine)
     assert not any(map(answers, open_ports))
     line = f"buildimages hub --delete-homes --folder {hub.folder}"
     assert hub.log.read_text().endswith(f"Ctrl-C ends it.\n2 homes kept; delete what people saved: {line}\n")
@@ -418,8 +418,8 @@ def test_a_hub_one_major_behind(workspace, references, tmp_path):
         inside, outside = asyncio.run(work()).strip(), version_of(older.python)
         assert int(inside.partition(".")[0]) - int(outside.partition(".")[0]) == 1
         assert logged_warning(folder, outside, inside)
-        for one in made.processes:
-            os.kill(one.pid, signal.SIGKILL)
+        for process in made.processes:
+            os.kill(process.pid, signal.SIGKILL)
         assert len(containers(workspace, made.name)) == 1
     finally:
         assert hub_server.stop(folder) == made

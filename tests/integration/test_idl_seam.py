@@ -52,9 +52,9 @@ def reference(workspace) -> str:
         pytest.skip(f"{NAME} was not built in this store: {len(missing)} of its Debian packages are not here")
     built = workspace.build((NAME,))[NAME]
     with workspace.registry(None) as client:
-        found = workspace.push(client, built, "").reference
-    workspace.engine.pull(found)
-    return found
+        pushed = workspace.push(client, built, "").reference
+    workspace.engine.pull(pushed)
+    return pushed
 
 
 @pytest.fixture(scope="module")

@@ -90,8 +90,10 @@ def test_a_login_shell_has_the_environment(workspace, image):
 
 
 def test_the_kernel_is_named_for_people(workspace, image):
-    found = json.loads(shell(workspace, image, "jupyter kernelspec list --json 2>/dev/null"))["kernelspecs"]
-    assert {name: one["spec"]["display_name"] for name, one in found.items()} == {"python3": "Python (heliophysics)"}
+    kernels = json.loads(shell(workspace, image, "jupyter kernelspec list --json 2>/dev/null"))["kernelspecs"]
+    assert {name: kernel["spec"]["display_name"] for name, kernel in kernels.items()} == {
+        "python3": "Python (heliophysics)"
+    }
     script = """python -c "
 from jupyter_client.manager import run_kernel
 with run_kernel(kernel_name='python3') as client:
@@ -167,8 +169,8 @@ def test_pid_1_reaps_and_ends_in_seconds(workspace, image):
 
 
 def test_no_world_writable_files_and_few_setuid(workspace, image):
-    found = shell(workspace, image, "find / -xdev -type f -perm -0002 2>/dev/null; true", user="0")
-    assert found.strip() == ""
+    writable = shell(workspace, image, "find / -xdev -type f -perm -0002 2>/dev/null; true", user="0")
+    assert writable.strip() == ""
     setuid = shell(workspace, image, "find / -xdev -type f -perm /6000 2>/dev/null | sort; true", user="0").split()
     assert not [path for path in setuid if not path.startswith("/usr/")]
 

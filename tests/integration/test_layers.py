@@ -23,7 +23,7 @@ def images(workspace):
 def stack(request, images):
     """Give every layer of an image with its plan, lowest first."""
     line = images[request.param].line
-    return [pair for one in line for pair in zip(one.plan.layers, one.layers, strict=True)]
+    return [pair for image in line for pair in zip(image.plan.layers, image.layers, strict=True)]
 
 
 def test_no_layer_is_above_a_twentieth_unless_one_package_is(stack):
@@ -36,7 +36,7 @@ def test_no_layer_is_above_a_twentieth_unless_one_package_is(stack):
 def test_no_layer_is_there_twice(stack):
     for what in ("digest", "diff_id"):
         times = Counter(getattr(made.layer, what) for _, made in stack)
-        assert [one for one, count in times.items() if count > 1] == []
+        assert [digest for digest, count in times.items() if count > 1] == []
 
 
 def test_no_layer_is_empty_and_none_deletes(stack, workspace):

@@ -168,10 +168,10 @@ def test_a_script_runs_twice_when_it_is_locked_once_where_it_is_lost_and_never_w
     elsewhere = replace(world.runner, store=Store(tmp_path / "other"))
     locks = type("Locks", (), {"conda": replace(lock, ran={SUBDIR: ran})})()
     sha256 = ran["tool"]
-    found = elsewhere.for_build(locks, paths, None)
-    assert found[sha256].read_bytes() == world.store.artefact(sha256).read_bytes()
+    left = elsewhere.for_build(locks, paths, None)
+    assert left[sha256].read_bytes() == world.store.artefact(sha256).read_bytes()
     assert world.runs == 3
-    assert elsewhere.for_build(locks, paths, None) == found
+    assert elsewhere.for_build(locks, paths, None) == left
     assert elsewhere.for_build(locks, paths, frozenset()) == {}
     assert world.runs == 3
     other = type("Locks", (), {"conda": replace(lock, ran={SUBDIR: {"tool": "0" * 64}})})()
@@ -232,13 +232,13 @@ def test_refused_with_one_clear_error(world, case):
 
 def test_one_that_never_ends_is_ended(world, engine, monkeypatch):
     monkeypatch.setattr(link_scripts, "TIME_LIMIT_S", 5.0)
-    before = {one.id for one in engine.client.containers.list(all=True)}
+    before = {container.id for container in engine.client.containers.list(all=True)}
     with pytest.raises(HelioError) as caught:
         world.run("echo waiting; sleep 86400")
     assert caught.value.message == "the post-link script of `tool` did not end within 5 s"
     assert caught.value.detail == "waiting\n"
-    left = {one.id for one in engine.client.containers.list(all=True)} - before
-    assert not any("sleep 86400" in str(engine.client.containers.get(one).attrs) for one in left)
+    left = {container.id for container in engine.client.containers.list(all=True)} - before
+    assert not any("sleep 86400" in str(engine.client.containers.get(container).attrs) for container in left)
 
 
 def test_what_it_leaves_running_cannot_write_later(world):
@@ -279,17 +279,17 @@ def genuine() -> Path:
 )
 def test_scripts_of_other_people_s_packages(world, file, left):
     """What conda's, rattler's and rattler-build's own tests have."""
-    found = sorted(genuine().rglob(file)) if genuine().is_dir() else []
-    if not found:
+    paths = sorted(genuine().rglob(file)) if genuine().is_dir() else []
+    if not paths:
         pytest.skip("no genuine packages: set HELIOIMAGES_CONDA_PACKAGES to their folder")
-    package = replace(locked_package(found[0], SUBDIR), subdir=SUBDIR, depends=())
+    package = replace(locked_package(paths[0], SUBDIR), subdir=SUBDIR, depends=())
     script = f"bin/.{package.name}-post-link.sh"
-    digest = read_listing(found[0], file).digests[script]
+    digest = read_listing(paths[0], file).digests[script]
     lock = replace(world.write("true")[0], packages=(package,), scripts={SUBDIR: {package.name: (digest,)}})
     if left is None:
         with pytest.raises(HelioError, match="the post-link script of `failing_post_link` failed with 1"):
-            world.runner.for_lock(lock, {package.sha256: found[0]}, [package.name])
+            world.runner.for_lock(lock, {package.sha256: paths[0]}, [package.name])
         return
-    [sha256] = world.runner.for_lock(lock, {package.sha256: found[0]}, [package.name]).values()
+    [sha256] = world.runner.for_lock(lock, {package.sha256: paths[0]}, [package.name]).values()
     written = captured.parse(world.store.artefact(sha256).read_bytes(), file).written
     assert {entry.path: text(entry) for entry in written} == left

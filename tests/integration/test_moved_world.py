@@ -240,7 +240,7 @@ def test_a_child_is_locked_under_a_parent_that_the_index_forgot(world):
     report = world.lock("child")
     assert world.apt_lock("base") == base
     assert versions(world.apt_lock("child")) == versions(base) | {"child": "1.0", "extra": "1.0"}
-    assert [str(one) for one in report.changes["images/child"]] == ["added      extra 1.0"]
+    assert [str(change) for change in report.changes["images/child"]] == ["added      extra 1.0"]
     world.consistent()
     # Nothing moves as long as all can be had.
     assert world.lock().written == ()

@@ -95,11 +95,11 @@ def podman(tmp_path_factory, reference) -> Iterator[Engine]:
         )
     try:
         deadline = time.monotonic() + 60
-        while (found := engine._answering(address)) is None:
+        while (answering := engine._answering(address)) is None:
             assert service.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.05)
-        found.pull(reference)
-        yield found
+        answering.pull(reference)
+        yield answering
     finally:
         service.terminate()
         service.wait()

@@ -27,9 +27,9 @@ GONE = ("2026.05.06_x-1", "v1-2.3-")
 
 
 def profile_list(unlisted: str) -> list[dict]:
-    found = profiles.offers(document(catalogue(page("helio", entry()))), {})
+    offers = profiles.offers(document(catalogue(page("helio", entry()))), {})
     gone = [f"{place}:{tag}" for place in PLACES for tag in GONE] + [digest("gone")]
-    return profiles.profile_list(found, {}, unlisted=unlisted, gone=gone)
+    return profiles.profile_list(offers, {}, unlisted=unlisted, gone=gone)
 
 
 async def _form(made: list[dict]) -> str:

@@ -53,9 +53,9 @@ def server(image, engine) -> Iterator[str]:
         try:
             yield engine.serve(image, port=port, desk=work.server())
         finally:
-            for one in engine.client.containers.list(filters={"label": "io.helioimages.run"}):
-                if f"'{port}'" in str(one.attrs["HostConfig"]["PortBindings"]):
-                    one.remove(force=True)
+            for container in engine.client.containers.list(filters={"label": "io.helioimages.run"}):
+                if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"]):
+                    container.remove(force=True)
 
 
 def test_the_link_pulls_the_repository_and_opens_the_notebook(browser, server, tmp_path):

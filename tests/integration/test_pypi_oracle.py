@@ -54,10 +54,10 @@ def locked() -> dict[str, Wheel]:
 @pytest.fixture(scope="module")
 def python(store: Store) -> pyc.Interpreter:
     # Others there have no C library of their own: they run in the builder only.
-    found = [path for path in (store.root / "toolchain").iterdir() if is_hex(path.name)]
-    if not found:
+    toolchains = [path for path in (store.root / "toolchain").iterdir() if is_hex(path.name)]
+    if not toolchains:
         pytest.skip("the store has no interpreter yet: run `python tools/buildimages.py build base` first")
-    return interpreter_in(found[-1], "3.13")
+    return interpreter_in(toolchains[-1], "3.13")
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,12 @@ def installed_by_pip(pip, wheel: Wheel, path: Path, folder: Path, *, compiled: b
     # By name, as from an index: a file's own path would be recorded in direct_url.json.
     options += ["--find-links", str(folder), "--root", str(folder / "root"), "--prefix", PREFIX]
     pip("install", *options, f"{wheel.name}=={wheel.version}")
-    found = {}
+    files = {}
     for file in sorted((folder / "root").rglob("*")):
         if file.is_file():
             name = file.relative_to(folder / "root").as_posix()
-            found[name] = (file.stat().st_mode & 0o777, file.read_bytes())
-    return found
+            files[name] = (file.stat().st_mode & 0o777, file.read_bytes())
+    return files
 
 
 def normal(name: str, data: bytes) -> bytes:
@@ -140,11 +140,11 @@ def normal(name: str, data: bytes) -> bytes:
 def same_as_pip(pip, fetch, wheel: Wheel, folder: Path) -> None:
     path = fetch(wheel)
     expected = installed_by_pip(pip, wheel, path, folder, compiled=False)
-    found = {entry.path: entry for entry in link(path, wheel, requested=True)}
+    ours = {entry.path: entry for entry in link(path, wheel, requested=True)}
     # pip makes versioned names of itself, which no wheel has.
     extra = {f"{PREFIX[1:]}/bin/pip3.13"} if wheel.name == "pip" else set()
-    assert found.keys() == expected.keys() - extra
-    for name, entry in found.items():
+    assert ours.keys() == expected.keys() - extra
+    for name, entry in ours.items():
         mode, data = expected[name]
         assert normal(name, entry.content.read()) == normal(name, data), name
         if "/bin/" not in name:
@@ -205,12 +205,12 @@ def test_the_same_bytecode_files_as_pip_and_a_record_that_lists_them(pip, python
     wheel = locked[name]
     path = fetch(wheel)
     expected = installed_by_pip(pip, wheel, path, tmp_path, compiled=True)
-    found = {entry.path: entry for entry in all_entries(path, wheel, python)}
-    assert found.keys() == expected.keys()
-    (record,) = (path for path in found if path.endswith(".dist-info/RECORD"))
-    assert normal(record, found[record].content.read()) == normal(record, expected[record][1])
-    bytecode = [path for path in found if path.endswith(".pyc")]
-    assert bytecode and all(found[path].content.read()[4:8] == b"\1\0\0\0" for path in bytecode)
+    ours = {entry.path: entry for entry in all_entries(path, wheel, python)}
+    assert ours.keys() == expected.keys()
+    (record,) = (path for path in ours if path.endswith(".dist-info/RECORD"))
+    assert normal(record, ours[record].content.read()) == normal(record, expected[record][1])
+    bytecode = [path for path in ours if path.endswith(".pyc")]
+    assert bytecode and all(ours[path].content.read()[4:8] == b"\1\0\0\0" for path in bytecode)
 
 
 def written(entries: tuple[Entry, ...], folder: Path) -> Path:

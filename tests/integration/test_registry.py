@@ -94,7 +94,7 @@ def child(store, image):
 
 
 def test_push_then_nothing_to_push_then_a_child_by_mounts(client, store, image, child):
-    sizes = sum(one.size for one in image.layers) + len(image.config_bytes)
+    sizes = sum(layer.size for layer in image.layers) + len(image.config_bytes)
     first = publish.push_untagged(client, image, "t/parent", store)
     assert first.reference == f"{client.host}/t/parent@{image.digest}"
     assert (first.blobs_sent, first.blobs_mounted, first.blobs_present, first.bytes_sent) == (3, 0, 0, sizes)
@@ -114,16 +114,16 @@ def test_what_was_pushed_comes_back_whole(client, store, image, tmp_path):
     publish.push_untagged(client, image, "t/whole", store)
     folder = tmp_path / "pulled"
     folder.mkdir()
-    for one in image.layers:
-        with open(folder / one.digest, "w+b") as out:
-            client.pull_blob("t/whole", one, out)
+    for layer in image.layers:
+        with open(folder / layer.digest, "w+b") as out:
+            client.pull_blob("t/whole", layer, out)
     assert validate.faults(image, lambda digest: folder / digest, jobs=2) == ()
 
 
 def test_promotion_sets_tags_after_the_test_and_never_moves_the_immutable(client, store, image, child, tmp_path):
     repository = "t/promoted"
-    for one in (image, child):
-        publish.push_untagged(client, one, repository, store)
+    for pushed in (image, child):
+        publish.push_untagged(client, pushed, repository, store)
     plan = tags.plan(digest=image.digest, day=DAY, lock=LOCK, existing=publish.existing_tags(client, repository))
     done = publish.promote(client, repository, image.digest, plan.wanted)
     assert done.moved == ("2026.11.21", tags.of_lock(LOCK), "latest")
@@ -175,9 +175,9 @@ def test_a_missing_layer_fails_before_the_first_byte(client, store, image):
 
 def test_uploads_in_small_chunks(server, store, image):
     with Registry(server.host, chunk=3 << 20) as client:
-        one = image.layers[0]
-        assert client.push_blob("t/chunks", one, store.blob(one.digest)) == "sent"
-        assert client.push_blob("t/chunks", one, store.blob(one.digest)) == "present"
+        layer = image.layers[0]
+        assert client.push_blob("t/chunks", layer, store.blob(layer.digest)) == "sent"
+        assert client.push_blob("t/chunks", layer, store.blob(layer.digest)) == "present"
 
 
 # -- the embedded registry ------------------------------------------------------------------------------------------
@@ -347,9 +347,9 @@ def test_an_engine_pulls_by_digest_and_runs(client, store, runnable, engine):
             assert container.logs().decode() == EXPECTED
         finally:
             container.remove(force=True)
-        found = docker.api.inspect_image(reference)
-        assert found["RootFS"]["Layers"] == list(runnable.config.diff_ids)
-        assert found["Id"] == runnable.manifest.config.digest
+        inspected = docker.api.inspect_image(reference)
+        assert inspected["RootFS"]["Layers"] == list(runnable.config.diff_ids)
+        assert inspected["Id"] == runnable.manifest.config.digest
     finally:
         docker.images.remove(reference, force=True)
 
@@ -392,10 +392,10 @@ def test_an_image_pushed_by_skopeo_is_read_by_us(client, store, image, tmp_path)
         text=True,
     )
     assert copied.returncode == 0, copied.stderr
-    found = client.get_image("t/schema2", "v1", HERE)
-    assert isinstance(found, Image)
-    assert found.manifest.media_type == "application/vnd.docker.distribution.manifest.v2+json"
-    assert found.config.diff_ids == image.config.diff_ids
+    pulled = client.get_image("t/schema2", "v1", HERE)
+    assert isinstance(pulled, Image)
+    assert pulled.manifest.media_type == "application/vnd.docker.distribution.manifest.v2+json"
+    assert pulled.config.diff_ids == image.config.diff_ids
 
 
 def test_podman_pulls_and_runs(client, store, runnable, tmp_path):

@@ -108,7 +108,7 @@ def works(client: Registry, store: Store, image: Image) -> None:
     document = artifact(image.descriptor, "application/vnd.helioimages.weight.v1+json", said)
     client.push_blob("t/child", said, store.blob(said.digest))
     attached = client.attach("t/child", document)
-    assert [one.digest for one in client.referrers("t/child", image.digest)] == [attached]
+    assert [referrer.digest for referrer in client.referrers("t/child", image.digest)] == [attached]
     # It has no API for that: the list is under a tag.
     assert client.tags("t/child") == (image.digest.replace(":", "-"),)
     for manifest in (image.manifest_bytes, document.dump()):
@@ -237,7 +237,7 @@ def test_with_tokens(store, image, tmp_path):
                 # Our token server gives whatever is asked for.
                 assert client.repositories() == ("t/child", "t/parent")
             # To mount, one token is for both; and nobody asked for more than is needed.
-            assert any({one.split(":")[1] for one in scopes} == {"t/parent", "t/child"} for scopes in tokens.asked)
+            assert any({scope.split(":")[1] for scope in scopes} == {"t/parent", "t/child"} for scopes in tokens.asked)
             wrong = login(tmp_path, host, "wrong password")
             with Registry(host, credentials=wrong) as client, pytest.raises(HelioError) as caught:
                 push.push_untagged(client, image, "t/other", store)

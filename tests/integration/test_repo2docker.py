@@ -136,7 +136,9 @@ class Place:
 
     def has(self, image: str) -> bool:
         """Say whether the engine has an image by a name, with a tag or by digest."""
-        names = [name for one in self.engine.client.images.list() for name in (*one.tags, *one.attrs["RepoDigests"])]
+        names = [
+            name for image in self.engine.client.images.list() for name in (*image.tags, *image.attrs["RepoDigests"])
+        ]
         return image in names
 
     def layers(self, image: str) -> list[str]:

@@ -38,8 +38,8 @@ def given(folder: Path, *lines: str) -> Path:
     path = folder / "sub" / "a.ipynb"
     path.write_text(json.dumps(document))
     if os.geteuid() == 0:
-        for one in (folder, folder / "sub", path):
-            os.chown(one, SOMEBODY, SOMEBODY)
+        for place in (folder, folder / "sub", path):
+            os.chown(place, SOMEBODY, SOMEBODY)
     return path
 
 
@@ -56,7 +56,7 @@ def test_a_notebook_is_run_where_it_lies(image, folder):
     executed = json.loads((folder / "sub/a-executed.ipynb").read_text())
     assert executed["cells"][0]["outputs"][0]["text"] == ["ran 42\n"]
     owner = path.stat().st_uid
-    assert {one.stat().st_uid for one in (folder / "sub").iterdir()} == {owner}
+    assert {file.stat().st_uid for file in (folder / "sub").iterdir()} == {owner}
     assert (folder / "sub/figure.txt").read_text() == "x"
 
 
@@ -95,7 +95,11 @@ def test_ctrl_c_ends_a_notebook_within_seconds(image, folder, engine):
         begun = time.monotonic()
         assert process.wait(timeout=60) == 130
         assert time.monotonic() - begun < 30
-        mine = [one for one in engine.client.containers.list(all=True) if f" {process.pid} " in str(one.labels)]
+        mine = [
+            container
+            for container in engine.client.containers.list(all=True)
+            if f" {process.pid} " in str(container.labels)
+        ]
         assert mine == []
     finally:
         process.kill()
@@ -113,7 +117,7 @@ def test_a_server_has_the_folder(image, folder, engine):
         token = done.stdout.strip().rpartition("token=")[2]
         address = f"http://127.0.0.1:{port}/api/contents/sub?token={token}"
         with urllib.request.urlopen(address, timeout=60) as answer:
-            assert [one["name"] for one in json.load(answer)["content"]] == ["a.ipynb"]
+            assert [file["name"] for file in json.load(answer)["content"]] == ["a.ipynb"]
         # What it says ends this one and no other, without docker's own client.
         path = {**os.environ, "PATH": str(folder)}
         words = [sys.executable, str(TOOL), *stop[1].split()]

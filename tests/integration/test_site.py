@@ -63,9 +63,9 @@ def test_links_and_anchors_lead_somewhere(site):
 
 
 def test_pages_load_nothing_from_another_host(site):
-    loads = {one for page in site.values() for one in page.loads}
-    assert any("pages.css" in one for one in loads)
-    assert [one for one in loads if urlsplit(one).netloc] == []
+    loads = {address for page in site.values() for address in page.loads}
+    assert any("pages.css" in address for address in loads)
+    assert [address for address in loads if urlsplit(address).netloc] == []
 
 
 ACCESSIBILITY = (ROOT / "tests" / "support" / "accessibility.js").read_text()
@@ -80,8 +80,10 @@ def test_pages_are_read_from_a_folder_in_a_browser(site, browser, scheme: str, w
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
-    page.on("requestfailed", lambda one: faults.append(one.url))
-    page.on("request", lambda one: None if one.url.startswith(("file:", "data:")) else faults.append(one.url))
+    page.on("requestfailed", lambda request: faults.append(request.url))
+    page.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
+    )
     for path in site:
         if path.stem in ("index", "hub-admins", "reference"):
             page.goto(path.as_uri())

@@ -54,9 +54,9 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
     base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(memory="1g", timeout=1200, cpus=2))
     out = tmp_path / "out"
     report = smoke.smoke(workspace.engine, image, (base,), checkout, out, smoke.Options(jobs=4))
-    found = {one.name: one for one in report.results}
+    results = {result.name: result for result in report.results}
     assert not report.passed
-    assert {name: one.status for name, one in found.items()} == {
+    assert {name: result.status for name, result in results.items()} == {
         "base/10-fails": "failed",
         "base/20-stored": "passed",
         "base/30-tampered": "failed",
@@ -64,17 +64,17 @@ def test_how_notebooks_end(workspace, image, checkout, tmp_path):
         "base/50-elsewhere": "passed",
         "base/60-nowhere": "passed",
     }
-    assert found["base/50-elsewhere"].note == "asks for the kernel `conda-env-sunpy-py`, ran with `python3`"
-    assert found["base/60-nowhere"].note == "names no kernel, ran with `python3`"
-    assert found["base/10-fails"].summary == "ValueError: no data for 2024"
-    assert found["base/10-fails"].error.splitlines()[-1] == "ValueError: no data for 2024"
-    assert "1 failed" in found["base/30-tampered"].summary
-    assert "'41\\n' == '42\\n'" in found["base/30-tampered"].error
+    assert results["base/50-elsewhere"].note == "asks for the kernel `conda-env-sunpy-py`, ran with `python3`"
+    assert results["base/60-nowhere"].note == "names no kernel, ran with `python3`"
+    assert results["base/10-fails"].summary == "ValueError: no data for 2024"
+    assert results["base/10-fails"].error.splitlines()[-1] == "ValueError: no data for 2024"
+    assert "1 failed" in results["base/30-tampered"].summary
+    assert "'41\\n' == '42\\n'" in results["base/30-tampered"].error
     page = (out / "report.html").read_text("utf-8")
     assert "3 of 6 notebooks passed" in page
     assert "ValueError: no data for 2024" in page
-    assert [one["status"] for one in json.loads((out / "report.json").read_text())["notebooks"]] == [
-        one.status for one in report.results
+    assert [row["status"] for row in json.loads((out / "report.json").read_text())["notebooks"]] == [
+        result.status for result in report.results
     ]
 
 
@@ -82,11 +82,11 @@ def test_one_that_does_not_end(workspace, image, checkout, tmp_path):
     """It is killed at its time, and its container is gone."""
     add(checkout, "10-endless", "import time\ntime.sleep(600)")
     base = dataclasses.replace(workspace.checkout.images["base"], smoke=SmokeSpec(timeout=4))
-    (one,) = smoke.smoke(workspace.engine, image, (base,), checkout, tmp_path / "out").results
-    assert one.status == "timeout"
-    assert 4 <= one.seconds < 60
+    (result,) = smoke.smoke(workspace.engine, image, (base,), checkout, tmp_path / "out").results
+    assert result.status == "timeout"
+    assert 4 <= result.seconds < 60
     left = workspace.engine.client.containers.list(all=True, ignore_removed=True)
-    sources = [mount["Source"] for found in left for mount in found.attrs["Mounts"] if mount["Type"] == "bind"]
+    sources = [mount["Source"] for container in left for mount in container.attrs["Mounts"] if mount["Type"] == "bind"]
     assert [path for path in sources if path.startswith(str(checkout))] == []
 
 
@@ -110,7 +110,7 @@ def test_the_verb_ends_with_8(workspace, image, checkout, tmp_path):
     assert "Traceback" not in ended.stderr
     assert (out / "base" / "report.html").exists()
     document = json.loads((out / "base" / "report.json").read_text())
-    assert [(one["name"], one["status"]) for one in document["notebooks"]] == [
+    assert [(row["name"], row["status"]) for row in document["notebooks"]] == [
         ("base/10-fails", "failed"),
         ("base/20-passes", "passed"),
     ]

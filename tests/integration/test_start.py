@@ -83,9 +83,9 @@ def test_a_mounted_folder_that_cannot_be_written(start, tmp_path, mode, lines):
     """Who mounts a folder read-only knows it."""
     folder = tmp_path / "my data"
     folder.mkdir(mode=0o755)
-    found = said(start("true", mounts={"/home/jovyan/my data": (folder, mode)}))
-    assert len(found) == lines
-    assert all("the mounted /home/jovyan/my data cannot be written by uid 1000, gid 1000" in line for line in found)
+    told = said(start("true", mounts={"/home/jovyan/my data": (folder, mode)}))
+    assert len(told) == lines
+    assert all("the mounted /home/jovyan/my data cannot be written by uid 1000, gid 1000" in line for line in told)
 
 
 def test_a_volume_below_local_leaves_local_to_root(start, tmp_path):

@@ -33,37 +33,37 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def found(workspace, built):
+def components(workspace, built):
     return sbom.components(workspace.store, built)
 
 
-def test_every_file_of_base_belongs_to_a_component(workspace, built, found):
+def test_every_file_of_base_belongs_to_a_component(workspace, built, components):
     """`components` refuses an image with a file that nobody owns; here the layers' own lists are counted again."""
     paths = {path for layer in built.layers for path in linking.files_of(workspace.store, layer.key)}
-    owned = [path for one in found for path, _ in one.files]
+    owned = [path for component in components for path, _ in component.files]
     assert len(owned) == len(set(owned)) > 50_000
     assert paths - set(owned) == set()
-    assert {one.package.kind for one in found} == {"conda", "debian", "image", "system", "wheel"}
+    assert {component.package.kind for component in components} == {"conda", "debian", "image", "system", "wheel"}
 
 
-def test_the_sboms_are_valid_and_equal_each_time(built, found):
+def test_the_sboms_are_valid_and_equal_each_time(built, components):
     # The validator is slow, and one file's row is like another's: two of each component are enough.
-    short = tuple(dataclasses.replace(one, files=one.files[:2]) for one in found)
+    short = tuple(dataclasses.replace(component, files=component.files[:2]) for component in components)
     text = sbom.cyclonedx(built, short, "1")
     assert text == sbom.cyclonedx(built, short, "1")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.decode()) is None
-    document = JsonLikeDictParser().parse(json.loads(sbom.spdx(built, found, "1")))
+    document = JsonLikeDictParser().parse(json.loads(sbom.spdx(built, components, "1")))
     assert validate_full_spdx_document(document) == []
-    assert len(document.packages) == len(found) + 1
+    assert len(document.packages) == len(components) + 1
 
 
-def test_the_sbom_that_is_signed_is_valid_and_names_the_whole(built, found):
-    text = sbom.cyclonedx(built, found, "1")
+def test_the_sbom_that_is_signed_is_valid_and_names_the_whole(built, components):
+    text = sbom.cyclonedx(built, components, "1")
     short = sbom.without_files(text)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(short)) is None
     assert sbom.whole_of(short) == of_bytes(text) and sbom.whole_of({}) == sbom.whole_of(None) == ""
-    assert [one["purl"] for one in short["components"] if "purl" in one] == [
-        one.package.purl for one in found if one.package.purl
+    assert [component["purl"] for component in short["components"] if "purl" in component] == [
+        component.package.purl for component in components if component.package.purl
     ]
     assert len(json.dumps(short)) < 1 << 20 < len(text)
 
@@ -73,13 +73,15 @@ def test_provenance_names_every_lock_entry(monkeypatch, built):
     said = provenance.predicate(built, commit="a" * 40, tool_version="1")
     text = provenance.statement("base", built.image.digest, provenance.PREDICATE, said)
     lock = built.locks
-    entries = {f"sha256:{one['digest'].get('sha256')}" for one in said["buildDefinition"]["resolvedDependencies"]}
-    for one in (*lock.conda.packages, *lock.pypi.wheels, *lock.apt.packages):
-        assert f"sha256:{one.sha256}" in entries
+    entries = {
+        f"sha256:{dependency['digest'].get('sha256')}" for dependency in said["buildDefinition"]["resolvedDependencies"]
+    }
+    for package in (*lock.conda.packages, *lock.pypi.wheels, *lock.apt.packages):
+        assert f"sha256:{package.sha256}" in entries
     assert b"canary" not in text
     # in-toto's own types know every field of it.
     statement = json_format.Parse(text, statement_pb2.Statement())
-    assert {one.digest["sha256"] for one in statement.subject} == {built.image.digest.removeprefix("sha256:")}
+    assert {subject.digest["sha256"] for subject in statement.subject} == {built.image.digest.removeprefix("sha256:")}
     json_format.ParseDict(said, provenance_pb2.Provenance())
 
 
@@ -115,7 +117,7 @@ def test_what_was_published_is_whole_and_publishing_again_changes_nothing(shop, 
     shop.attach(shop.key)
     assert (client.tags("base"), client.referrers("base", image.digest)) == (tags, referrers)
     assert {path for path in (store.root / "registry").rglob("data")} == before
-    kinds = sorted(one.artifact_type for one in referrers)
+    kinds = sorted(referrer.artifact_type for referrer in referrers)
     assert kinds == sorted([sbom.SPDX, *[signing.BUNDLE] * 5, provenance.IN_TOTO, sbom.CYCLONEDX, documents.PACKAGES])
 
 
@@ -133,9 +135,9 @@ def test_a_changed_layer_is_found(shop, tmp_path):
 
 
 def test_a_changed_document_is_found(shop, tmp_path):
-    for one in shop.client.referrers("base", shop.built.image.digest):
-        if "cyclonedx" in one.artifact_type or "in-toto" in one.artifact_type:
-            manifest = json.loads(shop.client.get_manifest("base", one.digest)[1])
+    for referrer in shop.client.referrers("base", shop.built.image.digest):
+        if "cyclonedx" in referrer.artifact_type or "in-toto" in referrer.artifact_type:
+            manifest = json.loads(shop.client.get_manifest("base", referrer.digest)[1])
             change(shop.stored(manifest["layers"][0]["digest"]))
     faults = verdict(shop, tmp_path)[1]
     assert sum("digest mismatch from the registry" in line for line in faults) == 2, faults
@@ -191,8 +193,8 @@ def test_an_sbom_that_nobody_signed_is_found_whatever_it_calls_itself(shop, tmp_
     text = json.loads(sbom.cyclonedx(shop.built, trust_support.without_files(shop.built), "1"))
     text["components"] = text["components"][:1]
     forged = json.dumps(text).encode()
-    one = documents.Document(name="", media_type=media_type, data=forged)
-    attachment = documents.Attachment(artifact_type=kind, files=(one,))
+    document = documents.Document(name="", media_type=media_type, data=forged)
+    attachment = documents.Attachment(artifact_type=kind, files=(document,))
     documents.attach_files(shop.client, "base", image, attachment, shop.store)
     (fault,) = verdict(shop, tmp_path)[1]
     assert fault.endswith(f"this key did not sign sha256:{hashlib.sha256(forged).hexdigest()}")
@@ -224,8 +226,8 @@ def test_a_signature_for_another_repository_is_found(shop, tmp_path):
     tag = image.digest.replace(":", "-")
     for suffix in ("", ".sig", ".att"):
         there, data = client.get_manifest("base", tag + suffix)
-        for one in json.loads(data).get("manifests", ()):
-            copy(client, client.get_manifest("base", one["digest"])[1], one["digest"], shop.store)
+        for manifest in json.loads(data).get("manifests", ()):
+            copy(client, client.get_manifest("base", manifest["digest"])[1], manifest["digest"], shop.store)
         copy(client, data, tag + suffix, shop.store, there.media_type)
     client.put_manifest("release", "latest", image.manifest_bytes)
     here = f"{client.host}/release"
@@ -241,8 +243,8 @@ def test_a_signature_for_another_repository_is_found(shop, tmp_path):
 
 def copy(client, data, reference, store, media_type=MANIFEST):
     document = json.loads(data)
-    for one in (*document.get("layers", ()), *filter(None, [document.get("config")])):
-        blob = Descriptor(media_type=one["mediaType"], digest=one["digest"], size=one["size"])
+    for descriptor in (*document.get("layers", ()), *filter(None, [document.get("config")])):
+        blob = Descriptor(media_type=descriptor["mediaType"], digest=descriptor["digest"], size=descriptor["size"])
         client.push_blob("release", blob, store.blob(blob.digest))
     client.put_manifest("release", reference, data, media_type)
 
@@ -266,8 +268,8 @@ def test_a_bundle_that_is_not_the_keys_is_found(shop, tmp_path):
     digests = []
     for said in (forged, json.loads(signing.bundle(other, sealed))):
         data = json.dumps(said).encode()
-        one = documents.Document(name="", media_type=signing.BUNDLE, data=data)
-        attachment = documents.Attachment(artifact_type=signing.BUNDLE, files=(one,))
+        document = documents.Document(name="", media_type=signing.BUNDLE, data=data)
+        attachment = documents.Attachment(artifact_type=signing.BUNDLE, files=(document,))
         digests.append(documents.attach_files(shop.client, "base", image, attachment, shop.store))
     # The second is another's own signature, which is no fault.
     assert verdict(shop, tmp_path)[1] == (f"bundle {digests[0]}: it names this key, which did not sign it",)

@@ -75,8 +75,8 @@ def image(workspace, built) -> Iterator[str]:
         attach.attach(subject, key=None)
         yield reference
         for tag in client.tags(name):
-            if found := client.head_manifest(name, tag):
-                client.delete_manifest(name, found.digest)
+            if descriptor := client.head_manifest(name, tag):
+                client.delete_manifest(name, descriptor.digest)
         client.delete_manifest(name, built.image.digest)
 
 
@@ -112,7 +112,7 @@ def test_documents_are_good_by_their_makers_own_validators(crate, tmp_path):
         assert before in text
         (spoilt / name).write_text(text.replace(before, after))
     *good, bad = judged(crate, made, registered, spoilt)
-    assert [{name: faults for name, faults in found.items() if faults} for found in good] == [{}, {}, {}]
+    assert [{name: faults for name, faults in judgement.items() if faults} for judgement in good] == [{}, {}, {}]
     # The made crate's DataCite, as XML, would not be written at all.
     assert {name for name, faults in bad.items() if faults} >= {
         *("roc-validator process-run-crate-0.5", "roc-validator workflow-run-crate-0.5", "rocrate"),
@@ -136,12 +136,14 @@ def test_it_hangs_on_the_image_and_the_image_stays_as_it_is(crate, image, worksp
     reference = Reference.parse(image)
     with release.connect(workspace.store, reference.host) as client:
         shelf = attached.Shelf(client=client, repository=reference.repository, store=workspace.store)
-        found = attached.files(shelf, told(crate)["artifact"])
+        files = attached.files(shelf, told(crate)["artifact"])
         here = {path.relative_to(crate).as_posix() for path in crate.rglob("*") if path.is_file()}
-        assert found.keys() == here
+        assert files.keys() == here
         assert attached.read(shelf, told(crate)["artifact"]).id == told(crate)["id"]
         listed = client.referrers(reference.repository, reference.digest)
-        assert told(crate)["artifact"] in {one.digest for one in listed if one.artifact_type == attached.WORK}
+        assert told(crate)["artifact"] in {
+            referrer.digest for referrer in listed if referrer.artifact_type == attached.WORK
+        }
         assert client.get_image(reference.repository, reference.digest, Platform.of("linux/amd64"))
 
 
@@ -180,8 +182,8 @@ def test_a_doi_becomes_an_artifact_of_the_work_and_its_digest_stays(crate, image
     with release.connect(workspace.store, reference.host) as client:
         shelf = attached.Shelf(client=client, repository=reference.repository, store=workspace.store)
         assert attached.read(shelf, told(crate)["artifact"]).doi == "10.5281/zenodo.1234567"
-        (one,) = client.referrers(reference.repository, told(crate)["artifact"])
-        assert one.digest == json.loads(done.stdout)["artifact"]
+        (referrer,) = client.referrers(reference.repository, told(crate)["artifact"])
+        assert referrer.digest == json.loads(done.stdout)["artifact"]
 
 
 def test_a_notebook_that_fails(image, tmp_path):

@@ -65,22 +65,22 @@ def catalogue(place: Place, folder: Path):
         client=place.shelf.client, store=place.shelf.store, prefix="org/", known={}, yanks={}
     )
     with catalogue_site.writing(folder) as site:
-        found = catalogue_read.read(replace(source, keep=site.keep), ("helio",))
-        site.write(found)
-    return found
+        made = catalogue_read.read(replace(source, keep=site.keep), ("helio",))
+        site.write(made)
+    return made
 
 
 def test_the_same_work_hangs_there_once(place):
     assert hang(place.shelf, place.image, place.made) == place.digest
     assert len(place.shelf.client.referrers("org/helio", place.digest)) == 0
-    kinds = [one.artifact_type for one in place.shelf.client.referrers("org/helio", place.image.digest)]
+    kinds = [referrer.artifact_type for referrer in place.shelf.client.referrers("org/helio", place.image.digest)]
     assert kinds.count(attached.WORK) == 1
 
 
 def test_it_is_fetched_as_it_was(place, tmp_path):
     attached.fetch(place.shelf, place.digest, tmp_path / "again")
-    found = {p.relative_to(tmp_path / "again").as_posix(): p for p in (tmp_path / "again").rglob("*") if p.is_file()}
-    assert {name: path.read_bytes() for name, path in found.items()} == crate(place.made)
+    files = {p.relative_to(tmp_path / "again").as_posix(): p for p in (tmp_path / "again").rglob("*") if p.is_file()}
+    assert {name: path.read_bytes() for name, path in files.items()} == crate(place.made)
 
 
 def test_what_is_no_work_is_not_fetched(place, tmp_path):
@@ -102,11 +102,11 @@ def test_the_catalogue_shows_it_and_its_doi_later(place, tmp_path):
     assert shown.reference == f"{place.shelf.client.host}/org/helio@{place.digest}"
     told = changed(place.made, doi="10.5281/zenodo.1")
     assert attached.attach_doi(place.shelf, told, documents.of(told))
-    found = catalogue(place, tmp_path / "site")
-    (shown,) = found.images[0].newest.works
+    catalogue_shown = catalogue(place, tmp_path / "site")
+    (shown,) = catalogue_shown.images[0].newest.works
     assert shown.doi == "10.5281/zenodo.1"
     assert (tmp_path / "site" / shown.figures[0]).read_bytes() == PNG
-    page = (tmp_path / "site" / "tags" / f"{found.images[0].newest.id}.html").read_text()
+    page = (tmp_path / "site" / "tags" / f"{catalogue_shown.images[0].newest.id}.html").read_text()
     for text in (
         "The Sun &amp; its &lt;wind&gt;",
         "Eugene Parker, Hannes von Alfvén, The Wind Team",
@@ -117,7 +117,7 @@ def test_the_catalogue_shows_it_and_its_doi_later(place, tmp_path):
     ):
         assert text in page
     assert "<wind>" not in page
-    whole = json.loads(json.dumps(document(found)))
+    whole = json.loads(json.dumps(document(catalogue_shown)))
     jsonschema.validate(whole, json.loads(catalogue_site.SCHEMA.read_text()))
     assert whole["images"][0]["entries"][0]["works"][0]["doi"] == "10.5281/zenodo.1"
 
@@ -139,7 +139,7 @@ def test_the_verb_finds_works_of_other_repositories(place, tmp_path, monkeypatch
 def test_a_work_that_cannot_be_read_is_a_fault_and_hides_nothing(place, tmp_path):
     hang(place.shelf, place.image, place.made, **{"work.json": b"{}"})
     entry = catalogue(place, tmp_path / "site").images[0].newest
-    assert [one.title for one in entry.works] == ["The Sun & its <wind>"]
+    assert [work.title for work in entry.works] == ["The Sun & its <wind>"]
     assert entry.faults == (
         "a work that hangs on it cannot be read: cannot read `org/helio@" + _second(place) + " at work.json`",
     )
@@ -147,7 +147,11 @@ def test_a_work_that_cannot_be_read_is_a_fault_and_hides_nothing(place, tmp_path
 
 def _second(place: Place) -> str:
     listed = place.shelf.client.referrers("org/helio", place.image.digest)
-    return next(one.digest for one in listed if one.artifact_type == attached.WORK and one.digest != place.digest)
+    return next(
+        referrer.digest
+        for referrer in listed
+        if referrer.artifact_type == attached.WORK and referrer.digest != place.digest
+    )
 
 
 def test_a_doi_of_a_work_that_is_not_there(place):

@@ -57,16 +57,16 @@ def start_server() -> None:
 
 def debian_files(packages: tuple[Deb, ...]) -> dict[str, bytes]:
     """Return what a Debian layer has: a program of each package, dpkg's notes, copyright files and a cache."""
-    found = {"var/cache/made": b"made", "usr/bin/link": b"of nobody"}
+    files = {"var/cache/made": b"made", "usr/bin/link": b"of nobody"}
     for deb in packages:
         lists = f"/.\n/bin\n/bin/{deb.name}\n/usr/share/doc/{deb.name}/copyright\n".encode()
-        found |= {
+        files |= {
             f"usr/bin/{deb.name}": deb.name.encode(),
             f"var/lib/dpkg/info/{deb.name}:amd64.list": lists,
             f"var/lib/dpkg/info/{deb.name}:amd64.md5sums": b"",
             f"usr/share/doc/{deb.name}/copyright": COPYRIGHT,
         }
-    return found
+    return files
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Site:
         return dataclasses.replace(self, images=self.images | {image.name: image})
 
     def plan(self, name: str) -> ImagePlan:
-        files = {one: own_files(self.root / "images" / one / "files", one) for one in self.images}
+        files = {name: own_files(self.root / "images" / name / "files", name) for name in self.images}
         images, environments, locks = self.images, self.environments, self.locks
         return plan_image(PlanInputs(images=images, environments=environments, locks=locks, files=files), name)
 
@@ -156,10 +156,10 @@ def workshops(
             alone_bytes=3000,
             buckets=1,
         )
-        found = {}
+        locks = {}
         for image, names, packages in ((base, ("big", "one", "two"), (APT,)), (child, (*wheels, *(more or {})), debs)):
             lock = AptLock(suite="trixie", architecture="amd64", requested=(), packages=packages)
-            found[image.name] = Locks(
+            locks[image.name] = Locks(
                 image=image,
                 parts={
                     "conda": CondaLock(
@@ -174,20 +174,20 @@ def workshops(
                         python="3.13",
                         platform=Platform.of("linux/amd64"),
                         content_hash="0" * 64,
-                        wheels=tuple(sorted((have[name][1] for name in names), key=lambda one: one.name)),
+                        wheels=tuple(sorted((have[name][1] for name in names), key=lambda wheel: wheel.name)),
                     ),
                     "debian": lock,
                 },
-                digest="sha256:" + str(len(found)) * 64,
-                epoch=EPOCH + len(found) * 86400,
+                digest="sha256:" + str(len(locks)) * 64,
+                epoch=EPOCH + len(locks) * 86400,
                 files={},
             )
-            below = found["base"].apt if image.parent else None
+            below = locks["base"].apt if image.parent else None
             if debian_needed(lock, below):
                 mine = [entries.file(path, text, origin="debian") for path, text in debian_files(packages).items()]
                 linking.write(kept, debian_key(lock, below, USER), merge(mine))
         environments = {
-            name: EnvironmentSpec(name=name, path=tmp_path, channels=("local",), conda=(), pypi=()) for name in found
+            name: EnvironmentSpec(name=name, path=tmp_path, channels=("local",), conda=(), pypi=()) for name in locks
         }
         shop = Workshop(
             store=kept,
@@ -199,6 +199,6 @@ def workshops(
             jobs=jobs,
         )
         images = {"base": base, "child": child}
-        return Site(root=tmp_path, shop=shop, images=images, environments=environments, locks=found)
+        return Site(root=tmp_path, shop=shop, images=images, environments=environments, locks=locks)
 
     return make

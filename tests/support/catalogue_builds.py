@@ -64,7 +64,9 @@ def report() -> tuple[tuple[str, str, str, bytes], ...]:
 
 def weight(day: int, *, layers: int) -> tuple[str, str, str, bytes]:
     """Return what a build of helio weighs, as a file: one package is asked for, and draws in another."""
-    listed = {(one.kind, one.name): replace(one, size=1_000_000) for one in packages("t/helio", day, 300)}
+    listed = {
+        (package.kind, package.name): replace(package, size=1_000_000) for package in packages("t/helio", day, 300)
+    }
     first, second = ("wheel", "package-000"), ("wheel", "package-001")
     known = Weights(
         line=("base", "helio"),
@@ -111,9 +113,13 @@ def fill(host: str, store: Store) -> None:
             done.result()
 
 
-def audit(found: Catalogue) -> Audit:
+def audit(built: Catalogue) -> Audit:
     """Return an audit of all builds but of Debian's newest bash: a fault that 1.2.0 mends, and one that nobody does."""
-    asked = [(one.kind, one.name, one.version) for one in package_table(found.entries) if one.version != "5.2-3"]
+    asked = [
+        (package.kind, package.name, package.version)
+        for package in package_table(built.entries)
+        if package.version != "5.2-3"
+    ]
     rows = [
         ("package-007", ["GHSA-1", "CVE-2026-00007"], "critical", ["1.2.0"], "Reads what it is not given"),
         ("package-008", ["GHSA-2"], "low", [], "Slow where a name is long"),

@@ -34,7 +34,7 @@ def tag_of(day: int) -> str:
 
 def packages(image: str, day: int, count: int) -> tuple[Package, ...]:
     """Return an image's packages on a day: each day another one is upgraded, as in life."""
-    found = [
+    rows = [
         Package(
             name=f"package-{number:03}",
             version=f"1.{(day + number) // 40}.0",
@@ -48,19 +48,19 @@ def packages(image: str, day: int, count: int) -> tuple[Package, ...]:
     bash = Package(
         name="bash", version=f"5.2-{1 + day // 50}", kind="debian", purl=f"pkg:deb/debian/bash@5.2-{1 + day // 50}"
     )
-    return (python, bash, *found)
+    return (python, bash, *rows)
 
 
 def layers(image: str, day: int, count: int) -> tuple[LayerRef, ...]:
     """Return the layers: Debian's and Python's are stable, one bucket of ten changes each day."""
-    found = [LayerRef(digest=digest(f"debian {day // 50}"), size=80_000_000, name="debian")]
-    found.append(LayerRef(digest=digest("python"), size=30_000_000, name="python"))
+    rows = [LayerRef(digest=digest(f"debian {day // 50}"), size=80_000_000, name="debian")]
+    rows.append(LayerRef(digest=digest("python"), size=30_000_000, name="python"))
     for number in range(count):
         age = (day + number) // count
-        found.append(
+        rows.append(
             LayerRef(digest=digest(f"{image} {number} {age}"), size=1_000_000 + number, name=f"wheels-{number:02}")
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def entry(image: str = "helio", day: int = 0, **changes) -> CatalogueEntry:
@@ -76,7 +76,9 @@ def entry(image: str = "helio", day: int = 0, **changes) -> CatalogueEntry:
         "layers": layers(image, day, 10),
         "config": (digest(f"config {key}"), 5_000),
         "contents": Contents(
-            packages=tuple(sorted(packages(image, day, 30), key=lambda one: one.name)), source="sbom", complete=True
+            packages=tuple(sorted(packages(image, day, 30), key=lambda package: package.name)),
+            source="sbom",
+            complete=True,
         ),
     }
     return CatalogueEntry(**values | changes)
@@ -135,12 +137,12 @@ def push(
     if sbom:
         components = [
             {
-                "name": one.name,
-                "version": one.version,
-                "purl": one.purl,
-                "licenses": [{"license": {"id": one.licenses}}],
+                "name": package.name,
+                "version": package.version,
+                "purl": package.purl,
+                "licenses": [{"license": {"id": package.licenses}}],
             }
-            for one in packages(repository, day, count)
+            for package in packages(repository, day, count)
         ]
         data = json.dumps({"bomFormat": "CycloneDX", "components": components}).encode()
         documents = (
@@ -165,13 +167,13 @@ _PUSHED: set[tuple[str, str, str]] = set()
 
 
 def _blob(client: Registry, store: Store, repository: str, data: bytes, media_type: str, title: str = "") -> Descriptor:
-    one = Descriptor(
+    descriptor = Descriptor(
         media_type=media_type,
         digest=store.put_blob(data),
         size=len(data),
         annotations={"org.opencontainers.image.title": title} if title else {},
     )
-    if (client.host, repository, one.digest) not in _PUSHED:
-        client.push_blob(repository, one, store.blob(one.digest))
-        _PUSHED.add((client.host, repository, one.digest))
-    return one
+    if (client.host, repository, descriptor.digest) not in _PUSHED:
+        client.push_blob(repository, descriptor, store.blob(descriptor.digest))
+        _PUSHED.add((client.host, repository, descriptor.digest))
+    return descriptor

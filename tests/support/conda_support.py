@@ -145,8 +145,8 @@ def write_package(
 
 
 def package_files(channel: Path, platform: str) -> list[Path]:
-    found = [path for subdir in (platform, "noarch") for path in (channel / subdir).iterdir()]
-    return sorted(path for path in found if path.name.endswith((".conda", ".tar.bz2")))
+    paths = [path for subdir in (platform, "noarch") for path in (channel / subdir).iterdir()]
+    return sorted(path for path in paths if path.name.endswith((".conda", ".tar.bz2")))
 
 
 def conda_package(
@@ -211,21 +211,21 @@ def entry_facts(entries: Iterable[Entry]) -> Facts:
     """Return path -> what is there, of merged entries."""
     entries = tuple(entries)
     by_path = {entry.path: entry for entry in entries}
-    found = {}
+    facts = {}
     for entry in entries:
         path = entry.path.removeprefix(PREFIX.removeprefix("/") + "/")
         if entry.kind is Kind.DIR:
             continue
         if entry.kind is Kind.SYMLINK:
-            found[path] = facts_of(path, entry.target, 0)
+            facts[path] = facts_of(path, entry.target, 0)
             continue
         original = by_path[entry.target] if entry.kind is Kind.HARDLINK else entry
         assert original.content is not None
         data = original.content.read()
         assert len(data) == original.content.size, path
         assert (entry.mode in (0o644, 0o755), entry.uid, entry.gid) == (True, 0, 0), path
-        found[path] = facts_of(path, data, entry.mode)
-    return found
+        facts[path] = facts_of(path, data, entry.mode)
+    return facts
 
 
 def their_files(channel: Path, files: list[Path], tmp: Path, platform: str) -> Facts:
@@ -238,17 +238,17 @@ def their_files(channel: Path, files: list[Path], tmp: Path, platform: str) -> F
 
 def tree_facts(target: Path) -> Facts:
     """Return path -> what is there, of an installed environment."""
-    found = {}
+    facts = {}
     for path in sorted(target.rglob("*")):
         name = path.relative_to(target).as_posix()
         # Made once for the whole environment, not by a package.
         if name in ("CACHEDIR.TAG", "conda-meta/history") or (path.is_dir() and not path.is_symlink()):
             continue
         if path.is_symlink():
-            found[name] = facts_of(name, os.readlink(path), 0)
+            facts[name] = facts_of(name, os.readlink(path), 0)
         else:
-            found[name] = facts_of(name, path.read_bytes(), path.stat().st_mode)
-    return found
+            facts[name] = facts_of(name, path.read_bytes(), path.stat().st_mode)
+    return facts
 
 
 def agree(channel: Path, tmp: Path, *, platform: str = "linux-64", **options: Any) -> tuple[Entry, ...]:
@@ -262,7 +262,7 @@ def agree(channel: Path, tmp: Path, *, platform: str = "linux-64", **options: An
 
 def differences(ours: Facts, theirs: Facts) -> list[str]:
     """Return what differs, for a person to read: one line a path, and a record's fields apart."""
-    found = []
+    lines = []
     for path in sorted(ours.keys() | theirs.keys()):
         left, right = ours.get(path), theirs.get(path)
         if left == right:
@@ -271,14 +271,14 @@ def differences(ours: Facts, theirs: Facts) -> list[str]:
             left, right = dict(left[1]), dict(right[1])
             for record in (left, right):
                 record.update({item["_path"]: item for item in record.pop("paths_data")["paths"]})
-            found += [
+            lines += [
                 f"{path}: {key}: {left.get(key)} != {right.get(key)}"
                 for key in sorted(left.keys() | right.keys())
                 if left.get(key) != right.get(key)
             ]
         else:
-            found.append(f"{path}: {left} != {right}")
-    return found
+            lines.append(f"{path}: {left} != {right}")
+    return lines
 
 
 INSTALL_EACH = """
@@ -314,8 +314,8 @@ def install_each(jobs: list[tuple[list[str], str, str, str]]) -> list[str]:
     Args:
         jobs: the channels (all their packages are installed), the target, the cache, the platform.
     """
-    found: list[str] = json.loads(run_python(INSTALL_EACH, [[*job, PREFIX] for job in jobs]))
-    return found
+    told: list[str] = json.loads(run_python(INSTALL_EACH, [[*job, PREFIX] for job in jobs]))
+    return told
 
 
 def raw_index(path: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def assert_built_alike(engine: Engine, context: Path, image: str) -> None:
 def tree(engine: Engine, image: str) -> dict[str, tuple[object, ...]]:
     """Return path -> what is there, of an image's file system as the engine exports it."""
     container = engine.client.containers.create(image, ["true"])
-    found: dict[str, tuple[object, ...]] = {}
+    members: dict[str, tuple[object, ...]] = {}
     try:
         stream = io.BufferedReader(Chunks(container.export()), 1 << 20)
         with tarfile.open(fileobj=stream, mode="r|") as tar:
@@ -47,11 +47,11 @@ def tree(engine: Engine, image: str) -> dict[str, tuple[object, ...]]:
                     continue
                 file = tar.extractfile(member) if member.isreg() else None
                 content = hashlib.file_digest(file, "sha256").hexdigest() if file else ""
-                found[member.name] = (member.type, member.mode, member.uid, member.gid, member.linkname, content)
+                members[member.name] = (member.type, member.mode, member.uid, member.gid, member.linkname, content)
     finally:
         container.remove(force=True)
-    assert len(found) > 2_000
-    return found
+    assert len(members) > 2_000
+    return members
 
 
 class Chunks(io.RawIOBase):

@@ -178,7 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def within(self, token: str) -> bool:
         """Say whether a token's scopes allow this request."""
-        granted = {one.split(":")[1]: one.split(":")[2].split(",") for one in re.findall(r"repository:\S+", token)}
+        granted = {
+            scope.split(":")[1]: scope.split(":")[2].split(",") for scope in re.findall(r"repository:\S+", token)
+        }
         parts = urlsplit(self.path)
         match = re.fullmatch(r"/v2/(.+?)/(manifests|blobs|tags|referrers)/.*", parts.path)
         if match is None:
@@ -188,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         there = repository in registry.repositories or any(repo == repository for repo, _ in registry.manifests)
         needed = "pull" if self.command in ("GET", "HEAD") and there else "push"
         sources = parse_qs(parts.query).get("from", [])
-        return needed in granted.get(repository, ()) and all("pull" in granted.get(one, ()) for one in sources)
+        return needed in granted.get(repository, ()) and all("pull" in granted.get(source, ()) for source in sources)
 
     def token(self, query: dict) -> None:
         registry = self.registry
@@ -230,8 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
             extra = {"OCI_Subject": subject["digest"]} if subject and registry.referrers_api else {}
             self.answer(201, Docker_Content_Digest=said, **extra)
         elif self.command == "DELETE":
-            found = registry.manifests.pop((repository, reference), None)
-            self.answer(202 if found else 404)
+            removed = registry.manifests.pop((repository, reference), None)
+            self.answer(202 if removed else 404)
         elif (repository, reference) in registry.manifests:
             media_type, data = registry.manifests[repository, reference]
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
@@ -341,11 +343,11 @@ class _Handler(BaseHTTPRequestHandler):
         if not registry.referrers_api:
             self.refuse(404, "NOT_FOUND")
             return
-        found = []
+        rows = []
         for (repo, reference), (media_type, data) in sorted(registry.manifests.items()):
             document = json.loads(data)
             if repo == repository and ":" in reference and document.get("subject", {}).get("digest") == digest:
-                found.append(
+                rows.append(
                     {
                         "mediaType": media_type,
                         "digest": reference,
@@ -353,5 +355,5 @@ class _Handler(BaseHTTPRequestHandler):
                         "artifactType": document["artifactType"],
                     }
                 )
-        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": found}
+        index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": rows}
         self.answer(200, json.dumps(index).encode(), Content_Type=index["mediaType"])

@@ -68,7 +68,11 @@ class _File:
     def metadata(self) -> bytes:
         """Return the METADATA of a wheel."""
         with zipfile.ZipFile(self.path) as archive:
-            (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA") and one.count("/") == 1]
+            (name,) = [
+                member
+                for member in archive.namelist()
+                if member.endswith(".dist-info/METADATA") and member.count("/") == 1
+            ]
             return archive.read(name)
 
 
@@ -86,11 +90,11 @@ class Index:
 
     def adopt(self, lock: pypi_lock.PyPILock, store: Store) -> None:
         """Offer the files of a lock that came from an index, where the store has them."""
-        for one in (*lock.wheels, *lock.sdists):
-            path = store.artefact(one.sha256)
-            if path.exists() and not getattr(one, "built", False):
-                file = _File(path=path, sha256=one.sha256, size=one.size, uploaded=one.uploaded)
-                self.add(one.name, one.file_name, file)
+        for locked in (*lock.wheels, *lock.sdists):
+            path = store.artefact(locked.sha256)
+            if path.exists() and not getattr(locked, "built", False):
+                file = _File(path=path, sha256=locked.sha256, size=locked.size, uploaded=locked.uploaded)
+                self.add(locked.name, locked.file_name, file)
 
     def page(self, project: str) -> bytes | None:
         """Return the page of a project, None if there is none."""

@@ -186,7 +186,7 @@ def listening(pids: Iterable[int]) -> set[str]:
         for link in Path(f"/proc/{pid}/fd").glob("*"):
             with contextlib.suppress(OSError):
                 inodes.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
-    found = set()
+    ports = set()
     for family, name in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
         for row in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
             fields = row.split()
@@ -196,5 +196,5 @@ def listening(pids: Iterable[int]) -> set[str]:
                     raw[at : at + 4][::-1] if sys.byteorder == "little" else raw[at : at + 4]
                     for at in range(0, len(raw), 4)
                 ]
-                found.add(socket.inet_ntop(family, b"".join(words)))
-    return found
+                ports.add(socket.inet_ntop(family, b"".join(words)))
+    return ports

@@ -152,14 +152,14 @@ def _control(packed: bytes, known: Collection[str]) -> bytes:
             text = body.read() if body else b""
             if member.name == "./control":
                 text = re.sub(r"(?m)^(Version: .*)$", rf"\g<1>{NEWER}", text.decode()).encode()
-                text = re.sub(rb"\(= ([^)]+)\)", lambda found: _exact(found, known), text)
+                text = re.sub(rb"\(= ([^)]+)\)", lambda match: _exact(match, known), text)
                 member.size = len(text)
             target.addfile(member, io.BytesIO(text))
     return out.getvalue()
 
 
-def _exact(found: re.Match[bytes], known: Collection[str]) -> bytes:
-    return b"(= " + found[1] + (NEWER.encode() if found[1].decode() in known else b"") + b")"
+def _exact(match: re.Match[bytes], known: Collection[str]) -> bytes:
+    return b"(= " + match[1] + (NEWER.encode() if match[1].decode() in known else b"") + b")"
 
 
 class World:
@@ -192,9 +192,9 @@ class World:
             self._wheel(name)
         self._maker("1.0")
         module = {
-            f"packaging/{one.name}": one.read_bytes()
-            for one in resources.files("packaging").iterdir()
-            if one.name.endswith(".py")
+            f"packaging/{file.name}": file.read_bytes()
+            for file in resources.files("packaging").iterdir()
+            if file.name.endswith(".py")
         }
         version = metadata.version("packaging")
         data = wheel_bytes(module, name="packaging", version=version)

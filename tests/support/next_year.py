@@ -47,12 +47,12 @@ class Gone(BaseHTTPRequestHandler):
 
 def preloaded(folder: Path) -> str:
     """Return what the dynamic linker is to load into every program: the compiled sleep, and libfaketime."""
-    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
-    if not found or shutil.which("gcc") is None:
+    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+    if not libraries or shutil.which("gcc") is None:
         sys.exit("error: libfaketime or gcc is not installed\n\nhint: run `apt-get install faketime gcc libc6-dev`")
     (folder / "sleep.c").write_text(SLEEP)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", folder / "sleep.so", folder / "sleep.c"], check=True)
-    return f"{folder / 'sleep.so'} {found[0]}"
+    return f"{folder / 'sleep.so'} {libraries[0]}"
 
 
 def main(arguments: list[str]) -> int:

@@ -86,19 +86,19 @@ def inline_code(page: str) -> Iterator[tuple[int, str]]:
 
 def commands(text: str) -> list[list[str]]:
     """Return the simple commands of a shell text as words, without assignments and comments."""
-    found: list[list[str]] = []
+    lines: list[list[str]] = []
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;()")
         # A `#` inside a word is no comment.
         lexer.whitespace_split, lexer.commenters = True, ""
         now: list[str] = []
-        found.append(now)
+        lines.append(now)
         for word in lexer:
             if word.startswith("#"):
                 break
             if set(word) <= set("|&;()"):
                 now = []
-                found.append(now)
+                lines.append(now)
             elif now or not (word in _WORDS or re.match(r"[A-Za-z_]\w*=", word)):
                 now.append(word)
-    return [words for words in found if words and words[0] != "for"]
+    return [words for words in lines if words and words[0] != "for"]

@@ -155,27 +155,27 @@ def serving() -> Iterator[IndexServer]:
             index.asked.append(f"{self.command} {self.path}")
             _, kind, name = self.path.split("/", 2)
             name = name.strip("/")
-            found: tuple[bytes, str] | None = None
+            answer: tuple[bytes, str] | None = None
             if kind == "simple":
-                found = index.page(name) if name not in index.pages else (index.pages[name], "text/html")
+                answer = index.page(name) if name not in index.pages else (index.pages[name], "text/html")
             elif name in index.files:
                 data = index.lies.get(name, index.files[name]) if self.command == "GET" else index.files[name]
-                found = data, "application/octet-stream"
+                answer = data, "application/octet-stream"
             if self.path in index.broken:
                 self.send_response(503)
                 if index.wait:
                     self.send_header("Retry-After", index.wait)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-            elif found is None:
+            elif answer is None:
                 self.send_error(404)
             else:
                 self.send_response(200)
-                self.send_header("Content-Type", found[1])
-                self.send_header("Content-Length", str(len(found[0])))
+                self.send_header("Content-Type", answer[1])
+                self.send_header("Content-Length", str(len(answer[0])))
                 self.end_headers()
                 if self.command == "GET":
-                    self.wfile.write(found[0])
+                    self.wfile.write(answer[0])
 
         do_HEAD = do_GET
 

@@ -68,7 +68,7 @@ class FakeEngine:
         """An interrupt came."""
 
     def run(self, image: str, argv: list[str], options: RunOptions) -> RunResult:
-        given = {one.name: getattr(options, one.name) for one in dataclasses.fields(options)}
+        given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
         self.runs.append({"image": image, "argv": argv, **given})
         if argv[0] == "jupyter":
             specs = {name: {"spec": {"language": language}} for name, language in self.kernels.items()}

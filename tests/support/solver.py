@@ -87,16 +87,16 @@ def _serve(worker: str, line: socket.socket) -> None:
         pid = os.fork()
         if not pid:
             _answer(module, place, descriptors)
-        for one in descriptors:
-            os.close(one)
+        for descriptor in descriptors:
+            os.close(descriptor)
         line.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
 
 
 def _answer(module: object, place: bytes, descriptors: Sequence[int]) -> NoReturn:
     code = 1
     try:
-        for number, one in enumerate(descriptors):
-            os.dup2(one, number)
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
         environment, folder = json.loads(place)
         os.environ.clear()
         os.environ.update(environment)

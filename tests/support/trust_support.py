@@ -36,7 +36,7 @@ PLATFORM = Platform.of("linux/amd64")
 
 def without_files(built: building.Built) -> tuple[sbom.Component, ...]:
     """Return an image's packages as an SBOM has them, with neither files nor licences."""
-    return tuple(sbom.Component(package=one) for one in sbom.materials(built))
+    return tuple(sbom.Component(package=package) for package in sbom.materials(built))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ def unpacked(suite: str, deb: Deb, folder: Path, *, today: bool = False) -> Path
     architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
     if today:
         lock = apt.resolve((deb.name,), suite=suite, architecture=architecture)
-        (deb,) = (one for one in lock.packages if one.name == deb.name)
+        (deb,) = (package for package in lock.packages if package.name == deb.name)
     elif architecture != deb.architecture:
         pytest.skip(f"{deb.name} {deb.version} is pinned for {deb.architecture}")
     # In the store of the machine, so that the next run finds it whatever the archive has dropped meanwhile.

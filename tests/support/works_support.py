@@ -112,8 +112,8 @@ def judged(*crates: Path) -> list[dict[str, list[str]]]:
     argv = [validators(), HERE / "judge.py", *crates]
     done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    found: list[dict[str, list[str]]] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    judgements: list[dict[str, list[str]]] = json.loads(done.stdout.splitlines()[-1])
+    return judgements
 
 
 def validators() -> Path:

@@ -70,9 +70,9 @@ def checkout(tmp_path: Path) -> Path:
         )
         (programs / name).chmod(0o755)
     for name in ("bash", "sh", "git", "grep", "sed", "tail", "tr", "basename", "dirname", "env"):
-        found = shutil.which(name)
-        assert found
-        (programs / name).symlink_to(found)
+        program = shutil.which(name)
+        assert program
+        (programs / name).symlink_to(program)
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
     for argv in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
         subprocess.run([*git, *argv], cwd=root, check=True)

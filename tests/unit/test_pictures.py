@@ -25,10 +25,17 @@ def test_the_recording_is_a_picture_of_a_run():
     assert len(text) < 100_000
     svg = "{http://www.w3.org/2000/svg}"
     document = ElementTree.fromstring(text)
-    assert {one.tag.removeprefix(svg) for one in document.iter()} <= {"svg", "title", "style", "rect", "g", "text"}
+    assert {element.tag.removeprefix(svg) for element in document.iter()} <= {
+        "svg",
+        "title",
+        "style",
+        "rect",
+        "g",
+        "text",
+    }
     # It fetches nothing, and names no place of the machine that it was made on.
     assert not re.search(r"url\(|href|@import", text) and not re.search(r"/(root|home|work|tmp)\b", text)
-    lines = [one.text or "" for one in document.iter(f"{svg}text")]
+    lines = [element.text or "" for element in document.iter(f"{svg}text")]
     commands = [line.removeprefix("$ buildimages ").split() for line in lines if line.startswith("$ ")]
     assert len(commands) == 3 and {words[0] for words in commands} <= {
         name for verbs in VERBS.values() for name in verbs

@@ -45,9 +45,9 @@ cpu-limit = 1
 
 
 def _make():
-    found = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("make_reference", ROOT / "docs" / "make_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 
@@ -58,13 +58,15 @@ def test_the_verbs_are_the_command_lines_own():
 
 
 def test_every_option_says_what_it_is():
-    silent = [f"{name} {one.opts[0]}" for name, verb in main.commands.items() for one in verb.params if not said(one)]
+    silent = [
+        f"{name} {option.opts[0]}" for name, verb in main.commands.items() for option in verb.params if not said(option)
+    ]
     assert silent == []
     assert [name for name, verb in main.commands.items() if not verb.help] == []
 
 
-def said(one: click.Parameter) -> str:
-    return one.help if isinstance(one, click.Option) else one.name
+def said(option: click.Parameter) -> str:
+    return option.help if isinstance(option, click.Option) else option.name
 
 
 def test_every_verb_is_in_the_readme_and_in_a_task():
@@ -83,8 +85,8 @@ def test_every_image_is_in_the_readme_and_on_the_first_page():
 
 def spoken(text: str) -> list[list[str]]:
     """Return the commands of a block that call us."""
-    found = commands(text.replace("python3 tools/buildimages.py", "buildimages"))
-    return [words for words in found if words[0] == "buildimages"]
+    spoken_commands = commands(text.replace("python3 tools/buildimages.py", "buildimages"))
+    return [words for words in spoken_commands if words[0] == "buildimages"]
 
 
 def test_every_exit_code_is_there():
@@ -95,15 +97,15 @@ def test_every_exit_code_is_there():
 @pytest.fixture
 def asked(monkeypatch) -> set[str]:
     """Record every key that a reader asks a document for."""
-    found: set[str] = set()
+    options: set[str] = set()
     take = reading.Table.take
 
     def recorded(self, name, kind, default=...):
-        found.add(".".join(part for part in (self.key, name) if part))
+        options.add(".".join(part for part in (self.key, name) if part))
         return take(self, name, kind, default)
 
     monkeypatch.setattr(reading.Table, "take", recorded)
-    return found
+    return options
 
 
 def test_every_key_of_image_toml_is_there(asked):
@@ -165,7 +167,7 @@ def test_every_label_and_environment_variable_is_there():
     assert {"io.helioimages.lock", "io.helioimages.cuda.driver"} <= labels
     variables = set(re.findall(r'"(HELIOIMAGES_\w+)"', modules)) - OWN
     assert {"HELIOIMAGES_STORE", "HELIOIMAGES_DEBIAN_MIRROR"} <= variables
-    assert sorted(one for one in labels | variables if f"`{one}`" not in TEXT) == []
+    assert sorted(name for name in labels | variables if f"`{name}`" not in TEXT) == []
 
 
 def test_links_lead_somewhere():

@@ -71,9 +71,9 @@ class Page(HTMLParser):
 
 def light(colour: str) -> float:
     """Return the relative luminance of ``#rgb`` or ``#rrggbb`` (WCAG 2.2)."""
-    digits = colour if len(colour) == 6 else "".join(one * 2 for one in colour)
+    digits = colour if len(colour) == 6 else "".join(digit * 2 for digit in colour)
     parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    red, green, blue = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -113,13 +113,13 @@ def test_json_has_the_documented_keys_and_no_others():
     document = json.loads(report.as_json(IMAGE, REFERENCE, (GOOD, BAD)))
     top, inner, _ = documented()
     assert document.keys() == top
-    assert [one.keys() for one in document["notebooks"]] == [inner, inner]
+    assert [row.keys() for row in document["notebooks"]] == [inner, inner]
 
 
 def enums(node: object) -> list[set[str]]:
     """Return every enumeration of strings below a node of a JSON schema."""
     if isinstance(node, list):
-        return [found for one in node for found in enums(one)]
+        return [values for item in node for values in enums(item)]
     if not isinstance(node, dict):
         return []
     here = [set(node["enum"])] if isinstance(node.get("enum"), list) else []
@@ -130,7 +130,7 @@ def test_the_catalogue_takes_the_documented_statuses():
     schema = json.loads((ROOT / "tools" / "helioimages" / "catalogue" / "catalogue.schema.json").read_text("utf-8"))
     statuses = documented()[2]
     assert statuses == {"passed", "failed", "timeout", "oom"}
-    assert [one for one in enums(schema) if "oom" in one] == [statuses]
+    assert [values for values in enums(schema) if "oom" in values] == [statuses]
 
 
 def test_json_values():
@@ -171,45 +171,45 @@ def test_nothing_ran_is_no_pass():
 
 
 def test_markup_of_notebooks_is_text_on_the_page():
-    found = page(GOOD, BAD)
-    assert found.all("script", "src") == []
-    assert {tag for tag, _ in found.tags} == {
+    html = page(GOOD, BAD)
+    assert html.all("script", "src") == []
+    assert {tag for tag, _ in html.tags} == {
         *("html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "code", "strong", "div", "span"),
         *("article", "header", "a", "details", "summary", "pre", "table", "tr", "td", "img"),
         *("nav", "ol", "li"),
     }
     for text in (BAD.title, BAD.summary, BAD.error, f"key {EVIL}", f"value {EVIL}", IMAGE.title):
-        assert text in found.text
-    assert found.all("a", "href") == ["#base-10-y", "#helio-20-b", "10-y.ipynb", '20-b".ipynb']
-    assert found.all("img", "alt") == ['a "map" <b>', "second"]
+        assert text in html.text
+    assert html.all("a", "href") == ["#base-10-y", "#helio-20-b", "10-y.ipynb", '20-b".ipynb']
+    assert html.all("img", "alt") == ['a "map" <b>', "second"]
 
 
 def test_failures_are_shown():
-    found = page(GOOD, BAD, replace(BAD, name="helio/30-c", status="oom", summary="Killed", error="Killed"))
-    assert "1 of 3 notebooks passed in 14 s" in found.text
-    assert found.all("div", "aria-label") == ["1 of 3 passed"]
-    assert found.all("details", "open") == [None, None]
-    words = found.all("span", "class")
+    html = page(GOOD, BAD, replace(BAD, name="helio/30-c", status="oom", summary="Killed", error="Killed"))
+    assert "1 of 3 notebooks passed in 14 s" in html.text
+    assert html.all("div", "aria-label") == ["1 of 3 passed"]
+    assert html.all("details", "open") == [None, None]
+    words = html.all("span", "class")
     assert words == [
         *("passed", "failed", "oom"),
         *("soft", "status failed", "soft", "status oom", "soft"),
         *("status passed", "soft facts", "status failed", "soft facts", "status oom", "soft facts"),
     ]
-    assert found.all("article", "id") == ["base-10-y", "helio-20-b", "helio-30-c"]
-    assert "1.0 s · not measured" in found.text
+    assert html.all("article", "id") == ["base-10-y", "helio-20-b", "helio-30-c"]
+    assert "1.0 s · not measured" in html.text
 
 
 def test_a_pass_shows_figures_and_numbers_and_no_error():
-    found = page(GOOD)
-    assert found.all("details", "open") == []
+    html = page(GOOD)
+    assert html.all("details", "open") == []
     # One notebook needs no list of contents.
-    assert "nav" not in {tag for tag, _ in found.tags}
-    assert found.all("img", "src") == [
-        f"data:image/png;base64,{base64.b64encode(one.png).decode()}" for one in GOOD.figures
+    assert "nav" not in {tag for tag, _ in html.tags}
+    assert html.all("img", "src") == [
+        f"data:image/png;base64,{base64.b64encode(figure.png).decode()}" for figure in GOOD.figures
     ]
-    assert "12.3 s · 10.1 CPU-s · 537 MB" in found.text
+    assert "12.3 s · 10.1 CPU-s · 537 MB" in html.text
     for key, shown in (("rows", "1,234,567"), ("ratio", "0.123457"), ("exact", "True"), ("name", "ace")):
-        assert f"{key}{shown}" in found.text
+        assert f"{key}{shown}" in html.text
 
 
 def test_the_page_fetches_nothing():

@@ -83,7 +83,7 @@ def parameters(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
     """Yield the functions below a node, those of classes and functions too, and how many parameters each has."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            words = [one.arg for one in (*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs)]
+            words = [word.arg for word in (*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs)]
             yield prefix + child.name, len(words) - (words[:1] in (["self"], ["cls"]))
         name = getattr(child, "name", "")
         yield from parameters(child, f"{prefix}{name}." if name else prefix)
@@ -91,13 +91,13 @@ def parameters(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
 
 def test_no_function_has_more_parameters_than_one_keeps_in_mind():
     """Who mends one takes it off the list; who adds one asks first whether a value is hidden in it."""
-    found = {
+    names = {
         f"{path.relative_to(PACKAGE).as_posix()} {name}"
         for path in PACKAGE.rglob("*.py")
         for name, count in parameters(ast.parse(path.read_text("utf-8")))
         if count > MOST
     }
-    assert found == set(LONG)
+    assert names == set(LONG)
 
 
 def test_parameters_are_counted_without_self():

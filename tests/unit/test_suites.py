@@ -61,8 +61,8 @@ def report(tmp_path_factory) -> str:
 
 
 def test_a_report_of_pytest(suites, report):
-    found = {name.rpartition("::")[2]: outcome for name, outcome in suites.outcomes(report).items()}
-    assert found == {
+    outcomes = {name.rpartition("::")[2]: outcome for name, outcome in suites.outcomes(report).items()}
+    assert outcomes == {
         "test_at[1]": "passed",
         "test_at[-1]": "failed",
         "test_good": "passed",
@@ -86,8 +86,8 @@ def test_a_report_of_pytest(suites, report):
 )
 def test_the_list_stays_true(suites, report, known, told):
     suite = suites.Suite(package="it", minutes=1, known=known)
-    found = suites.faults(suite, suites.outcomes(report))
-    assert [line.rpartition("::")[2] for line in found] == told
+    faults = suites.faults(suite, suites.outcomes(report))
+    assert [line.rpartition("::")[2] for line in faults] == told
 
 
 def test_a_suite_without_tests_is_a_fault(suites):
@@ -108,8 +108,8 @@ def test_the_list_is_read_strictly(suites, text, message):
 
 
 def test_the_list_of_the_checkout(suites):
-    plugins, found = suites.read(suites.LIST.read_text())
-    assert {"astropy", "ndcube", "sunpy"} <= {suite.package for suite in found}
+    plugins, suites_listed = suites.read(suites.LIST.read_text())
+    assert {"astropy", "ndcube", "sunpy"} <= {suite.package for suite in suites_listed}
     assert all("==" in plugin for plugin in plugins)
 
 

@@ -131,7 +131,7 @@ def run_publish(folder: Path, key: str) -> list[str]:
     for name, text in stubs.items():
         (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
-    (step,) = (one for one in steps(FOLDER / "workflows" / "publish.yml") if "py publish" in one.get("run", ""))
+    (step,) = (step for step in steps(FOLDER / "workflows" / "publish.yml") if "py publish" in step.get("run", ""))
     assert set(step["env"]) == {"CACHE_KEY", "IMAGES", "TOKEN"}
     given = {
         "CACHE_KEY": key,

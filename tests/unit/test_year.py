@@ -41,8 +41,8 @@ def test_what_one_changed_package_costs():
 
 def test_what_each_change_would_cost_by_itself():
     both = month(("big", "1", 100), ("mid", "2", 51), ("a", "2", 4), ("b", "1", 2), base=("big", "a"))
-    one = replayed("x", (BEFORE, both), layerings.one_layer)
-    assert (one.changes, one.alone, one.pulled) == (2, 104 + 53, (157,))
+    year = replayed("x", (BEFORE, both), layerings.one_layer)
+    assert (year.changes, year.alone, year.pulled) == (2, 104 + 53, (157,))
     least = replayed("x", (BEFORE, both), layerings.bound)
     assert (least.changes, least.alone, least.total) == (2, 55, 55)
 
@@ -69,8 +69,8 @@ def test_stability_merges_what_never_changes_first():
 
 
 def test_stability_is_of_the_releases_that_were():
-    found = layerings.stability((BEFORE, AFTER, AFTER))
-    assert found == {"big": 2.5 / 3, "mid": 2.5 / 3, "a": 1.5 / 3, "b": 2.5 / 3}
+    stability = layerings.stability((BEFORE, AFTER, AFTER))
+    assert stability == {"big": 2.5 / 3, "mid": 2.5 / 3, "a": 1.5 / 3, "b": 2.5 / 3}
 
 
 def test_a_year_is_written_and_read(tmp_path):
@@ -80,7 +80,7 @@ def test_a_year_is_written_and_read(tmp_path):
     year = layerings.read(path)
     assert year.days == ("d0", "d1", "d2", "d3")
     assert year.dependents == {"a": 3}
-    assert [set(one) for one in year.months] == [set(one) for one in months]
+    assert [set(month) for month in year.months] == [set(month) for month in months]
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +91,11 @@ def year() -> layerings.Year:
 def test_the_recorded_year_is_whole(year):
     assert len(year.days) == len(year.months) == 13
     assert list(year.days) == sorted(year.days)
-    for one in year.months:
-        names = [wheel.name for wheel in one]
+    for month in year.months:
+        names = [wheel.name for wheel in month]
         assert len(names) == len(set(names)) > 400
-        assert all(wheel.size > 0 for wheel in one)
-        assert 100 < sum(wheel.base for wheel in one) < len(one)
+        assert all(wheel.size > 0 for wheel in month)
+        assert 100 < sum(wheel.base for wheel in month) < len(month)
     assert all(set(a) != set(b) for a, b in pairwise(year.months))
 
 

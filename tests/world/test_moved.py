@@ -54,13 +54,17 @@ def test_the_mirror_has_the_pinned_cosigns():
 @pytest.mark.parametrize("path", WHEEL_LOCKS, ids=named)
 def test_the_index_has_the_locked_files_and_nobody_withdrew_them(index, path):
     lock = pypi_lock.parse(path.read_text("utf-8"), named(path))
-    items = [one for one in (*lock.wheels, *lock.sdists) if not getattr(one, "built", False)]
-    pages = index.many(tuple(dict.fromkeys(one.name for one in items)))
+    items = [file_locked for file_locked in (*lock.wheels, *lock.sdists) if not getattr(file_locked, "built", False)]
+    pages = index.many(tuple(dict.fromkeys(file_locked.name for file_locked in items)))
     moved = []
-    for one in items:
-        found = [file for file in pages[one.name] if file.name == one.file_name and file.sha256 in ("", one.sha256)]
-        if not found or found[0].yanked:
-            moved.append(f"{one.file_name} {'was withdrawn' if found else 'is gone'}")
+    for file_locked in items:
+        files = [
+            file
+            for file in pages[file_locked.name]
+            if file.name == file_locked.file_name and file.sha256 in ("", file_locked.sha256)
+        ]
+        if not files or files[0].yanked:
+            moved.append(f"{file_locked.file_name} {'was withdrawn' if files else 'is gone'}")
     assert moved == [], "`buildimages lock --update NAME` follows"
 
 

@@ -123,7 +123,7 @@ def local_paths(values: Iterable[str]) -> tuple[Path, ...]:
     Those inside an earlier one are left out. The pages of an index, a folder `simple`, lead to files beside it, so the
     folder above is what it needs.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     for word in (word for value in values for word in value.split()):
         parts = urlsplit(word)
         if parts.scheme not in ("", "file"):
@@ -131,9 +131,9 @@ def local_paths(values: Iterable[str]) -> tuple[Path, ...]:
         path = Path(os.path.normpath(url2pathname(parts.path) if parts.scheme else word))
         if path.name == "simple" and path.parent != Path("/"):
             path = path.parent
-        if path.is_absolute() and path != Path("/") and not any(path.is_relative_to(one) for one in found):
-            found.append(path)
-    return tuple(found)
+        if path.is_absolute() and path != Path("/") and not any(path.is_relative_to(folder) for folder in paths):
+            paths.append(path)
+    return tuple(paths)
 
 
 def hosts(text: str) -> str:

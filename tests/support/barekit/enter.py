@@ -85,7 +85,7 @@ def _give_controllers(folder: Path) -> None:
     (folder / "first").mkdir()
     (folder / "first" / "cgroup.procs").write_text(str(os.getpid()))
     controllers = (folder / "cgroup.controllers").read_text().split()
-    (folder / "cgroup.subtree_control").write_text(" ".join(f"+{one}" for one in controllers))
+    (folder / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in controllers))
 
 
 def _mount(*words: str) -> None:

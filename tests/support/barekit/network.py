@@ -29,13 +29,13 @@ def free_subnet(taken: Iterable[str], start: int) -> ipaddress.IPv4Network:
     Raises:
         NoNetworkError: all are taken.
     """
-    used = [ipaddress.IPv4Network(one, strict=False) for one in taken if one != "default" and ":" not in one]
+    used = [ipaddress.IPv4Network(route, strict=False) for route in taken if route != "default" and ":" not in route]
     number = _SPACE.num_addresses // 4
     for step in range(number):
         offset = (start + step) % number * 4
-        found = ipaddress.IPv4Network((int(_SPACE.network_address) + offset, 30))
-        if not any(found.overlaps(other) for other in used if other.prefixlen):
-            return found
+        subnet = ipaddress.IPv4Network((int(_SPACE.network_address) + offset, 30))
+        if not any(subnet.overlaps(other) for other in used if other.prefixlen):
+            return subnet
     raise NoNetworkError(f"routes lead to all of {_SPACE}")
 
 

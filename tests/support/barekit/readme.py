@@ -16,10 +16,10 @@ def commands(text: str) -> tuple[str, str]:
     Raises:
         ValueError: there are not two, or the first is not `up`, or the second is not `tests/run`.
     """
-    found = tuple(block.strip() for block in _BLOCK.findall(text))
-    if len(found) != 2 or not found[0].endswith(" up") or found[1] != "tests/run":
-        raise ValueError(f"expected `… up` and `tests/run` below `{MARK}` in README.md not {list(found)}")
-    return found[0], found[1]
+    blocks = tuple(block.strip() for block in _BLOCK.findall(text))
+    if len(blocks) != 2 or not blocks[0].endswith(" up") or blocks[1] != "tests/run":
+        raise ValueError(f"expected `… up` and `tests/run` below `{MARK}` in README.md not {list(blocks)}")
+    return blocks[0], blocks[1]
 
 
 def of_images(command: str, images: tuple[str, ...]) -> str:

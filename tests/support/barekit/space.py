@@ -100,15 +100,15 @@ def _places(text: str, name: str) -> tuple[Path, ...]:
 
     Of the second version at its root: below a group that has processes none may have controllers.
     """
-    found = []
+    places = []
     for line in text.splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0":
             root = _CGROUPS if (_CGROUPS / "cgroup.controllers").exists() else _CGROUPS / "unified"
-            found.append(root / name)
+            places.append(root / name)
         else:
-            found.append(_CGROUPS / controllers.removeprefix("name=") / path.lstrip("/") / name)
-    return tuple(found)
+            places.append(_CGROUPS / controllers.removeprefix("name=") / path.lstrip("/") / name)
+    return tuple(places)
 
 
 def _remove(group: Path) -> None:

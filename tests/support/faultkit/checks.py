@@ -43,7 +43,7 @@ def store_faults(root: Path) -> list[str]:
 
 def checkout_faults(site: Site, expected: dict) -> list[str]:
     """Return the locks that are neither absent nor whole."""
-    return [f"{file} is half" for file, found in site.locks().items() if found != expected["locks"][file]]
+    return [f"{file} is half" for file, content in site.locks().items() if content != expected["locks"][file]]
 
 
 def registry_faults(host: str, expected: dict, *, key: Path | None = None) -> list[str]:
@@ -64,9 +64,9 @@ def registry_faults(host: str, expected: dict, *, key: Path | None = None) -> li
                 if tag not in wanted:
                     faults.append(f"{name}:{tag} is not wanted")
                     continue
-                found = client.get_manifest(name, tag)
-                if found is None or found[0].digest != wanted[tag]:
-                    faults.append(f"{name}:{tag} names {found and found[0].digest}")
+                answer = client.get_manifest(name, tag)
+                if answer is None or answer[0].digest != wanted[tag]:
+                    faults.append(f"{name}:{tag} names {answer and answer[0].digest}")
                     continue
                 faults += _damage(client, name, tag)
             if key is not None:
@@ -79,14 +79,14 @@ def registry_faults(host: str, expected: dict, *, key: Path | None = None) -> li
 
 def _damage(client: Registry, name: str, reference: str) -> list[str]:
     """Return the blobs of a manifest, or of all manifests of an index, that are not there and whole."""
-    found = client.get_manifest(name, reference)
-    if found is None:
+    answer = client.get_manifest(name, reference)
+    if answer is None:
         return [f"{name}:{reference} is missing"]
-    if found[0].media_type == INDEX:
-        inner = ImageIndex.parse(found[1], f"{name}:{reference}").manifests
-        return [fault for one in inner for fault in _damage(client, name, one.digest)]
+    if answer[0].media_type == INDEX:
+        inner = ImageIndex.parse(answer[1], f"{name}:{reference}").manifests
+        return [fault for descriptor in inner for fault in _damage(client, name, descriptor.digest)]
     faults = []
-    manifest = Manifest.parse(found[1], f"{name}:{reference}")
+    manifest = Manifest.parse(answer[1], f"{name}:{reference}")
     for blob in (manifest.config, *manifest.layers):
         try:
             client.pull_blob(name, blob, io.BytesIO())

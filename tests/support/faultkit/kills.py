@@ -112,7 +112,7 @@ def finish_fork(folder: Path, pid: int, timeout_s: float = 120) -> Any:
         RuntimeError: it failed by itself, or took too long.
     """
     deadline = time.monotonic() + timeout_s
-    while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
+    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
         if time.monotonic() > deadline:
             os.killpg(pid, signal.SIGKILL)
             raise RuntimeError(f"a run hangs: {(folder / 'log.txt').read_text()[-3000:]}")
@@ -120,9 +120,9 @@ def finish_fork(folder: Path, pid: int, timeout_s: float = 120) -> Any:
     # What a killed run left of its session goes too, as it does with a machine.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    if os.WIFSIGNALED(found[1]):
+    if os.WIFSIGNALED(ended[1]):
         return None
-    if os.waitstatus_to_exitcode(found[1]):
+    if os.waitstatus_to_exitcode(ended[1]):
         raise RuntimeError((folder / "log.txt").read_text()[-6000:])
     return json.loads((folder / "result.json").read_text())
 
@@ -171,14 +171,14 @@ def run(folder: Path, kills: int, seed: int, say: Callable[[str], None]) -> dict
                 try:
                     hit = _kill(site, host, kind, moment)
                     landed[kind if hit else "late"] += 1
-                    faults += [f"{what}: {one}" for one in _look(site, host, expected)]
+                    faults += [f"{what}: {fault}" for fault in _look(site, host, expected)]
                     again = finish(site, start(site, host))
                     if again != expected:
                         faults.append(f"{what}: the next run came to {again}")
-                    faults += [f"{what}, next run: {one}" for one in _look(site, host, expected, done=True)]
+                    faults += [f"{what}, next run: {fault}" for fault in _look(site, host, expected, done=True)]
                 except RuntimeError as error:
                     faults.append(f"{what}: {error}")
-            if not any(one.startswith(what) for one in faults):
+            if not any(fault.startswith(what) for fault in faults):
                 site.remove()
             if number % 10 == 0:
                 say(f"{number} runs, {landed}, {len(faults)} faults, {time.monotonic() - begun:.0f} s")

@@ -258,13 +258,13 @@ def run(folder: Path, kind: str, kills: int, seed: int, say: Callable[[str], Non
         try:
             killed = finish_fork(place, pid) is None
             landed, late = landed + killed, late + (not killed)
-            faults += [f"{what}: {one}" for one in store_faults(place)]
+            faults += [f"{what}: {fault}" for fault in store_faults(place)]
             again = finish_fork(place, start_fork(place, lambda store=store: making.make(store)))
             if again != expected:
                 faults.append(f"{what}: the next run came to {again}")
             faults += [
-                f"{what}, next run: {one}"
-                for one in (*store_faults(place), *(_left_behind() if kind == "rootfs" else ()))
+                f"{what}, next run: {fault}"
+                for fault in (*store_faults(place), *(_left_behind() if kind == "rootfs" else ()))
             ]
         except RuntimeError as error:
             landed += 1

@@ -134,8 +134,8 @@ class _Handler(BaseHTTPRequestHandler):
             connection.request(self.command, self.path, body=body or None, headers=headers)
             response = connection.getresponse()
             dropped = ("connection", "transfer-encoding", "date", "server")
-            found = {key: value for key, value in response.getheaders() if key.lower() not in dropped}
-            return response.status, found, response.read()
+            headers_kept = {key: value for key, value in response.getheaders() if key.lower() not in dropped}
+            return response.status, headers_kept, response.read()
 
     def answer(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

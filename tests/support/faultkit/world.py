@@ -167,8 +167,8 @@ class Site:
         built = ws.build(())
         result = {
             "locks": self.locks(),
-            "images": {name: one.image.digest for name, one in built.items()},
-            "diff_ids": [one.layer.diff_id for name in built for one in built[name].layers],
+            "images": {name: image.image.digest for name, image in built.items()},
+            "diff_ids": [layer.layer.diff_id for name in built for layer in built[name].layers],
         }
         return ws, built, result
 
@@ -180,7 +180,7 @@ class Site:
         """
         ws, built, result = self.build()
         with Registry(host, credentials=from_docker_config(), pause=lambda _seconds: None) as client:
-            result["tags"] = {name: release(ws, client, one, self.key) for name, one in built.items()}
+            result["tags"] = {name: release(ws, client, image, self.key) for name, image in built.items()}
         return result
 
     def locks(self) -> dict[str, str]:
@@ -216,8 +216,8 @@ def seed_debian(store: Store, checkout: Path) -> None:
     locks = {name: debian_lock.parse((checkout / f"images/{name}/apt-lock.json").read_text(), name) for name in images}
     for name, image in images.items():
         key = debian_key(locks[name], locks[image.parent] if image.parent else None, None)
-        found = [entries.file(f"etc/{name}", name.encode(), origin="debian")]
-        linking.write(store, key, entries.merge(found))
+        etc = [entries.file(f"etc/{name}", name.encode(), origin="debian")]
+        linking.write(store, key, entries.merge(etc))
 
 
 def _sha256(data: bytes) -> str:

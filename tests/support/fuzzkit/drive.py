@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a target's name; needed with --atheris")
     parser.add_argument("--atheris", action="store_true", help="guided by coverage; runs one target, until --seconds")
     options = parser.parse_args()
-    chosen = [one for one in targets() if options.only in ("", one.name)]
+    chosen = [target for target in targets() if options.only in ("", target.name)]
     if not chosen:
         parser.error(f"no target is named {options.only!r}")
     if options.atheris:

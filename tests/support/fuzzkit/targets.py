@@ -75,7 +75,7 @@ def _cut_lock(data: bytes, key: str, most: int) -> bytes:
     document = yaml.safe_load(data) if key == "package" else _load_toml(data)
     document[key] = document[key][:most]
     if key == "package":
-        known = {one["url"].partition("/")[2] for one in document[key]}
+        known = {record["url"].partition("/")[2] for record in document[key]}
         custom = document["metadata"]["custom_metadata"]
         kept = {name: value for name, value in custom.items() if name.partition(":")[2] in known}
         document["metadata"]["custom_metadata"] = kept
@@ -260,14 +260,14 @@ def _signed() -> Iterator[Target]:
         )
 
 
-def _opened(found: object) -> None:
+def _opened(opened: object) -> None:
     """Count what is no signed document of this key as refused."""
-    if not found:
+    if not opened:
         raise HelioError(Stage.CHECK, "refused")
 
 
 def _osv(data: bytes) -> None:
-    one = osv.parse(data, "x.json")
+    advisory = osv.parse(data, "x.json")
     packages = [
         audit.AuditedPackage(
             package=Package(
@@ -283,7 +283,7 @@ def _osv(data: bytes) -> None:
         )
         for kind, purl in (("wheel", ""), ("debian", "pkg:deb/debian/demo@1.0?distro=trixie"), ("conda", ""))
     ]
-    audit.audit(packages, [one]).lines()
+    audit.audit(packages, [advisory]).lines()
 
 
 def buffers(seed: int) -> Iterator[bytes]:

@@ -63,9 +63,9 @@ class Opener(urllib.request.BaseHandler):
     def https_open(self, request: urllib.request.Request) -> urllib.response.addinfourl:
         headers = Message()
         headers["Content-Type"] = "application/ld+json"
-        found = urllib.response.addinfourl(io.BytesIO(context(request.full_url)), headers, request.full_url, 200)
-        found.msg = "OK"
-        return found
+        answer = urllib.response.addinfourl(io.BytesIO(context(request.full_url)), headers, request.full_url, 200)
+        answer.msg = "OK"
+        return answer
 
 
 def main() -> None:
@@ -77,22 +77,22 @@ def main() -> None:
 
 
 def judge(crate: Path, spase: xmlschema.XMLSchema11, datacite: xmlschema.XMLSchema) -> dict[str, list[str]]:
-    found = {f"roc-validator {profile}": profiled(crate, profile) for profile in PROFILES}
+    judgement = {f"roc-validator {profile}": profiled(crate, profile) for profile in PROFILES}
     read = ROCrate(str(crate))
-    found["rocrate"] = [] if read.mainEntity is not None and read.mainEntity.type else ["no main entity"]
-    found["spase"] = [
+    judgement["rocrate"] = [] if read.mainEntity is not None and read.mainEntity.type else ["no main entity"]
+    judgement["spase"] = [
         f"{path.name}: {error.reason} at {error.path}"
         for path in sorted(crate.glob("spase/**/*.xml"))
         for error in spase.iter_errors(str(path))
     ]
     said = json.loads((crate / "datacite.json").read_text())
-    found["datacite 4.5 (JSON)"] = [error.message for error in schema45.validator.iter_errors(said)]
+    judgement["datacite 4.5 (JSON)"] = [error.message for error in schema45.validator.iter_errors(said)]
     xml = schema45.tostring({"doi": "10.1234/none", **said})
-    found["datacite 4.7 (XSD)"] = [
+    judgement["datacite 4.7 (XSD)"] = [
         f"{error.reason} at {error.path}" for error in datacite.iter_errors(io.StringIO(xml))
     ]
-    found["cffconvert"] = cited(crate)
-    return found
+    judgement["cffconvert"] = cited(crate)
+    return judgement
 
 
 def profiled(crate: Path, profile: str) -> list[str]:

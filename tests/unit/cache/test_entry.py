@@ -34,10 +34,10 @@ ENTRY = LayerEntry(
     ],
 )
 def test_a_place_is_beside_the_images(text, place):
-    found = entries.place(text)
-    assert str(found) == place
+    cache_place = entries.place(text)
+    assert str(cache_place) == place
     prefix = place.partition("/")[2].removesuffix("cache")
-    assert entries.place_of(found.host, prefix) == found
+    assert entries.place_of(cache_place.host, prefix) == cache_place
 
 
 @pytest.mark.parametrize("text", ["", "https://ghcr.io/x", "ghcr.io/Upper", "ghcr.io/a b", "ghcr.io//x", "-/x"])

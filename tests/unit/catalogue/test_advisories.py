@@ -25,23 +25,23 @@ def build(day: int, *versions: str, complete: bool = True) -> CatalogueEntry:
 def audit(*findings: tuple[str, str, str, str], unasked: tuple[str, str] = ("", ""), ignored: bool = False):
     """Return an audit that knows faults (name, version, id, severity), and looked at all but one package."""
     rows = [
-        {"kind": "wheel", "name": name, "version": version, "ids": ["GHSA-9", one], "severity": severity}
+        {"kind": "wheel", "name": name, "version": version, "ids": ["GHSA-9", cve], "severity": severity}
         | {"summary": "bad", "fixed": [], "ignored": ignored}
-        for name, version, one, severity in findings
+        for name, version, cve, severity in findings
     ]
     asked = [["wheel", name, str(version)] for name in "abc" for version in range(9) if (name, str(version)) != unasked]
     return advisories.parse(json.dumps({"newest": "", "asked": asked, "findings": rows}), "audit.json")
 
 
-def mended(found: advisories.KnownFaults) -> list[tuple[str, str]]:
-    return [(row.fault.ids[0], row.mended_in.tag if row.mended_in else "") for row in found.rows]
+def mended(known: advisories.KnownFaults) -> list[tuple[str, str]]:
+    return [(row.fault.ids[0], row.mended_in.tag if row.mended_in else "") for row in known.rows]
 
 
 def test_the_first_later_build_without_it_mends_a_fault():
     builds = [build(0, "1"), build(1, "1"), build(2, "2"), build(3, "2")]
     known = advisories.of(catalogue(page("helio", *builds)), audit(("a", "1", "CVE-1", "high")))
-    assert [mended(known[one.id]) for one in builds] == [[("CVE-1", tag_of(2))]] * 2 + [[], []]
-    assert [known[one.id].worst for one in builds] == ["high", "high", "", ""]
+    assert [mended(known[made.id]) for made in builds] == [[("CVE-1", tag_of(2))]] * 2 + [[], []]
+    assert [known[made.id].worst for made in builds] == ["high", "high", "", ""]
 
 
 def test_a_build_that_has_it_again_mends_nothing():
@@ -62,12 +62,12 @@ def test_what_nobody_looked_at_or_listed_mends_nothing():
 
 
 def test_the_worst_first_and_what_is_accepted_is_not_counted():
-    one = build(0, "1", "1", "1")
+    made = build(0, "1", "1", "1")
     rows = (("a", "1", "CVE-1", "low"), ("b", "1", "CVE-2", "critical"), ("c", "1", "CVE-3", "unknown"))
-    known = advisories.of(catalogue(page("helio", one)), audit(*rows))[one.id]
+    known = advisories.of(catalogue(page("helio", made)), audit(*rows))[made.id]
     assert [row.fault.severity for row in known.rows] == ["critical", "unknown", "low"]
     assert (known.worst, len(known.counted)) == ("critical", 3)
-    known = advisories.of(catalogue(page("helio", one)), audit(*rows, ignored=True))[one.id]
+    known = advisories.of(catalogue(page("helio", made)), audit(*rows, ignored=True))[made.id]
     assert (known.worst, len(known.counted), len(known.rows)) == ("", 0, 3)
 
 

@@ -49,7 +49,7 @@ def shown(data: dict, at: int) -> tuple[list, list]:
 
 def check(made) -> int:
     """Compare each delta of a site with `delta`, and return how many there are."""
-    entries = {one.id: one for one in made.entries}
+    entries = {entry.id: entry for entry in made.entries}
     number = 0
     for new, data in comparisons(made):
         for at, row in enumerate(json.loads(json.dumps(data))["from"]):
@@ -70,7 +70,7 @@ def check(made) -> int:
             assert sorted(layers) == sorted((layer.name, layer.size) for layer in want.pull)
             assert [size for _, size in layers] == sorted((layer.size for layer in want.pull), reverse=True)
             assert [change[:4] for change in changes] == [
-                (one.kind, one.name, one.old, one.new) for one in want.changes
+                (change.kind, change.name, change.old, change.new) for change in want.changes
             ]
             number += 1
     return number
@@ -90,20 +90,20 @@ def test_each_two_builds_of_an_image_and_the_newest_of_others():
 
 @pytest.mark.parametrize("other", [None, "wheel", "debian"])
 def test_words_are_the_orders_of_versions(other):
-    every = [Package(kind=kind, name="x", version=one) for kind, mine in VERSIONS.items() for one in mine]
+    every = [Package(kind=kind, name="x", version=version) for kind, mine in VERSIONS.items() for version in mine]
     rows = [
         entry(
             day=day,
             contents=Contents(
                 packages=(
-                    one,
-                    *([Package(kind=other, name="x", version=f"{day}")] if other not in (None, one.kind) else ()),
+                    package,
+                    *([Package(kind=other, name="x", version=f"{day}")] if other not in (None, package.kind) else ()),
                 ),
                 source="sbom",
                 complete=True,
             ),
         )
-        for day, one in enumerate(every)
+        for day, package in enumerate(every)
     ]
     assert check(catalogue(page("helio", *rows))) == len(rows) ** 2
 
@@ -113,8 +113,8 @@ def test_builds_of_one_platform_are_compared():
     arm = [dataclasses.replace(entry(day=day, digest=f"sha256:{day}{'a' * 63}"), platform=ARM) for day in (1, 2)]
     made = catalogue(page("helio", *rows, *arm), page("base", entry("base", 1)))
     assert {new.id: len(data["from"]) for new, data in comparisons(made)} == {
-        **{one.id: 4 for one in rows},
-        **{one.id: 2 for one in arm},
+        **{row.id: 4 for row in rows},
+        **{row.id: 2 for row in arm},
         made.images[1].entries[0].id: 2,
     }
 
@@ -123,9 +123,9 @@ def test_a_yanked_build_is_not_what_another_image_is_compared_with():
     yank = Yank(image="base", tag="x", reason="odd", date=datetime.date(2026, 9, 1))
     new, old = entry("base", 9, advisory=yank), entry("base", 1)
     made = catalogue(page("helio", entry()), page("base", new, old))
-    found = {new.id: data for new, data in comparisons(made)}
-    assert [row[0] for row in found[entry().id]["from"]] == [entry().id, old.id]
-    assert found[new.id]["yanked"] and not found[old.id]["yanked"]
+    data_by_id = {new.id: data for new, data in comparisons(made)}
+    assert [row[0] for row in data_by_id[entry().id]["from"]] == [entry().id, old.id]
+    assert data_by_id[new.id]["yanked"] and not data_by_id[old.id]["yanked"]
 
 
 def test_what_a_site_holds_is_bounded(tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_what_a_site_holds_is_bounded(tmp_path, monkeypatch):
     assert check(made) == 25
     with catalogue_site.writing(tmp_path / "site") as site:
         site.write(made)
-    newest = {one.id for one in made.images[0].entries[:5]}
+    newest = {entry.id for entry in made.images[0].entries[:5]}
     assert {path.stem for path in (tmp_path / "site" / "data" / "deltas").iterdir()} == newest
     options = re.findall(r'<option value="([^"]+)"([^>]*)>', (tmp_path / "site" / "compare.html").read_text())
     assert {name for name, more in options if "data-older" not in more} == newest

@@ -12,7 +12,7 @@ def layer(name: str, size: int, exact: bool = True) -> LayerRef:
 
 
 def listing(*packages: str, kind: str = "wheel", source: str = "sbom", complete: bool = True) -> Contents:
-    rows = [one.split("=") for one in packages]
+    rows = [text.split("=") for text in packages]
     return Contents(
         packages=tuple(Package(name=name, version=version, kind=kind) for name, version in rows),
         source=source,
@@ -35,8 +35,8 @@ DEBIAN, NUMPY, OLD, NEW = (
 def test_a_node_pulls_what_it_lacks_and_unpacks_from_the_first_difference():
     old = side("a:1", DEBIAN, OLD, NUMPY, contents=listing("sunpy=7.0.0", "six=1.16"))
     new = side("a:2", DEBIAN, NEW, NUMPY, contents=listing("sunpy=7.0.5", "six=1.16"), config="d")
-    found = delta(old, new)
-    assert found.lines() == (
+    difference = delta(old, new)
+    assert difference.lines() == (
         "a:1 -> a:2",
         "pull    7 MB in 1 layer of 107 MB in 3",
         "unpack  27 MB in 2 layers (dockerd's classic store fetches these)",
@@ -44,18 +44,18 @@ def test_a_node_pulls_what_it_lacks_and_unpacks_from_the_first_difference():
         "packages: 1 upgraded",
         "  upgraded   sunpy 7.0.0 -> 7.0.5",
     )
-    assert (found.pull_bytes, found.shared, found.exact) == (7_001_000, (DEBIAN, NUMPY), True)
+    assert (difference.pull_bytes, difference.shared, difference.exact) == (7_001_000, (DEBIAN, NUMPY), True)
 
 
 def test_the_same_image_costs_nothing():
-    one = side("a", DEBIAN, NUMPY, contents=listing("six=1.16"))
-    found = delta(one, one)
-    assert (found.pull, found.pull_bytes, found.unpack, found.changes) == ((), 0, (), ())
+    image = side("a", DEBIAN, NUMPY, contents=listing("six=1.16"))
+    difference = delta(image, image)
+    assert (difference.pull, difference.pull_bytes, difference.unpack, difference.changes) == ((), 0, (), ())
 
 
 def test_a_layer_that_stands_twice_is_pulled_once():
-    found = delta(side("a"), side("b", NUMPY, DEBIAN, NUMPY, config="d"))
-    assert (found.pull, found.pull_bytes) == ((NUMPY, DEBIAN), 100_001_000)
+    difference = delta(side("a"), side("b", NUMPY, DEBIAN, NUMPY, config="d"))
+    assert (difference.pull, difference.pull_bytes) == ((NUMPY, DEBIAN), 100_001_000)
 
 
 def test_a_layer_that_was_never_built_is_an_estimate():
@@ -69,9 +69,9 @@ def test_a_layer_that_was_never_built_is_an_estimate():
 
 
 def test_an_image_without_a_list_says_so():
-    found = delta(side("a", DEBIAN), side("b", DEBIAN, contents=listing("x=1", source="history", complete=False)))
-    assert found.changes == ()
-    assert found.lines()[-2:] == (
+    difference = delta(side("a", DEBIAN), side("b", DEBIAN, contents=listing("x=1", source="history", complete=False)))
+    assert difference.changes == ()
+    assert difference.lines()[-2:] == (
         "warning: a carries no package list, so packages are not compared",
         "warning: b lists 1 package in its history, not all of them",
     )
@@ -92,5 +92,5 @@ def test_an_image_without_a_list_says_so():
     ],
 )
 def test_changes(old, new, expected):
-    found = changes(side("a", contents=old), side("b", contents=new))
-    assert [change.kind for change in found] == expected
+    rows = changes(side("a", contents=old), side("b", contents=new))
+    assert [change.kind for change in rows] == expected

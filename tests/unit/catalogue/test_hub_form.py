@@ -68,7 +68,7 @@ def test_every_offer_is_a_choice_and_the_default_is_chosen():
     sizes = hub_form.sizes(OFFERED, {})
     text = hub_form.form(OFFERED, DOCUMENT, sizes.values())
     fields = Fields(text)
-    assert fields.values == {"image": [one.title for one in OFFERED], "size": list(sizes)}
+    assert fields.values == {"image": [offer.title for offer in OFFERED], "size": list(sizes)}
     assert fields.chosen == {"image": OFFERED[2].title, "size": next(iter(sizes))}
     assert fields.folded == [OFFERED[1].title] and fields.depth == 0
     assert "<strong>The base (PyHC) 2</strong><small>What every &lt;hub&gt; needs. Python 3.13, 1 GB</small>" in text
@@ -78,7 +78,7 @@ def test_every_offer_is_a_choice_and_the_default_is_chosen():
 
 def test_each_choice_leads_to_what_is_in_it():
     digest = "sha256:" + "b" * 64
-    offered = tuple(dataclasses.replace(one, reference=f"h/{one.image}:1@{digest}") for one in OFFERED[1:])
+    offered = tuple(dataclasses.replace(offer, reference=f"h/{offer.image}:1@{digest}") for offer in OFFERED[1:])
     entries = [{"digest": "sha256:" + "a" * 64, "named": digest}]
     whole = {"images": [{"name": name, "description": "", "entries": entries} for name in ("base", "helio")]}
     text = hub_form.form(offered, whole, (), catalogue="/hub/catalogue/word")
@@ -94,8 +94,8 @@ def test_no_size_has_a_gpu():
 
 
 def sizes_of(names: tuple[str, ...]) -> list[str]:
-    one = Offer(image="x", key="x", title="X (1 GB)", reference="r", plain="r", gpu=True, sizes=names)
-    return list(hub_form.sizes((one,), {}))
+    offer = Offer(image="x", key="x", title="X (1 GB)", reference="r", plain="r", gpu=True, sizes=names)
+    return list(hub_form.sizes((offer,), {}))
 
 
 def test_dockerspawner_takes_what_the_form_sends():

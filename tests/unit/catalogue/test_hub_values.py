@@ -49,9 +49,9 @@ def test_daskhub_has_them_a_level_lower_and_its_gateway_too():
     text = "jupyterhub:\n" + "".join(f"  {line}\n" for line in Z2JH.splitlines())
     text += "dask-gateway:\n  gateway:\n    image: {name: x/gateway, tag: '1'}\n"
     text += "    backend: {image: {name: pangeo/base-notebook, tag: latest}}\n"
-    found = hub_values.images(text.encode(), "x")
-    assert [one.where.partition(".")[0] for one in found] == ["jupyterhub"] * 3 + ["dask-gateway"]
-    assert found[-1].reference == "pangeo/base-notebook:latest"
+    images = hub_values.images(text.encode(), "x")
+    assert [image.where.partition(".")[0] for image in images] == ["jupyterhub"] * 3 + ["dask-gateway"]
+    assert images[-1].reference == "pangeo/base-notebook:latest"
 
 
 @pytest.mark.parametrize("text", ["", "a: 1\n", "- 1\n", "singleuser: {image: {name: null}}\n", "singleuser: []\n"])
@@ -126,10 +126,10 @@ daskhub:
 
 
 def test_images_of_clusters_and_those_that_code_names():
-    found = {one.where: [] for one in hub_values.images(HELIOCLOUD.encode(), "x")}
-    for one in hub_values.images(HELIOCLOUD.encode(), "x"):
-        found[one.where].append(one.reference)
-    assert found == {
+    images = {image.where: [] for image in hub_values.images(HELIOCLOUD.encode(), "x")}
+    for image in hub_values.images(HELIOCLOUD.encode(), "x"):
+        images[image.where].append(image.reference)
+    assert images == {
         "daskhub.jupyterhub.singleuser.image": ["public.ecr.aws/x/helio:2026.11.1"],
         "daskhub.jupyterhub.singleuser.extraEnv.DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE": [
             "public.ecr.aws/x/helio:2026.10.1"
@@ -151,10 +151,12 @@ def test_images_of_clusters_and_those_that_code_names():
 )
 def test_a_cluster_with_the_notebooks_image_names_none(env, told):
     text = f"singleuser: {{extraEnv: {env}}}\n"
-    assert [one.reference for one in hub_values.images(text.encode(), "x")] == told
+    assert [image.reference for image in hub_values.images(text.encode(), "x")] == told
 
 
 def test_what_profiles_writes_for_the_gateway_is_read_back():
     offered = profiles.offers(document(catalogue(page("helio", entry()), page("base", entry("base")))), {})
     text = profiles.as_gateway(offered)
-    assert [one.reference for one in hub_values.images(text.encode(), "x")] == [offer.reference for offer in offered]
+    assert [image.reference for image in hub_values.images(text.encode(), "x")] == [
+        offer.reference for offer in offered
+    ]

@@ -57,14 +57,14 @@ def layout(ws: Workspace, tmp_path: Path) -> Path:
 
 
 def test_a_layout_and_a_digest_of_the_store(ws, layout):
-    one, two = side(ws, f"{layout}:one"), side(ws, f"{layout}:two")
-    found = delta(one, two)
-    assert [layer.name for layer in found.pull] == ["sunpy"]
-    assert found.pull_bytes == two.layers[1].size + two.config[1]
-    assert [str(change) for change in found.changes] == []
-    assert one.contents.source == "history"
+    first, second = side(ws, f"{layout}:one"), side(ws, f"{layout}:two")
+    difference = delta(first, second)
+    assert [layer.name for layer in difference.pull] == ["sunpy"]
+    assert difference.pull_bytes == second.layers[1].size + second.config[1]
+    assert [str(change) for change in difference.changes] == []
+    assert first.contents.source == "history"
     again = side(ws, built(ws.store, "numpy", "sunpy").digest)
-    assert (again.layers, again.config) == (two.layers, two.config)
+    assert (again.layers, again.config) == (second.layers, second.config)
 
 
 def test_a_name_that_a_layout_lacks(ws, layout):
@@ -95,14 +95,14 @@ def test_what_is_nothing(ws):
 def test_an_image_that_is_only_locked(ws):
     """Nothing is built and nothing is fetched: sizes are those of the packages' files."""
     base, helio = side(ws, "base"), side(ws, "helio")
-    found = delta(base, helio)
-    assert not found.exact
-    assert found.shared == base.layers, "a child has its parent's layers"
+    difference = delta(base, helio)
+    assert not difference.exact
+    assert difference.shared == base.layers, "a child has its parent's layers"
     assert helio.layers[: len(base.layers)] == base.layers
-    assert {change.kind for change in found.changes} == {"added"}
+    assert {change.kind for change in difference.changes} == {"added"}
     lock = locks.load(ROOT, ws.checkout.images, "helio")
     assert len(helio.contents.packages) == sum(map(len, (lock.conda.packages, lock.pypi.wheels, lock.apt.packages)))
     assert [layer.name for layer in base.layers if layer.exact] == ["files of base"]
     titles = [layer.name for layer in helio.layers]
     assert len(titles) == len(set(titles)) and {"debian of base", "debian of helio"} < set(titles)
-    assert found.lines()[3].endswith("layers not built yet: counted by the packages' files")
+    assert difference.lines()[3].endswith("layers not built yet: counted by the packages' files")

@@ -73,13 +73,13 @@ def test_the_schema_refuses_what_nobody_documented():
 
 
 def test_tables_hold_everything_once():
-    found = document(full())
-    assert len({one["digest"] for one in found["layers"]}) == len(found["layers"])
-    keys = [(one["kind"], one["name"], one["version"]) for one in found["packages"]]
+    whole = document(full())
+    assert len({layer["digest"] for layer in whole["layers"]}) == len(whole["layers"])
+    keys = [(package["kind"], package["name"], package["version"]) for package in whole["packages"]]
     assert len(set(keys)) == len(keys)
-    first = found["images"][0]["entries"][0]
-    assert sum(found["layers"][row]["size"] for row in first["layers"]) + first["config"]["size"] == first["size"]
-    assert [found["packages"][row]["name"] for row in first["packages"]["rows"]][:2] == ["python", "bash"]
+    first = whole["images"][0]["entries"][0]
+    assert sum(whole["layers"][row]["size"] for row in first["layers"]) + first["config"]["size"] == first["size"]
+    assert [whole["packages"][row]["name"] for row in first["packages"]["rows"]][:2] == ["python", "bash"]
 
 
 def test_rows_of_a_package_are_in_the_order_of_its_versions():
@@ -87,23 +87,25 @@ def test_rows_of_a_package_are_in_the_order_of_its_versions():
     rows = [
         entry(
             day=day,
-            contents=Contents(packages=(Package(name="x", version=one, kind="wheel"),), source="sbom", complete=True),
+            contents=Contents(
+                packages=(Package(name="x", version=version, kind="wheel"),), source="sbom", complete=True
+            ),
         )
-        for day, one in enumerate(versions)
+        for day, version in enumerate(versions)
     ]
-    assert [one.version for one in package_table(rows)] == ["1.9", "1.9.post1", "1.10", "2.0a1", "1!0.1"]
+    assert [package.version for package in package_table(rows)] == ["1.9", "1.9.post1", "1.10", "2.0a1", "1!0.1"]
 
 
 def test_the_pages_data_unpack_to_the_document():
     """Says what app.js does with the differences."""
     whole = document(catalogue(page("helio", *(entry(day=day) for day in range(60))), page("base", entry("base", 7))))
     packed = columns(whole)
-    entries = [one for image in whole["images"] for one in image["entries"]]
+    entries = [row for image in whole["images"] for row in image["entries"]]
     rows: set[int] = set()
-    for one, small in zip(entries, packed["entries"], strict=True):
+    for whole_entry, small in zip(entries, packed["entries"], strict=True):
         removed, added = small["packages"]
         rows = (rows - set(removed)) | set(added)
-        assert sorted(rows) == one["packages"]["rows"]
+        assert sorted(rows) == whole_entry["packages"]["rows"]
     assert len(json.dumps(packed)) < len(json.dumps(whole)) / 2
 
 
@@ -118,7 +120,7 @@ def test_an_image_alone_and_in_an_index_has_two_pages(tmp_path: Path):
         site.write(catalogue(page("helio", *rows)))
     assert len(list((tmp_path / "site" / "tags").iterdir())) == len({row.id for row in rows}) == 3
     packed = columns(document(catalogue(page("helio", *rows))))
-    assert {one["id"] for one in packed["entries"]} == {row.id for row in rows}
+    assert {row["id"] for row in packed["entries"]} == {row.id for row in rows}
     assert "linux/arm64" in (tmp_path / "site" / "compare.html").read_text()
 
 
@@ -132,8 +134,8 @@ def test_orders():
         "latest",
     )
     second = entry(day=1, tags=(f"{tag_of(1)}-2", "latest"), digest=digest("second"))
-    found = newest_entries_first([entry(day=1), entry(day=0), second])
-    assert [one.tag for one in found] == ["2026.05.06-2", "2026.05.06", "2026.05.05"]
+    ordered = newest_entries_first([entry(day=1), entry(day=0), second])
+    assert [row.tag for row in ordered] == ["2026.05.06-2", "2026.05.06", "2026.05.05"]
 
 
 def test_a_site_stands_alone(tmp_path: Path):
@@ -144,11 +146,16 @@ def test_a_site_stands_alone(tmp_path: Path):
         site.write(full())
     folder = tmp_path / "site"
     assert (folder / path).read_bytes() == PNG and path.startswith("files/") and path.endswith("/a-b.png")
-    pages = sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*.html"))
-    assert [one for one in pages if "/" not in one] == ["compare.html", "index.html", "notebooks.html", "packages.html"]
+    pages = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.html"))
+    assert [name for name in pages if "/" not in name] == [
+        "compare.html",
+        "index.html",
+        "notebooks.html",
+        "packages.html",
+    ]
     assert "images/org-ml-gpu.html" in pages and f"tags/helio-{digest('helio 2')[7:19]}.html" in pages
-    for one in pages:
-        text = (folder / one).read_text()
+    for name in pages:
+        text = (folder / name).read_text()
         assert 'src="http' not in text and '<link rel="stylesheet" href="http' not in text
         assert "<Dask>" not in text, "what comes from a registry is escaped"
     shown = (folder / f"tags/helio-{digest('helio 2')[7:19]}.html").read_text()
@@ -165,12 +172,14 @@ def test_a_site_is_the_same_each_time_and_replaces_itself(tmp_path: Path):
     def bytes_of() -> dict[str, bytes]:
         with catalogue_site.writing(tmp_path / "site") as site:
             site.write(full())
-        return {one.relative_to(tmp_path).as_posix(): one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()}
+        return {
+            path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
+        }
 
     first = bytes_of()
     (tmp_path / "site" / "old.html").write_text("old")
     assert bytes_of() == first
-    assert [one.name for one in tmp_path.iterdir()] == ["site"]
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_a_folder_that_is_no_catalogue_stays(tmp_path: Path):
@@ -190,13 +199,13 @@ def test_an_error_leaves_the_old_site(tmp_path: Path):
     with pytest.raises(RuntimeError), catalogue_site.writing(tmp_path / "site"):
         raise RuntimeError
     assert (tmp_path / "site" / "index.html").exists()
-    assert [one.name for one in tmp_path.iterdir()] == ["site"]
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_snippets():
-    found = {one.title: one.text for one in catalogue_site.snippets(entry(), "ghcr.io/org/helio")}
+    texts = {snippet.title: snippet.text for snippet in catalogue_site.snippets(entry(), "ghcr.io/org/helio")}
     reference = f"ghcr.io/org/helio@{digest('helio 0')}"
-    assert found == {
+    assert texts == {
         "Pull": f"docker pull {reference}",
         "Docker": f'docker run --rm -it -p 127.0.0.1:8888:8888 \\\n  -v "$PWD":/home/jovyan/work \\\n  {reference}',
         "Podman": "podman run --rm -it -p 127.0.0.1:8888:8888 --userns=keep-id:uid=1000,gid=1000 \\\n"
@@ -207,7 +216,9 @@ def test_snippets():
         f'    tag: "2026.05.05@{digest("helio 0")}"',
         "Binder": f"FROM {reference}",
     }
-    without = {one.title: one.text for one in catalogue_site.snippets(entry(tags=("latest",)), "ghcr.io/org/helio")}
+    without = {
+        snippet.title: snippet.text for snippet in catalogue_site.snippets(entry(tags=("latest",)), "ghcr.io/org/helio")
+    }
     assert without["Zero to JupyterHub"] == (
         f'singleuser:\n  image:\n    name: ghcr.io/org/helio@sha256\n    tag: "{digest("helio 0")[7:]}"'
     )
@@ -215,23 +226,23 @@ def test_snippets():
 
 def test_snippets_with_a_gpu():
     gpu = entry("org/ml-gpu", facts={"cuda": "13.0"})
-    found = {one.title: one.text.splitlines() for one in catalogue_site.snippets(gpu, "ghcr.io/org/ml-gpu")}
-    assert found["Docker with a GPU"][0] == "docker run --rm -it -p 127.0.0.1:8888:8888 --gpus all \\"
-    assert found["Podman with a GPU"][0] == (
+    texts = {snippet.title: snippet.text.splitlines() for snippet in catalogue_site.snippets(gpu, "ghcr.io/org/ml-gpu")}
+    assert texts["Docker with a GPU"][0] == "docker run --rm -it -p 127.0.0.1:8888:8888 --gpus all \\"
+    assert texts["Podman with a GPU"][0] == (
         "podman run --rm -it -p 127.0.0.1:8888:8888 --device nvidia.com/gpu=all --userns=keep-id:uid=1000,gid=1000 \\"
     )
-    assert found["Apptainer with a GPU"][1] == "apptainer exec --nv ml-gpu.sif jupyter lab --no-browser"
-    assert "Docker" not in found
+    assert texts["Apptainer with a GPU"][1] == "apptainer exec --nv ml-gpu.sif jupyter lab --no-browser"
+    assert "Docker" not in texts
 
 
 def test_a_step_is_what_delta_says(tmp_path: Path):
     rows = (entry(day=1), entry(day=0))
     with catalogue_site.writing(tmp_path / "site") as site:
         site.write(catalogue(page("helio", *rows)))
-    found = delta(rows[1].side(), rows[0].side())
+    difference = delta(rows[1].side(), rows[0].side())
     text = (tmp_path / "site" / "images" / "helio.html").read_text()
-    assert found.pull_bytes == 1_000_000 + 9 + 5_000
-    assert f'{human_size(found.pull_bytes)}</a> <span class="soft">1 layer</span>' in text
+    assert difference.pull_bytes == 1_000_000 + 9 + 5_000
+    assert f'{human_size(difference.pull_bytes)}</a> <span class="soft">1 layer</span>' in text
 
 
 def test_a_smoke_report_is_read():
@@ -243,8 +254,8 @@ def test_a_smoke_report_is_read():
         "peak_memory_bytes": 7,
         "notebook": "01.ipynb",
     }
-    found = read_smoke(json.dumps({"version": 1, "passed": True, "notebooks": [row]}).encode())
-    assert found == Smoke(
+    report = read_smoke(json.dumps({"version": 1, "passed": True, "notebooks": [row]}).encode())
+    assert report == Smoke(
         passed=True,
         notebooks=(
             Notebook(name="base/01", title="T", status="passed", seconds=1.5, peak_memory_bytes=7, path="01.ipynb"),
@@ -260,7 +271,7 @@ def test_a_smoke_report_is_read():
 def test_a_new_site_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path, monkeypatch):
     with catalogue_site.writing(tmp_path / "site") as site:
         site.write(full())
-    before = sorted(one.name for one in (tmp_path / "site").iterdir())
+    before = sorted(path.name for path in (tmp_path / "site").iterdir())
     rename = Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
@@ -271,5 +282,5 @@ def test_a_new_site_that_cannot_take_its_place_leaves_the_old_one(tmp_path: Path
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(OSError, match="No space left"), catalogue_site.writing(tmp_path / "site") as site:
         site.write(full())
-    assert sorted(one.name for one in (tmp_path / "site").iterdir()) == before
-    assert [one.name for one in tmp_path.iterdir()] == ["site"]
+    assert sorted(path.name for path in (tmp_path / "site").iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]

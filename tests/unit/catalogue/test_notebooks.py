@@ -34,21 +34,21 @@ HOME = catalogue(
 
 
 def test_works_come_first_the_newest_first_and_smoke_notebooks_that_passed_in_the_newest_build():
-    found = notebooks.index(HOME)
-    assert [(row.title, row.who, row.work) for row in found.rows] == [
+    index = notebooks.index(HOME)
+    assert [(row.title, row.who, row.work) for row in index.rows] == [
         ("b", "E. Parker, H. Alfvén", "B"),
         ("Seen by AIA", "E. Parker, H. Alfvén", "Old work"),
         ("Dask", "", ""),
         ("Imports", "", ""),
     ]
-    assert [row.run for row in found.rows[1:3]] == ["buildimages restore h:1/n@sha256:1", ""]
+    assert [row.run for row in index.rows[1:3]] == ["buildimages restore h:1/n@sha256:1", ""]
 
 
 def test_a_row_is_found_by_the_packages_of_its_own_image():
-    found = notebooks.index(HOME)
-    by_title = {row.title: found.packages[row.packages].split() for row in found.rows}
+    index = notebooks.index(HOME)
+    by_title = {row.title: index.packages[row.packages].split() for row in index.rows}
     assert "package-001" in by_title["Dask"] and "python" in by_title["b"]
-    assert max(row.packages for row in found.rows) < len(found.packages)
+    assert max(row.packages for row in index.rows) < len(index.packages)
 
 
 def test_rows_of_another_registry_say_where_they_are_and_lead_to_no_page_here():

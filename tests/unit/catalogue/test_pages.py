@@ -71,8 +71,8 @@ ALL = [block for page in (*PAGES, *NOTES) for block in blocks(page)]
 SHELL = [block for block in ALL if block.language == "sh"]
 
 
-def named(found: Sequence[Block]) -> list:
-    return [pytest.param(block, id=block.name) for block in found]
+def named(blocks: Sequence[Block]) -> list:
+    return [pytest.param(block, id=block.name) for block in blocks]
 
 
 @pytest.mark.parametrize("block", named(ALL))
@@ -114,7 +114,7 @@ def test_what_a_script_runs_is_in_that_script(block: Block):
             wanted = [f'"{word}"' for word in rest]
         else:
             wanted = rest or words
-        assert [one for one in wanted if one not in script] == []
+        assert [word for word in wanted if word not in script] == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def refused(words: Sequence[str], *, in_image: bool = False) -> str:
         text = (ROOT / script).read_text() if (ROOT / script).is_file() else ""
         if script == "tests/run":
             text += "".join(path.read_text() for path in sorted((ROOT / "tests").rglob("conftest.py")))
-        missing = [one for one in options if f'"{one}"' not in text]
+        missing = [option for option in options if f'"{option}"' not in text]
         return f"no test takes {missing[0]}" if missing and text else "" if text else f"no script `{script}`"
     if program in ELSEWHERE or (in_image and (program in OF_IMAGES or "/" in program or program == "pip")):
         return ""
@@ -199,7 +199,7 @@ def _helped(program: str, rest: Sequence[str]) -> str:
         rest = rest[2:]
     depth = {"image": 2, "rollout": 2, "create": 3}.get(rest[0], 1)
     text = _help(program, tuple(rest[:depth]))
-    missing = [one for one in long_options(rest) if text and not re.search(rf"{one}\b", text)]
+    missing = [option for option in long_options(rest) if text and not re.search(rf"{option}\b", text)]
     return f"`{program} {' '.join(rest[:depth])}` does not know {missing[0]}" if missing else ""
 
 
@@ -221,9 +221,9 @@ def _help(program: str, words: tuple[str, ...]) -> str:
 
 def test_the_site_has_every_page():
     """Sphinx takes a page that no table of contents names for a mistake, and what is not in `docs/` it never sees."""
-    found = importlib.util.spec_from_file_location("conf", ROOT / "docs" / "conf.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("conf", ROOT / "docs" / "conf.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     sys.modules.pop("conf", None)
     listed = next(block for block in blocks("docs/index.md") if block.language == "{toctree}").text
     pages = {page.removeprefix("docs/").removesuffix(".md") for page in PAGES if page.startswith("docs/")}

@@ -35,15 +35,15 @@ def whole(*entries) -> dict:
     return document(catalogue(page("helio", *entries)))
 
 
-def keys(found) -> list[str]:
-    return [offer.key for offer in found]
+def keys(offered) -> list[str]:
+    return [offer.key for offer in offered]
 
 
 def test_with_a_key_only_what_it_signed_is_offered():
     states = ("none", "attached", "verified", "bad")
-    found = whole(*(entry(day=day, signature=state) for day, state in enumerate(states)))
-    assert keys(profiles.offers(found, {})) == ["helio-2026-05-07", "helio-2026-05-06"]
-    assert keys(profiles.offers(found, {}, signed=True)) == ["helio-2026-05-07"]
+    whole_catalogue = whole(*(entry(day=day, signature=state) for day, state in enumerate(states)))
+    assert keys(profiles.offers(whole_catalogue, {})) == ["helio-2026-05-07", "helio-2026-05-06"]
+    assert keys(profiles.offers(whole_catalogue, {}, signed=True)) == ["helio-2026-05-07"]
     with pytest.raises(HelioError) as caught:
         profiles.offers(whole(entry()), {}, signed=True)
     assert caught.value.detail == (
@@ -52,8 +52,8 @@ def test_with_a_key_only_what_it_signed_is_offered():
 
 
 def test_the_newest_tags_are_offered_by_tag_and_digest():
-    found = profiles.offers(whole(*(entry(day=day) for day in range(5))), {})
-    assert found == (
+    offered = profiles.offers(whole(*(entry(day=day) for day in range(5))), {})
+    assert offered == (
         profiles.Offer(
             image="helio",
             key="helio-2026-05-09",
@@ -75,18 +75,18 @@ def test_the_newest_tags_are_offered_by_tag_and_digest():
             facts="Python 3.13, 120 MB",
         ),
     )
-    assert [one.build for one in found] == ["The helio image 2026.05.09", "The helio image 2026.05.08"]
+    assert [offer.build for offer in offered] == ["The helio image 2026.05.09", "The helio image 2026.05.08"]
 
 
 def test_what_is_yanked_or_failed_is_never_offered():
     failed = Smoke(passed=False, notebooks=())
-    found = whole(
+    whole_catalogue = whole(
         entry(day=3, advisory=yank(3)),
         entry(day=2, smoke=failed),
         entry(day=1, advisory=yank(1, "advisory")),
         entry(day=0, signature="bad"),
     )
-    (offer,) = profiles.offers(found, {})
+    (offer,) = profiles.offers(whole_catalogue, {})
     assert (offer.key, offer.title) == (
         "helio-2026-05-06",
         "The helio image 2026.05.06 (Python 3.13, 120 MB, advisory: it burns)",
@@ -95,8 +95,10 @@ def test_what_is_yanked_or_failed_is_never_offered():
 
 def test_a_platform_that_is_yanked_takes_its_index_with_it():
     index = digest("index")
-    found = whole(entry(day=1, named=index), entry(day=1, named=index, digest=digest("arm"), advisory=yank(1)), entry())
-    assert keys(profiles.offers(found, {})) == ["helio-2026-05-05"]
+    whole_catalogue = whole(
+        entry(day=1, named=index), entry(day=1, named=index, digest=digest("arm"), advisory=yank(1)), entry()
+    )
+    assert keys(profiles.offers(whole_catalogue, {})) == ["helio-2026-05-05"]
 
 
 def test_nothing_left():
@@ -115,9 +117,9 @@ def test_the_hub_section_decides():
         'cpu-guarantee = 8\ncpu-limit = 16.5\nnode-selector = { pool = "big" }\ntolerations = ["big=yes:NoExecute"]\n'
     )
     images = {"helio": image("helio", hub)}
-    found = profiles.offers(whole(entry(), entry(day=1)), images)
-    assert (keys(found), found[0].sizes, found[0].default) == (["pyhc-2026-05-06"], ("huge",), True)
-    (made,) = profiles.profile_list(found, images)
+    offered = profiles.offers(whole(entry(), entry(day=1)), images)
+    assert (keys(offered), offered[0].sizes, offered[0].default) == (["pyhc-2026-05-06"], ("huge",), True)
+    (made,) = profiles.profile_list(offered, images)
     assert made["profile_options"]["resources"]["choices"] == {
         "huge": {
             "display_name": "Huge: 128 GB memory, up to 16.5 CPUs",
@@ -161,8 +163,8 @@ def test_two_defaults():
 
 
 def test_an_image_that_hubs_do_not_offer():
-    found = document(catalogue(page("base", entry("base")), page("helio", entry())))
-    assert keys(profiles.offers(found, {"base": image("base", "offer = false\n")})) == ["helio-2026-05-05"]
+    whole_catalogue = document(catalogue(page("base", entry("base")), page("helio", entry())))
+    assert keys(profiles.offers(whole_catalogue, {"base": image("base", "offer = false\n")})) == ["helio-2026-05-05"]
 
 
 UNLISTED = profiles.unlisted_images([REPOSITORY, "registry.example:5000/org/base"])
@@ -186,8 +188,10 @@ UNLISTED = profiles.unlisted_images([REPOSITORY, "registry.example:5000/org/base
     ],
 )
 def test_what_users_may_type(text, allowed):
-    found = whole(entry(day=1, advisory=yank(1)), entry())
-    (made,) = profiles.profile_list(profiles.offers(found, {}), {}, unlisted=UNLISTED, gone=profiles.gone(found))
+    whole_catalogue = whole(entry(day=1, advisory=yank(1)), entry())
+    (made,) = profiles.profile_list(
+        profiles.offers(whole_catalogue, {}), {}, unlisted=UNLISTED, gone=profiles.gone(whole_catalogue)
+    )
     choice = made["profile_options"]["image"]["unlisted_choice"]
     # As KubeSpawner asks.
     assert bool(re.match(choice["validation_regex"], text)) is allowed
@@ -197,8 +201,8 @@ GPU = {"facts": {"python": "3.13.5", "cuda": "13.0"}}
 
 
 def both() -> tuple[list[dict], dict]:
-    found = document(catalogue(page("helio", entry(), entry(day=1)), page("ml-gpu", entry("ml-gpu", **GPU))))
-    return profiles.profile_list(profiles.offers(found, {}), {}, unlisted=UNLISTED), found
+    whole_catalogue = document(catalogue(page("helio", entry(), entry(day=1)), page("ml-gpu", entry("ml-gpu", **GPU))))
+    return profiles.profile_list(profiles.offers(whole_catalogue, {}), {}, unlisted=UNLISTED), whole_catalogue
 
 
 @pytest.fixture
@@ -236,8 +240,8 @@ def test_kubespawner_makes_a_gpu_pod(spawner):
     assert container.image == f"registry.example:5000/org/ml-gpu:2026.05.05@{digest('ml-gpu 0')}"
     assert container.resources.limits == {"memory": 14 << 30, "cpu": 4.0, "nvidia.com/gpu": "1"}
     assert pod.spec.node_selector == {"nvidia.com/gpu.present": "true"}
-    found = [(one.key, one.operator, one.effect) for one in pod.spec.tolerations]
-    assert ("nvidia.com/gpu", "Exists", "NoSchedule") in found
+    tolerations = [(toleration.key, toleration.operator, toleration.effect) for toleration in pod.spec.tolerations]
+    assert ("nvidia.com/gpu", "Exists", "NoSchedule") in tolerations
 
 
 def test_kubespawner_checks_what_users_type(spawner):
@@ -272,21 +276,21 @@ def test_z2jh_yaml_reads_back_and_is_the_same_each_time():
 def test_dockerspawner():
     dockerspawner = pytest.importorskip("dockerspawner", reason="dockerspawner is not installed (extra `test`)")
     images = {"helio": image("helio"), "ml-gpu": image("ml-gpu", "default = true\n")}
-    found = profiles.offers(both()[1], images)
+    offered = profiles.offers(both()[1], images)
     config = traitlets.config.Config()
-    exec(profiles.as_dockerspawner(found), {"c": config})
+    exec(profiles.as_dockerspawner(offered), {"c": config})
     spawner = dockerspawner.DockerSpawner(config=config, user=types.SimpleNamespace(name="ada"))
     first = "The ml-gpu image 2026.05.05 (Python 3.13, CUDA 13.0, 120 MB)"
     assert next(iter(spawner.allowed_images)) == first
     assert asyncio.run(spawner.check_allowed(first)) == spawner.image == "registry.example:5000/org/ml-gpu:2026.05.05"
-    assert sorted(spawner.allowed_images.values()) == sorted(offer.plain for offer in found)
+    assert sorted(spawner.allowed_images.values()) == sorted(offer.plain for offer in offered)
     assert spawner.options_form.index(first) < spawner.options_form.index("The helio image")
 
 
 def test_dask_gateway():
     options = pytest.importorskip("dask_gateway_server.options", reason="dask-gateway-server is not installed")
-    found = profiles.offers(both()[1], {})
-    values = yaml.safe_load(profiles.as_gateway(found))
+    offered = profiles.offers(both()[1], {})
+    values = yaml.safe_load(profiles.as_gateway(offered))
     code = values["dask-gateway"]["gateway"]["extraConfig"]["helioimages"]
 
     config = traitlets.config.Config()
@@ -298,8 +302,8 @@ def test_dask_gateway():
         ["dask", "worker"],
     )
     assert isinstance(made, options.Options)
-    parsed = made.parse_options({"image": found[1].reference})
-    assert made.get_configuration(parsed, None) == {"image": found[1].reference}
+    parsed = made.parse_options({"image": offered[1].reference})
+    assert made.get_configuration(parsed, None) == {"image": offered[1].reference}
     with pytest.raises(ValueError):
         made.parse_options({"image": "evil"})
 
@@ -342,6 +346,6 @@ def test_a_wrong_hub_section_names_the_key(hub, where, detail):
 
 
 def test_offers_are_values():
-    (one,) = profiles.offers(whole(entry()), {})
+    (offer,) = profiles.offers(whole(entry()), {})
     with pytest.raises(dataclasses.FrozenInstanceError):
-        one.key = "x"
+        offer.key = "x"

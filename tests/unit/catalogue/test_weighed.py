@@ -38,9 +38,9 @@ def weighed(*, many: int = 0, whole: bool = True) -> Weight:
     return weight(Layers(size=300 * MB, unpacked=900 * MB), ("base", "helio"), owners, needs)
 
 
-def unpacked(one):
+def unpacked(build):
     """Return an entry whose layers take three times their bytes."""
-    return replace(one, layers=tuple(replace(layer, unpacked=3 * layer.size) for layer in one.layers))
+    return replace(build, layers=tuple(replace(layer, unpacked=3 * layer.size) for layer in build.layers))
 
 
 def made(**changes):
@@ -60,10 +60,10 @@ def text_of(path: Path) -> str:
 
 
 def test_the_document_has_the_heaviest_and_follows_its_schema():
-    found = document(made(weight=weighed(many=40)))
-    jsonschema.validate(found, json.loads(catalogue_site.SCHEMA.read_text()))
-    base, helio = (image["entries"][0] for image in found["images"])
-    assert base["weight"] is None and base["unpacked"] == 3 * sum(row["size"] for row in found["layers"][:12])
+    told = document(made(weight=weighed(many=40)))
+    jsonschema.validate(told, json.loads(catalogue_site.SCHEMA.read_text()))
+    base, helio = (image["entries"][0] for image in told["images"])
+    assert base["weight"] is None and base["unpacked"] == 3 * sum(row["size"] for row in told["layers"][:12])
     assert len(helio["weight"]["packages"]) == len(helio["weight"]["asked"]) == 10
     first = helio["weight"]["asked"][0]
     assert (first["name"], first["alone"], first["with"]) == ("package-002", 197 * MB, ["package-003"])

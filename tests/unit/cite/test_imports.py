@@ -38,8 +38,8 @@ def test_a_cell(cell, names):
 
 def test_files_beside_it_are_followed_and_are_not_named():
     beside = {"mine.py": "import astropy, other", "other.py": "import mine, numpy", "pack/__init__.py": "import dask"}
-    found = of_notebook(notebook("import mine", "from pack import x"), "a.ipynb", beside.get)
-    assert found == {"astropy", "numpy", "dask"}
+    names = of_notebook(notebook("import mine", "from pack import x"), "a.ipynb", beside.get)
+    assert names == {"astropy", "numpy", "dask"}
 
 
 def test_lines_of_a_cell_may_be_a_list():

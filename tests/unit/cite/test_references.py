@@ -125,15 +125,15 @@ def test_a_notebook_narrows_the_list():
         package("google-one", modules=("google.one",)),
         package("google-two", modules=("google.two",)),
     ]
-    found = gather(everything, IMAGE, ["sunpy.map.Map", "google.one.x", "mine", "google"])
-    assert [(one.name, one.imported) for one in found.packages] == [
+    references = gather(everything, IMAGE, ["sunpy.map.Map", "google.one.x", "mine", "google"])
+    assert [(package.name, package.imported) for package in references.packages] == [
         ("google-one", True),
         ("sunpy", True),
         ("astropy", False),
         ("numpy", False),
         ("pyerfa", False),
     ]
-    assert found.unknown == ("mine",)
+    assert references.unknown == ("mine",)
     assert len(gather(everything, IMAGE, None).packages) == len(everything)
 
 
@@ -141,10 +141,10 @@ def test_a_work_that_two_ask_for_is_there_once_and_keys_are_their_own():
     def entry(doi):
         return bibtex.BibEntry(kind="article", key="same", fields={"title": f"T {doi}", "doi": doi})
 
-    one, other = package("a", entries=(entry("10.1000/x"),)), package("b", entries=(entry("10.1000/X"),))
+    first, other = package("a", entries=(entry("10.1000/x"),)), package("b", entries=(entry("10.1000/X"),))
     third = package("c", entries=(entry("10.1000/y"),))
-    found = gather([one, other, third], IMAGE, None)
-    assert [(key, work.doi) for key, work in references.keyed(found)] == [("same", "10.1000/x"), ("same+", "10.1000/y")]
+    cited = gather([first, other, third], IMAGE, None)
+    assert [(key, work.doi) for key, work in references.keyed(cited)] == [("same", "10.1000/x"), ("same+", "10.1000/y")]
 
 
 def test_the_software_itself_is_cited_in_the_version_of_the_image(sun):
@@ -157,11 +157,11 @@ def test_the_software_itself_is_cited_in_the_version_of_the_image(sun):
 
 def test_bibtex_is_read_again(sun):
     text = formats.as_bibtex(gather([sun], IMAGE, None))
-    found = {entry.key: entry for entry in bibtex.entries(text)}
-    assert list(found) == ["image", "my-sun-8.0", "sun2020"]
-    assert "sha256:00" in found["image"].fields["howpublished"]
-    assert (found["my-sun-8.0"].fields["version"], found["my-sun-8.0"].doi) == ("8.0", "10.5281/zenodo.591887")
-    assert found["sun2020"] == sun.entries[0]
+    entries = {entry.key: entry for entry in bibtex.entries(text)}
+    assert list(entries) == ["image", "my-sun-8.0", "sun2020"]
+    assert "sha256:00" in entries["image"].fields["howpublished"]
+    assert (entries["my-sun-8.0"].fields["version"], entries["my-sun-8.0"].doi) == ("8.0", "10.5281/zenodo.591887")
+    assert entries["sun2020"] == sun.entries[0]
     assert text.count("{") == text.count("}")
 
 

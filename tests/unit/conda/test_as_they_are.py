@@ -28,8 +28,8 @@ def _linked(channel: Path, **options: Any) -> dict[str, Entry]:
     write_repodata(channel, ["linux-64"])
     [path] = package_files(channel, "linux-64")
     options = {"python_version": "3.13", "platform": "linux-64"} | options
-    found = link(path, locked_package(path, "linux-64"), Prefix(**options))
-    return {entry.path.removeprefix(PREFIX + "/"): entry for entry in found}
+    entries = link(path, locked_package(path, "linux-64"), Prefix(**options))
+    return {entry.path.removeprefix(PREFIX + "/"): entry for entry in entries}
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_a_record_is_named_by_what_it_is(tmp_path: Path) -> None:
     [path] = tmp_path.rglob("*.conda")
     package = locked_package(path, "linux-64")
     renamed = path.rename(path.with_name("small-1.0-h0_0_copy.conda"))
-    found = link(renamed, package, Prefix(python_version=None, platform="linux-64"))
-    assert f"{PREFIX}/conda-meta/small-1.0-h0_0.json" in {entry.path for entry in found}
+    entries = link(renamed, package, Prefix(python_version=None, platform="linux-64"))
+    assert f"{PREFIX}/conda-meta/small-1.0-h0_0.json" in {entry.path for entry in entries}
 
 
 def test_a_link_whose_target_was_hashed(tmp_path: Path) -> None:
@@ -192,9 +192,9 @@ def _own_pyc(tmp_path: Path, **more: tuple[bytes | str, int]) -> tuple[dict[str,
         f"{SITE}/__pycache__/m.cpython-313.pyc": (b"theirs", 0o664),
     }
     write_package(tmp_path, "arch", files | more)
-    found = _linked(tmp_path)
+    entries = _linked(tmp_path)
     [path] = package_files(tmp_path, "linux-64")
-    return found, locked_package(path, "linux-64")
+    return entries, locked_package(path, "linux-64")
 
 
 def _pyc(name: str) -> Entry:
@@ -202,8 +202,8 @@ def _pyc(name: str) -> Entry:
 
 
 def test_our_pyc_stays_where_both_have_one(tmp_path: Path) -> None:
-    found, package = _own_pyc(tmp_path)
-    result = {entry.path: entry for entry in merge(with_compiled(found.values(), [_pyc("m"), _pyc("n")], package))}
+    entries, package = _own_pyc(tmp_path)
+    result = {entry.path: entry for entry in merge(with_compiled(entries.values(), [_pyc("m"), _pyc("n")], package))}
     ours = result[_pyc("m").path].content
     assert ours is not None and ours.read() == b"our bytecode"
     record = result[f"{PREFIX}/conda-meta/arch-1.0-h0_0.json"].content
@@ -219,8 +219,8 @@ def test_our_pyc_stays_where_both_have_one(tmp_path: Path) -> None:
 
 
 def test_a_pyc_that_has_no_source_here_stays(tmp_path: Path) -> None:
-    found, package = _own_pyc(tmp_path, **{f"{SITE}/__pycache__/gone.cpython-313.pyc": (b"only", 0o644)})
-    result = {entry.path: entry for entry in merge(with_compiled(found.values(), [_pyc("m")], package))}
+    entries, package = _own_pyc(tmp_path, **{f"{SITE}/__pycache__/gone.cpython-313.pyc": (b"only", 0o644)})
+    result = {entry.path: entry for entry in merge(with_compiled(entries.values(), [_pyc("m")], package))}
     content = result[f"{PREFIX}/{SITE}/__pycache__/gone.cpython-313.pyc"].content
     assert content is not None and content.read() == b"only"
 
@@ -230,9 +230,9 @@ def test_what_was_linked_to_a_replaced_pyc_stays_whole(tmp_path: Path) -> None:
     more: dict[str, tuple[bytes | str, int]] = {
         name: (f"== {SITE}/__pycache__/m.cpython-313.pyc", 0o664) for name in names
     }
-    found, package = _own_pyc(tmp_path, **more)
-    assert [found[name].kind for name in names] == [Kind.HARDLINK, Kind.HARDLINK]
-    result = {entry.path: entry for entry in merge(with_compiled(found.values(), [_pyc("m")], package))}
+    entries, package = _own_pyc(tmp_path, **more)
+    assert [entries[name].kind for name in names] == [Kind.HARDLINK, Kind.HARDLINK]
+    result = {entry.path: entry for entry in merge(with_compiled(entries.values(), [_pyc("m")], package))}
     first, second = (result[f"{PREFIX}/{name}"] for name in names)
     assert first.kind is Kind.FILE and isinstance(first.content, Content) and first.content.read() == b"theirs"
     assert (second.kind, second.target) == (Kind.HARDLINK, first.path)
@@ -240,10 +240,10 @@ def test_what_was_linked_to_a_replaced_pyc_stays_whole(tmp_path: Path) -> None:
 
 def test_nothing_changes_for_a_package_without_pyc(tmp_path: Path) -> None:
     write_package(tmp_path, "arch", {f"{SITE}/m.py": (b"", 0o644)})
-    found = tuple(_linked(tmp_path).values())
+    entries = tuple(_linked(tmp_path).values())
     [path] = package_files(tmp_path, "linux-64")
     pyc = _pyc("m")
-    assert with_compiled(found, [pyc], locked_package(path, "linux-64")) == (*found, pyc)
+    assert with_compiled(entries, [pyc], locked_package(path, "linux-64")) == (*entries, pyc)
 
 
 @pytest.mark.parametrize("site", [None, "lib/python3.13t/site-packages"])

@@ -40,8 +40,8 @@ def linked(channel: Path) -> tuple[CondaPackage, tuple[Entry, ...]]:
     return package, link(path, package, Prefix(python_version=None, platform="linux-64"))
 
 
-def read(found: tuple[Entry, ...]) -> list[tuple[str, str, int, bytes | str, str]]:
-    return [(e.path, e.kind.value, e.mode, e.content.read() if e.content else e.target, e.origin) for e in found]
+def read(entries: tuple[Entry, ...]) -> list[tuple[str, str, int, bytes | str, str]]:
+    return [(e.path, e.kind.value, e.mode, e.content.read() if e.content else e.target, e.origin) for e in entries]
 
 
 def test_round_trip() -> None:
@@ -53,16 +53,16 @@ def test_round_trip() -> None:
 
 def test_what_was_written_lies_over_the_package(tmp_path: Path) -> None:
     package, before = linked(tmp_path)
-    found = {
+    rows = {
         path.removeprefix(f"{PREFIX[1:]}/"): row for path, *row in read(merge(applied(before, LEFT, package, PREFIX)))
     }
-    assert found["share/own"] == ["file", 0o644, b"another", "tool-1.0"]
-    assert found["share/new"] == ["file", 0o755, b"new\n\0", "tool-1.0"]
-    assert found["share/was-link"] == ["file", 0o644, b"now a file", "tool-1.0"]
-    assert found["share/was-file"] == ["symlink", 0o777, "elsewhere", "tool-1.0"]
-    assert found["link"] == ["symlink", 0o777, "share/new", "tool-1.0"]
-    assert found["empty"][0] == "dir" and found["share/kept"][2] == b"kept" and "share/gone" not in found
-    record = json.loads(found["conda-meta/tool-1.0-h0_0.json"][2])
+    assert rows["share/own"] == ["file", 0o644, b"another", "tool-1.0"]
+    assert rows["share/new"] == ["file", 0o755, b"new\n\0", "tool-1.0"]
+    assert rows["share/was-link"] == ["file", 0o644, b"now a file", "tool-1.0"]
+    assert rows["share/was-file"] == ["symlink", 0o777, "elsewhere", "tool-1.0"]
+    assert rows["link"] == ["symlink", 0o777, "share/new", "tool-1.0"]
+    assert rows["empty"][0] == "dir" and rows["share/kept"][2] == b"kept" and "share/gone" not in rows
+    record = json.loads(rows["conda-meta/tool-1.0-h0_0.json"][2])
     told = {item["_path"]: item for item in record["paths_data"]["paths"]}
     # Files of its own that are others now are no more the package's, and new ones never were: as with conda.
     assert told.keys() == {"share/own", "share/kept"}

@@ -43,8 +43,8 @@ def test_what_a_name_means(tmp_path, channel, addresses):
 
 
 def test_without_files_channels_are_where_conda_looks(tmp_path):
-    found = read_places({"HOME": str(tmp_path)})
-    assert found.addresses("conda-forge") == ("https://conda.anaconda.org/conda-forge",)
+    places_read = read_places({"HOME": str(tmp_path)})
+    assert places_read.addresses("conda-forge") == ("https://conda.anaconda.org/conda-forge",)
     assert places(tmp_path, CONDA_CHANNEL_ALIAS="https://a.example").addresses("x") == ("https://a.example/x",)
 
 
@@ -69,11 +69,11 @@ def test_every_file_that_conda_reads_is_read_the_last_the_strongest(tmp_path, mo
         alias = f"https://{number}.example"
         # A file that says nothing of the alias leaves the one before; what each says of its own is kept.
         path.write_text(f"custom_channels: {{c{number}: {alias}, all: {alias}}}\nchannel_alias: {alias}\n")
-        found = read_places(environ)
-        assert found.addresses("other") == (f"{alias}/other",)
-        assert found.addresses("all") == (f"{alias}/all",)
-        assert found.file == str(path)
-    assert found.addresses("c0") == ("https://0.example/c0",)
+        places_read = read_places(environ)
+        assert places_read.addresses("other") == (f"{alias}/other",)
+        assert places_read.addresses("all") == (f"{alias}/all",)
+        assert places_read.file == str(path)
+    assert places_read.addresses("c0") == ("https://0.example/c0",)
     (system / "condarc.d" / "notes.txt").write_text("no: [yaml\n")
     (tmp_path / "named.yml").write_text("auto_activate: false\n")
     assert read_places(environ).addresses("other") == (f"https://{len(order) - 2}.example/other",)
@@ -85,10 +85,10 @@ def test_a_file_where_conda_has_a_folder_is_not_looked_into(tmp_path):
 
 
 def test_an_address_that_has_a_name_is_called_by_it(tmp_path):
-    found = places(tmp_path, CONDARC)
-    assert found.name("https://mirror.example/conda/bioconda/", "f") == "bioconda"
-    assert found.name("https://lab.example/channels/lab", "f") == "lab"
-    assert found.name("https://lab.example/channels/other", "f") == "https://lab.example/channels/other"
+    places_read = places(tmp_path, CONDARC)
+    assert places_read.name("https://mirror.example/conda/bioconda/", "f") == "bioconda"
+    assert places_read.name("https://lab.example/channels/lab", "f") == "lab"
+    assert places_read.name("https://lab.example/channels/other", "f") == "https://lab.example/channels/other"
 
 
 @pytest.mark.parametrize("url", ["https://me:hunter2@h.example/x", "https://h.example/t/hunter2/x"])
@@ -118,9 +118,9 @@ def test_defaults_is_no_channel(tmp_path):
 )
 @pytest.mark.parametrize("host", ["h.example", "*.example"])
 def test_logins_are_those_of_rattler(tmp_path, host, login, url, headers):
-    found = places(tmp_path, logins=json.dumps({host: login}))
-    assert found.login("https://h.example/x/f") == (url, headers)
-    assert found.login("https://h.elsewhere/x/f") == ("https://h.elsewhere/x/f", {})
+    places_read = places(tmp_path, logins=json.dumps({host: login}))
+    assert places_read.login("https://h.example/x/f") == (url, headers)
+    assert places_read.login("https://h.elsewhere/x/f") == ("https://h.elsewhere/x/f", {})
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

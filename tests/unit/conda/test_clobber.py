@@ -27,40 +27,40 @@ def files(content: str, *paths: str) -> dict[str, tuple[bytes, int]]:
     return {path: (content.encode(), 0o644) for path in paths or ("etc/x",)}
 
 
-def found(folder: Path, packages: dict[str, Any], **options: Any) -> list[tuple[str, str, tuple[str, ...]]]:
+def winners(folder: Path, packages: dict[str, Any], **options: Any) -> list[tuple[str, str, tuple[str, ...]]]:
     (folder / "noarch").mkdir(parents=True, exist_ok=True)
     result = clobbers(channel(folder, packages), platform="linux-64", **options)
-    return [(one.path, one.winner, one.losers) for one in result]
+    return [(clobber.path, clobber.winner, clobber.losers) for clobber in result]
 
 
 def test_who_needs_the_other_wins(tmp_path: Path) -> None:
     packages = {"a": (files("A"), []), "b": (files("B"), ["a"])}
-    assert found(tmp_path, packages) == [("etc/x", "b", ("a",))]
+    assert winners(tmp_path, packages) == [("etc/x", "b", ("a",))]
 
 
 def test_of_strangers_the_first_by_name_wins(tmp_path: Path) -> None:
     packages = {"c": (files("C"), []), "a": (files("A"), []), "b": (files("B"), [])}
-    assert found(tmp_path, packages) == [("etc/x", "a", ("b", "c"))]
+    assert winners(tmp_path, packages) == [("etc/x", "a", ("b", "c"))]
 
 
 def test_equal_files_are_nobodys(tmp_path: Path) -> None:
     packages = {"a": (files("A", "etc/x", "etc/y"), []), "b": (files("A"), ["a"])}
-    assert found(tmp_path, packages) == []
+    assert winners(tmp_path, packages) == []
 
 
 def test_what_people_named_is_theirs(tmp_path: Path) -> None:
     packages = {"a": (files("A", "etc/x", "lib/y"), []), "b": (files("B", "etc/x", "lib/y"), [])}
-    assert found(tmp_path, packages, named=["etc/*"]) == [("lib/y", "a", ("b",))]
+    assert winners(tmp_path, packages, named=["etc/*"]) == [("lib/y", "a", ("b",))]
 
 
 def test_a_parents_winner_stays_where_its_own_packages_are_concerned(tmp_path: Path) -> None:
     # Alone, `b` would lose to `a`.
     packages = {"a": (files("A"), []), "b": (files("B"), []), "c": (files("C"), []), "0": (files("0"), [])}
     options: dict[str, Any] = {"before": {"etc/x": "b"}, "inherited": {"a", "b"}}
-    assert found(tmp_path / "1", {"a": packages["a"], "b": packages["b"]}, **options) == [("etc/x", "b", ("a",))]
-    assert found(tmp_path / "2", packages, **options) == [("etc/x", "0", ("a", "b", "c"))]
+    assert winners(tmp_path / "1", {"a": packages["a"], "b": packages["b"]}, **options) == [("etc/x", "b", ("a",))]
+    assert winners(tmp_path / "2", packages, **options) == [("etc/x", "0", ("a", "b", "c"))]
     del packages["0"]
-    assert found(tmp_path / "3", packages, **options) == [("etc/x", "b", ("a", "c"))]
+    assert winners(tmp_path / "3", packages, **options) == [("etc/x", "b", ("a", "c"))]
 
 
 def test_scripts_of_noarch_packages_count(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def record(name: str = "a", version: str = "1.0", **changes: Any) -> dict[str, A
 
 
 def repodata(*records: Mapping[str, Any], subdir: str = "linux-64", **changes: Any) -> dict[str, Any]:
-    files = {f"{one['name']}-{one['version']}-0.conda": one for one in records}
+    files = {f"{row['name']}-{row['version']}-0.conda": row for row in records}
     document = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": files, "repodata_version": 1} | changes
     return {key: value for key, value in document.items() if value is not None}
 
@@ -112,16 +112,18 @@ def msgpack(value: Any) -> bytes:
 def shards(world: World, *records: Mapping[str, Any], subdir: str) -> None:
     """Write a sharded index. Spec: CEP 16."""
     named: dict[str, dict[str, Any]] = {}
-    for one in records:
-        digests = {key: bytes.fromhex(one[key]) for key in ("sha256", "md5")}
-        named.setdefault(one["name"], {})[f"{one['name']}-{one['version']}-0.conda"] = {**one, **digests}
-    found = {}
+    for row in records:
+        digests = {key: bytes.fromhex(row[key]) for key in ("sha256", "md5")}
+        named.setdefault(row["name"], {})[f"{row['name']}-{row['version']}-0.conda"] = {**row, **digests}
+    digests_by_name = {}
     for name, files in named.items():
         shard = zstandard.compress(msgpack({"packages": {}, "packages.conda": files, "removed": []}))
-        found[name] = hashlib.sha256(shard).digest()
-        world.put(f"{subdir}/shards/{found[name].hex()}.msgpack.zst", shard)
+        digests_by_name[name] = hashlib.sha256(shard).digest()
+        world.put(f"{subdir}/shards/{digests_by_name[name].hex()}.msgpack.zst", shard)
     info = {"subdir": subdir, "base_url": "./", "shards_base_url": "./shards/"}
-    world.put(f"{subdir}/repodata_shards.msgpack.zst", zstandard.compress(msgpack({"info": info, "shards": found})))
+    world.put(
+        f"{subdir}/repodata_shards.msgpack.zst", zstandard.compress(msgpack({"info": info, "shards": digests_by_name}))
+    )
 
 
 @pytest.mark.parametrize(("end", "pack"), [("zst", zstandard.compress), ("bz2", bz2.compress)])
@@ -137,7 +139,7 @@ def test_a_compressed_index_is_enough(world: World, end: str, pack: Any) -> None
 def test_a_sharded_index_is_enough(world: World) -> None:
     shards(world, record(depends=["b >=2"]), record("b", "2.0"), record("b", "1.0"), subdir="linux-64")
     shards(world, subdir="noarch")
-    assert [(one.file_name, one.url) for one in world.solve()] == [
+    assert [(package.file_name, package.url) for package in world.solve()] == [
         ("a-1.0-0.conda", "c/linux-64/a-1.0-0.conda"),
         ("b-2.0-0.conda", "c/linux-64/b-2.0-0.conda"),
     ]
@@ -167,7 +169,7 @@ def test_records_as_channels_have_them(world: World, changes: dict[str, Any]) ->
 
 def test_a_package_without_size_is_locked_without(world: World) -> None:
     world.write(record(size=None))
-    assert [one.size for one in world.solve()] == [None]
+    assert [package.size for package in world.solve()] == [None]
 
 
 def test_revoked_and_removed_packages_are_not_taken(world: World) -> None:
@@ -186,12 +188,12 @@ def test_a_patched_record_says_what_is_needed(world: World) -> None:
 def test_base_url_is_where_packages_lie(world: World) -> None:
     info = {"subdir": "linux-64", "base_url": "https://cdn.example.org/x/linux-64/"}
     world.write(record(), info=info, repodata_version=2)
-    assert [one.url for one in world.solve()] == ["https://cdn.example.org/x/linux-64/a-1.0-0.conda"]
+    assert [package.url for package in world.solve()] == ["https://cdn.example.org/x/linux-64/a-1.0-0.conda"]
 
 
 def test_noarch_alone_is_a_channel_and_without_it_there_is_none(world: World) -> None:
-    one = record(subdir="noarch", noarch="generic")
-    world.put("noarch/repodata.json", json.dumps(repodata(one, subdir="noarch")).encode())
+    row = record(subdir="noarch", noarch="generic")
+    world.put("noarch/repodata.json", json.dumps(repodata(row, subdir="noarch")).encode())
     assert world.files() == ["a-1.0-0.conda"]
     (world.folder / "c/noarch").rename(world.folder / "c/linux-64")
     error = world.refused()
@@ -201,9 +203,9 @@ def test_noarch_alone_is_a_channel_and_without_it_there_is_none(world: World) ->
 
 @pytest.mark.parametrize(("key", "value"), [("build_number", None), ("build_number", "x"), ("version", "")])
 def test_a_malformed_record_is_told_without_a_traceback(world: World, key: str, value: Any) -> None:
-    one = record(**{key: value})
+    row = record(**{key: value})
     world.write(record("b"))
-    document = repodata(record("b")) | {"packages.conda": {"a-1.0-0.conda": one}}
+    document = repodata(record("b")) | {"packages.conda": {"a-1.0-0.conda": row}}
     world.put("linux-64/repodata.json", json.dumps(document).encode())
     error = world.refused()
     assert error.message == "the conda solver cannot read what the channel `c` says"

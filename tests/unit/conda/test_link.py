@@ -48,8 +48,8 @@ def _make(folder: Path, files: tuple[Entry, ...] = FILES, *, noarch: str | None 
 
 def test_entries(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
-    found = link(path, package, Prefix(python_version=None, platform="linux-64"))
-    assert [(e.path.removeprefix(PREFIX + "/"), e.kind, e.mode, e.target) for e in found] == [
+    entries = link(path, package, Prefix(python_version=None, platform="linux-64"))
+    assert [(e.path.removeprefix(PREFIX + "/"), e.kind, e.mode, e.target) for e in entries] == [
         ("bin/other", Kind.HARDLINK, 0o755, f"{PREFIX}/bin/tool"),
         ("bin/tool", Kind.FILE, 0o755, ""),
         ("conda-meta/tool-1.0-h0_0.json", Kind.FILE, 0o644, ""),
@@ -57,17 +57,17 @@ def test_entries(tmp_path: Path) -> None:
         ("lib/libtool.so.1", Kind.SYMLINK, 0o777, "libtool.so"),
         ("share/data", Kind.FILE, 0o644, ""),
     ]
-    assert {(e.uid, e.gid, e.origin) for e in found} == {(0, 0, "tool-1.0")}
-    assert found[1].content.read() == f"#!/{PREFIX}/bin/sh\n".encode()
-    assert found[3].content.size == len(found[3].content.read()) == 1 + len(PLACEHOLDER) + 5
-    assert merge(found)
+    assert {(e.uid, e.gid, e.origin) for e in entries} == {(0, 0, "tool-1.0")}
+    assert entries[1].content.read() == f"#!/{PREFIX}/bin/sh\n".encode()
+    assert entries[3].content.size == len(entries[3].content.read()) == 1 + len(PLACEHOLDER) + 5
+    assert merge(entries)
 
 
 def test_another_prefix(tmp_path: Path) -> None:
     path, package = _make(tmp_path)
-    found = link(path, package, Prefix(path="/opt/env", python_version=None, platform="linux-64"))
-    assert found[1].path == "opt/env/bin/tool"
-    assert found[1].content.read() == b"#!/opt/env/bin/sh\n"
+    entries = link(path, package, Prefix(path="/opt/env", python_version=None, platform="linux-64"))
+    assert entries[1].path == "opt/env/bin/tool"
+    assert entries[1].content.read() == b"#!/opt/env/bin/sh\n"
 
 
 def test_record(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_the_same_whatever_surrounds_it(tmp_path: Path, monkeypatch: pytest.Monk
     path, package = _make(tmp_path)
 
     def facts() -> list[tuple[object, ...]]:
-        found = link(path, package, Prefix(python_version=None, platform="linux-64"))
-        return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in found]
+        entries = link(path, package, Prefix(python_version=None, platform="linux-64"))
+        return [(e.path, e.kind, e.mode, e.target, e.content and e.content.read()) for e in entries]
 
     first = facts()
     (tmp_path / "elsewhere").mkdir()
@@ -132,7 +132,7 @@ def test_contents_are_read_by_threads_and_let_go(tmp_path: Path) -> None:
     path, package = _make(tmp_path, big)
     gc.collect()  # what other tests left
     before = len(os.listdir("/proc/self/fd"))
-    found = [e for e in link(path, package, Prefix(python_version=None, platform="linux-64")) if "/d/" in e.path]
+    linked = [e for e in link(path, package, Prefix(python_version=None, platform="linux-64")) if "/d/" in e.path]
     wrong: list[str] = []
 
     def check(entry: Entry) -> None:
@@ -141,13 +141,13 @@ def test_contents_are_read_by_threads_and_let_go(tmp_path: Path) -> None:
             if entry.content.read() != random.Random(number).randbytes(300_000):
                 wrong.append(entry.path)
 
-    threads = [threading.Thread(target=check, args=(entry,)) for entry in found]
+    threads = [threading.Thread(target=check, args=(entry,)) for entry in linked]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (wrong, len(found)) == ([], 20)
-    del found, threads
+    assert (wrong, len(linked)) == ([], 20)
+    del linked, threads
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -115,11 +115,12 @@ def test_stock_conda_lock_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "conda-lock.yml"
     path.write_text(TEXT)
     stock = parse_conda_lock_file(path)
-    found = {package.name: package for package in stock.package}
+    packages = {package.name: package for package in stock.package}
     assert {
-        name: (p.version, p.build, p.platform, p.url, p.hash.sha256, p.hash.md5, p.manager) for name, p in found.items()
+        name: (p.version, p.build, p.platform, p.url, p.hash.sha256, p.hash.md5, p.manager)
+        for name, p in packages.items()
     } == {p.name: (p.version, p.build, p.platform, p.url, p.sha256, p.md5, "conda") for p in LOCK.packages}
-    assert found["python"].dependencies == {"__glibc": ">=2.41,<3", "libzlib": ">=1.3"}
+    assert packages["python"].dependencies == {"__glibc": ">=2.41,<3", "libzlib": ">=1.3"}
     assert [channel.url for channel in stock.metadata.channels] == ["local"]
     assert stock.metadata.platforms == ["linux-64"]
     assert stock.metadata.content_hash == {"linux-64": "c" * 64}

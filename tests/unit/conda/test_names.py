@@ -112,5 +112,5 @@ def test_what_is_kept_of_a_map() -> None:
     others = ["graphviz", "python-c-part"]
     assert names.derive(mapping) == (kept, others)
     text = names.document(mapping, source="s", commit="c", date="d")
-    found = {"source": "s", "commit": "c", "date": "d", "names": kept, "others": [" ".join(others)]}
-    assert json.loads(text) == found
+    document = {"source": "s", "commit": "c", "date": "d", "names": kept, "others": [" ".join(others)]}
+    assert json.loads(text) == document

@@ -82,9 +82,9 @@ def _names(packages: tuple[CondaPackage, ...]) -> list[str]:
 
 
 def test_newest_wins(channel: Path) -> None:
-    found = _solve(channel, "python", "tz")
-    assert _names(found) == ["libz 1.3", "python 3.13.5", "tz 2026a"]
-    assert found[2] == CondaPackage(
+    packages = _solve(channel, "python", "tz")
+    assert _names(packages) == ["libz 1.3", "python 3.13.5", "tz 2026a"]
+    assert packages[2] == CondaPackage(
         name="tz",
         version="2026a",
         build="h0_0",
@@ -201,11 +201,11 @@ def test_genuine_conda_forge_records() -> None:
     }
     specs = ["python 3.13.*", "git", "git-lfs", "gfortran", "make"]
     question = CondaQuestion(specs=specs, platform="linux-64", virtual_packages=VIRTUAL)
-    found = solve(question, channel="conda-forge", repodata_dirs=[folder])
-    by_name = {package.name: package for package in found}
+    packages = solve(question, channel="conda-forge", repodata_dirs=[folder])
+    by_name = {package.name: package for package in packages}
     assert {"python", "git", "git-lfs", "gfortran", "make", "openssl", "tzdata"} <= by_name.keys()
     assert by_name["python"].version.startswith("3.13.")
-    for package in found:
+    for package in packages:
         document = repodata[package.subdir]
         record = (document["packages"] | document["packages.conda"])[package.file_name]
         assert package.url == document["info"]["base_url"] + package.file_name
@@ -214,7 +214,7 @@ def test_genuine_conda_forge_records() -> None:
     lock = CondaLock(
         channels=("conda-forge",),
         platforms=("linux-64",),
-        packages=found,
+        packages=packages,
         content_hash="0" * 64,
         virtual_packages={"linux-64": VIRTUAL},
         timestamp=0,

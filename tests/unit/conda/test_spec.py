@@ -57,8 +57,8 @@ def _solve(channel: Path, *specs: str) -> list[str]:
     question = CondaQuestion(
         specs=specs, platform="linux-64", virtual_packages={}, where="environments/x/environment.yml"
     )
-    found = solve(question, channel="conda-forge", repodata_dirs=[channel])
-    return [f"{one.name} {one.version} {one.build}" for one in found]
+    packages = solve(question, channel="conda-forge", repodata_dirs=[channel])
+    return [f"{package.name} {package.version} {package.build}" for package in packages]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,6 @@ def test_an_exported_environment_locks_as_it_stands(tmp_path: Path) -> None:
         (tmp_path / subdir).mkdir()
         document = {"info": {"subdir": subdir}, "packages": {}, "packages.conda": chosen, "repodata_version": 1}
         (tmp_path / subdir / "repodata.json").write_text(json.dumps(document))
-    found = _solve(tmp_path, *spec.conda)
-    assert sorted(found) == sorted(item.replace("=", " ") for item in spec.conda)
+    packages = _solve(tmp_path, *spec.conda)
+    assert sorted(packages) == sorted(item.replace("=", " ") for item in spec.conda)
     assert spec.pypi == ("argon2-cffi==23.1.0", "zarr==3.0.0")

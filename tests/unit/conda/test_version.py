@@ -39,9 +39,9 @@ ORDER = """
 def test_the_order_is_condas():
     lines = [[version.key(text) for text in line.split()] for line in ORDER.split("\n") if line]
     for line in lines:
-        assert all(one == line[0] for one in line)
-    for one, other in itertools.combinations(lines, 2):
-        assert one[-1] < other[0] and not other[0] < one[-1] and one[-1] != other[0]
+        assert all(sign == line[0] for sign in line)
+    for left, other in itertools.combinations(lines, 2):
+        assert left[-1] < other[0] and not other[0] < left[-1] and left[-1] != other[0]
 
 
 @pytest.mark.parametrize("text", ["", "1.0+", "1 0"])

@@ -73,8 +73,8 @@ def test_a_hard_link_names_a_file():
 
 def test_the_order_is_of_folders_not_of_text():
     """A folder's files stay together; part of the format: another order is another digest."""
-    found = merge([file("a-b", b""), file("a/z", b""), file("a.c", b"")])
-    assert [one.path for one in found] == ["a", "a/z", "a-b", "a.c"]
+    merged = merge([file("a-b", b""), file("a/z", b""), file("a.c", b"")])
+    assert [entry.path for entry in merged] == ["a", "a/z", "a-b", "a.c"]
 
 
 def test_files_of_one_length_are_compared_to_the_end():

@@ -37,11 +37,11 @@ def test_what_urllib3_says_of_a_host_that_does_not_answer():
     connection = urllib3.connection.HTTPSConnection("index.example")
     reason = urllib3.exceptions.ConnectTimeoutError(connection, "timed out")
     error = requests.ConnectTimeout(urllib3.exceptions.MaxRetryError(pool, "/simple/", reason))
-    found = HelioError(Stage.FETCH, f"no answer: {reason!r}", detail=str(error), hint="wait")
+    error_told = HelioError(Stage.FETCH, f"no answer: {reason!r}", detail=str(error), hint="wait")
     assert re.search(r"0x[0-9a-f]+", str(error)), "else this test shows nothing"
-    assert not re.search(r"0x[0-9a-f]+", str(found) + repr(found) + str(found.args))
-    assert "timed out" in found.detail and "index.example" in found.detail
-    assert str(pickle.loads(pickle.dumps(found))) == str(found)
+    assert not re.search(r"0x[0-9a-f]+", str(error_told) + repr(error_told) + str(error_told.args))
+    assert "timed out" in error_told.detail and "index.example" in error_told.detail
+    assert str(pickle.loads(pickle.dumps(error_told))) == str(error_told)
 
 
 def test_a_refused_connection_reads_well():

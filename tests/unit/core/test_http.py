@@ -24,10 +24,10 @@ def sender(*answers: requests.Response | Exception) -> Callable[[], requests.Res
     left = list(answers)
 
     def send() -> requests.Response:
-        one = left.pop(0)
-        if isinstance(one, Exception):
-            raise one
-        return one
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     return send
 

@@ -42,8 +42,8 @@ def spelt(tree: ast.AST) -> set[str]:
     "path", [pytest.param(path, id=path.relative_to(PACKAGE).as_posix()) for path in sorted(PACKAGE.rglob("*.py"))]
 )
 def test_no_module_has_a_word_of_its_own(path):
-    found = spelt(ast.parse(path.read_text("utf-8")))
-    assert bool(found) is (path.relative_to(PACKAGE).as_posix() in OWN), found
+    words = spelt(ast.parse(path.read_text("utf-8")))
+    assert bool(words) is (path.relative_to(PACKAGE).as_posix() in OWN), words
 
 
 def test_the_first_platform_is_one_that_images_can_be_made_for():

@@ -43,10 +43,10 @@ def events(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv(progress.VARIABLE, "json")
 
     def read() -> list[dict[str, object]]:
-        found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-        for one in found:
-            assert one.pop("seconds", 0.0) >= 0
-        return found
+        rows = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        for row in rows:
+            assert row.pop("seconds", 0.0) >= 0
+        return rows
 
     return read
 

@@ -56,15 +56,15 @@ def test_after_an_error_what_works_is_waited_for():
         busy.wait(LONG_S)
         raise ValueError("x")
     assert done == [1] and ended == []
-    assert all(one.done() for one in later)
+    assert all(future.done() for future in later)
 
 
 def test_every_room_uses_it():
     rooms = Path(threads.__file__).parents[1]
-    found = {
+    files = {
         path.relative_to(rooms).as_posix() for path in rooms.rglob("*.py") if "ThreadPoolExecutor(" in path.read_text()
     }
-    assert found == OTHERS
+    assert files == OTHERS
 
 
 def test_two_that_want_the_same_take_turns_and_others_do_not_wait():

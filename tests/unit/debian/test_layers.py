@@ -56,7 +56,7 @@ def test_a_child_has_what_it_adds_and_the_account_that_its_parent_has(monkeypatc
     user = UserSpec(name="jovyan", uid=1000, gid=1000, groups=("users",), home="/home/jovyan", shell="/bin/bash")
     works = RootfsWorks(store=Store(tmp_path), debs=debs)
     whole = debian_layers.entries(works, base, None, user)
-    read = {one.path: one.content.read() for one in whole if one.content}
+    read = {entry.path: entry.content.read() for entry in whole if entry.content}
     assert read == {
         "etc/apt/sources.list.d/debian.sources": b"Types: deb apt\n",
         "etc/group": b"users:x:100:jovyan\njovyan:x:1000:\n",
@@ -66,4 +66,4 @@ def test_a_child_has_what_it_adds_and_the_account_that_its_parent_has(monkeypatc
         "usr/bin/sh": b"sh",
     }
     added = debian_layers.entries(works, helio, base, user)
-    assert [one.path for one in added] == ["usr", "usr/bin", "usr/bin/gcc"]
+    assert [entry.path for entry in added] == ["usr", "usr/bin", "usr/bin/gcc"]

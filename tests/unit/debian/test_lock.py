@@ -33,7 +33,7 @@ def lock(*debs: Deb, **values) -> AptLock:
         "suite": "trixie",
         "architecture": "amd64",
         "requested": (),
-        "packages": tuple(sorted(debs, key=lambda one: one.name)),
+        "packages": tuple(sorted(debs, key=lambda package: package.name)),
         "timestamp": 1_760_000_000,
     }
     return AptLock(**(row | values))
@@ -79,11 +79,11 @@ def test_the_file_has_one_line_a_package_and_ends_with_a_newline():
 
 
 def test_the_key_names_the_packages_and_nothing_else():
-    one = lock(deb("bash"), deb("zlib1g"))
-    assert dataclasses.replace(one, timestamp=1, healed=("x",), requested=("bash",)).key == one.key
-    assert dataclasses.replace(one, packages=one.packages[::-1]).key == one.key
-    assert dataclasses.replace(one, architecture="arm64").key != one.key
-    assert lock(deb("bash"), deb("zlib1g", "1.0-2")).key != one.key
+    first = lock(deb("bash"), deb("zlib1g"))
+    assert dataclasses.replace(first, timestamp=1, healed=("x",), requested=("bash",)).key == first.key
+    assert dataclasses.replace(first, packages=first.packages[::-1]).key == first.key
+    assert dataclasses.replace(first, architecture="arm64").key != first.key
+    assert lock(deb("bash"), deb("zlib1g", "1.0-2")).key != first.key
 
 
 def broken(**values) -> str:

@@ -57,13 +57,13 @@ def test_a_tar_becomes_entries_with_modes_owners_and_late_contents(tmp_path):
         member("./usr/bin/perl5", type=tarfile.LNKTYPE, linkname="./usr/bin/perl"),
         member("./usr/share/Főtanúsítvány.crt", b"text"),
     )
-    found = {entry.path: entry for entry in read_tar(tar)}
-    assert shown(found["usr/bin/su"]) == ("usr/bin/su", Kind.FILE, 0o4755, 0, 0, "", b"setuid")
-    assert (found["usr/bin/ssh-agent"].mode, found["usr/bin/ssh-agent"].gid) == (0o2755, 101)
-    assert (found["bin"].kind, found["bin"].target, found["bin"].mode) == (Kind.SYMLINK, "usr/bin", 0o777)
-    assert (found["usr/bin/perl5"].kind, found["usr/bin/perl5"].target) == (Kind.HARDLINK, "usr/bin/perl")
-    assert found["usr/share/Főtanúsítvány.crt"].content.read() == b"text"
-    assert "" not in found and {entry.origin for entry in found.values()} == {"debian"}
+    entries = {entry.path: entry for entry in read_tar(tar)}
+    assert shown(entries["usr/bin/su"]) == ("usr/bin/su", Kind.FILE, 0o4755, 0, 0, "", b"setuid")
+    assert (entries["usr/bin/ssh-agent"].mode, entries["usr/bin/ssh-agent"].gid) == (0o2755, 101)
+    assert (entries["bin"].kind, entries["bin"].target, entries["bin"].mode) == (Kind.SYMLINK, "usr/bin", 0o777)
+    assert (entries["usr/bin/perl5"].kind, entries["usr/bin/perl5"].target) == (Kind.HARDLINK, "usr/bin/perl")
+    assert entries["usr/share/Főtanúsítvány.crt"].content.read() == b"text"
+    assert "" not in entries and {entry.origin for entry in entries.values()} == {"debian"}
 
 
 def test_what_tells_of_the_build_or_the_machine_is_left_out(tmp_path):
@@ -97,8 +97,8 @@ def test_what_tells_of_the_build_or_the_machine_is_left_out(tmp_path):
         member("./tmp/", mode=0o1777),
         member("./tmp/left/"),
     )
-    found = {entry.path: entry for entry in read_tar(tar)}
-    assert list(found) == [
+    entries = {entry.path: entry for entry in read_tar(tar)}
+    assert list(entries) == [
         "etc",
         "etc/machine-id",
         "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
@@ -112,27 +112,27 @@ def test_what_tells_of_the_build_or_the_machine_is_left_out(tmp_path):
         "run/lock",
         "tmp",
     ]
-    assert found["etc/machine-id"].content.read() == b""
-    assert found["tmp"].mode == 0o1777
+    assert entries["etc/machine-id"].content.read() == b""
+    assert entries["tmp"].mode == 0o1777
 
 
 def test_times_and_order_of_the_tar_do_not_matter(tmp_path):
     rows = [("./a", b"1"), ("./b", b"2"), ("./c", b"3")]
-    one = written(tmp_path / "1.tar", *(member(name, data) for name, data in rows))
+    first = written(tmp_path / "1.tar", *(member(name, data) for name, data in rows))
     other = written(tmp_path / "2.tar", *(member(name, data, mtime=5, uname="x") for name, data in reversed(rows)))
-    assert [shown(e) for e in whole(read_tar(one))] == [shown(e) for e in whole(read_tar(other))]
+    assert [shown(e) for e in whole(read_tar(first))] == [shown(e) for e in whole(read_tar(other))]
 
 
 def test_settings_that_git_lfs_writes_in_a_random_order_are_sorted(tmp_path):
-    one = b'[core]\n\tx = 1\n[filter "lfs"]\n\tclean = a\n\tsmudge = b\n\trequired = true\n'
+    first = b'[core]\n\tx = 1\n[filter "lfs"]\n\tclean = a\n\tsmudge = b\n\trequired = true\n'
     other = b'[core]\n\tx = 1\n[filter "lfs"]\n\trequired = true\n\tsmudge = b\n\tclean = a\n'
-    found = {
+    contents = {
         name: read_tar(written(tmp_path / name, member("./etc/gitconfig", data)))[0].content
-        for name, data in (("one", one), ("other", other))
+        for name, data in (("one", first), ("other", other))
     }
     settled = b'[core]\n\tx = 1\n[filter "lfs"]\n\tclean = a\n\trequired = true\n\tsmudge = b\n'
-    assert {content.read() for content in found.values()} == {settled}
-    assert {content.size for content in found.values()} == {len(settled)}
+    assert {content.read() for content in contents.values()} == {settled}
+    assert {content.size for content in contents.values()} == {len(settled)}
 
 
 def test_octave_s_list_of_packages_does_not_tell_when_and_where_it_was_written(tmp_path):
@@ -169,8 +169,8 @@ JOVYAN = {"name": "jovyan", "uid": 1000, "gid": 1000, "home": "/home/jovyan", "s
 
 
 def test_an_account_is_in_all_four_files_and_has_a_home():
-    found = {entry.path: entry for entry in add_user(ACCOUNTS, Account(**JOVYAN, groups=("users", "video")))}
-    texts = {path: entry.content.read().decode() for path, entry in found.items() if entry.content}
+    entries = {entry.path: entry for entry in add_user(ACCOUNTS, Account(**JOVYAN, groups=("users", "video")))}
+    texts = {path: entry.content.read().decode() for path, entry in entries.items() if entry.content}
     assert texts == {
         "etc/passwd": "root:x:0:0:root:/root:/bin/bash\njovyan:x:1000:1000::/home/jovyan:/bin/bash\n",
         "etc/group": "root:x:0:\nusers:x:100:jovyan\nvideo:x:44:ann,jovyan\njovyan:x:1000:\n",
@@ -178,8 +178,8 @@ def test_an_account_is_in_all_four_files_and_has_a_home():
         "etc/gshadow": "root:*::\nusers:*::jovyan\nvideo:*::ann,jovyan\njovyan:!::\n",
         "etc/motd": "welcome\n",
     }
-    assert (found["etc/shadow"].mode, found["etc/shadow"].gid) == (0o640, 42)
-    home = found["home/jovyan"]
+    assert (entries["etc/shadow"].mode, entries["etc/shadow"].gid) == (0o640, 42)
+    home = entries["home/jovyan"]
     # An arbitrary uid comes with group 0 and must be able to write here.
     assert (home.kind, home.mode, home.uid, home.gid) == (Kind.DIR, 0o775, 1000, 0)
 
@@ -206,25 +206,25 @@ _PATHS = st.lists(st.sampled_from(_PARTS), min_size=1, max_size=3).map("/".join)
 @st.composite
 def trees(draw) -> dict[str, Entry]:
     """Return a well-formed tree: folders where paths continue, hard links to files."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for path in sorted(draw(st.sets(_PATHS, max_size=8))):
         parents = ["/".join(path.split("/")[:i]) for i in range(1, path.count("/") + 1)]
-        if any(parent in found and found[parent].kind is not Kind.DIR for parent in parents):
+        if any(parent in entries and entries[parent].kind is not Kind.DIR for parent in parents):
             continue
         kind = draw(st.sampled_from(("file", "dir", "symlink")))
         owner = {"uid": draw(st.integers(0, 2)), "mode": draw(st.sampled_from((0o644, 0o755, 0o4755)))}
         if kind == "file":
-            found[path] = Entry(path=path, kind=Kind.FILE, content=Content.of(draw(st.binary(max_size=2))), **owner)
+            entries[path] = Entry(path=path, kind=Kind.FILE, content=Content.of(draw(st.binary(max_size=2))), **owner)
         elif kind == "dir":
-            found[path] = Entry(path=path, kind=Kind.DIR, **owner)
+            entries[path] = Entry(path=path, kind=Kind.DIR, **owner)
         else:
-            found[path] = symlink(path, draw(st.sampled_from(_PARTS)))
-    files = [path for path, entry in found.items() if entry.kind is Kind.FILE]
+            entries[path] = symlink(path, draw(st.sampled_from(_PARTS)))
+    files = [path for path, entry in entries.items() if entry.kind is Kind.FILE]
     if files and draw(st.booleans()):
         target = draw(st.sampled_from(files))
-        one = found[target]
-        found["zz"] = Entry(path="zz", kind=Kind.HARDLINK, mode=one.mode, uid=one.uid, target=target)
-    return {entry.path: entry for entry in merge(found.values())}
+        file_linked = entries[target]
+        entries["zz"] = Entry(path="zz", kind=Kind.HARDLINK, mode=file_linked.mode, uid=file_linked.uid, target=target)
+    return {entry.path: entry for entry in merge(entries.values())}
 
 
 def is_file(tree: dict[str, Entry], path: str) -> bool:
@@ -236,7 +236,7 @@ def grown(parent: dict[str, Entry], added: dict[str, Entry]) -> dict[str, Entry]
     child = dict(parent)
     for path, entry in added.items():
         above = ["/".join(path.split("/")[:i]) for i in range(1, path.count("/") + 1)]
-        if any(one in child and child[one].kind is not Kind.DIR for one in above):
+        if any(folder in child and child[folder].kind is not Kind.DIR for folder in above):
             continue
         if entry.kind is not Kind.DIR and any(other.startswith(path + "/") for other in child):
             continue
@@ -306,8 +306,8 @@ def test_a_child_may_not_remove_what_its_parent_has():
 
 
 def test_the_first_layer_has_the_folders_that_containers_mount_over():
-    found = {entry.path: entry.mode for entry in whole((file("etc/a", b""),))}
-    assert found == {"dev": 0o755, "etc": 0o755, "etc/a": 0o644, "proc": 0o555, "sys": 0o555}
+    modes = {entry.path: entry.mode for entry in whole((file("etc/a", b""),))}
+    assert modes == {"dev": 0o755, "etc": 0o755, "etc/a": 0o644, "proc": 0o555, "sys": 0o555}
 
 
 def test_the_order_of_whole_is_independent_of_the_input():

@@ -9,7 +9,7 @@ from helioimages.debian import version
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("lower", "higher"),
     [
         ("1.0~rc1-1", "1.0-1"),
         ("9.9", "1:0.1"),
@@ -20,8 +20,8 @@ from helioimages.debian import version
         ("3.5.1-1", "3.5.1-1+deb13u1"),
     ],
 )
-def test_the_order_of_versions(one, other):
-    assert version.compare(one, other) < 0 < version.compare(other, one)
+def test_the_order_of_versions(lower, higher):
+    assert version.compare(lower, higher) < 0 < version.compare(higher, lower)
 
 
 def test_what_is_equal():
@@ -43,6 +43,6 @@ versions = st.builds(
 
 
 @given(versions, versions)
-def test_the_order_is_dpkgs(one, other):
-    ours, theirs = version.compare(one, other), NativeVersion(one)._compare(NativeVersion(other))
+def test_the_order_is_dpkgs(left, right):
+    ours, theirs = version.compare(left, right), NativeVersion(left)._compare(NativeVersion(right))
     assert (ours > 0) - (ours < 0) == (theirs > 0) - (theirs < 0)

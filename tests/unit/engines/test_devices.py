@@ -28,7 +28,7 @@ PODMAN, OLD_PODMAN = engine("5.4.2", podman=True), engine("4.3.1", podman=True)
 
 
 def asked(client, gpus):
-    return [(one["Driver"], one["Count"], one["DeviceIDs"]) for one in devices.requests(client, gpus)]
+    return [(request["Driver"], request["Count"], request["DeviceIDs"]) for request in devices.requests(client, gpus)]
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,13 @@ def store(tmp_path: Path) -> Store:
 
 def test_a_machine_that_lacks_nothing_has_nothing_to_mend(store, reached, monkeypatch):
     monkeypatch.setattr(doctor, "ROOM_NEW", 0)
-    found = told(store)
-    found.pop("Debian's archive keys")  # of this very machine
-    assert [check.name for check in found.values() if not check.ok] == []
-    assert found["package index"].found == f"http://127.0.0.1:{reached}/simple"
-    assert found["Debian mirror"].found == f"http://127.0.0.1:{reached}/debian"
-    assert found["container engine"].found == "none runs; `up` starts one of this project's own"
-    assert found["registry"].found == "none runs; `up` starts one of this project's own"
+    lines = told(store)
+    lines.pop("Debian's archive keys")  # of this very machine
+    assert [check.name for check in lines.values() if not check.ok] == []
+    assert lines["package index"].found == f"http://127.0.0.1:{reached}/simple"
+    assert lines["Debian mirror"].found == f"http://127.0.0.1:{reached}/debian"
+    assert lines["container engine"].found == "none runs; `up` starts one of this project's own"
+    assert lines["registry"].found == "none runs; `up` starts one of this project's own"
 
 
 def test_an_engine_that_does_not_answer_is_a_lack(store, reached, dead, monkeypatch):
@@ -184,10 +184,10 @@ def test_servers_that_do_not_have_what_theirs_have(store, port, dead, monkeypatc
     address = f"http://127.0.0.1:{dead if path is None else port}"
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"{address}/other")
     monkeypatch.setenv("HELIOIMAGES_DEBIAN_MIRROR", f"{address}/other")
-    found = told(store)
-    assert found["package index"].found == found["Debian mirror"].found == f"{address}/other: {fault}"
-    assert "UV_DEFAULT_INDEX" in found["package index"].mend
-    assert "HELIOIMAGES_DEBIAN_MIRROR" in found["Debian mirror"].mend
+    lines = told(store)
+    assert lines["package index"].found == lines["Debian mirror"].found == f"{address}/other: {fault}"
+    assert "UV_DEFAULT_INDEX" in lines["package index"].mend
+    assert "HELIOIMAGES_DEBIAN_MIRROR" in lines["Debian mirror"].mend
 
 
 def test_a_password_in_an_address_is_not_shown(store, reached, monkeypatch):

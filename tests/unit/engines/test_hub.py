@@ -96,7 +96,7 @@ def test_a_hub_that_ends_at_once(tmp_path):
     )
     assert caught.value.stage == Stage.HOST
     left = hub_server.read(folder)
-    assert left is not None and not any(one.alive for one in left.processes)
+    assert left is not None and not any(process.alive for process in left.processes)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
@@ -132,12 +132,12 @@ def test_an_offer_by_digest():
 
 
 def test_certificates_are_for_the_containers_user_only(tmp_path):
-    found = importlib.util.spec_from_file_location("in_image", HUB / "in_image.py")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    spec = importlib.util.spec_from_file_location("in_image", HUB / "in_image.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     (tmp_path / "dask.pem").write_text("key")
     with tarfile.open(fileobj=io.BytesIO(module.archive(tmp_path, "/tmp/dask-gateway", 1000))) as tar:
-        rows = [(one.name, one.mode, one.uid, one.isdir()) for one in tar]
+        rows = [(member.name, member.mode, member.uid, member.isdir()) for member in tar]
         assert rows == [("tmp/dask-gateway", 0o700, 1000, True), ("tmp/dask-gateway/dask.pem", 0o600, 1000, False)]
         assert tar.extractfile("tmp/dask-gateway/dask.pem").read() == b"key"
 

@@ -58,8 +58,8 @@ def test_those_of_killed_runs_go(gone):
     recycled = Container(f"{world} {pid} {int(started) - 1}")
     stay = [Container(mine), Container(gone.replace(world, "elsewhere pid:[1]")), Container("nonsense"), Container("")]
     owned.sweep(client(left, stubborn, *stay, recycled, last))
-    assert [one.removed for one in (left, last, recycled)] == [True] * 3
-    assert [one.removed for one in stay] == [False] * 4
+    assert [container.removed for container in (left, last, recycled)] == [True] * 3
+    assert [container.removed for container in stay] == [False] * 4
 
 
 def test_an_interrupted_process_leaves_none_of_its_own(gone):
@@ -94,8 +94,8 @@ def test_what_people_started_is_ended_or_tidied(ended):
 
 def test_the_one_at_a_port_is_ended_and_no_other():
     mine, other, bare = (Container("x", status="running") for _ in range(3))
-    for one, bound in ((mine, [{"HostIp": "127.0.0.1", "HostPort": "8889"}]), (other, [{"HostPort": "18889"}])):
-        one.attrs = {"HostConfig": {"PortBindings": {"8888/tcp": bound}}}
+    for container, bound in ((mine, [{"HostIp": "127.0.0.1", "HostPort": "8889"}]), (other, [{"HostPort": "18889"}])):
+        container.attrs = {"HostConfig": {"PortBindings": {"8888/tcp": bound}}}
     # As the engine tells of one without ports.
     bare.attrs = {"HostConfig": {"PortBindings": None}}
     listed = SimpleNamespace(list=lambda **_: [bare, other, mine])

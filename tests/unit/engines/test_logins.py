@@ -177,8 +177,8 @@ def test_secrets_are_not_shown(engine, home, monkeypatch):
 
 
 def test_connect_takes_the_logins(tmp_path, monkeypatch):
-    found = Engine(SimpleNamespace(), "unix:///x")
-    monkeypatch.setattr(engines, "running", lambda store: found)
+    engine = Engine(SimpleNamespace(), "unix:///x")
+    monkeypatch.setattr(engines, "running", lambda store: engine)
     credential = from_docker_config(())
     assert engines.connect(tmp_path, credential).credentials is credential
 
@@ -191,20 +191,20 @@ def test_verbs_have_a_machine_with_logins(home, monkeypatch):
     )
     login = Credential(username="ada", secret="s3cret")
     assert common.machine().credentials("registry.example/org/helio") == login
-    found = Engine(SimpleNamespace(), "unix:///x")
-    monkeypatch.setattr(engines, "running", lambda store: found)
+    engine = Engine(SimpleNamespace(), "unix:///x")
+    monkeypatch.setattr(engines, "running", lambda store: engine)
     assert common.machine().engine.credentials("registry.example/org/helio") == login
 
 
 def test_a_hubs_programs_get_them_by_variable(server, home, monkeypatch, tmp_path):
     """What runs a cluster's process pulls the image, if another than the notebook's is chosen."""
     write(by_variable(home, monkeypatch), **{"registry.example": ADA})
-    found = logins.of(from_docker_config(), ["registry.example/org/helio", "public.example/x"])
+    logins_found = logins.of(from_docker_config(), ["registry.example/org/helio", "public.example/x"])
     login = {"username": "ada", "password": "s3cret", "serveraddress": "registry.example"}
-    assert found == {"registry.example/org/helio": login}
-    monkeypatch.setenv("HELIOIMAGES_HUB_LOGINS", json.dumps(found))
+    assert logins_found == {"registry.example/org/helio": login}
+    monkeypatch.setenv("HELIOIMAGES_HUB_LOGINS", json.dumps(logins_found))
     address = f"tcp://127.0.0.1:{server.server_port}"
     argv = [sys.executable, hub_parts.SOURCE / "in_image.py", address, "{}", tmp_path, "/tmp/x", IMAGE, "true"]
-    ended = subprocess.run([str(one) for one in argv], capture_output=True, text=True)
+    ended = subprocess.run([str(word) for word in argv], capture_output=True, text=True)
     assert "no containers here" in ended.stderr
     assert server.given == [login]

@@ -37,8 +37,8 @@ def test_a_registry_and_an_engine_are_told(store):
 def test_an_engine_that_does_not_run_is_counted_by_its_folder(store):
     (store.root / "engine").mkdir()
     (store.root / "engine" / "layer").write_bytes(bytes(7))
-    (one,) = space.beside(store, None)
-    assert (one.name, one.size) == ("engine, which does not run", 7)
+    (usage,) = space.beside(store, None)
+    assert (usage.name, usage.size) == ("engine, which does not run", 7)
 
 
 def test_an_engine_that_does_not_count_is_no_matter(store):

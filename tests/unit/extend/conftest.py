@@ -29,8 +29,8 @@ def given(tmp_path: Path):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        with repository.opened(str(folder)) as found:
-            return found
+        with repository.opened(str(folder)) as opened_folder:
+            return opened_folder
 
     write.files = opened
     return write

@@ -25,7 +25,7 @@ variables:
 
 
 def texts(wanted):
-    return [(one.text, str(one.place)) for one in wanted]
+    return [(wanted_line.text, str(wanted_line.place)) for wanted_line in wanted]
 
 
 def test_environment_with_what_it_names(given):
@@ -44,20 +44,23 @@ def test_environment_with_what_it_names(given):
         )
     )
     assert asked.configuration == "binder"
-    assert [(one.name, one.version, str(one.place)) for one in asked.conda] == [
+    assert [(package.name, package.version, str(package.place)) for package in asked.conda] == [
         ("numpy", "==1.26.*", "binder/environment.yml line 5"),
         ("xarray", ">=2025.1,<2027", "binder/environment.yml line 6"),
         ("git", "", "binder/environment.yml line 7"),
     ]
-    assert [(one.version, str(one.place)) for one in asked.python] == [
+    assert [(version.version, str(version.place)) for version in asked.python] == [
         ("==3.13.*", "binder/environment.yml line 4"),
         ("==3.13.*", "binder/runtime.txt line 1"),
     ]
-    assert [one.text.split() for one in asked.requirements] == [
+    assert [requirement.text.split() for requirement in asked.requirements] == [
         ["skyfield", ">=1.40"],
         ["sgp4[fast]>=2", ";", "python_version", ">", '"3.8"'],
     ]
-    assert [str(one.place) for one in asked.requirements] == ["more.txt line 3", "binder/environment.yml line 10"]
+    assert [str(requirement.place) for requirement in asked.requirements] == [
+        "more.txt line 3",
+        "binder/environment.yml line 10",
+    ]
     assert texts(asked.constraints) == [("jplephem<3", "limits.txt line 1")]
     assert texts(asked.debian) == [("git", "binder/apt.txt line 1")]
     assert (asked.post_build, asked.start, asked.variables) == ("binder/postBuild", "binder/start", {"KEY": "value"})
@@ -79,7 +82,9 @@ def test_projects_of_the_repository_and_of_git(given):
             }
         )
     )
-    assert [(one.folder, one.url, one.ref, one.extras, one.place.line) for one in asked.projects] == [
+    assert [
+        (project.folder, project.url, project.ref, project.extras, project.place.line) for project in asked.projects
+    ] == [
         (".", "", "", ("plot",), 1),
         ("tools", "", "", (), 2),
         ("py", "https://example.org/a/b.git", "main", (), 3),
@@ -104,7 +109,7 @@ def test_a_package_of_its_own_is_built(given, files, count):
 
 def test_hashes_of_pip_are_left_out_and_it_is_said(given):
     asked = binder.read(given.files({"requirements.txt": "sgp4==2.27 \\\n  --hash=sha256:00 --hash=sha256:11\n"}))
-    assert [one.text.strip() for one in asked.requirements] == ["sgp4==2.27"]
+    assert [requirement.text.strip() for requirement in asked.requirements] == ["sgp4==2.27"]
     assert asked.notes == ("requirements.txt: hashes of pip are left out: the lock has one of each file",)
 
 
@@ -166,8 +171,8 @@ def test_what_an_image_cannot_have_is_refused_at_its_line(given, files, where, m
     ],
 )
 def test_versions_of_conda_in_the_words_of_the_index(given, spec, version):
-    (one,) = binder.read(given.files({"environment.yml": f"dependencies:\n  - {spec}\n"})).conda
-    assert (one.name, one.version) == ("numpy", version)
+    (package,) = binder.read(given.files({"environment.yml": f"dependencies:\n  - {spec}\n"})).conda
+    assert (package.name, package.version) == ("numpy", version)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +202,8 @@ def test_what_would_end_as_a_riddle_in_the_container_is_told_before(given, files
 def test_a_program_that_is_a_link_to_nothing(given):
     repository = given.files({"a": ""})
     (repository.folder / "postBuild").symlink_to("nothing")
-    with opened(str(repository.folder)) as found, pytest.raises(HelioError, match="cannot read `postBuild`") as caught:
-        binder.read(found)
+    with opened(str(repository.folder)) as source, pytest.raises(HelioError, match="cannot read `postBuild`") as caught:
+        binder.read(source)
     assert caught.value.detail == "No such file or directory"
 
 

@@ -136,7 +136,9 @@ def packages(parent, store, make_wheel, monkeypatch):
 
     def run(below: covered.Held = {}, path: str = "shared.py", **contents: bytes):  # noqa: B006
         made = [make_wheel({path: data}, name=name) for name, data in contents.items()]
-        added = layers.Added(wheels=tuple(one for _, one in made), paths={one.sha256: path for path, one in made})
+        added = layers.Added(
+            wheels=tuple(wheel for _, wheel in made), paths={wheel.sha256: path for path, wheel in made}
+        )
         return layers.of_packages(parent, added, store, 1, lambda: below)
 
     return run
@@ -144,21 +146,21 @@ def packages(parent, store, make_wheel, monkeypatch):
 
 def names(count: int, *, apart: bool) -> list[str]:
     """Return names whose packages share a layer, or have one each."""
-    found: dict[int, list[str]] = {}
+    names_by_hash: dict[int, list[str]] = {}
     for name in (f"p{number}" for number in range(100)):
-        found.setdefault(bucket_of(name, layers._BUCKETS), []).append(name)
-    return [row[0] for row in found.values()][:count] if apart else next(iter(found.values()))[:count]
+        names_by_hash.setdefault(bucket_of(name, layers._BUCKETS), []).append(name)
+    return [row[0] for row in names_by_hash.values()][:count] if apart else next(iter(names_by_hash.values()))[:count]
 
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_packages_that_bring_one_path_are_refused_wherever_they_lie(packages, apart):
-    one, other = names(2, apart=apart)
+    first, other = names(2, apart=apart)
     with pytest.raises(HelioError) as caught:
-        packages(**{one: b"x = 1\n", other: b"x = 2\n"})
+        packages(**{first: b"x = 1\n", other: b"x = 2\n"})
     path = "srv/conda/envs/notebook/lib/python3.13/site-packages/shared.py"
     assert caught.value.message in (
-        f"`{one}-1.0` and `{other}-1.0` both bring {path}",
-        f"`{other}-1.0` and `{one}-1.0` both bring {path}",
+        f"`{first}-1.0` and `{other}-1.0` both bring {path}",
+        f"`{other}-1.0` and `{first}-1.0` both bring {path}",
     )
     assert caught.value.hint.startswith("leave one of them out")
 
@@ -195,5 +197,5 @@ def test_equal_bytes_and_what_is_compiled_of_them_are_no_clash(packages):
 
 @pytest.mark.parametrize(("apart", "count"), [(True, 2), (False, 1)])
 def test_equal_files_of_two_packages_are_one(packages, apart, count):
-    one, other = names(2, apart=apart)
-    assert len(packages(**{one: b"x = 1\n", other: b"x = 1\n"})) == count
+    first, other = names(2, apart=apart)
+    assert len(packages(**{first: b"x = 1\n", other: b"x = 1\n"})) == count

@@ -19,8 +19,8 @@ def asked(folder: Path, files):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with repository.opened(str(folder)) as found:
-        return binder.read(found)
+    with repository.opened(str(folder)) as source:
+        return binder.read(source)
 
 
 def fault(folder: Path, files) -> HelioError:
@@ -33,7 +33,7 @@ def fault(folder: Path, files) -> HelioError:
 def test_requirements_that_windows_shell_wrote(tmp_path, encoding):
     """`pip freeze > requirements.txt` in PowerShell; pip reads it, too."""
     got = asked(tmp_path, {"requirements.txt": "\ufeffnumpy\r\nsgp4\r\n".encode(encoding)})
-    assert [one.text for one in got.requirements] == ["numpy", "sgp4"]
+    assert [requirement.text for requirement in got.requirements] == ["numpy", "sgp4"]
 
 
 def test_another_encoding_is_refused_at_its_line(tmp_path):
@@ -44,7 +44,7 @@ def test_another_encoding_is_refused_at_its_line(tmp_path):
 @pytest.mark.parametrize("line", [b"-e .", b"-e file:.", b"--editable=file:."])
 def test_the_repository_itself_is_asked_for_once(tmp_path, line):
     got = asked(tmp_path, {"requirements.txt": line, "pyproject.toml": PROJECT})
-    assert [one.folder for one in got.projects] == ["."]
+    assert [project.folder for project in got.projects] == ["."]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_list_of_condas(tmp_path):
 
 def test_a_file_called_binder_is_no_folder_of_configuration(tmp_path):
     got = asked(tmp_path, {"binder": b"words", "requirements.txt": b"numpy"})
-    assert (got.configuration, [one.text for one in got.requirements]) == ("", ["numpy"])
+    assert (got.configuration, [requirement.text for requirement in got.requirements]) == ("", ["numpy"])
 
 
 def test_a_name_that_binder_does_not_read_is_told(tmp_path):
@@ -131,8 +131,8 @@ def test_a_name_that_takes_files_away_in_an_image(tmp_path):
 
 def test_a_name_with_a_newline_is_one(tmp_path):
     (tmp_path / "two\nlines.txt").write_text("")
-    with repository.opened(str(tmp_path)) as found:
-        assert [entry.path for entry in found.files] == ["two\nlines.txt"]
+    with repository.opened(str(tmp_path)) as taken:
+        assert [entry.path for entry in taken.files] == ["two\nlines.txt"]
 
 
 @pytest.mark.parametrize("size", [repository.MOST_FILE_BYTES + 1, 1 << 40])
@@ -172,7 +172,7 @@ def test_a_folder_of_configuration_that_is_a_link(tmp_path):
     (tmp_path / "place").mkdir()
     (tmp_path / "place" / "binder").symlink_to("deploy/binder")
     got = asked(tmp_path / "place", {"deploy/binder/requirements.txt": b"numpy\n", "requirements.txt": b"sgp4\n"})
-    assert (got.configuration, [one.text for one in got.requirements]) == ("deploy/binder", ["numpy"])
+    assert (got.configuration, [requirement.text for requirement in got.requirements]) == ("deploy/binder", ["numpy"])
 
 
 def test_files_that_name_each_other_without_end(tmp_path):

@@ -32,9 +32,9 @@ def test_files_have_the_modes_of_git_and_no_history(upstream):
     (upstream / "run").write_text("")
     (upstream / "run").chmod(0o710)
     (upstream / "link").symlink_to("run")
-    with repository.opened(str(upstream)) as found:
-        listed = [(entry.path, entry.kind.value, oct(entry.mode)) for entry in found.files]
-        assert (found.name, found.commit) == ("my-analysis", "")
+    with repository.opened(str(upstream)) as source:
+        listed = [(entry.path, entry.kind.value, oct(entry.mode)) for entry in source.files]
+        assert (source.name, source.commit) == ("my-analysis", "")
     assert listed == [
         ("later", "file", "0o644"),
         ("link", "symlink", "0o777"),
@@ -44,17 +44,17 @@ def test_files_have_the_modes_of_git_and_no_history(upstream):
 
 
 def test_a_clean_folder_is_named_by_its_commit(upstream):
-    with repository.opened(str(upstream)) as found:
-        assert found.commit == git(upstream, "rev-parse", "HEAD")
+    with repository.opened(str(upstream)) as source:
+        assert source.commit == git(upstream, "rev-parse", "HEAD")
 
 
 @pytest.mark.parametrize(("ref", "count"), [("", 2), ("v1", 1), ("side", 2)])
 def test_an_address_is_cloned_at_a_commit(upstream, ref, count):
-    with repository.opened(f"file://{upstream}", ref) as found:
-        folder = found.folder
-        assert len(found.files) == count
-        assert found.commit == git(upstream, "rev-parse", ref or "HEAD")
-        assert (found.name, found.source) == ("my-analysis", f"file://{upstream}")
+    with repository.opened(f"file://{upstream}", ref) as source:
+        folder = source.folder
+        assert len(source.files) == count
+        assert source.commit == git(upstream, "rev-parse", ref or "HEAD")
+        assert (source.name, source.source) == ("my-analysis", f"file://{upstream}")
     assert not folder.exists()
 
 
@@ -91,8 +91,8 @@ def test_other_links_stay(tmp_path, target):
     (folder / "folder").mkdir(parents=True)
     (folder / "folder/file").write_text("")
     (folder / "a").symlink_to(target)
-    with repository.opened(str(folder)) as found:
-        assert found.files[0].target == target
+    with repository.opened(str(folder)) as source:
+        assert source.files[0].target == target
 
 
 def test_what_is_no_file_is_refused(tmp_path):
@@ -117,9 +117,9 @@ def test_what_is_no_repository(tmp_path):
 
 
 def test_the_digest_is_of_names_contents_and_modes(given):
-    one = given.files({"a": "x"})
-    assert one.digest == given.files({"a": "x"}).digest
+    folder = given.files({"a": "x"})
+    assert folder.digest == given.files({"a": "x"}).digest
     other = given.files({"a": "y"})
-    assert other.digest != one.digest
-    assert other.having("a", "x").digest == one.digest
-    assert other.having("b", "x").digest != one.digest
+    assert other.digest != folder.digest
+    assert other.having("a", "x").digest == folder.digest
+    assert other.having("b", "x").digest != folder.digest

@@ -48,7 +48,7 @@ def ask(given, parent, package_index, tmp_path: Path):
 
 
 def versions(lock) -> dict[str, str]:
-    return {one.name: one.version for one in lock.files}
+    return {wheel.name: wheel.version for wheel in lock.files}
 
 
 def test_only_what_the_image_lacks_is_added(ask):
@@ -157,7 +157,7 @@ def test_a_built_wheel_brings_what_it_needs_and_is_itself_no_part_of_the_lock(as
 
 def conda(given, parent, text):
     asked = binder.read(given.files({"environment.yml": f"dependencies:\n  - {text}\n"}))
-    return [one.text for one in solve.requirements(asked, parent)]
+    return [requirement.text for requirement in solve.requirements(asked, parent)]
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,11 @@ def test_the_image_for_machine_learning_says_its_cuda_and_the_others_have_none()
     said = {}
     for name, image in images.items():
         lock = locks.load(ROOT, images, name)
-        found = labels.labels(image, lock, environments[image.environment])
-        said[name] = [found.get("io.helioimages.cuda"), found.get("io.helioimages.cuda.driver")]
+        said_of_image = labels.labels(image, lock, environments[image.environment])
+        said[name] = [said_of_image.get("io.helioimages.cuda"), said_of_image.get("io.helioimages.cuda.driver")]
         if name == "ml-gpu":
             assert said[name] == [lock.version_of("nvidia-cuda-runtime").rpartition(".")[0], "580"]
-    assert {name for name, found in said.items() if found != [None, None]} == {"ml-gpu"}
+    assert {name for name, values in said.items() if values != [None, None]} == {"ml-gpu"}
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,17 @@ versions = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["1.0", "1
 
 
 @given(versions, versions)
-def test_a_diff_turns_the_old_into_the_new(one, other):
-    changes = diff(locked(**one), locked(**other))
-    result = dict(one)
+def test_a_diff_turns_the_old_into_the_new(old, new):
+    changes = diff(locked(**old), locked(**new))
+    result = dict(old)
     for change in changes:
         if change.kind == "removed":
             assert result.pop(change.name) == change.old
         else:
             assert result.get(change.name, "") == change.old
             result[change.name] = change.new
-    assert result == other
-    assert diff(locked(**one), locked(**one)) == ()
+    assert result == new
+    assert diff(locked(**old), locked(**old)) == ()
 
 
 @pytest.mark.parametrize(
@@ -82,20 +82,22 @@ def test_each_ecosystem_has_its_own_order(kind, old, new, word):
 
 def test_names_that_differ_in_a_point_are_two_debian_packages():
     old = [Package(kind="debian", name="liba2.0", version="1"), Package(kind="debian", name="liba2-0", version="2")]
-    assert [(one.kind, one.name) for one in diff(old, old[:1])] == [("removed", "liba2-0")]
+    assert [(change.kind, change.name) for change in diff(old, old[:1])] == [("removed", "liba2-0")]
 
 
 texts = st.text("019aZrcpostdev.+-_~:!*", max_size=7)
 
 
-@given(st.sampled_from([one.kind for one in ecosystems.ECOSYSTEMS]), st.lists(texts, min_size=3, max_size=3))
+@given(
+    st.sampled_from([ecosystem.kind for ecosystem in ecosystems.ECOSYSTEMS]), st.lists(texts, min_size=3, max_size=3)
+)
 def test_versions_of_a_kind_are_in_one_total_order(kind, versions):
     """Whatever stands where a version should: nothing raises, and no three versions go round in a circle."""
     for order in (ecosystems.order, ecosystems.common_order):
-        one, two, three = (order(kind, version) for version in versions)
-        assert (one < two) + (one == two) + (two < one) == 1
-        assert not (one <= two and two <= three) or one <= three
-        assert (one == two) == (two == one)
+        first, second, third = (order(kind, version) for version in versions)
+        assert (first < second) + (first == second) + (second < first) == 1
+        assert not (first <= second and second <= third) or first <= third
+        assert (first == second) == (second == first)
 
 
 def test_downgrades_are_silent_unless_asked():
@@ -105,7 +107,7 @@ def test_downgrades_are_silent_unless_asked():
 
 
 def test_who_holds_back():
-    found = held_back(
+    held = held_back(
         {"boto3": "1.40", "six": "1.17", "ujson": "5.13"},
         {"boto3": "1.44", "six": "1.17", "ujson": "6.0"},
         {
@@ -113,11 +115,11 @@ def test_who_holds_back():
             "aiobotocore 2.26": [Requirement("Boto3<1.41,>=1.40")],
         },
     )
-    assert found == (
+    assert held == (
         Held(name="boto3", version="1.40", newest="1.44", by=("aiobotocore 2.26 (Boto3<1.41,>=1.40)",)),
         Held(name="ujson", version="5.13", newest="6.0", by=("environments/base (ujson<6)",)),
     )
-    assert str(found[1]) == "held back  ujson 5.13 (newest 6.0) by environments/base (ujson<6)"
+    assert str(held[1]) == "held back  ujson 5.13 (newest 6.0) by environments/base (ujson<6)"
     (alone,) = held_back({"x": "1"}, {"x": "2"}, {})
     assert str(alone) == "held back  x 1 (newest 2) by the current lock or the solution as a whole"
 

@@ -16,7 +16,7 @@ from helioimages.locks import ecosystems, read
 from helioimages.machine.checkout import load_images
 
 ROOT = Path(__file__).parents[3]
-EVERY = [pytest.param(one, id=one.kind) for one in ecosystems.ECOSYSTEMS]
+EVERY = [pytest.param(ecosystem, id=ecosystem.kind) for ecosystem in ecosystems.ECOSYSTEMS]
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +32,29 @@ def test_a_lock_reads_back_and_its_packages_are_whole(ecosystem, lock):
     assert ecosystem.dump(part) == (ROOT / where).read_text("utf-8")
     packages = ecosystem.packages(part)
     assert len(packages) > 5
-    for one in packages:
-        assert one.kind == ecosystem.kind and one.file_name and len(one.sha256) == 64 and one.size > 0
-        assert ecosystems.of_purl(one.purl) == one.kind
-        assert one.version in unquote(one.purl)
-        assert ecosystems.order(one.kind, one.version)[0] == 1, "every locked version is one of its ecosystem"
-        assert ecosystem.advised(one).ecosystems
+    for package in packages:
+        assert package.kind == ecosystem.kind and package.file_name and len(package.sha256) == 64 and package.size > 0
+        assert ecosystems.of_purl(package.purl) == package.kind
+        assert package.version in unquote(package.purl)
+        assert ecosystems.order(package.kind, package.version)[0] == 1, "every locked version is one of its ecosystem"
+        assert ecosystem.advised(package).ecosystems
 
 
 def test_purls_encode_all_but_the_colon(lock):
     """Spec: package-url, "Character encoding": a colon is never percent-encoded, a plus always."""
-    found = {one.name: one.purl for one in lock.packages if one.kind == "debian"}
-    deb = {one.name: one for one in lock.apt.packages}
-    for name, purl in found.items():
+    purls = {package.name: package.purl for package in lock.packages if package.kind == "debian"}
+    deb = {package.name: package for package in lock.apt.packages}
+    for name, purl in purls.items():
         version = quote(deb[name].version, safe=":")
         assert purl == f"pkg:deb/debian/{quote(name)}@{version}?arch={deb[name].architecture}&distro=trixie"
-    assert any("@1:" in purl for purl in found.values())
-    for one in lock.packages:
-        if one.kind == "wheel":
-            assert one.purl == f"pkg:pypi/{one.name}@{quote(one.version)}?file_name={quote(one.file_name)}"
+    assert any("@1:" in purl for purl in purls.values())
+    for package in lock.packages:
+        if package.kind == "wheel":
+            assert (
+                package.purl == f"pkg:pypi/{package.name}@{quote(package.version)}?file_name={quote(package.file_name)}"
+            )
     python = lock.python
-    (purl,) = [one.purl for one in lock.packages if one.kind == "conda" and one.name == "python"]
+    (purl,) = [package.purl for package in lock.packages if package.kind == "conda" and package.name == "python"]
     assert purl == f"pkg:conda/python@{python.version}?build={python.build}&channel=local&subdir={python.subdir}"
 
 
@@ -70,10 +72,10 @@ debian = st.from_regex(r"\A([0-2]:)?[0-9][0-9a-c.+~]{0,5}(-[0-9][0-9a-c.+~]{0,3}
 
 
 @given(debian, debian)
-def test_debian_is_ordered_as_dpkg_does(one, other):
-    ours, theirs = [ecosystems.order("debian", text) for text in (one, other)], NativeVersion(one)
-    assert (ours[0] < ours[1]) == (theirs < NativeVersion(other))
-    assert (ours[0] == ours[1]) == (theirs == NativeVersion(other))
+def test_debian_is_ordered_as_dpkg_does(left, right):
+    ours, theirs = [ecosystems.order("debian", text) for text in (left, right)], NativeVersion(left)
+    assert (ours[0] < ours[1]) == (theirs < NativeVersion(right))
+    assert (ours[0] == ours[1]) == (theirs == NativeVersion(right))
 
 
 pep440 = st.from_regex(
@@ -82,7 +84,7 @@ pep440 = st.from_regex(
 
 
 @given(pep440, pep440)
-def test_wheels_are_ordered_as_pep_440_says(one, other):
-    ours = [ecosystems.order("wheel", text) for text in (one, other)]
-    assert (ours[0] < ours[1]) == (Version(one) < Version(other))
-    assert (ours[0] == ours[1]) == (Version(one) == Version(other))
+def test_wheels_are_ordered_as_pep_440_says(left, right):
+    ours = [ecosystems.order("wheel", text) for text in (left, right)]
+    assert (ours[0] < ours[1]) == (Version(left) < Version(right))
+    assert (ours[0] == ours[1]) == (Version(left) == Version(right))

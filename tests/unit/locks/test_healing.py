@@ -47,7 +47,7 @@ def checkout(tmp_path: Path, monkeypatch) -> Path:
         (folder / "apt-lock.json").write_text(dump(LOCK))
 
     def heal(lock, gone, *, parent, obtain):
-        packages = tuple(deb("curl", "2") if one.name == "curl" else one for one in lock.packages)
+        packages = tuple(deb("curl", "2") if package.name == "curl" else package for package in lock.packages)
         return dataclasses.replace(lock, packages=packages, healed=("curl 1 -> 2",))
 
     monkeypatch.setattr(healing.apt, "heal", heal)
@@ -65,7 +65,7 @@ def test_parent_and_child_are_healed_and_the_locks_say_so(checkout):
     for name in ("base", "helio"):
         lock = parse((checkout / "images" / name / "apt-lock.json").read_text(), name)
         assert lock.healed == ("curl 1 -> 2",)
-        assert [one.version for one in lock.packages] == ["5", "2"]
+        assert [package.version for package in lock.packages] == ["5", "2"]
 
 
 def test_strict_refuses_and_writes_nothing(checkout):
@@ -83,8 +83,8 @@ def test_strict_refuses_and_writes_nothing(checkout):
 
 def test_what_the_store_has_is_not_asked_for(checkout, monkeypatch):
     store = Store(checkout / "store")
-    for one in LOCK.packages:
-        store.artefact(one.sha256).touch()
+    for package in LOCK.packages:
+        store.artefact(package.sha256).touch()
 
     def asked(debs):
         raise AssertionError("the mirror was asked")

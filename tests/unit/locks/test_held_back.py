@@ -12,7 +12,7 @@ def files(*names, **options):
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("listed", "expected"),
     [
         (files("d-1.0.tar.gz", "d-2.0-py3-none-any.whl"), "2.0"),
         (files("d-1.0.tar.gz", "d-2.0rc1.tar.gz", "d-2.0.dev1.tar.gz"), "1.0"),
@@ -25,5 +25,5 @@ def files(*names, **options):
         (files("d.egg", "d-1.exe"), "None"),
     ],
 )
-def test_the_newest_version_that_could_be_installed(found, expected):
-    assert str(newest(found, "3.13", Platform.of("linux/amd64"), (2, 41), 20)) == expected
+def test_the_newest_version_that_could_be_installed(listed, expected):
+    assert str(newest(listed, "3.13", Platform.of("linux/amd64"), (2, 41), 20)) == expected

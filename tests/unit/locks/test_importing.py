@@ -48,11 +48,11 @@ def index(**projects: Sequence[str]):
     """Return an index of file names; ``-`` is written ``_`` in names of projects."""
 
     def ask(names: Sequence[str]) -> Mapping[str, Sequence[IndexFile]]:
-        found = {name.replace("_", "-"): files for name, files in projects.items()}
+        files_by_name = {name.replace("_", "-"): files for name, files in projects.items()}
         return {
             name: [
                 IndexFile(name=file.removeprefix("yanked "), url="", yanked=file.startswith("yanked "))
-                for file in found.get(name, ())
+                for file in files_by_name.get(name, ())
             ]
             for name in names
         }
@@ -61,17 +61,17 @@ def index(**projects: Sequence[str]):
 
 
 def test_conda_names_become_pypi_names() -> None:
-    found = translate(
+    imported = translate(
         foreign(
             "python=3.13", "pytorch>=2", "python-graphviz", "graphviz", "matplotlib-base=3.10", "dask", "dask-core"
         ),
         target(),
         None,
     )
-    assert found.conda == ("python=3.13",)
-    assert found.pypi == ("torch>=2", "graphviz", "matplotlib==3.10.*", "dask")
-    assert found.kept == 6
-    assert [(row.what, row.became, row.why) for row in found.rows] == [("graphviz", "", WHY_NOT_PYTHON)]
+    assert imported.conda == ("python=3.13",)
+    assert imported.pypi == ("torch>=2", "graphviz", "matplotlib==3.10.*", "dask")
+    assert imported.kept == 6
+    assert [(row.what, row.became, row.why) for row in imported.rows] == [("graphviz", "", WHY_NOT_PYTHON)]
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ def test_conda_names_become_pypi_names() -> None:
     ],
 )
 def test_the_local_channel_has_one_python(spec: str, same: bool) -> None:
-    found = translate(foreign(spec), target(), None)
-    assert found.conda == ("python=3.13",)
-    assert [row.why for row in found.rows] == (
+    imported = translate(foreign(spec), target(), None)
+    assert imported.conda == ("python=3.13",)
+    assert [row.why for row in imported.rows] == (
         [] if same else ["the channel local has Python 3.13; --channel names another one"]
     )
 
 
 def test_another_channel_keeps_conda_packages() -> None:
-    found = translate(
+    imported = translate(
         foreign("python=3.11", "conda-forge::gdal=3.9", "pip: [lib]"), target(channel="conda-forge"), None
     )
-    assert found.conda == ("python=3.11", "gdal=3.9")
-    assert found.pypi == ("lib",)
-    assert found.rows == ()
+    assert imported.conda == ("python=3.11", "gdal=3.9")
+    assert imported.pypi == ("lib",)
+    assert imported.rows == ()
 
 
 def with_channels(*channels: str, specs: Sequence[str] = ("python=3.13", "gdal")) -> Foreign:
@@ -152,19 +152,19 @@ OTHER_MACHINE = "which channels it means is a setting of each machine: add the U
     ],
 )
 def test_channels_are_the_file_s(channels: tuple[str, ...], kept: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    found = translate(with_channels(*channels), target(channel="conda-forge"), None)
-    assert found.channels == kept
-    assert [(row.what, row.became, row.why) for row in found.rows] == rows
-    made = parse_environment(found.environment("environment.yml"), Path(), "environment.yml")
+    imported = translate(with_channels(*channels), target(channel="conda-forge"), None)
+    assert imported.channels == kept
+    assert [(row.what, row.became, row.why) for row in imported.rows] == rows
+    made = parse_environment(imported.environment("environment.yml"), Path(), "environment.yml")
     assert made.channels == kept
-    assert found.as_data()["channels"] == list(kept)
-    assert "secret" not in str(found) and "tk-1" not in str(found)
+    assert imported.as_data()["channels"] == list(kept)
+    assert "secret" not in str(imported) and "tk-1" not in str(imported)
 
 
 def test_with_the_local_channel_the_file_s_are_told() -> None:
-    found = translate(with_channels("pyviz", "conda-forge", "nodefaults", specs=("python=3.13",)), target(), None)
-    assert found.channels == ("local",)
-    assert [(row.what, row.where, row.became) for row in found.rows] == [
+    imported = translate(with_channels("pyviz", "conda-forge", "nodefaults", specs=("python=3.13",)), target(), None)
+    assert imported.channels == ("local",)
+    assert [(row.what, row.where, row.became) for row in imported.rows] == [
         ("pyviz", "channels[0]", "local"),
         ("conda-forge", "channels[1]", "local"),
     ]
@@ -172,18 +172,18 @@ def test_with_the_local_channel_the_file_s_are_told() -> None:
 
 def test_specs_keep_the_channel_that_they_name() -> None:
     specs = ("conda-forge::python=3.13", "pyviz::panel>=1", "lab/linux-64::tool", "gdal[channel=x]")
-    found = translate(with_channels("pyviz", "conda-forge", specs=specs), target(channel="conda-forge"), None)
-    assert found.channels == ("pyviz", "conda-forge", "lab")
-    assert found.conda == specs
-    assert [(row.what, row.became, row.why) for row in found.rows] == [
+    imported = translate(with_channels("pyviz", "conda-forge", specs=specs), target(channel="conda-forge"), None)
+    assert imported.channels == ("pyviz", "conda-forge", "lab")
+    assert imported.conda == specs
+    assert [(row.what, row.became, row.why) for row in imported.rows] == [
         ("lab/linux-64::tool", "lab/linux-64::tool", "`lab` is added to channels, as the last")
     ]
 
 
 def test_several_specs_of_one_package_are_all_kept() -> None:
     specs = ("python>=3.13", "numpy>=1.26,<2", "numpy[version='!=1.26.1']", "numpy>=1.26,<2", "python<3.14")
-    found = translate(with_channels("conda-forge", specs=specs), target(channel="conda-forge"), None)
-    assert found.conda == ("python>=3.13", "python<3.14", "numpy>=1.26,<2", "numpy[version='!=1.26.1']")
+    imported = translate(with_channels("conda-forge", specs=specs), target(channel="conda-forge"), None)
+    assert imported.conda == ("python>=3.13", "python<3.14", "numpy>=1.26,<2", "numpy[version='!=1.26.1']")
 
 
 def test_channels_of_an_explicit_lock_have_their_host_unless_conda_s() -> None:
@@ -192,8 +192,8 @@ def test_channels_of_an_explicit_lock_have_their_host_unless_conda_s() -> None:
         "https://conda.anaconda.org/conda-forge/linux-64/python-3.13.5-h1_0.conda#" + "0" * 32,
         "https://conda.example.org/lab/noarch/tool-1.0-h1_0.conda",
     )
-    found = read_foreign("\n".join(lines), "conda-linux-64.lock", "linux-64")
-    assert found.channels == ("conda-forge", "https://conda.example.org/lab")
+    asked = read_foreign("\n".join(lines), "conda-linux-64.lock", "linux-64")
+    assert asked.channels == ("conda-forge", "https://conda.example.org/lab")
 
 
 def test_what_the_index_has_not() -> None:
@@ -206,9 +206,9 @@ def test_what_the_index_has_not() -> None:
         windows=["windows-1.0-cp313-cp313-win_amd64.whl"],
     )
     lines = ("same==1.0", "older==3.0", "newer==1.0", "source==1.0", "gone", "away==1.0", "windows", "none>=1")
-    found = translate(foreign(*lines, file="requirements.txt"), target(), ask)
-    assert found.pypi == ("same==1.0", "older", "newer>=1.0", "away>=1.0")
-    assert [(row.what, row.became, row.why) for row in found.rows] == [
+    imported = translate(foreign(*lines, file="requirements.txt"), target(), ask)
+    assert imported.pypi == ("same==1.0", "older", "newer>=1.0", "away>=1.0")
+    assert [(row.what, row.became, row.why) for row in imported.rows] == [
         ("older==3.0", "older", "the package index has no such version"),
         ("newer==1.0", "newer>=1.0", "of this version there is no wheel for Python 3.13"),
         (
@@ -221,38 +221,38 @@ def test_what_the_index_has_not() -> None:
         ("windows", "", "it has no files for Python 3.13"),
         ("none>=1", "", "the package index has no project of this name"),
     ]
-    assert found.kept == 1
+    assert imported.kept == 1
 
 
 def test_what_pypi_cannot_say_is_a_row() -> None:
-    found = translate(foreign("x=1|2", "y>=2=*cuda*", "z=1.0=h0_0"), target(), None)
-    assert found.pypi == ("x", "y>=2", "z==1.0")
-    assert [(row.what, row.became) for row in found.rows] == [("x=1|2", "x"), ("y>=2=*cuda*", "y>=2")]
+    imported = translate(foreign("x=1|2", "y>=2=*cuda*", "z=1.0=h0_0"), target(), None)
+    assert imported.pypi == ("x", "y>=2", "z==1.0")
+    assert [(row.what, row.became) for row in imported.rows] == [("x=1|2", "x"), ("y>=2=*cuda*", "y>=2")]
 
 
 def test_extras_markers_and_limits() -> None:
-    found = read_foreign(
+    asked = read_foreign(
         "a[x]>=1\na[y]<3\nb; python_version < '3.12'\n-c limits\n", "r.txt", "linux-64", lambda _: "c<2\n"
     )
-    result = translate(found, target(), None)
+    result = translate(asked, target(), None)
     assert result.pypi == ("a[x,y]<3,>=1", 'b; python_version < "3.12"')
     assert result.constraints == ("c<2",)
 
 
 def test_the_text_is_an_environment_of_ours(tmp_path: Path) -> None:
-    found = translate(foreign("python=3.13", "numpy", "c", "r-base"), target(), None)
-    text = found.environment("environment.yml")
+    imported = translate(foreign("python=3.13", "numpy", "c", "r-base"), target(), None)
+    text = imported.environment("environment.yml")
     assert text.startswith("# Made of environment.yml (conda environment) by `buildimages import`.")
     spec = parse_environment(text, tmp_path, "environments/mine/environment.yml")
     assert (spec.name, spec.channels, spec.conda, spec.pypi) == ("mine", ("local",), ("python=3.13",), ("numpy", "c"))
     assert spec.virtual_packages == {"__glibc": "2.41"}
     child = translate(foreign("numpy"), target(parent="base"), None).environment("x")
     assert parse_environment(child, tmp_path, "e").parent == "base"
-    assert found.lines() == (
+    assert imported.lines() == (
         "mine: conda environment, 3 packages; 3 as they were, 1 not",
         f"  left out: {WHY_NOT_PYTHON}:\n    r-base",
     )
-    assert found.as_data()["rows"][0]["what"] == "r-base"
+    assert imported.as_data()["rows"][0]["what"] == "r-base"
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_names(own: str, path: str, name: str) -> None:
 
 @pytest.mark.parametrize("file", sorted(path.name for path in FILES.iterdir() if path.suffix != ".md"))
 def test_every_public_file_becomes_an_environment(file: str, tmp_path: Path) -> None:
-    found: Imported = translate(read_foreign((FILES / file).read_text(), file, "linux-64"), target(), None)
-    spec = parse_environment(found.environment(file), tmp_path, "environments/mine/environment.yml")
+    imported: Imported = translate(read_foreign((FILES / file).read_text(), file, "linux-64"), target(), None)
+    spec = parse_environment(imported.environment(file), tmp_path, "environments/mine/environment.yml")
     assert spec.conda == ("python=3.13",)
     assert len(spec.pypi) >= 3
     # Nothing is lost without a word.
-    dropped = {row.what for row in found.rows if not row.became}
+    dropped = {row.what for row in imported.rows if not row.became}
     asked = read_foreign((FILES / file).read_text(), file, "linux-64")
-    assert len(asked.items) + len(asked.rows) <= found.kept + len(found.rows) + 2, dropped
+    assert len(asked.items) + len(asked.rows) <= imported.kept + len(imported.rows) + 2, dropped
 
 
 def test_the_verb_writes_an_environment_that_locks(

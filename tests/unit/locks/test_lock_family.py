@@ -38,7 +38,7 @@ def test_a_parent_leaves_room_for_its_children(world):
     for name in ("base", "middle", "leaf"):
         assert {wheel.name: wheel.version for wheel in world.pylock(name).wheels}["lib"] == "1.0"
     # Once the child's wheel is here, its parents' report says who it is that holds them back.
-    (wheel,) = (one for one in world.pylock("leaf").wheels if one.name == "app")
+    (wheel,) = (wheel for wheel in world.pylock("leaf").wheels if wheel.name == "app")
     world.store.artefact(wheel.sha256).write_bytes(world.index.files[wheel.file_name])
     assert world.lock().lines()[:2] == ("base: unchanged", "  held back  lib 1.0 (newest 2.0) by app 1.0 (lib<2)")
 

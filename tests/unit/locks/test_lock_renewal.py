@@ -48,7 +48,7 @@ def test_what_the_index_deleted_is_renewed_by_one_command(world, capsys):
     report = world.lock()
     assert versions_of(world.pylock("base")) == {"one": "1.1", "kept": "1.0"}
     assert versions_of(world.pylock("child")) == {"one": "1.1", "kept": "1.0", "two": "1.1", "three": "0.9"}
-    assert [str(one) for one in report.changes["child"]] == [
+    assert [str(change) for change in report.changes["child"]] == [
         "downgraded three 1.0 -> 0.9",
         "upgraded   one 1.0 -> 1.1",
         "upgraded   two 1.0 -> 1.1",
@@ -129,14 +129,14 @@ def built_of(sdists, tools):
     salt = ",".join(f"{wheel.name} {wheel.version}" for wheel in tools.wheels) if tools else "old"
     return tuple(
         Wheel(
-            name=one.name,
-            version=one.version,
-            file_name=f"{one.name}-{one.version}-py3-none-any.whl",
-            sha256=hashlib.sha256(f"{one.sha256} {salt}".encode()).hexdigest(),
+            name=sdist.name,
+            version=sdist.version,
+            file_name=f"{sdist.name}-{sdist.version}-py3-none-any.whl",
+            sha256=hashlib.sha256(f"{sdist.sha256} {salt}".encode()).hexdigest(),
             size=5,
             built=True,
         )
-        for one in sdists
+        for sdist in sdists
     )
 
 
@@ -163,7 +163,9 @@ def test_a_build_tool_that_the_index_deleted_is_renewed_and_what_it_built_is_bui
     world.index.add("old-2.0.tar.gz", sdist_bytes("old", "2.0"))
     report = world.lock(**build)
     assert versions_of(pypi_lock.parse(file.read_text(), "x")) == {"helper": "1.0", "maker": "1.1"}
-    assert [str(one) for one in report.changes["environments/base/build-lock.toml"]] == ["upgraded   maker 1.0 -> 1.1"]
+    assert [str(change) for change in report.changes["environments/base/build-lock.toml"]] == [
+        "upgraded   maker 1.0 -> 1.1"
+    ]
     # The same source, another wheel.
     assert versions_of(world.pylock("base")) == {"old": "1.0"}
     (after,) = world.pylock("base").wheels
@@ -243,7 +245,7 @@ def test_a_builder_that_was_healed_builds_the_same_sources_again(world):
     asked = []
 
     def build(environment, sdists, tools):
-        asked.append((environment.name, [f"{one.name} {one.version}" for one in sdists]))
+        asked.append((environment.name, [f"{sdist.name} {sdist.version}" for sdist in sdists]))
         return built_of(sdists, tools)
 
     world.lock(build_wheels=build)

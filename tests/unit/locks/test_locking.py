@@ -78,7 +78,7 @@ def test_who_holds_back_is_read_from_fetched_wheels(world):
     world.wheel("app", "1.0", "lib<2", 'other; extra == "x"')
     world.environment("base", "app")
     world.lock()
-    (wheel,) = (one for one in world.pylock("base").wheels if one.name == "app")
+    (wheel,) = (wheel for wheel in world.pylock("base").wheels if wheel.name == "app")
     world.store.artefact(wheel.sha256).write_bytes(world.index.files[wheel.file_name])
     world.wheel("lib", "2.0")
     assert world.lock().lines()[1] == "  held back  lib 1.0 (newest 2.0) by app 1.0 (lib<2)"
@@ -222,14 +222,14 @@ def test_source_only_packages_are_built_once(world):
         asked.append((environment.name, [sdist.name for sdist in sdists]))
         return tuple(
             Wheel(
-                name=one.name,
-                version=one.version,
-                file_name=f"{one.name}-{one.version}-py3-none-any.whl",
+                name=sdist.name,
+                version=sdist.version,
+                file_name=f"{sdist.name}-{sdist.version}-py3-none-any.whl",
                 sha256="ab" * 32,
                 size=5,
                 built=True,
             )
-            for one in sdists
+            for sdist in sdists
         )
 
     for _ in range(2):
@@ -367,10 +367,10 @@ def apt(monkeypatch):
         def missing(self, debs):
             return tuple(deb for deb in debs if deb.name in self.gone)
 
-    found = Apt()
-    monkeypatch.setattr(lock_debian.apt, "resolve", found.resolve)
-    monkeypatch.setattr(lock_debian, "missing", found.missing)
-    return found
+    client = Apt()
+    monkeypatch.setattr(lock_debian.apt, "resolve", client.resolve)
+    monkeypatch.setattr(lock_debian, "missing", client.missing)
+    return client
 
 
 def test_images_have_their_debian_part(world, apt):

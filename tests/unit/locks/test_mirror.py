@@ -192,7 +192,7 @@ def mirror(monkeypatch) -> Iterator[dict[str, int]]:
 def test_what_the_mirror_dropped_is_missing_in_the_locks_order(mirror):
     mirror |= {"curl_1_amd64.deb": 404, "aaa_1_amd64.deb": 410}
     debs = [deb(name) for name in ("bash", "curl", "zlib1g", "aaa")]
-    assert [one.name for one in missing(debs, jobs=2)] == ["curl", "aaa"]
+    assert [package.name for package in missing(debs, jobs=2)] == ["curl", "aaa"]
     assert missing([deb("bash")]) == ()
 
 

@@ -32,11 +32,11 @@ def lock(*packages: CondaPackage) -> CondaLock:
 
 
 def wheels(*names: str) -> PyPILock:
-    found = tuple(
+    locked = tuple(
         Wheel(name=name, version="2.0", file_name=f"{name}-2.0-py3-none-any.whl", sha256="1" * 64, size=1)
         for name in names
     )
-    return PyPILock(python="3.13", platform=Platform.of("linux/amd64"), content_hash="0" * 64, wheels=found)
+    return PyPILock(python="3.13", platform=Platform.of("linux/amd64"), content_hash="0" * 64, wheels=locked)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def wheels(*names: str) -> PyPILock:
     ],
 )
 def test_pairs_are_seen_whichever_side_asks(conda: str, pypi: str) -> None:
-    found = lock(package(conda))
+    locked = lock(package(conda))
     with pytest.raises(HelioError) as caught:
-        provided_by_conda(found, [f"{pypi}>=1"], {}, WHERE)
+        provided_by_conda(locked, [f"{pypi}>=1"], {}, WHERE)
     assert str(caught.value) == (
         f"a wheel would replace the conda package `{conda}`\n"
         f"  in {WHERE}\n"
@@ -61,33 +61,33 @@ def test_pairs_are_seen_whichever_side_asks(conda: str, pypi: str) -> None:
         f"if they are two things, say `{conda}: none` under x-helioimages.names"
     )
     # What other wheels need is conda's.
-    assert provided_by_conda(found, ["other"], {}, WHERE)[pypi] == "1.0"
-    assert pypi not in provided_by_conda(found, [pypi], {}, WHERE, {conda: "none"})
+    assert provided_by_conda(locked, ["other"], {}, WHERE)[pypi] == "1.0"
+    assert pypi not in provided_by_conda(locked, [pypi], {}, WHERE, {conda: "none"})
     with pytest.raises(HelioError) as caught:
-        refuse_both(found, wheels(pypi), WHERE)
+        refuse_both(locked, wheels(pypi), WHERE)
     assert caught.value.message == f"a wheel would replace the conda package `{conda}`"
-    refuse_both(found, wheels(pypi), WHERE, {conda: "none"})
+    refuse_both(locked, wheels(pypi), WHERE, {conda: "none"})
 
 
 def test_a_program_is_no_distribution() -> None:
-    found = lock(package("graphviz", depends=("libexpat",)), package("python_abi"))
-    assert provided_by_conda(found, ["graphviz"], {}, WHERE) == {}
+    locked = lock(package("graphviz", depends=("libexpat",)), package("python_abi"))
+    assert provided_by_conda(locked, ["graphviz"], {}, WHERE) == {}
 
 
 def test_the_channel_says_it() -> None:
-    found = lock(package("helio-c", depends=(), purls=("pkg:pypi/heliothing",)))
-    assert provided_by_conda(found, [], {}, WHERE) == {"heliothing": "1.0"}
-    text = conda_lock.dump(found)
-    assert conda_lock.parse(text, "conda-lock.yml") == found
+    locked = lock(package("helio-c", depends=(), purls=("pkg:pypi/heliothing",)))
+    assert provided_by_conda(locked, [], {}, WHERE) == {"heliothing": "1.0"}
+    text = conda_lock.dump(locked)
+    assert conda_lock.parse(text, "conda-lock.yml") == locked
     with pytest.raises(HelioError) as caught:
         conda_lock.parse(text.replace("pkg:pypi/heliothing", "heliothing"), "conda-lock.yml")
     assert "expected package URLs, not 'heliothing'" in str(caught.value)
 
 
 def test_what_nobody_knows_is_asked() -> None:
-    found = lock(package("python-heliothing"), package("other-base"))
+    locked = lock(package("python-heliothing"), package("other-base"))
     with pytest.raises(HelioError) as caught:
-        ask_about_names(found, wheels("heliothing", "other", "numpy"), WHERE)
+        ask_about_names(locked, wheels("heliothing", "other", "numpy"), WHERE)
     assert caught.value.stage is Stage.LOCK
     assert str(caught.value) == (
         "conda and PyPI may bring one thing under two names\n"
@@ -96,5 +96,5 @@ def test_what_nobody_knows_is_asked() -> None:
         "  other-base-1.0-h0_0.conda of conda, other-2.0-py3-none-any.whl of PyPI\n\n"
         "hint: say `python-heliothing: heliothing` if they are the same, else `python-heliothing: none`"
     )
-    ask_about_names(found, wheels("heliothing"), WHERE, {"python-heliothing": "none"})
-    ask_about_names(found, wheels("numpy"), WHERE)
+    ask_about_names(locked, wheels("heliothing"), WHERE, {"python-heliothing": "none"})
+    ask_about_names(locked, wheels("numpy"), WHERE)

@@ -99,13 +99,13 @@ def test_a_conda_package_without_a_size_is_planned_as_the_smallest(checkout):
     path = checkout / "environments/base/conda-lock.yml"
     path.write_text("".join(line for line in path.read_text().splitlines(True) if " size:" not in line))
     images, environments = load_images(checkout), load_environments(checkout)
-    found = locks.load(checkout, images, "base")
-    assert {package.size for package in found.conda.packages} == {None}
-    everything = locks.packages(found, environments["base"])
+    loaded = locks.load(checkout, images, "base")
+    assert {package.size for package in loaded.conda.packages} == {None}
+    everything = locks.packages(loaded, environments["base"])
     assert {package.size for package in everything if package.kind == "conda"} == {0}
     first = plan_layers(everything, alone_bytes=8 << 20, buckets=12)[0]
-    assert (first.name, first.size, len(first.packages)) == ("conda", 0, len(found.conda.packages))
-    assert all(size > 0 for size, _ in largest(found))
+    assert (first.name, first.size, len(first.packages)) == ("conda", 0, len(loaded.conda.packages))
+    assert all(size > 0 for size, _ in largest(loaded))
 
 
 def test_a_lock_that_is_not_utf_8_is_named(checkout):
@@ -137,18 +137,18 @@ def test_locks_of_two_platforms_lie_beside_each_other(checkout):
     ]
     assert digest(checkout) == before
     arm = Checkout.of(checkout, platform=ARM)
-    found = arm.locks_of(["base"])["base"]
-    assert (found.conda.platforms, found.pypi.platform, found.apt.architecture) == (
+    loaded = arm.locks_of(["base"])["base"]
+    assert (loaded.conda.platforms, loaded.pypi.platform, loaded.apt.architecture) == (
         ("linux-aarch64",),
         ARM,
         "arm64",
     )
-    assert found.files == {
+    assert loaded.files == {
         "conda": "environments/base/conda-lock.linux-arm64.yml",
         "pypi": "environments/base/pylock.linux-arm64.toml",
         "apt": "images/base/apt-lock.linux-arm64.json",
     }
-    assert found.digest != before
+    assert loaded.digest != before
     amd = Checkout.of(checkout).locks_of(["base"])["base"]
     assert (amd.digest, amd.apt.architecture) == (before, "amd64")
 

@@ -69,24 +69,24 @@ def fetched(world) -> None:
 
 def test_what_is_asked_for_and_what_is_drawn_in(locked):
     fetched(locked)
-    found = needs(locked).reasons()
-    assert found["wheel", "app"] == WhyThere(asked=("environments/base",))
-    assert found["wheel", "other"] == WhyThere(asked=("environments/child",))
-    assert found["wheel", "lib"] == WhyThere(by=("app",))
-    assert found["wheel", "low"] == WhyThere(by=("lib", "other"))
+    reasons = needs(locked).reasons()
+    assert reasons["wheel", "app"] == WhyThere(asked=("environments/base",))
+    assert reasons["wheel", "other"] == WhyThere(asked=("environments/child",))
+    assert reasons["wheel", "lib"] == WhyThere(by=("app",))
+    assert reasons["wheel", "low"] == WhyThere(by=("lib", "other"))
     # By an extra that is asked for.
-    assert found["wheel", "fast"] == WhyThere(by=("app",))
-    assert found["conda", "python"] == WhyThere(asked=("environments/base", "environments/child"))
-    assert found["conda", "libz"] == WhyThere(by=("python",))
-    assert found["debian", "bash"] == WhyThere(asked=("images/base",))
-    assert found["debian", "libc6"] == WhyThere()
-    told = {name: str(reason) for (_, name), reason in found.items()}
+    assert reasons["wheel", "fast"] == WhyThere(by=("app",))
+    assert reasons["conda", "python"] == WhyThere(asked=("environments/base", "environments/child"))
+    assert reasons["conda", "libz"] == WhyThere(by=("python",))
+    assert reasons["debian", "bash"] == WhyThere(asked=("images/base",))
+    assert reasons["debian", "libc6"] == WhyThere()
+    told = {name: str(reason) for (_, name), reason in reasons.items()}
     assert (told["app"], told["low"], told["libc6"]) == ("asked for", "drawn in by lib, other", "drawn in")
 
 
 def test_of_wheels_that_are_not_here_nothing_is_claimed(locked):
-    found = needs(locked).reasons()
-    assert found["wheel", "app"].asked and found["wheel", "low"] == WhyThere()
+    reasons = needs(locked).reasons()
+    assert reasons["wheel", "app"].asked and reasons["wheel", "low"] == WhyThere()
 
 
 def test_what_leaving_out_one_saves(locked):
@@ -132,13 +132,13 @@ def test_the_weight_is_that_of_the_locks(locked, monkeypatch):
     monkeypatch.setenv("HELIOIMAGES_STORE", str(locked.store.root))
     done = CliRunner().invoke(main, ["report", "--weight", "child", "--root", str(locked.root), "--json"])
     assert done.exit_code == 0, done.stderr
-    found = json.loads(done.stdout)
+    weight = json.loads(done.stdout)
     sizes = {wheel.name: wheel.size for wheel in locked.pylock("child").wheels}
-    assert {one["name"]: one["bytes"] for one in found["packages"] if one["kind"] == "wheel"} == sizes
-    assert [(one["name"], one["packages"]) for one in found["kinds"]] == [("conda", 2), ("PyPI", 5), ("Debian", 2)]
-    assert {one["name"]: one["bytes"] for one in found["kinds"]}["PyPI"] == sum(sizes.values())
-    assert [(one["name"], one["packages"]) for one in found["images"]] == [("base", 8), ("child", 1)]
-    (app,) = [one for one in found["asked"] if one["name"] == "app"]
+    assert {row["name"]: row["bytes"] for row in weight["packages"] if row["kind"] == "wheel"} == sizes
+    assert [(row["name"], row["packages"]) for row in weight["kinds"]] == [("conda", 2), ("PyPI", 5), ("Debian", 2)]
+    assert {row["name"]: row["bytes"] for row in weight["kinds"]}["PyPI"] == sum(sizes.values())
+    assert [(row["name"], row["packages"]) for row in weight["images"]] == [("base", 8), ("child", 1)]
+    (app,) = [row for row in weight["asked"] if row["name"] == "app"]
     assert app["alone"] == sizes["app"] + sizes["fast"] + sizes["lib"]
     assert sorted(app["with_it"]) == ["fast", "lib"]
     text = CliRunner().invoke(main, ["report", "--weight", "child", "--root", str(locked.root)]).stdout

@@ -39,7 +39,7 @@ def test_whichever_variable_is_set_holds_for_all(name, tmp_path):
     environ = {name: str(file)}
     added = certificates.settings(environ | ALONE)
     together = environ | added
-    assert {together[one] for one in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")} == {str(file)}
+    assert {together[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")} == {str(file)}
     assert name not in added
 
 

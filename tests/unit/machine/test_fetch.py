@@ -293,7 +293,7 @@ def put(store: Store, item: fetch.WantedFile, data: bytes) -> Path:
 def test_bytes_are_on_the_disk_before_they_have_a_name(store, monkeypatch):
     seen, replace = [], fetch.os.replace
     monkeypatch.setattr(fetch.os, "fsync", lambda handle: seen.append(Path(f"/proc/self/fd/{handle}").read_bytes()))
-    monkeypatch.setattr(fetch.os, "replace", lambda one, other: (seen.append(other), replace(one, other)))
+    monkeypatch.setattr(fetch.os, "replace", lambda path, other: (seen.append(other), replace(path, other)))
     with serving() as server:
         item = wanted(server)
         fetch.fetch_all([item], store)

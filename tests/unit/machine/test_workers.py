@@ -29,8 +29,8 @@ def test_every_task_has_its_result():
 
 
 def test_no_more_processes_than_jobs_and_none_of_ours():
-    found = {pid for _, pid in workers.run(who, [0.0, 0.01, 0.02, 0.03], jobs=1, what="pids")}
-    assert len(found) == 1 and os.getpid() not in found
+    pids = {pid for _, pid in workers.run(who, [0.0, 0.01, 0.02, 0.03], jobs=1, what="pids")}
+    assert len(pids) == 1 and os.getpid() not in pids
 
 
 def test_what_a_task_raises_is_raised():

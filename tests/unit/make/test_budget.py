@@ -39,9 +39,9 @@ def test_too_heavy_names_the_ten_largest_packages(base):
     allowed, has = human_size(image.budget_bytes), human_size(image.budget_bytes + (2 << 20))
     assert first == f"expected at most {allowed} ({limit} MiB) not {has} ({limit + 2} MiB); the largest:"
     everything = [
-        (one.size, f"{one.name} {one.version} ({kind})")
+        (package.size, f"{package.name} {package.version} ({kind})")
         for kind, part in (("conda", lock.conda.packages), ("PyPI", lock.pypi.wheels), ("Debian", lock.apt.packages))
-        for one in part
+        for package in part
     ]
     expected = sorted(everything, key=lambda row: (-row[0], row[1]))[:10]
     assert rows == [f"{human_size(size):>9}  {name}" for size, name in expected]

@@ -24,7 +24,7 @@ def world(tmp_path, make_wheel):
 
 
 def named(built: Built) -> list[tuple[str, str]]:
-    return [(one.name, one.comment) for one in built.layers]
+    return [(layer.name, layer.comment) for layer in built.layers]
 
 
 def refused(shop: Site, name: str = "child") -> HelioError:
@@ -42,11 +42,13 @@ def test_the_layers_of_an_image_lowest_first(world):
         ("wheels-00", "wheels-00: one 1.0, two 1.0"),
         ("files", "files of images/base"),
     ]
-    assert [one.layer.digest for one in base.layers] == [one.digest for one in base.image.layers]
-    assert [(one.created_by, one.comment) for one in base.image.config.history] == [
+    assert [built_layer.layer.digest for built_layer in base.layers] == [layer.digest for layer in base.image.layers]
+    assert [(line.created_by, line.comment) for line in base.image.config.history] == [
         (f"ADD {name}", comment) for name, comment in named(base)
     ]
-    assert {one.created for one in base.image.config.history} == {base.image.config.created} == {"2023-11-14T22:13:20Z"}
+    assert (
+        {line.created for line in base.image.config.history} == {base.image.config.created} == {"2023-11-14T22:13:20Z"}
+    )
     assert base.fresh == 4, "the Debian layer was there"
 
 
@@ -56,7 +58,7 @@ def test_a_child_is_its_parents_layers_and_its_own(world):
     base = done["base"]
     assert named(child) == [("debian", "Debian trixie: curl 8.1"), ("wheels-00", "wheels-00: new 1.0")]
     assert child.parent is base
-    assert child.image.layers == (*base.image.layers, *(one.layer.descriptor for one in child.layers))
+    assert child.image.layers == (*base.image.layers, *(built_layer.layer.descriptor for built_layer in child.layers))
     assert validate.faults(child.image, shop.store.blob) == ()
     config = child.image.config
     assert (config.env, config.user, config.working_dir) == (("A=1", "B=3"), "1000", "/home/jovyan")
@@ -69,9 +71,9 @@ def test_a_child_is_its_parents_layers_and_its_own(world):
         "org.opencontainers.image.title": "Child",
     }
     assert config.labels["org.opencontainers.image.base.digest"] == base.image.digest
-    for one in (base, child):
-        assert shop.store.read_blob(one.image.digest) == one.image.manifest_bytes
-        assert shop.store.read_blob(one.image.manifest.config.digest) == one.image.config_bytes
+    for image in (base, child):
+        assert shop.store.read_blob(image.image.digest) == image.image.manifest_bytes
+        assert shop.store.read_blob(image.image.manifest.config.digest) == image.image.config_bytes
 
 
 def test_a_child_without_packages_of_debian_has_no_layer_of_them(world):
@@ -89,11 +91,18 @@ def test_equal_bytes_with_any_number_of_workers_and_nothing_is_made_twice(world)
 def test_an_images_own_files_have_settled_modes_and_its_folders_their_owner(world):
     shop = world()
     base = shop.build("base")
-    found = [
-        (one.path, one.kind, one.mode, one.uid, one.gid, one.target or (one.content and one.content.read()))
-        for one in read_layer(shop.store.blob(base.layers[-1].layer.digest))
+    facts = [
+        (
+            entry.path,
+            entry.kind,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.target or (entry.content and entry.content.read()),
+        )
+        for entry in read_layer(shop.store.blob(base.layers[-1].layer.digest))
     ]
-    assert found == [
+    assert facts == [
         ("home", Kind.DIR, 0o755, 0, 0, None),
         ("home/jovyan", Kind.DIR, 0o775, 1000, 1001, None),
         ("srv", Kind.DIR, 0o755, 0, 0, None),
@@ -161,8 +170,8 @@ def test_a_file_in_whose_place_nothing_is(world):
     done: dict[str, Built] = {}
     child = less.build("child", done)
     (layer,) = (layer for layer in done["base"].layers if layer.name == "wheels-00")
-    found = [entry.path for entry in read_layer(less.store.blob(layer.layer.digest)) if "/one/" in entry.path]
-    assert found == [], found
+    shown = [entry.path for entry in read_layer(less.store.blob(layer.layer.digest)) if "/one/" in entry.path]
+    assert shown == [], shown
     assert child.image.layers[: len(done["base"].image.layers)] == done["base"].image.layers
 
 
@@ -193,15 +202,18 @@ def test_what_would_be_seen_of_a_covered_package_is_refused(world, make_wheel):
     assert error.message == "`one-1.0` has no lib/python3.13/site-packages/three/*"
 
 
-@pytest.mark.parametrize(("one", "other"), [("odd/x", "odd/x/y"), ("odd/x/y", "odd/x"), ("one", "odd/x")])
-def test_a_file_of_one_package_where_another_has_a_folder(world, make_wheel, one, other):
+@pytest.mark.parametrize(("first_path", "second_path"), [("odd/x", "odd/x/y"), ("odd/x/y", "odd/x"), ("one", "odd/x")])
+def test_a_file_of_one_package_where_another_has_a_folder(world, make_wheel, first_path, second_path):
     """In two layers, where an engine would take the lower one's away without a word."""
-    first = make_wheel({one: b"1", "noise": os.urandom(4000)}, name="first")
-    error = refused(world(more={"first": first, "second": make_wheel({other: b"2"}, name="second")}))
+    first = make_wheel({first_path: b"1", "noise": os.urandom(4000)}, name="first")
+    error = refused(world(more={"first": first, "second": make_wheel({second_path: b"2"}, name="second")}))
     site = f"{linking.PREFIX[1:]}/lib/python3.13/site-packages"
-    sides = "`first-1.0` and `one-1.0`" if one == "one" else "`first-1.0` and `second-1.0`"
+    sides = "`first-1.0` and `one-1.0`" if first_path == "one" else "`first-1.0` and `second-1.0`"
     assert error.message == "packages bring different files of one name"
-    assert error.detail == f"{sides}: 1 path, e.g. {site}/{min(one, other) if one != 'one' else one}"
+    assert (
+        error.detail
+        == f"{sides}: 1 path, e.g. {site}/{min(first_path, second_path) if first_path != 'one' else first_path}"
+    )
 
 
 def test_an_image_over_its_budget_is_refused(world):
@@ -215,20 +227,20 @@ def test_long_comments_stay_out_of_the_config(world, make_wheel):
     more = {name: make_wheel({f"{name}/a.txt": b"1"}, name=name) for name in more}
     child = world(more=more).build("child")
     assert len(child.layers[-1].comment) > 200
-    assert [one.comment for one in child.image.config.history[-2:]] == ["Debian trixie: curl 8.1", ""]
+    assert [line.comment for line in child.image.config.history[-2:]] == ["Debian trixie: curl 8.1", ""]
 
 
 def test_the_recipe_says_the_same(world):
     child = world().build("child")
-    found = recipe_of(child.plan, [one.layer.diff_id for one in child.layers])
-    assert (found.name, found.parent) == ("child", f"helioimages/base:{child.parent.tag}")
+    recipe = recipe_of(child.plan, [built_layer.layer.diff_id for built_layer in child.layers])
+    assert (recipe.name, recipe.parent) == ("child", f"helioimages/base:{child.parent.tag}")
     assert child.parent.tag == "lock-" + "0" * 12
-    assert [(one.diff_id, one.comment) for one in found.layers] == [
-        (one.layer.diff_id, one.comment) for one in child.layers
+    assert [(layer.diff_id, layer.comment) for layer in recipe.layers] == [
+        (built_layer.layer.diff_id, built_layer.comment) for built_layer in child.layers
     ]
-    assert "org.opencontainers.image.base.digest" not in found.labels
-    assert "org.opencontainers.image.base.name" in found.labels
-    assert (found.env, found.user, found.cmd) == ({"B": "3"}, "", ())
+    assert "org.opencontainers.image.base.digest" not in recipe.labels
+    assert "org.opencontainers.image.base.name" in recipe.labels
+    assert (recipe.env, recipe.user, recipe.cmd) == ({"B": "3"}, "", ())
 
 
 def test_an_image_without_files_has_no_layer_of_them(world, tmp_path):

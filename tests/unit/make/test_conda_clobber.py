@@ -33,9 +33,11 @@ def with_conda(site: Site, folder: Path, *, told: bool = True) -> Site:
         paths[package.sha256] = path
     locks, before, inherited = {}, {}, frozenset()
     for image, names in (("base", ["low", "other", "python"]), ("child", ["low", "other", "python", "zed", "zero"])):
-        found = clobbers([files[name] for name in names], platform="linux-64", before=before, inherited=inherited)
-        before, inherited = {one.path: one.winner for one in found}, frozenset(names)
-        texts = {one.path: f"{one.winner} over {', '.join(one.losers)}" for one in found}
+        clobbers_here = clobbers(
+            [files[name] for name in names], platform="linux-64", before=before, inherited=inherited
+        )
+        before, inherited = {clobber.path: clobber.winner for clobber in clobbers_here}, frozenset(names)
+        texts = {clobber.path: f"{clobber.winner} over {', '.join(clobber.losers)}" for clobber in clobbers_here}
         lock = dataclasses.replace(
             site.locks[image].conda,
             packages=tuple(files[name][0] for name in names),
@@ -48,13 +50,13 @@ def with_conda(site: Site, folder: Path, *, told: bool = True) -> Site:
 
 def seen(site: Site, built: Built) -> dict[str, bytes]:
     """Return what lies in the prefix of an image: upper layers win."""
-    found = {}
+    contents = {}
     for image in built.line:
         for layer in image.layers:
             for entry in read_layer(site.store.blob(layer.layer.digest)):
                 if entry.content is not None and entry.path.startswith(PREFIX[1:]):
-                    found[entry.path.removeprefix(PREFIX[1:] + "/")] = entry.content.read()
-    return found
+                    contents[entry.path.removeprefix(PREFIX[1:] + "/")] = entry.content.read()
+    return contents
 
 
 def test_the_winners_file_is_there_and_the_loser_forgets_it(tmp_path, make_wheel):

@@ -24,10 +24,10 @@ def checkout(tmp_path: Path):
 
 
 def test_without_names_it_is_left_out_and_said(checkout, capsys):
-    found = checkout(big="true", small="false")
-    assert found.chosen(()) == ("small",)
+    made = checkout(big="true", small="false")
+    assert made.chosen(()) == ("small",)
     assert capsys.readouterr().err == "==> left out, as heavy: big (name an image to have it)\n"
-    assert found.selected(()) == ("big", "small")
+    assert made.selected(()) == ("big", "small")
 
 
 def test_named_it_is_made(checkout, capsys):

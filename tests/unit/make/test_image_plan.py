@@ -39,7 +39,7 @@ def test_the_stack_says_whose_each_layer_is(world):
         ("child", LayerKind.DEBIAN, "debian"),
         ("child", LayerKind.PACKAGES, "wheels-00"),
     ]
-    assert [one.name for one in plan.line] == ["base", "child"]
+    assert [image.name for image in plan.line] == ["base", "child"]
     assert plan.layers == plan.stack[5:]
     assert [package.name for package in plan.layers[-1].packages] == ["new"]
     assert (plan.compressor, str(plan.platform)) == (COMPRESSOR.name, "linux/amd64")

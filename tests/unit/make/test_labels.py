@@ -19,8 +19,8 @@ def shop(tmp_path, make_wheel):
 
 def test_the_lowest_image(shop):
     lock = shop.locks["base"]
-    found = labels(shop.images["base"], lock, shop.environments["base"])
-    assert found == {
+    said = labels(shop.images["base"], lock, shop.environments["base"])
+    assert said == {
         "org.opencontainers.image.title": "Base",
         "org.opencontainers.image.description": "D",
         "org.opencontainers.image.licenses": "BSD-3-Clause",
@@ -53,9 +53,9 @@ def test_a_child_names_its_parent_and_what_hubs_look_for(shop):
     )
     environment = dataclasses.replace(shop.environments["child"], virtual_packages={"__cuda": "13.0"})
     image = dataclasses.replace(shop.images["child"], labels={"io.helioimages.dask": "ours", "other": "child"})
-    found = labels(image, lock, environment)
-    assert {key: value for key, value in found.items() if not key.startswith("org.")} | {
-        key: value for key, value in found.items() if ".base." in key
+    said = labels(image, lock, environment)
+    assert {key: value for key, value in said.items() if not key.startswith("org.")} | {
+        key: value for key, value in said.items() if ".base." in key
     } == {
         "org.opencontainers.image.base.name": "base",
         "io.helioimages.lock": lock.digest,

@@ -63,7 +63,7 @@ def task(make_wheel, store: Store):
                 key=key,
                 comment="",
                 size=1,
-                packages=tuple(one.package for one in sources),
+                packages=tuple(source.package for source in sources),
             ),
             sources=tuple(sources),
             python="3.13",
@@ -77,7 +77,9 @@ def task(make_wheel, store: Store):
 
 
 def paths(layer_file: Path) -> list[str]:
-    return [one.path.removeprefix(f"{SITE}/") for one in read_layer(layer_file) if one.path.startswith(f"{SITE}/")]
+    return [
+        entry.path.removeprefix(f"{SITE}/") for entry in read_layer(layer_file) if entry.path.startswith(f"{SITE}/")
+    ]
 
 
 def cut(path: Path) -> None:
@@ -124,8 +126,8 @@ def test_modules_are_compiled_anew_where_they_would_differ(task, store, change):
         make_layer(dataclasses.replace(task(key="l" * 64, demo=files), interpreter_id="j" * 64))
     else:
         layer = make_layer(task(key="l" * 64, dropped=("lib/python3.13/site-packages/demo/b.py",), demo=files))
-        found = [path for path in paths(store.blob(layer.digest)) if path.startswith("demo/")]
-        assert found == ["demo/__pycache__", f"demo/__pycache__/a.{TAG}.pyc", "demo/a.py"]
+        modules = [path for path in paths(store.blob(layer.digest)) if path.startswith("demo/")]
+        assert modules == ["demo/__pycache__", f"demo/__pycache__/a.{TAG}.pyc", "demo/a.py"]
     assert len(list((store.root / "cache" / "pyc").iterdir())) == 2
 
 
@@ -148,7 +150,10 @@ def test_two_packages_that_bring_one_path(task):
 def test_what_another_package_wins_is_left_out():
     package = Package(kind="wheel", name="p", version="1", file_name="p", sha256="", size=1, dropped=("bin/*", "etc/x"))
     mine = [entries.file(f"{PREFIX[1:]}/{path}", b"") for path in ("bin/a", "bin/b", "etc/x", "etc/xy", "lib/bin/c")]
-    assert [one.path.removeprefix(f"{PREFIX[1:]}/") for one in without(tuple(mine), package)] == ["etc/xy", "lib/bin/c"]
+    assert [entry.path.removeprefix(f"{PREFIX[1:]}/") for entry in without(tuple(mine), package)] == [
+        "etc/xy",
+        "lib/bin/c",
+    ]
 
 
 def test_what_nothing_is_in_the_place_of_is_in_no_record(task, store):
@@ -208,7 +213,7 @@ def test_a_path_may_have_any_character(store, odd):
     layer = write(store, "k", merge(entries_))
     held = hashlib.sha256(b"1").hexdigest()
     assert files_of(store, "k") == {path: ("a-1", held), "srv/l": ("b-1", target)}
-    assert {one.path for one in read_layer(store.blob(layer.digest))} == {"srv", path, "srv/l"}
+    assert {entry.path for entry in read_layer(store.blob(layer.digest))} == {"srv", path, "srv/l"}
 
 
 def test_a_link_that_no_file_system_can_hold():
@@ -235,12 +240,12 @@ def old_store(store: Store, layer: Layer, rows: bytes) -> Path:
 
 def test_the_list_of_an_earlier_version_is_read(store):
     layer = write(store, "k", merge(ODD))
-    one, none = hashlib.sha256(b"hello").hexdigest(), hashlib.sha256(b"").hexdigest()
-    rows = f"a-1\t{one}\tsrv/a\u2028\nb-1\t{none}\tsrv/\udcff b\x85\nb-1\ta\tsrv/l\n"
+    hello, none = hashlib.sha256(b"hello").hexdigest(), hashlib.sha256(b"").hexdigest()
+    rows = f"a-1\t{hello}\tsrv/a\u2028\nb-1\t{none}\tsrv/\udcff b\x85\nb-1\ta\tsrv/l\n"
     path = old_store(store, layer, rows.encode("utf-8", "surrogateescape"))
     assert recall(store, "k") == layer
     assert files_of(store, "k") == {
-        "srv/a\u2028": ("a-1", one),
+        "srv/a\u2028": ("a-1", hello),
         "srv/\udcff b\x85": ("b-1", none),
         "srv/l": ("b-1", "a"),
     }
@@ -288,8 +293,8 @@ def test_a_wheels_files_are_inflated_twice_at_most(task, store, monkeypatch):
     layer = make_layer(made)
     assert {name: counts[name] for name in files} == {"demo/a.py": 2, "demo/b.txt": 2, "demo/c.so": 2}
     told = {path.removeprefix(f"{SITE}/"): held for path, (_, held) in files_of(store, made.plan.key).items()}
-    written = {one.path: one.content for one in read_layer(store.blob(layer.digest)) if one.content}
-    real = {p.removeprefix(f"{SITE}/"): hashlib.sha256(one.read()).hexdigest() for p, one in written.items()}
+    written = {entry.path: entry.content for entry in read_layer(store.blob(layer.digest)) if entry.content}
+    real = {p.removeprefix(f"{SITE}/"): hashlib.sha256(content.read()).hexdigest() for p, content in written.items()}
     assert told == real
 
 

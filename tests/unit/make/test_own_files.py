@@ -64,8 +64,8 @@ def write(site: Site, files: dict[str, str], image: str = "base") -> Site:
     return site
 
 
-def dirs(site: Site, *found: DirSpec, image: str = "base") -> Site:
-    return site.with_image(dataclasses.replace(site.images[image], dirs=found))
+def dirs(site: Site, *specs: DirSpec, image: str = "base") -> Site:
+    return site.with_image(dataclasses.replace(site.images[image], dirs=specs))
 
 
 def last(site: Site, name: str = "base") -> dict[str, Entry]:
@@ -108,10 +108,10 @@ def applied(site: Site, name: str, folder: Path) -> Path:
 )
 def test_a_file_lands_behind_the_links_below(world, tmp_path, written, lands):
     site = write(with_system(world()), {written: "tool"})
-    found = last(site)
-    assert found[lands].content.read() == b"tool"
-    for path, entry in found.items():
-        below = {one.path: one for one in SYSTEM}.get(path)
+    entries = last(site)
+    assert entries[lands].content.read() == b"tool"
+    for path, entry in entries.items():
+        below = {entry.path: entry for entry in SYSTEM}.get(path)
         assert below is None or below.kind is entry.kind, f"{path} is no link any more"
     root = applied(site, "base", tmp_path / "root")
     assert (root / lands).read_text() == "tool"
@@ -127,18 +127,18 @@ def test_links_and_folders_of_the_image_land_behind_links_too(world):
         DirSpec(path="lib/more/deep", mode=0o700, uid=7, gid=8),
         DirSpec(path="bin", mode=0o751, uid=0, gid=0),
     )
-    found = last(site)
-    assert (found["usr/bin/link"].target, found["usr/lib/more"].target) == ("sh", "/opt/more")
-    assert (found["run/tool"].mode, found["run/tool"].uid, found["run/tool"].gid) == (0o2770, 5, 6)
-    assert (found["opt/more/deep"].mode, found["opt/more/deep"].uid) == (0o700, 7), "behind a link of its own"
-    assert (found["usr/bin"].kind, found["usr/bin"].mode) == (Kind.DIR, 0o751)
-    assert not {"bin", "lib", "var/run"} & found.keys()
+    entries = last(site)
+    assert (entries["usr/bin/link"].target, entries["usr/lib/more"].target) == ("sh", "/opt/more")
+    assert (entries["run/tool"].mode, entries["run/tool"].uid, entries["run/tool"].gid) == (0o2770, 5, 6)
+    assert (entries["opt/more/deep"].mode, entries["opt/more/deep"].uid) == (0o700, 7), "behind a link of its own"
+    assert (entries["usr/bin"].kind, entries["usr/bin"].mode) == (Kind.DIR, 0o751)
+    assert not {"bin", "lib", "var/run"} & entries.keys()
 
 
 def test_a_link_may_replace_a_link_and_a_file_a_link_to_a_file(world):
-    found = last(write(with_system(world()), {"bin": "->/opt/bin", "etc/os-release": "ours"}))
-    assert found["bin"].target == "/opt/bin"
-    assert found["etc/os-release"].content.read() == b"ours"
+    entries = last(write(with_system(world()), {"bin": "->/opt/bin", "etc/os-release": "ours"}))
+    assert entries["bin"].target == "/opt/bin"
+    assert entries["etc/os-release"].content.read() == b"ours"
 
 
 @pytest.mark.parametrize(
@@ -184,15 +184,17 @@ def test_two_files_that_would_have_one_place(world):
 
 
 def folders(site: Site, name: str = "base") -> dict[str, tuple[int, int, int]]:
-    return {path: (one.mode, one.uid, one.gid) for path, one in last(site, name).items() if one.kind is Kind.DIR}
+    return {
+        path: (entry.mode, entry.uid, entry.gid) for path, entry in last(site, name).items() if entry.kind is Kind.DIR
+    }
 
 
 def test_folders_that_exist_keep_owner_and_mode_and_new_ones_are_like_them(world):
     site = dirs(with_system(world()))
     written = ("tmp/a/b", "home/jovyan/.config/x/y", "root/.ssh/config", "var/mail/list/one", "opt/new/a", "etc/a")
-    found = folders(write(site, dict.fromkeys(written, "x")))
+    told = folders(write(site, dict.fromkeys(written, "x")))
     root, jovyan = (0o755, 0, 0), (0o775, 1000, 0)
-    assert found == {
+    assert told == {
         "tmp": (0o1777, 0, 0),
         "tmp/a": root,
         "home": root,
@@ -213,19 +215,21 @@ def test_folders_that_exist_keep_owner_and_mode_and_new_ones_are_like_them(world
 
 def test_a_folder_that_image_toml_names_is_as_it_says(world):
     site = write(dirs(with_system(world()), DirSpec(path="tmp", mode=0o700, uid=9, gid=9)), {"tmp/a/b": "x"})
-    found = folders(site)
-    assert (found["tmp"], found["tmp/a"]) == ((0o700, 9, 9), (0o700, 9, 9))
+    told = folders(site)
+    assert (told["tmp"], told["tmp/a"]) == ((0o700, 9, 9), (0o700, 9, 9))
 
 
 def test_a_child_sees_links_and_folders_of_its_parents_own_files(world):
     site = dirs(with_system(world()), DirSpec(path="opt/shared", mode=0o2775, uid=0, gid=100))
     site = write(write(site, {"opt/now": "->shared/v1"}), {"opt/now/a/tool": "x", "opt/shared/b": "y"}, "child")
-    found = last(site, "child")
-    assert found["opt/shared/v1/a/tool"].content.read() == b"x"
+    entries = last(site, "child")
+    assert entries["opt/shared/v1/a/tool"].content.read() == b"x"
     assert {
-        (one.mode, one.gid) for path, one in found.items() if path.startswith("opt/shared") and not one.content
+        (entry.mode, entry.gid)
+        for path, entry in entries.items()
+        if path.startswith("opt/shared") and not entry.content
     } == {(0o2775, 100)}
-    assert "opt/now" not in found
+    assert "opt/now" not in entries
 
 
 def test_links_of_packages_are_followed_and_their_folders_are_roots(tmp_path, make_wheel):
@@ -237,9 +241,11 @@ def test_links_of_packages_are_followed_and_their_folders_are_roots(tmp_path, ma
     site = workshops(tmp_path, make_wheel, of_python=more)(more={"demo": make_wheel(data)})
     home = PREFIX[1:]
     site = write(with_system(site), {f"{home}/lib64/deep/y": "3", f"{home}/share/demo/b": "b"}, "child")
-    found = last(site, "child")
-    assert {path for path, one in found.items() if one.content} == {f"{home}/lib/deep/y", f"{home}/share/demo/b"}
-    assert {(one.mode, one.uid, one.gid) for one in found.values() if one.kind is Kind.DIR} == {(0o755, 0, 0)}
+    entries = last(site, "child")
+    assert {path for path, entry in entries.items() if entry.content} == {f"{home}/lib/deep/y", f"{home}/share/demo/b"}
+    assert {(entry.mode, entry.uid, entry.gid) for entry in entries.values() if entry.kind is Kind.DIR} == {
+        (0o755, 0, 0)
+    }
     for name in ("second", "link", "tool"):
         write(site, {f"{home}/bin/{name}/z": "4"}, "child")
         real = "tool" if name == "link" else name
@@ -310,8 +316,8 @@ def test_what_lies_as_it_is_has_the_plans_key_and_the_rest_one_of_its_own(world)
     assert keys(site.store, site.plan("child"))[4] == key
     again = site.build("base")
     assert (again.fresh, again.layers[-1]) == (0, first.layers[-1])
-    assert [(one.digest, one.exact) for one in _refs(site.store, first.plan)] == [
-        (one.layer.digest, True) for one in first.layers
+    assert [(layer.digest, layer.exact) for layer in _refs(site.store, first.plan)] == [
+        (built_layer.layer.digest, True) for built_layer in first.layers
     ]
 
 
@@ -340,8 +346,8 @@ def test_other_layers_below_are_another_layer_above(world):
         environments={"base": site.environments["base"]},
     )
     with_system(site, symlink("opt", "usr/opt"))
-    found = last(site)
-    assert found["usr/opt/tool/x"].content.read() == b"x"
+    entries = last(site)
+    assert entries["usr/opt/tool/x"].content.read() == b"x"
     assert site.build("base").layers[-1].key != before.key
 
 

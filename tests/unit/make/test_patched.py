@@ -60,18 +60,18 @@ def site(plain):
 def test_only_the_layer_of_the_package_changes(plain, site):
     before, after = plain.build("base"), site.build("base")
     changed = [
-        two.name for one, two in zip(before.layers, after.layers, strict=True) if one.layer.digest != two.layer.digest
+        new.name for old, new in zip(before.layers, after.layers, strict=True) if old.layer.digest != new.layer.digest
     ]
     assert changed == ["wheels-00"]
-    assert [one.key == two.key for one, two in zip(before.layers, after.layers, strict=True)] == [
+    assert [old.key == new.key for old, new in zip(before.layers, after.layers, strict=True)] == [
         layer.name != "wheels-00" for layer in before.layers
     ]
     layer = next(layer for layer in after.layers if layer.name == "wheels-00")
-    found = {entry.path: entry for entry in read_layer(site.store.blob(layer.layer.digest))}
-    assert found[f"{SITE}/one/a.py"].content.read() == b"x = 5\ny = 6\n"
+    entries = {entry.path: entry for entry in read_layer(site.store.blob(layer.layer.digest))}
+    assert entries[f"{SITE}/one/a.py"].content.read() == b"x = 5\ny = 6\n"
     # The bytecode is of the changed source: it is never checked against it.
-    cache = next(path for path in found if path.startswith(f"{SITE}/one/__pycache__/a."))
-    assert b"y" in found[cache].content.read()
+    cache = next(path for path in entries if path.startswith(f"{SITE}/one/__pycache__/a."))
+    assert b"y" in entries[cache].content.read()
     assert linking.files_of(site.store, layer.key)[f"{SITE}/one/a.py"] == (
         "one-1.0",
         hashlib.sha256(b"x = 5\ny = 6\n").hexdigest(),
@@ -95,8 +95,8 @@ def test_a_child_without_the_patch_is_refused(plain):
 
 def test_both_sboms_tell_it(site):
     child = site.build("child")
-    found = sbom.components(site.store, child)
-    cyclonedx = json.loads(sbom.cyclonedx(child, found, "9"))
+    components = sbom.components(site.store, child)
+    cyclonedx = json.loads(sbom.cyclonedx(child, components, "9"))
     told = {row["name"]: row["pedigree"] for row in cyclonedx["components"] if "pedigree" in row}
     notes = f"Files were changed by {PATCH.path} (sha256:{PATCH.sha256}): x is 5"
     assert told == {
@@ -111,7 +111,7 @@ def test_both_sboms_tell_it(site):
             ],
         }
     }
-    spdx = json.loads(sbom.spdx(child, found, "9"))
+    spdx = json.loads(sbom.spdx(child, components, "9"))
     assert {row["name"]: row["sourceInfo"] for row in spdx["packages"] if "sourceInfo" in row} == {"one": notes}
 
 
@@ -151,7 +151,7 @@ def asking(tmp_path, make_wheel):
     plain = workshops(tmp_path, make_wheel)(more={"asks": wheel})
     locks = {}
     for name, lock in plain.locks.items():
-        have = {one.name: one for one in (*lock.pypi.wheels, dataclasses.replace(wheel[1], without=(LEFT,)))}
+        have = {locked.name: locked for locked in (*lock.pypi.wheels, dataclasses.replace(wheel[1], without=(LEFT,)))}
         parts = {**lock.parts, "wheel": dataclasses.replace(lock.pypi, wheels=tuple(have.values()))}
         locks[name] = dataclasses.replace(lock, parts=parts)
     return dataclasses.replace(plain, locks=locks)
@@ -170,19 +170,21 @@ def test_what_is_left_out_is_asked_for_no_more(asking):
     digest = base64.urlsafe_b64encode(hashlib.sha256(metadata).digest()).rstrip(b"=").decode()
     record = files[f"{SITE}/asks-1.0.dist-info/RECORD"].content.read().decode()
     assert f"asks-1.0.dist-info/METADATA,sha256={digest},{len(metadata)}\n" in record.replace("\r", "")
-    found = sbom.components(asking.store, child)
+    components = sbom.components(asking.store, child)
     told = {
-        row["name"]: row for row in json.loads(sbom.cyclonedx(child, found, "9"))["components"] if "pedigree" in row
+        row["name"]: row
+        for row in json.loads(sbom.cyclonedx(child, components, "9"))["components"]
+        if "pedigree" in row
     }
     notes = "It asks for what is left out: gone: nothing needs it"
     assert {name: row["pedigree"] for name, row in told.items()} == {"asks": {"notes": notes}}
-    spdx = json.loads(sbom.spdx(child, found, "9"))
+    spdx = json.loads(sbom.spdx(child, components, "9"))
     assert {row["name"]: row["sourceInfo"] for row in spdx["packages"] if "sourceInfo" in row} == {"asks": notes}
 
 
 def test_a_child_that_says_another_thing_of_it_is_refused(asking):
     lock = asking.locks["child"]
-    wheels = tuple(dataclasses.replace(one, without=()) for one in lock.pypi.wheels)
+    wheels = tuple(dataclasses.replace(wheel, without=()) for wheel in lock.pypi.wheels)
     lock = dataclasses.replace(lock, parts={**lock.parts, "wheel": dataclasses.replace(lock.pypi, wheels=wheels)})
     site = dataclasses.replace(asking, locks={**asking.locks, "child": lock})
     with pytest.raises(HelioError) as caught:

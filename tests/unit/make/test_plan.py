@@ -92,13 +92,13 @@ def test_an_upgrade_touches_one_layer(packages, size):
 
 def test_key_depends_on_what_changes_bytes_and_not_on_names_of_layers():
     same = dict(prefix="/p", interpreter="i", compressor="c")
-    one = Group(name="a", packages=(package("x"), package("y")))
-    two = Group(name="b", packages=(package("y"), package("x")))
-    assert one.key(**same) == two.key(**same)
+    group = Group(name="a", packages=(package("x"), package("y")))
+    reordered = Group(name="b", packages=(package("y"), package("x")))
+    assert group.key(**same) == reordered.key(**same)
     for changed in (same | {"prefix": "/q"}, same | {"interpreter": "j"}, same | {"compressor": "d"}):
-        assert one.key(**same) != one.key(**changed)
+        assert group.key(**same) != group.key(**changed)
     dropped = Group(name="a", packages=(package("x", dropped=("bin/z",)), package("y")))
-    assert one.key(**same) != dropped.key(**same)
+    assert group.key(**same) != dropped.key(**same)
 
 
 def test_own_packages_leaves_out_the_parents():

@@ -74,16 +74,16 @@ def channel_lock(root: Path) -> AptLock:
 
 def named_in_the_code() -> set[str]:
     """Return every folder of the store that the code names, from the calls that make them."""
-    found = set()
+    names = set()
     for path in (ROOT / "tools" / "helioimages").rglob("*.py"):
         text = path.read_text("utf-8")
-        found.update(f"cache/{name}" for name in re.findall(r"""\bcached\(\s*"([\w.-]+)\"""", text))
-        found.update(f"memo/{name}" for name in re.findall(r"""\b(?:recall|remember)\(\s*"([\w.-]+)\"""", text))
+        names.update(f"cache/{name}" for name in re.findall(r"""\bcached\(\s*"([\w.-]+)\"""", text))
+        names.update(f"memo/{name}" for name in re.findall(r"""\b(?:recall|remember)\(\s*"([\w.-]+)\"""", text))
         for top, below in re.findall(
             r"""\b(?:store\.root|_store\(\))(?:\.resolve\(\))? / "([\w.-]+)"(?: / "([\w.-]+)")?""", text
         ):
-            found.add(f"{top}/{below}" if top in ("cache", "memo") else top)
-    return {*found, f"cache/{linking.LISTS}", f"memo/{linking.LAYERS}", f"memo/{travel.METADATA}", "artefacts", "blobs"}
+            names.add(f"{top}/{below}" if top in ("cache", "memo") else top)
+    return {*names, f"cache/{linking.LISTS}", f"memo/{linking.LAYERS}", f"memo/{travel.METADATA}", "artefacts", "blobs"}
 
 
 def test_every_folder_of_a_store_has_a_rule(tmp_path):

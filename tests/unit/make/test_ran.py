@@ -52,13 +52,13 @@ def plain(tmp_path, make_wheel):
 def test_only_the_layer_of_the_package_changes_and_has_the_files(plain):
     site = ran(plain, "base", "child")
     before, after = plain.build("base"), site.build("base")
-    changed = [two.name for one, two in zip(before.layers, after.layers, strict=True) if one.key != two.key]
+    changed = [new.name for old, new in zip(before.layers, after.layers, strict=True) if old.key != new.key]
     assert len(changed) == 1
     layer = next(layer for layer in after.layers if layer.name == changed[0])
-    found = {entry.path: entry for entry in read_layer(plain.store.blob(layer.layer.digest))}
-    assert found[f"{HERE}/lib/python3.13/made.py"].content.read() == b"x = 1\n"
+    entries = {entry.path: entry for entry in read_layer(plain.store.blob(layer.layer.digest))}
+    assert entries[f"{HERE}/lib/python3.13/made.py"].content.read() == b"x = 1\n"
     # What the script wrote is compiled as what the package brought.
-    assert any(path.startswith(f"{HERE}/lib/python3.13/__pycache__/made.") for path in found)
+    assert any(path.startswith(f"{HERE}/lib/python3.13/__pycache__/made.") for path in entries)
     assert linking.files_of(site.store, layer.key)[f"{HERE}/lib/python3.13/made.py"] == (
         "python-3.13.5",
         hashlib.sha256(b"x = 1\n").hexdigest(),

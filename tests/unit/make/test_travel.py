@@ -228,13 +228,13 @@ def test_a_layer_that_vanishes_after_it_was_looked_up(cache, site, tmp_path, reg
     look_up = access.look_up
 
     def then_lost(caches, keys):
-        found = look_up(caches, keys)
+        looked_up = look_up(caches, keys)
         blobs = registry.blobs
         if how == "gone":
             del blobs[digest]
         else:
             blobs[digest] = blobs[digest][:-1]
-        return found
+        return looked_up
 
     monkeypatch.setattr(access, "look_up", then_lost)
     store, _ = arrived(cache, site, tmp_path)
@@ -296,8 +296,8 @@ def test_packages_of_layers_that_came_are_named_with_those_that_are_here(cache, 
     assert len(whole.layers) == len({*child.locks.pypi.wheels, *child.locks.conda.packages})
     cache.client.delete_manifest(PLACE, tag)
     fresh = Store(tmp_path / "fresh")
-    one = child.locks.pypi.wheels[0]
-    fresh.put_artefact(store.artefact(one.sha256))
+    wheel = child.locks.pypi.wheels[0]
+    fresh.put_artefact(store.artefact(wheel.sha256))
     assert travel.keep_artefacts(cache, child, fresh) == 0
     assert Manifest.parse(cache.client.get_manifest(PLACE, tag)[1]) == whole
 

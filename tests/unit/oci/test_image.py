@@ -86,7 +86,7 @@ def test_a_child_is_its_parents_layers_first_then_its_own(blobs, parent):
     assert (child.config.user, child.config.working_dir, child.config.stop_signal) == ("1000", "/home", "SIGINT")
     assert (child.config.entrypoint, child.config.cmd) == (("/srv/start",), ("run",))
     assert child.manifest.annotations == {}, "the parent's annotations speak of the parent"
-    assert child.size == sum(one.size for one in child.layers) + len(child.config_bytes)
+    assert child.size == sum(layer.size for layer in child.layers) + len(child.config_bytes)
     assert validate.faults(child, blobs) == ()
 
 
@@ -110,7 +110,7 @@ def test_a_parent_with_dockers_media_types_becomes_oci(blobs, parent):
     docker = Image.of(data, parent.config_bytes)
     assert docker.digest == of_bytes(data), "the original bytes are kept"
     child = append(docker, [], Settings(), platform=AMD64, created_epoch=EPOCH)
-    assert {one.media_type for one in child.layers} == {LAYER_GZIP}
+    assert {layer.media_type for layer in child.layers} == {LAYER_GZIP}
     assert child.manifest.media_type == MANIFEST
     assert validate.faults(child, blobs) == ()
 
@@ -177,8 +177,8 @@ def test_a_layout_round_trips_and_shares_its_bytes(layout, blobs, parent):
     assert read_layout(layout) == {"2026.11.01": parent, "latest": parent}
     assert validate.faults(parent, in_layout(layout), jobs=2) == ()
     assert json.loads((layout / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
-    for one in parent.layers:
-        assert (layout / "blobs/sha256" / one.digest[7:]).samefile(blobs(one.digest)), "a hard link"
+    for layer in parent.layers:
+        assert (layout / "blobs/sha256" / layer.digest[7:]).samefile(blobs(layer.digest)), "a hard link"
 
 
 def test_writing_a_layout_again_changes_nothing(layout, blobs, parent):
@@ -211,15 +211,15 @@ def test_a_layout_of_a_cut_layer_is_refused(tmp_path, blobs, parent):
 
 
 def test_all_faults_are_told_together(layout, parent):
-    first, second = (layout / "blobs/sha256" / one.digest[7:] for one in parent.layers)
+    first, second = (layout / "blobs/sha256" / layer.digest[7:] for layer in parent.layers)
     damaged = b"x" + first.read_bytes()[1:] + b"y"
     first.unlink()  # a hard link: never write through it
     first.write_bytes(damaged)
     second.unlink()
-    one = parent.layers[0]
+    layer = parent.layers[0]
     assert validate.faults(parent, in_layout(layout)) == (
-        f"layers[0].size: expected {one.size:,} bytes not {one.size + 1:,}",
-        f"layers[0].digest: expected {one.digest} not {of_bytes(damaged)}",
+        f"layers[0].size: expected {layer.size:,} bytes not {layer.size + 1:,}",
+        f"layers[0].digest: expected {layer.digest} not {of_bytes(damaged)}",
         f"layers[0]: cannot be read: Not a gzipped file ({damaged[:2]!r})",
         f"layers[1]: {parent.layers[1].digest} is missing",
     )

@@ -113,8 +113,8 @@ def test_gnu_tar_extracts_everything(tmp_path):
     subprocess.run(
         ["tar", "-xzf", "../layer.tar.gz", "--no-same-owner", "-p"], cwd=out, check=True, capture_output=True
     )
-    found = {str(path.relative_to(out)) for path in out.rglob("*")}
-    assert found == {item.path for item in items}
+    paths = {str(path.relative_to(out)) for path in out.rglob("*")}
+    assert paths == {item.path for item in items}
     for item in items:
         path = out / item.path
         if item.kind is Kind.FILE:
@@ -131,9 +131,9 @@ def test_our_own_reader_gives_back_what_was_written(tmp_path):
     items = odd_entries()
     path = tmp_path / "layer"
     path.write_bytes(written(items)[1])
-    assert [facts(one) for one in read_layer(path)] == [facts(one) for one in items]
+    assert [facts(entry) for entry in read_layer(path)] == [facts(entry) for entry in items]
     path.write_bytes(b"".join(tar_stream(items)))
-    assert [facts(one) for one in read_layer(path)] == [facts(one) for one in items]
+    assert [facts(entry) for entry in read_layer(path)] == [facts(entry) for entry in items]
 
 
 def test_many_members_are_one_file_for_python_and_gunzip(tmp_path):
@@ -246,7 +246,7 @@ def test_any_layer_comes_back(tmp_path, files, owner):
         return  # a file and a folder of the same name
     path = tmp_path / "layer"
     path.write_bytes(written(items)[1])
-    assert [facts(one) for one in read_layer(path)] == [facts(one) for one in items]
+    assert [facts(entry) for entry in read_layer(path)] == [facts(entry) for entry in items]
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_referrers_with_the_api_and_without(faulty, client, api):
         manifest = artifact(IMAGE.descriptor, kind, payload)
         digests.append(client.attach("a/b", manifest))
         client.attach("a/b", manifest)  # again: nothing is listed twice
-    assert sorted(one.digest for one in client.referrers("a/b", IMAGE.digest)) == sorted(digests)
-    assert [one.digest for one in client.referrers("a/b", IMAGE.digest, "text/html")] == digests[1:]
+    assert sorted(referrer.digest for referrer in client.referrers("a/b", IMAGE.digest)) == sorted(digests)
+    assert [referrer.digest for referrer in client.referrers("a/b", IMAGE.digest, "text/html")] == digests[1:]
     assert (("a/b", IMAGE.digest.replace(":", "-")) in faulty.manifests) is not api
 
 
@@ -81,4 +81,4 @@ def test_registries_that_never_heard_of_referrers(faulty, client, status, kind):
     digest = client.attach("a/b", manifest)
     headers = {"Content_Type": kind} if kind else {}
     faulty.faults.append(faulty.Fault("GET .*referrers", "status", status=status, headers=headers))
-    assert [one.digest for one in client.referrers("a/b", IMAGE.digest)] == [digest]
+    assert [referrer.digest for referrer in client.referrers("a/b", IMAGE.digest)] == [digest]

@@ -328,8 +328,8 @@ def test_who_refuses_mounts_is_not_asked_for_each_blob(faulty, client, tmp_path)
     for number in range(3):
         (tmp_path / "blob").write_bytes(b"%d" % number)
         digest = faulty.put("parent", b"%d" % number)
-        one = Descriptor(media_type="x", digest=digest, size=1)
-        assert client.push_blob("child", one, tmp_path / "blob", mount_from=("secret", "parent")) == "mounted"
+        descriptor = Descriptor(media_type="x", digest=digest, size=1)
+        assert client.push_blob("child", descriptor, tmp_path / "blob", mount_from=("secret", "parent")) == "mounted"
     assert faulty.count("from=secret") == 1
     assert faulty.count("from=parent") == 3
 

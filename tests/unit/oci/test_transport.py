@@ -223,7 +223,7 @@ def test_each_repository_may_have_a_login_of_its_own(faulty, pauses):
     with Registry(faulty.host, credentials=lambda place: logins.get(place, bob), pause=pauses) as client:
         assert client.tags("a/b") == client.tags("c/d") == ()
     sent = [headers["Authorization"] for line, headers in faulty.seen_headers if "/token" in line]
-    assert [base64.b64decode(one.removeprefix("Basic ")).decode() for one in sent] == ["ada:1", "bob:2"]
+    assert [base64.b64decode(header.removeprefix("Basic ")).decode() for header in sent] == ["ada:1", "bob:2"]
 
 
 def test_dockers_hub_answers_at_another_address(faulty, pauses, monkeypatch):

@@ -33,9 +33,9 @@ def record(*events: dict, ecosystem: str = "PyPI", name: str = "demo", versions=
 def hit(
     version: str, *events: dict, ecosystem: str = "PyPI", name: str = "demo", versions=(), release: str = ""
 ) -> bool:
-    one = osv.parse(record(*events, ecosystem=ecosystem, name=name, versions=versions), "x.json").affected[0]
+    affected = osv.parse(record(*events, ecosystem=ecosystem, name=name, versions=versions), "x.json").affected[0]
     component = Advised(ecosystems=(ecosystem.partition(":")[0],), release=release, name="demo", version=version)
-    return osv.affects(one, component)
+    return osv.affects(affected, component)
 
 
 FROM_0 = {"introduced": "0"}
@@ -163,14 +163,14 @@ def test_records_of_one_fault_are_one_finding():
 
 
 def test_an_accepted_fault_is_shown_and_does_not_count():
-    one = osv.parse(record(FROM_0, id="GHSA-1", aliases=["CVE-1"], database_specific={"severity": "HIGH"}), "x")
-    report = audit.audit(packages(("wheel", "demo", "1")), [one], ignore=["CVE-1"])
+    advisory = osv.parse(record(FROM_0, id="GHSA-1", aliases=["CVE-1"], database_specific={"severity": "HIGH"}), "x")
+    report = audit.audit(packages(("wheel", "demo", "1")), [advisory], ignore=["CVE-1"])
     assert report.findings[0].ignored and report.failing("low") == ()
 
 
 def test_what_cannot_be_ordered_is_told():
-    one = osv.parse(record({"introduced": "banana"}, id="GHSA-1"), "x")
-    report = audit.audit(packages(("wheel", "demo", "1")), [one])
+    advisory = osv.parse(record({"introduced": "banana"}, id="GHSA-1"), "x")
+    report = audit.audit(packages(("wheel", "demo", "1")), [advisory])
     assert report.unread == ("GHSA-1 for demo 1: Invalid version: 'banana'",)
 
 
@@ -181,8 +181,8 @@ def test_folders_and_zips_are_read_alike(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "osv" / "Debian.zip", "w") as archive:
         archive.writestr("X-2.json", record(FROM_0, id="X-2"))
         archive.writestr("README", "no record")
-    assert [one.id for one in audit.load(tmp_path / "osv")] == ["X-2", "X-1"]
-    assert [one.id for one in audit.load(tmp_path / "osv" / "Debian.zip")] == ["X-2"]
+    assert [advisory.id for advisory in audit.load(tmp_path / "osv")] == ["X-2", "X-1"]
+    assert [advisory.id for advisory in audit.load(tmp_path / "osv" / "Debian.zip")] == ["X-2"]
 
 
 def test_no_advisories_are_an_error(tmp_path: Path):
@@ -229,8 +229,8 @@ def test_the_verb_on_the_committed_locks(tmp_path: Path, store):
     for name, text in rows.items():
         (tmp_path / f"{name}.json").write_text(text)
     result = run("base", "--advisories", str(tmp_path), "--fail-on", "critical", "--json")
-    found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
-    assert {("wheel", "jupyterlab"), ("conda", "openssl"), ("debian", "libc6")} <= found
+    faults = {(finding["kind"], finding["name"]) for finding in json.loads(result.stdout)["findings"]}
+    assert {("wheel", "jupyterlab"), ("conda", "openssl"), ("debian", "libc6")} <= faults
     assert result.exit_code == 12
     error = json.loads(result.stderr)["error"]
     assert error["message"] == "1 advisory of severity critical or more"
@@ -288,8 +288,8 @@ def osv_server(tmp_path: Path):
 def test_advisories_are_fetched_and_matched(osv_server, store):
     _, source = osv_server
     result = run("base", "--fetch", "--source", source, "--fail-on", "critical", "--json")
-    found = {(one["kind"], one["name"]) for one in json.loads(result.stdout)["findings"]}
-    assert {("wheel", "jupyterlab"), ("debian", "libc6")} <= found
+    faults = {(finding["kind"], finding["name"]) for finding in json.loads(result.stdout)["findings"]}
+    assert {("wheel", "jupyterlab"), ("debian", "libc6")} <= faults
     assert result.exit_code == 12
 
 
@@ -331,8 +331,8 @@ def test_the_severest_word_and_number_win(severities, expected):
 
 def test_what_exporters_write_is_read():
     text = record(FROM_0, withdrawn=None, aliases=["GHSA-1"], upstream=["CVE-1"], severity=None)
-    one = osv.parse(text, "x.json")
-    assert (one.aliases, one.withdrawn, one.severities) == (("GHSA-1", "CVE-1"), False, ())
+    advisory = osv.parse(text, "x.json")
+    assert (advisory.aliases, advisory.withdrawn, advisory.severities) == (("GHSA-1", "CVE-1"), False, ())
     semver = json.loads(record(FROM_0, {"fixed": "2"}))
     semver["affected"][0]["ranges"][0]["type"] = "SEMVER"
     component = Advised(ecosystems=("PyPI",), release="", name="demo", version="1")
@@ -340,14 +340,14 @@ def test_what_exporters_write_is_read():
 
 
 def test_findings_are_in_order_of_severity_and_the_newest_record_is_told():
-    def one(name: str, modified: str, severity: str) -> osv.Advisory:
+    def advisory_of(name: str, modified: str, severity: str) -> osv.Advisory:
         affected = [{"package": {"ecosystem": "PyPI", "name": "demo"}, "versions": ["1"]}]
         affected[0] |= {"severity": [{"type": "CVSS_V3", "score": severity}]} if severity else {}
         changes = {"affected": affected, "modified": modified, "severity": [{"type": "CVSS_V3", "score": LOW}]}
         return osv.parse(record(id=name, **changes), "x")
 
-    found = [one("A", "2026-01-03T00:00:00Z", ""), one("B", "2026-01-01T00:00:00Z", CRITICAL)]
-    report = audit.audit(packages(("wheel", "demo", "1")), found)
+    records = [advisory_of("A", "2026-01-03T00:00:00Z", ""), advisory_of("B", "2026-01-01T00:00:00Z", CRITICAL)]
+    report = audit.audit(packages(("wheel", "demo", "1")), records)
     assert [(row.ids[0], row.severity) for row in report.findings] == [("B", "critical"), ("A", "low")]
     assert report.newest == "2026-01-03T00:00:00Z"
 
@@ -356,7 +356,7 @@ def test_names_join_records_whatever_their_order():
     rows = [record(FROM_0, id="A", aliases=["X"]), record(FROM_0, id="B", aliases=["Y"])]
     rows.append(record(FROM_0, id="C", aliases=["X", "Y"]))
     report = audit.audit(packages(("wheel", "demo", "1")), [osv.parse(text, "x") for text in rows])
-    assert [set(one.ids) for one in report.findings] == [{"A", "B", "C", "X", "Y"}]
+    assert [set(finding.ids) for finding in report.findings] == [{"A", "B", "C", "X", "Y"}]
 
 
 def test_packages_are_looked_up_under_the_names_of_advisories(tmp_path, make_wheel):
@@ -373,9 +373,12 @@ def test_packages_are_looked_up_under_the_names_of_advisories(tmp_path, make_whe
         },
         files={"conda": "c", "pypi": "p", "apt": "a"},
     )
-    found = {one.package.name: one for one in audit.packages({"base": lock, "child": lock}, "linux-64")}
+    packages = {package.package.name: package for package in audit.packages({"base": lock, "child": lock}, "linux-64")}
     upstream = ("conda", "conda-forge", "Bitnami", "OSS-Fuzz")
-    assert {name: (one.package.kind, one.package.version, one.file, one.advised) for name, one in found.items()} == {
+    assert {
+        name: (package.package.kind, package.package.version, package.file, package.advised)
+        for name, package in packages.items()
+    } == {
         "big": ("wheel", "1.0", "p", Advised(ecosystems=("PyPI",), name="big", version="1.0")),
         "python": ("conda", "3.13.5", "c", Advised(ecosystems=upstream, name="python", version="3.13.5")),
         "six": ("conda", "1.17", "c", Advised(ecosystems=(*upstream, "PyPI"), name="six", version="1.17")),
@@ -386,7 +389,7 @@ def test_packages_are_looked_up_under_the_names_of_advisories(tmp_path, make_whe
             Advised(ecosystems=("Debian",), release="13", name="apt", version="3.0-1"),
         ),
     }
-    assert {one.images for one in found.values()} == {("base", "child")}
+    assert {package.images for package in packages.values()} == {("base", "child")}
 
 
 @pytest.mark.parametrize(
@@ -408,8 +411,8 @@ def test_debians_urgencies_mean_what_debian_means(urgency, expected):
             "ecosystem_specific": {"urgency": urgency},
         }
     ]
-    one = osv.parse(record(affected=affected, severity=[{"type": "CVSS_V3", "score": CRITICAL}]), "x")
-    assert osv.rate_of(one, one.affected[0]) == expected
+    advisory = osv.parse(record(affected=affected, severity=[{"type": "CVSS_V3", "score": CRITICAL}]), "x")
+    assert osv.rate_of(advisory, advisory.affected[0]) == expected
 
 
 def test_every_build_of_a_catalogue(tmp_path):
@@ -438,8 +441,8 @@ def test_every_build_of_a_catalogue(tmp_path):
     result = run("base", *words, "--fail-on", "critical")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
-    found = {(one["name"], one["version"], tuple(one["images"])) for one in told["findings"]}
-    assert found == {
+    faults = {(finding["name"], finding["version"], tuple(finding["images"])) for finding in told["findings"]}
+    assert faults == {
         ("demo", "1.0", ("base:2026.11.01", "base:2026.11.02")),
         ("bash", "4.0", ("base:2026.11.01",)),
     }

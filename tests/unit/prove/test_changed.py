@@ -108,11 +108,11 @@ ALL = ("base", "helio", "other")
 )
 def test_an_input_concerns_the_image_and_its_children(checkout, path, images, what):
     checkout.write(path, "name: helio\nchannels: [local]\ndependencies: [python, git]\n")
-    found = json.loads(checkout.call("HEAD", "--json").stdout)
-    assert tuple(one["image"] for one in found) == images
-    for one in found:
-        whose = ", of its ancestor `base`" if "/base/" in path and one["image"] == "helio" else ""
-        assert one["reasons"] == [{"path": path, "what": what + whose}]
+    rows = json.loads(checkout.call("HEAD", "--json").stdout)
+    assert tuple(row["image"] for row in rows) == images
+    for row in rows:
+        whose = ", of its ancestor `base`" if "/base/" in path and row["image"] == "helio" else ""
+        assert row["reasons"] == [{"path": path, "what": what + whose}]
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ def test_odd_names_and_new_images_are_seen(checkout):
     checkout.write('images/other/files/é \n"x"', "x")
     for path, text in image_files("young", "base").items():
         checkout.write(path, text)
-    found = {one["image"]: one["reasons"] for one in json.loads(checkout.call("HEAD", "--json").stdout)}
-    assert found["other"] == [{"path": 'images/other/files/é \n"x"', "what": "its files"}]
-    assert {"path": "images/young/image.toml", "what": "its image.toml"} in found["young"]
-    assert sorted(found) == ["other", "young"]
+    reasons = {row["image"]: row["reasons"] for row in json.loads(checkout.call("HEAD", "--json").stdout)}
+    assert reasons["other"] == [{"path": 'images/other/files/é \n"x"', "what": "its files"}]
+    assert {"path": "images/young/image.toml", "what": "its image.toml"} in reasons["young"]
+    assert sorted(reasons) == ["other", "young"]
 
 
 @pytest.mark.parametrize("since", ["v9", "--output=x", ""])

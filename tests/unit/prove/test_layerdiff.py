@@ -17,9 +17,9 @@ from helioimages.prove.layerdiff import compare
 PLAIN = (entries.directory("srv"), entries.file("srv/a", b"0123456789"), entries.symlink("srv/b", "a"))
 
 
-def layer(folder, name, found):
+def layer(folder, name, members):
     with open(folder / name, "w+b") as file:
-        write_layer(found, file)
+        write_layer(members, file)
     return folder / name
 
 
@@ -54,20 +54,20 @@ def test_what_is_no_layer(tmp_path):
 
 def added(folder, name: str, *members: tarfile.TarInfo) -> Path:
     with tarfile.open(folder / name, "w") as tar:
-        for one in members:
-            tar.addfile(one, io.BytesIO(one.name[-1:].encode() * one.size))
+        for entry in members:
+            tar.addfile(entry, io.BytesIO(entry.name[-1:].encode() * entry.size))
     return folder / name
 
 
 def member(name: str, **values) -> tarfile.TarInfo:
-    one = tarfile.TarInfo(name)
+    made = tarfile.TarInfo(name)
     for key, value in ({"size": 3} | values).items():
-        setattr(one, key, value)
-    return one
+        setattr(made, key, value)
+    return made
 
 
 def lines(ours: Path, theirs: Path) -> list[str]:
-    return [str(one) for one in compare(ours, theirs, {})]
+    return [str(difference) for difference in compare(ours, theirs, {})]
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,16 @@ def test_a_content_that_goes_on(tmp_path):
 def test_the_first_byte_is_found_wherever_it_is(tmp_path, at):
     data = bytes(10_000)
     other = data[:at] + b"\1" + data[at + 1 :]
-    ours, theirs = (layer(tmp_path, name, [entries.file("a", one)]) for name, one in (("o", data), ("t", other)))
+    ours, theirs = (
+        layer(tmp_path, name, [entries.file("a", content)]) for name, content in (("o", data), ("t", other))
+    )
     zeros, ones = data[at : at + 8].hex(), other[at : at + 8].hex()
     assert lines(ours, theirs) == [f"a: content: byte {at:,}: expected {zeros} not {ones}"]
 
 
 def test_a_content_that_ends_with_a_block(tmp_path):
     data = bytes(8192)
-    ours, theirs = (layer(tmp_path, f"{len(one)}", [entries.file("a", one)]) for one in (data[:4096], data))
+    ours, theirs = (layer(tmp_path, f"{len(content)}", [entries.file("a", content)]) for content in (data[:4096], data))
     assert lines(ours, theirs)[1] == "a: content: byte 4,096: expected the end not 0000000000000000"
 
 
@@ -146,7 +148,9 @@ def test_layers_are_read_twice_however_much_differs(tmp_path, monkeypatch):
     work = []
     for count in (50, 100):
         contents = [[entries.file(f"{n:03}", b"%d" % (n * k)) for n in range(1, count + 1)] for k in (1, 2)]
-        ours, theirs = (layer(tmp_path, f"{count}-{k}", found) for k, found in enumerate(contents))
+        ours, theirs = (
+            layer(tmp_path, f"{count}-{k}", entries_of_layer) for k, entries_of_layer in enumerate(contents)
+        )
         headers = 0
         assert sum("content: byte" in line for line in lines(ours, theirs)) == count
         work.append(headers)

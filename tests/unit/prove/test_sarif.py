@@ -30,13 +30,13 @@ def run(*findings: Finding):
     report = AuditReport(packages=2, advisories=3, newest="", findings=findings)
     document = sarif.document(report, {"environments/base/pylock.toml": LOCK}.__getitem__)
     assert (document["version"], document["$schema"]) == ("2.1.0", sarif.SCHEMA)
-    (one,) = document["runs"]
-    return one
+    (sarif_run,) = document["runs"]
+    return sarif_run
 
 
 def test_a_finding_has_the_name_of_its_cve_and_the_line_of_its_lock():
-    one = run(finding())
-    (rule,), (result,) = one["tool"]["driver"]["rules"], one["results"]
+    told = run(finding())
+    (rule,), (result,) = told["tool"]["driver"]["rules"], told["results"]
     assert rule["id"] == result["ruleId"] == "CVE-2026-1"
     assert rule["helpUri"] == "https://osv.dev/vulnerability/PYSEC-1"
     assert rule["properties"]["security-severity"] == "9.8"
@@ -51,9 +51,9 @@ def test_a_finding_has_the_name_of_its_cve_and_the_line_of_its_lock():
 
 
 def test_one_fault_of_two_packages_is_one_rule_and_two_alerts():
-    one = run(finding(), finding(name="alpha", images=("base",), fixed=()))
-    assert len(one["tool"]["driver"]["rules"]) == 1
-    first, second = one["results"]
+    told = run(finding(), finding(name="alpha", images=("base",), fixed=()))
+    assert len(told["tool"]["driver"]["rules"]) == 1
+    first, second = told["results"]
     assert first["partialFingerprints"] != second["partialFingerprints"]
     assert second["message"]["text"] == "base has alpha 1 (wheel): bad; no fixed version is known"
     # Another version of the lock is the same alert.
@@ -65,9 +65,9 @@ def test_one_fault_of_two_packages_is_one_rule_and_two_alerts():
     [("high", "error", "8.0"), ("moderate", "warning", "5.5"), ("unknown", "warning", "5.5"), ("low", "note", "2.0")],
 )
 def test_a_severity_without_a_score_is_in_the_middle_of_its_band(severity, level, score):
-    one = run(finding(severity=severity, score=None, summary=""))
-    assert one["results"][0]["level"] == level
-    (rule,) = one["tool"]["driver"]["rules"]
+    told = run(finding(severity=severity, score=None, summary=""))
+    assert told["results"][0]["level"] == level
+    (rule,) = told["tool"]["driver"]["rules"]
     assert rule["properties"]["security-severity"] == score
     assert rule["shortDescription"]["text"] == "CVE-2026-1"
 

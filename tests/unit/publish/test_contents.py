@@ -37,18 +37,18 @@ def test_cyclonedx():
             {"name": "/srv/start", "type": "file"},
         ],
     }
-    found = from_sbom(json.dumps(document).encode(), "x")
-    assert found == Contents(packages=(BASH, SUNPY), source="sbom", complete=True)
+    contents = from_sbom(json.dumps(document).encode(), "x")
+    assert contents == Contents(packages=(BASH, SUNPY), source="sbom", complete=True)
 
 
 def test_spdx():
-    def package(one: Package, declared: str) -> dict:
+    def package(known: Package, declared: str) -> dict:
         return {
-            "name": one.name,
-            "versionInfo": one.version,
+            "name": known.name,
+            "versionInfo": known.version,
             "licenseConcluded": "NOASSERTION",
             "licenseDeclared": declared,
-            "externalRefs": [{"referenceType": "purl", "referenceLocator": one.purl}],
+            "externalRefs": [{"referenceType": "purl", "referenceLocator": known.purl}],
         }
 
     packages = [package(SUNPY, "BSD-2-Clause"), package(BASH, "NOASSERTION"), {"name": "image"}]
@@ -77,7 +77,7 @@ def config(*history: History, layers: int) -> ImageConfig:
 
 
 def test_history_names_what_it_can():
-    found = config(
+    written_config = config(
         History(created_by="ADD debian", comment="Debian trixie: bash 5.2-1, dash 0.5"),
         History(created_by="ADD python", comment="python: python 3.13.5"),
         History(created_by="ADD sunpy", comment="sunpy: sunpy 7.0.5"),
@@ -85,42 +85,42 @@ def test_history_names_what_it_can():
         History(created_by="ADD files", comment="files of images/base"),
         layers=5,
     )
-    contents = from_history(found)
-    assert [(one.name, one.version, one.kind) for one in contents.packages] == [
+    contents = from_history(written_config)
+    assert [(package.name, package.version, package.kind) for package in contents.packages] == [
         ("python", "3.13.5", "conda"),
         ("bash", "5.2-1", "debian"),
         ("dash", "0.5", "debian"),
         ("sunpy", "7.0.5", "wheel"),
     ]
     assert (contents.source, contents.complete) == ("history", False)
-    assert layer_names(found) == ("debian", "python", "sunpy", "wheels-01", "files")
+    assert layer_names(written_config) == ("debian", "python", "sunpy", "wheels-01", "files")
 
 
 def test_layers_of_a_line_say_whose_they_are():
     lines = ("debian", "", "numpy", "", "wheels-00", "", "files", "files of images/base", "debian", "", "wheels-00", "")
     line = [History(created_by=f"ADD {name}", comment=said) for name, said in zip(lines[::2], lines[1::2], strict=True)]
-    found = replace(config(*line, layers=6), env=("A=b", "HELIOIMAGES_IMAGE=ml-tf"))
-    assert layer_titles(found) == (
+    written_config = replace(config(*line, layers=6), env=("A=b", "HELIOIMAGES_IMAGE=ml-tf"))
+    assert layer_titles(written_config) == (
         *("debian of base", "numpy", "wheels-00 of base", "files of base", "debian of ml-tf", "wheels-00 of ml-tf"),
     )
-    small = replace(config(History(created_by="ADD wheels-small-00", comment=""), layers=1), env=found.env)
-    assert layer_titles(replace(small, history=(*small.history, line[3]), diff_ids=found.diff_ids[:2])) == (
+    small = replace(config(History(created_by="ADD wheels-small-00", comment=""), layers=1), env=written_config.env)
+    assert layer_titles(replace(small, history=(*small.history, line[3]), diff_ids=written_config.diff_ids[:2])) == (
         "wheels-small-00 of base",
         "files of base",
     )
     # Who does not say its name, and other tools' images, keep the names as they are.
-    assert layer_titles(replace(found, env=()))[-2:] == ("debian", "wheels-00")
+    assert layer_titles(replace(written_config, env=()))[-2:] == ("debian", "wheels-00")
     assert layer_titles(config(*line[:2], layers=2)) == ("debian", "numpy")
 
 
 def test_another_tools_history():
-    found = config(
+    written_config = config(
         History(created_by="ENV A=b", empty_layer=True),
         History(created_by="RUN   apt-get update", comment="buildkit.dockerfile.v0"),
         layers=2,
     )
-    assert from_history(found) == NOTHING
-    assert layer_names(found) == ("RUN apt-get update", "")
+    assert from_history(written_config) == NOTHING
+    assert layer_names(written_config) == ("RUN apt-get update", "")
 
 
 @pytest.mark.parametrize(("purl", "kind"), [("pkg:conda/python@3", "conda"), ("pkg:npm/x@1", ""), ("x", "")])
@@ -135,8 +135,8 @@ def test_nesting_without_end_is_refused(read):
 
 
 def history(*rows: tuple[str, str]) -> list[tuple[str, str]]:
-    found = config(*(History(created_by=f"ADD {name}", comment=text) for name, text in rows), layers=len(rows))
-    return [(one.kind, one.name) for one in from_history(found).packages]
+    written_config = config(*(History(created_by=f"ADD {name}", comment=text) for name, text in rows), layers=len(rows))
+    return [(package.kind, package.name) for package in from_history(written_config).packages]
 
 
 def alone(*names: str) -> list[tuple[str, str]]:

@@ -91,9 +91,9 @@ def test_every_place_is_read(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    found = [file for file in config_files() if file.is_relative_to(tmp_path)]
-    assert len(found) == 4
-    for file in found:
+    files = [file for file in config_files() if file.is_relative_to(tmp_path)]
+    assert len(files) == 4
+    for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         auths = {HOST: {"auth": ADA}}
         file.write_text(json.dumps(auths if file.name == ".dockercfg" else {"auths": auths}))
@@ -125,8 +125,10 @@ def login(name: str) -> dict[str, str]:
 )
 def test_the_most_specific_key_wins(config, place, name):
     """As `podman login HOST/org` leaves them."""
-    found = config(auths={HOST: login("host"), f"{HOST}/org": login("org"), f"{HOST}/org/image": login("image")})(place)
-    assert (found and found.username) == name
+    credential = config(auths={HOST: login("host"), f"{HOST}/org": login("org"), f"{HOST}/org/image": login("image")})(
+        place
+    )
+    assert (credential and credential.username) == name
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ DIGEST = "sha256:" + "1" * 64
 
 def test_a_package_list_reads_back():
     contents = of_locks(locks.load(ROOT, load_images(ROOT), "base"))
-    found = from_list(dump_list(contents.packages), "x")
-    assert found == Contents(packages=contents.packages, source="list", complete=True)
-    assert {one.kind for one in found.packages} == {"conda", "debian", "wheel"}
+    contents_read = from_list(dump_list(contents.packages), "x")
+    assert contents_read == Contents(packages=contents.packages, source="list", complete=True)
+    assert {package.kind for package in contents_read.packages} == {"conda", "debian", "wheel"}
 
 
 def test_a_package_list_is_the_same_each_time():
@@ -61,7 +61,7 @@ def report(folder: Path, digest: str) -> Path:
 def test_a_report_of_this_image_is_attached_and_no_other(tmp_path):
     assert smoke_files(tmp_path, DIGEST) == ()
     folder = report(tmp_path, DIGEST)
-    assert [(one.name, one.media_type) for one in smoke_files(folder, DIGEST)] == [
+    assert [(file.name, file.media_type) for file in smoke_files(folder, DIGEST)] == [
         ("report.json", "application/json"),
         ("report.html", "text/html"),
         ("01-imports.ipynb", "application/x-ipynb+json"),

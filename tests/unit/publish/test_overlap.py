@@ -110,8 +110,8 @@ def test_what_was_made_before_making_failed_is_published():
 
 
 def test_several_errors_are_told_as_one():
-    (one,) = overlapped(steps(making("a"), finish=lambda item: (_ for _ in ()).throw(fault(item))))[1]
-    assert told((one,)) is one
+    (error,) = overlapped(steps(making("a"), finish=lambda item: (_ for _ in ()).throw(fault(item))))[1]
+    assert told((error,)) is error
     whole = told((fault("a"), fault("b", Stage.PUBLISH), HelioError(Stage.BUILD, "no space")))
     assert (whole.stage, whole.message, whole.where) == (Stage.SMOKE, "a failed", "a")
     assert whole.detail == "and: b failed (b)\nand: no space"

@@ -107,13 +107,15 @@ class Place:
 
     def sent(self) -> list[str]:
         """Return what was written since this was asked last."""
-        found = [line.partition("?")[0] for line in self.registry.log if line.split()[0] in ("PUT", "POST", "PATCH")]
+        lines = [line.partition("?")[0] for line in self.registry.log if line.split()[0] in ("PUT", "POST", "PATCH")]
         self.registry.log.clear()
-        return found
+        return lines
 
     def referrer(self, kind: str) -> Descriptor:
-        (found,) = [one for one in self.client.referrers("child", self.image.digest) if one.artifact_type == kind]
-        return found
+        (referrer,) = [
+            attached for attached in self.client.referrers("child", self.image.digest) if attached.artifact_type == kind
+        ]
+        return referrer
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,7 @@ def counts(report: publish.PushReport) -> tuple[int, int, int, int]:
 
 def test_a_push_sends_what_is_not_there_and_the_manifest_last(place):
     base = place.child.parent
-    sizes = [one.size for one in base.image.layers] + [base.image.manifest.config.size]
+    sizes = [layer.size for layer in base.image.layers] + [base.image.manifest.config.size]
     report = place.push(base, "base")
     assert (report.reference, report.digest) == (f"{place.registry.host}/base@{base.image.digest}", base.image.digest)
     assert counts(report) == (sum(sizes), 6, 0, 0)
@@ -153,7 +155,7 @@ def test_a_push_sends_what_is_not_there_and_the_manifest_last(place):
 
 def test_a_child_mounts_what_its_parents_repository_has(place):
     place.push(place.child.parent, "base")
-    own = [one.layer.size for one in place.child.layers] + [place.image.manifest.config.size]
+    own = [built_layer.layer.size for built_layer in place.child.layers] + [place.image.manifest.config.size]
     assert counts(place.push(mount_from=("base",))) == (sum(own), 3, 5, 0)
     place.registry.manifests.clear()
     assert counts(place.push()) == (0, 0, 0, 8)
@@ -190,8 +192,8 @@ def test_tags_move_only_where_they_may_and_all_or_none(place):
     assert publish.promote(place.client, "child", child, ("2026.11.21-2", "latest")).moved == ("2026.11.21-2", "latest")
     index = ImageIndex(manifests=()).dump()
     place.client.put_manifest("child", "sha256-" + "0" * 64, index)
-    found = {tag: digest for tag, digest in publish.existing_tags(place.client, "child").items() if ":" not in tag}
-    assert found == {"2026.11.21": base, "2026.11.21-2": child, "latest": child}
+    tags = {tag: digest for tag, digest in publish.existing_tags(place.client, "child").items() if ":" not in tag}
+    assert tags == {"2026.11.21": base, "2026.11.21-2": child, "latest": child}
 
 
 def test_the_first_push_makes_the_repository(place):
@@ -204,7 +206,7 @@ def test_the_first_push_makes_the_repository(place):
         with pytest.raises(HelioError, match="refuses"):
             client.head_manifest("new", image.digest)
         report = publish.push_untagged(client, image, "new", place.store)
-        assert report.blobs_sent == len({one.digest for one in (*image.layers, image.manifest.config)})
+        assert report.blobs_sent == len({descriptor.digest for descriptor in (*image.layers, image.manifest.config)})
         assert publish.promote(client, "new", image.digest, ("latest",)).moved == ("latest",)
         assert publish.existing_tags(client, "new") == {"latest": image.digest}
 
@@ -294,10 +296,10 @@ def test_a_layer_with_other_bytes(place):
     layer = place.image.layers[1]
     place.registry.blobs[layer.digest] = bytes(layer.size)
     (told,) = place.faults()
-    found = of_bytes(bytes(layer.size))
+    actual = of_bytes(bytes(layer.size))
     assert told == (
         f"layers[1]: digest mismatch from the registry `{place.registry.host}`"
-        f" expected {layer.digest} not {found} ({layer.size:,} bytes read)"
+        f" expected {layer.digest} not {actual} ({layer.size:,} bytes read)"
     )
 
 
@@ -332,8 +334,8 @@ def test_a_document_of_another_image(place, kind, data, told):
     payload = Descriptor(media_type=kind, digest=place.store.put_blob(data), size=len(data))
     manifest = artifact(place.image.descriptor, kind, payload)
     place.store.put_blob(b"{}")
-    for one in (payload, manifest.config):
-        place.client.push_blob("child", one, place.store.blob(one.digest))
+    for descriptor in (payload, manifest.config):
+        place.client.push_blob("child", descriptor, place.store.blob(descriptor.digest))
     digest = place.client.attach("child", manifest)
     assert f"{kind} {digest}: {told.format(image=place.image.digest)}" in place.faults(None)
     assert len(place.faults(None)) == (2 if kind == sbom.CYCLONEDX else 1), "the empty SBOM names no package either"
@@ -372,17 +374,17 @@ def reported(place):
 
 def shown(entry: CatalogueEntry) -> tuple[float, set[str], tuple[str, ...]]:
     """Return the seconds of an entry's notebook, the names of its packages, and its faults."""
-    return entry.smoke.notebooks[0].seconds, {one.name for one in entry.contents.packages}, entry.faults
+    return entry.smoke.notebooks[0].seconds, {package.name for package in entry.contents.packages}, entry.faults
 
 
 def test_a_signed_report_and_package_list(reported):
     assert reported.faults() == []
-    found = reported.client.referrers("child", reported.image.digest)
-    manifests = [json.loads(reported.registry.manifests["child", one.digest][1]) for one in found]
+    referrers = reported.client.referrers("child", reported.image.digest)
+    manifests = [json.loads(reported.registry.manifests["child", referrer.digest][1]) for referrer in referrers]
     (bundle,) = [
-        reported.registry.blobs[one["layers"][0]["digest"]]
-        for one in manifests
-        if one.get("annotations", {}).get("dev.sigstore.bundle.predicateType") == provenance.REFERENCE
+        reported.registry.blobs[manifest["layers"][0]["digest"]]
+        for manifest in manifests
+        if manifest.get("annotations", {}).get("dev.sigstore.bundle.predicateType") == provenance.REFERENCE
     ]
     said = json.loads(signing.open_bundle(signing.load_private(reported.folder / "key7").public_key(), bundle)[1])
     names = ("sbom.cdx.json", "sbom.spdx.json", "provenance.json", "packages.json", "report.json", "report.html")

@@ -58,7 +58,7 @@ def sbom(*names: str) -> bytes:
 
 
 def read(tmp_path, *blobs: bytes):
-    found = [
+    artifacts = [
         Artifact(
             kind="sbom",
             type="x",
@@ -67,16 +67,16 @@ def read(tmp_path, *blobs: bytes):
         )
         for data in blobs
     ]
-    return contents_of(Client(*blobs), "org/helio", found, Store(tmp_path))
+    return contents_of(Client(*blobs), "org/helio", artifacts, Store(tmp_path))
 
 
 def test_the_one_that_knows_most_wins(tmp_path):
     assert read(tmp_path) is None
-    assert [one.name for one in read(tmp_path, sbom("a"), sbom("a", "b"), b"{}").packages] == ["a", "b"]
+    assert [package.name for package in read(tmp_path, sbom("a"), sbom("a", "b"), b"{}").packages] == ["a", "b"]
 
 
 def test_a_packed_one(tmp_path):
-    assert [one.name for one in read(tmp_path, gzip.compress(sbom("a"))).packages] == ["a"]
+    assert [package.name for package in read(tmp_path, gzip.compress(sbom("a"))).packages] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -156,11 +156,11 @@ def test_threads_that_ask_at_once_have_one_engine(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "connect", connect)
     machine.abandon()
     assert made == []
-    found = []
+    engines = []
 
     def ask() -> None:
         start.wait(30)
-        found.append(machine.engine)
+        engines.append(machine.engine)
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
@@ -168,6 +168,6 @@ def test_threads_that_ask_at_once_have_one_engine(tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert len(made) == 1
-    assert all(one is made[0] for one in found)
+    assert all(engine is made[0] for engine in engines)
     machine.abandon()
     assert made[1:] == ["abandoned"]

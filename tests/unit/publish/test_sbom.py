@@ -32,7 +32,7 @@ def test_only_whole_expressions_are_expressions():
     def expression(text: str) -> str:
         return sbom.Component(package=Package(kind="wheel", name="a", version="1", licenses=text)).expression
 
-    assert [expression(one) for one in ("mit or apache-2.0", "MIT License", "LicenseRef-x", "")] == [
+    assert [expression(text) for text in ("mit or apache-2.0", "MIT License", "LicenseRef-x", "")] == [
         "MIT OR Apache-2.0",
         "",
         "",
@@ -76,8 +76,10 @@ def shop(tmp_path, make_wheel):
 
 def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
     child = shop.build("child")
-    found = {(one.package.kind, one.package.name): one for one in sbom.components(shop.store, child)}
-    owned = {key: [path for path, _ in one.files] for key, one in found.items()}
+    components = {
+        (component.package.kind, component.package.name): component for component in sbom.components(shop.store, child)
+    }
+    owned = {key: [path for path, _ in component.files] for key, component in components.items()}
     site, info = "srv/conda/envs/notebook/lib/python3.13/site-packages", "var/lib/dpkg/info"
     assert list(owned) == sorted(owned)
     assert {key: paths for key, paths in owned.items() if key[0] not in ("wheel", "conda")} == {
@@ -101,11 +103,11 @@ def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
         "srv/conda/envs/notebook/bin/python3.13",
         "srv/conda/envs/notebook/conda-meta/python-3.13.5-0.json",
     ]
-    held = dict(found["image", "base"].files)
+    held = dict(components["image", "base"].files)
     assert (held["srv/link"], held["srv/a"]) == ("", hashlib.sha256(b"a").hexdigest())
-    assert found["debian", "curl"].package.licenses == "GPL-2+ AND MIT"
-    assert found["image", "base"].package.licenses == shop.images["child"].licenses
-    assert [found["wheel", "new"].package.version, found["conda", "python"].package.sha256] == [
+    assert components["debian", "curl"].package.licenses == "GPL-2+ AND MIT"
+    assert components["image", "base"].package.licenses == shop.images["child"].licenses
+    assert [components["wheel", "new"].package.version, components["conda", "python"].package.sha256] == [
         "1.0",
         shop.locks["child"].conda.packages[0].sha256,
     ]
@@ -113,7 +115,7 @@ def test_every_file_has_its_owner_and_the_upper_layer_wins(shop):
 
 def test_a_file_of_nobody_is_an_error(shop, monkeypatch):
     child = shop.build("child")
-    materials = tuple(one for one in sbom.materials(child) if one.name != "one")
+    materials = tuple(package for package in sbom.materials(child) if package.name != "one")
     monkeypatch.setattr(sbom, "materials", lambda _built: materials)
     with pytest.raises(HelioError) as caught:
         sbom.components(shop.store, child)
@@ -123,9 +125,9 @@ def test_a_file_of_nobody_is_an_error(shop, monkeypatch):
 
 def test_both_documents_say_the_same(shop):
     child = shop.build("child")
-    found = sbom.components(shop.store, child)
-    cyclonedx = json.loads(sbom.cyclonedx(child, found, "9"))
-    spdx = json.loads(sbom.spdx(child, found, "9"))
+    components = sbom.components(shop.store, child)
+    cyclonedx = json.loads(sbom.cyclonedx(child, components, "9"))
+    spdx = json.loads(sbom.spdx(child, components, "9"))
     assert cyclonedx["metadata"]["timestamp"] == spdx["creationInfo"]["created"] == "2023-11-15T22:13:20Z"
     assert [row["name"] for row in cyclonedx["components"]] == [row["name"] for row in spdx["packages"][1:]]
     rows = {row["bom-ref"]: row for row in cyclonedx["components"]}
@@ -157,8 +159,8 @@ def test_the_document_without_files_names_the_whole_one(shop):
 
 
 def test_names_that_look_alike_have_identifiers_of_their_own():
-    one, other = (sbom.Component(package=Package(kind="debian", name=name, version="1")) for name in ("g++", "g--"))
-    assert sbom._spdx_id(one) != sbom._spdx_id(other)
+    first, other = (sbom.Component(package=Package(kind="debian", name=name, version="1")) for name in ("g++", "g--"))
+    assert sbom._spdx_id(first) != sbom._spdx_id(other)
 
 
 def test_provenance_names_the_locks_and_the_parent(shop):
@@ -173,12 +175,14 @@ def test_provenance_names_the_locks_and_the_parent(shop):
         "lockDigest": lock.digest,
         "sourceDateEpoch": lock.epoch,
     }
-    found = {one["name"]: one["digest"] for one in said["buildDefinition"]["resolvedDependencies"]}
-    assert found["base"] == {"sha256": child.parent.image.digest.removeprefix("sha256:")}
-    assert (found["curl"], found["checkout"]) == ({"sha256": "c" * 64}, {"gitCommit": "1" * 40})
+    materials = {
+        dependency["name"]: dependency["digest"] for dependency in said["buildDefinition"]["resolvedDependencies"]
+    }
+    assert materials["base"] == {"sha256": child.parent.image.digest.removeprefix("sha256:")}
+    assert (materials["curl"], materials["checkout"]) == ({"sha256": "c" * 64}, {"gitCommit": "1" * 40})
     dirty = provenance.predicate(child, commit="1" * 40 + "-dirty", tool_version="9")
     assert dirty["buildDefinition"]["internalParameters"] == {"commit": "1" * 40 + "-dirty"}
-    assert "checkout" not in {one["name"] for one in dirty["buildDefinition"]["resolvedDependencies"]}
+    assert "checkout" not in {dependency["name"] for dependency in dirty["buildDefinition"]["resolvedDependencies"]}
 
 
 @pytest.mark.parametrize(

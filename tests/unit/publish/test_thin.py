@@ -201,8 +201,8 @@ def test_a_second_time_nothing_is_asked_of_layers_that_are_here(world):
     world.publish()
     store = Store(world.store.root, travelled=True)
     plans = [built.plan for built in world.sites.after.build("child").line]
-    found = travel.known(store, (world.cache,), plans)
-    assert travel.bring(store, found, plans, jobs=1) == len(found) > 3
+    known = travel.known(store, (world.cache,), plans)
+    assert travel.bring(store, known, plans, jobs=1) == len(known) > 3
     assert travel.known(store, (world.cache,), plans) == {}
 
 

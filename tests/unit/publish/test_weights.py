@@ -43,13 +43,13 @@ def test_what_is_written_is_what_is_read():
 
 
 def test_it_weighs_as_the_checkout_does():
-    found = weights.parse(weights.dump(known()), "x")
-    layers = weighing.Layers(size=40, unpacked=sum(found.unpacked))
-    weighed = weighing.weight(layers, found.line, found.owners, found.needs)
+    known_again = weights.parse(weights.dump(known()), "x")
+    layers = weighing.Layers(size=40, unpacked=sum(known_again.unpacked))
+    weighed = weighing.weight(layers, known_again.line, known_again.owners, known_again.needs)
     assert weighed == weighing.weight(layers, known().line, known().owners, known().needs)
-    assert [(one.name, one.packages, one.bytes) for one in weighed.images] == [("base", 3, 52), ("helio", 1, 9)]
-    assert [(one.name, one.alone) for one in weighed.asked] == [("python", 30), ("sunpy", 29)]
-    assert [one.name for one in weighed.asked_of("helio")] == ["sunpy"]
+    assert [(image.name, image.packages, image.bytes) for image in weighed.images] == [("base", 3, 52), ("helio", 1, 9)]
+    assert [(package.name, package.alone) for package in weighed.asked] == [("python", 30), ("sunpy", 29)]
+    assert [package.name for package in weighed.asked_of("helio")] == ["sunpy"]
     assert weighed.reasons()["wheel", "numpy"] == "drawn in by sunpy"
 
 

@@ -66,10 +66,10 @@ def test_tags_are_ranked_as_packaging_ranks_them():
 
 
 def test_old_names_are_where_their_glibc_is():
-    found = list(platform_tags(Platform.of("linux/amd64"), (2, 18)))
-    assert found[:3] == ["manylinux_2_18_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
-    assert found[3] == "manylinux_2_16_x86_64"
-    assert found[-3:] == ["manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+    tags = list(platform_tags(Platform.of("linux/amd64"), (2, 18)))
+    assert tags[:3] == ["manylinux_2_18_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
+    assert tags[3] == "manylinux_2_16_x86_64"
+    assert tags[-3:] == ["manylinux_2_5_x86_64", "manylinux1_x86_64", "linux_x86_64"]
 
 
 def test_an_unknown_platform():

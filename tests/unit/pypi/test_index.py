@@ -79,11 +79,11 @@ PAGE = "https://index.example/simple/demo/"
     ],
 )
 def test_pages_are_read_as_browsers_read_them(row, name, url):
-    (found,) = parse_page(f"<!DOCTYPE html><html><head></head><body>{row}</body></html>", PAGE)
-    assert found.name == (name or "demo-1.tar.gz")
-    assert found.url == url + (name or "demo-1.tar.gz").replace("+", "%2B")
-    assert found.requires_python == (">=3.9" if "requires" in row else "")
-    assert found.sha256 == ("ab" if "sha256" in row else "")
+    (file,) = parse_page(f"<!DOCTYPE html><html><head></head><body>{row}</body></html>", PAGE)
+    assert file.name == (name or "demo-1.tar.gz")
+    assert file.url == url + (name or "demo-1.tar.gz").replace("+", "%2B")
+    assert file.requires_python == (">=3.9" if "requires" in row else "")
+    assert file.sha256 == ("ab" if "sha256" in row else "")
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ def test_files_are_found_and_pages_kept(package_index, tmp_path, moment, json):
     package_index.json = json
     package_index.add("Demo_x-1.0-py3-none-any.whl", b"wheel")
     index = PackageIndex(package_index.url, tmp_path / "cache")
-    (found,) = index.files("Demo.X")
-    assert found.name == "Demo_x-1.0-py3-none-any.whl"
-    assert found.size == (5 if json else None)
-    assert PackageIndex(package_index.url, tmp_path / "cache").files("demo-x") == (found,)
+    (file,) = index.files("Demo.X")
+    assert file.name == "Demo_x-1.0-py3-none-any.whl"
+    assert file.size == (5 if json else None)
+    assert PackageIndex(package_index.url, tmp_path / "cache").files("demo-x") == (file,)
     assert package_index.asked == ["GET /simple/demo-x/"]
     assert index.files("absent") == ()
 
@@ -219,8 +219,8 @@ def test_a_login_goes_to_its_host_alone_and_into_no_cache(package_index, other_i
     places = IndexPlaces(indexes=(url,))
     assert "secret" not in repr(places)
     for _ in range(2):
-        one, other = PackageIndex(places, tmp_path / "cache").files("demo")
-        assert one.url == address(package_index, "demo-1.0.tar.gz").replace("://", "://me:secret@")
+        first, other = PackageIndex(places, tmp_path / "cache").files("demo")
+        assert first.url == address(package_index, "demo-1.0.tar.gz").replace("://", "://me:secret@")
         assert other.url == address(other_index, "demo-2.0.tar.gz")
     kept = [path.read_text() for path in (tmp_path / "cache").rglob("*.json")]
     assert kept and not any("secret" in text for text in kept)

@@ -70,12 +70,12 @@ def test_the_text():
 
 
 def test_the_reference_parser_reads_it():
-    found = Pylock.from_dict(tomllib.loads(TEXT))
-    assert [(package.name, str(package.version)) for package in found.packages] == [
+    read = Pylock.from_dict(tomllib.loads(TEXT))
+    assert [(package.name, str(package.version)) for package in read.packages] == [
         ("apexpy", "2.1.1"),
         ("numpy", "2.4.6"),
     ]
-    wheel = found.packages[1].wheels[0]
+    wheel = read.packages[1].wheels[0]
     assert (wheel.filename, wheel.size, dict(wheel.hashes), wheel.url) == (
         "numpy-2.4.6-cp313-cp313-manylinux_2_27_x86_64.whl",
         16_000_000,

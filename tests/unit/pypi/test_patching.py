@@ -44,7 +44,7 @@ index 1..2 100644
 
 
 def after(entries, diff=DIFF):
-    return {one.path.removeprefix(f"{SITE}/"): one for one in patching.apply(entries, diff, NAME, "demo-1.0")}
+    return {entry.path.removeprefix(f"{SITE}/"): entry for entry in patching.apply(entries, diff, NAME, "demo-1.0")}
 
 
 def refused(entries, diff) -> HelioError:
@@ -60,22 +60,22 @@ def entries(make_wheel):
 
 
 def test_files_are_changed_and_added_and_record_says_so(entries):
-    found = after(entries)
-    contents = {path: one.content.read() for path, one in found.items()}
+    entries_after = after(entries)
+    contents = {path: entry.content.read() for path, entry in entries_after.items()}
     assert contents["demo/a.py"] == b"import importlib\nx = 1\n\ny = importlib\nz = 2\n"
     assert contents["demo/data/new.txt"] == b"one\ntwo"
-    assert (found["demo/data/new.txt"].mode, found["demo/data/new.txt"].origin) == (0o644, "demo-1.0")
+    assert (entries_after["demo/data/new.txt"].mode, entries_after["demo/data/new.txt"].origin) == (0o644, "demo-1.0")
     rows = {row[0]: row[1:] for row in csv.reader(io.StringIO(contents["demo-1.0.dist-info/RECORD"].decode()))}
     assert rows.pop("demo-1.0.dist-info/RECORD") == ["", ""]
     assert set(rows) == set(contents) - {"demo-1.0.dist-info/RECORD"}
     for path, (told, size) in rows.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(contents[path]).digest()).decode().rstrip("=")
         assert (told, size) == (f"sha256={digest}", str(len(contents[path])))
-        assert found[path].content.sha256 in ("", hashlib.sha256(contents[path]).hexdigest())
+        assert entries_after[path].content.sha256 in ("", hashlib.sha256(contents[path]).hexdigest())
 
 
 def test_what_is_not_named_stays_as_it_is(entries):
-    before = {one.path: one for one in entries}
+    before = {entry.path: entry for entry in entries}
     changed = {f"{SITE}/demo/a.py", f"{SITE}/demo/data/new.txt", f"{SITE}/demo-1.0.dist-info/RECORD"}
     for path, entry in after(entries).items():
         assert f"{SITE}/{path}" in changed or before[f"{SITE}/{path}"] is entry
@@ -132,10 +132,10 @@ def test_what_is_no_patch_of_ours_is_refused(entries, diff, line, detail):
 
 
 def test_hunks_out_of_order_are_refused(entries):
-    one, other = b"@@ -1,2 +1,2 @@ head\n-import imp\n+import importlib\n x = 1\n", b"@@ -2 +2 @@\n-x = 1\n+x = 2\n"
+    upper, other = b"@@ -1,2 +1,2 @@ head\n-import imp\n+import importlib\n x = 1\n", b"@@ -2 +2 @@\n-x = 1\n+x = 2\n"
     head = b"--- a/demo/a.py\n+++ b/demo/a.py\n"
-    assert refused(entries, head + one + other).where == f"{NAME} at line 7, file demo/a.py"
-    assert refused(entries, head + other + one).message == "a patch does not fit `demo-1.0`"
+    assert refused(entries, head + upper + other).where == f"{NAME} at line 7, file demo/a.py"
+    assert refused(entries, head + other + upper).message == "a patch does not fit `demo-1.0`"
 
 
 LINES = st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n", b"\r\n", b" x\r\n", b"-- y\n"]), max_size=12)

@@ -94,13 +94,13 @@ def test_extra_indexes_and_lists_come_together(home, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", home["HOME"])
     for folder in (tmp_path / "wheels", Path(home["HOME"]) / "more"):
         folder.mkdir(parents=True)
-    found = for_uv(home | {"UV_EXTRA_INDEX_URL": f"{HOST}/a {HOST}/b", "UV_FIND_LINKS": "mine"})
-    assert found["UV_EXTRA_INDEX_URL"] == f"{HOST}/a {HOST}/b {HOST}/c"
-    assert found["UV_INDEX_STRATEGY"] == "unsafe-best-match"
+    settings = for_uv(home | {"UV_EXTRA_INDEX_URL": f"{HOST}/a {HOST}/b", "UV_FIND_LINKS": "mine"})
+    assert settings["UV_EXTRA_INDEX_URL"] == f"{HOST}/a {HOST}/b {HOST}/c"
+    assert settings["UV_INDEX_STRATEGY"] == "unsafe-best-match"
     assert "UV_INDEX_STRATEGY" not in for_uv({"PIP_CONFIG_FILE": "/dev/null", "UV_EXTRA_INDEX_URL": f"{HOST}/a"})
     assert for_uv(home | {"UV_INDEX_STRATEGY": "first-index"})["UV_INDEX_STRATEGY"] == "first-index"
-    assert read(f"--index-url {HOST}/d\n", found).together
-    assert found["UV_FIND_LINKS"] == f"{tmp_path}/mine,{tmp_path}/wheels,{home['HOME']}/more,{HOST}/page"
+    assert read(f"--index-url {HOST}/d\n", settings).together
+    assert settings["UV_FIND_LINKS"] == f"{tmp_path}/mine,{tmp_path}/wheels,{home['HOME']}/more,{HOST}/page"
 
 
 def test_pips_variables_take_the_place_of_its_files(home):
@@ -136,7 +136,7 @@ def test_an_index_with_a_name_has_the_login_of_its_variables(tmp_path):
         "UV_INDEX_ONE_PASSWORD": "p@ss",
         "UV_INDEX_MY_OWN_PASSWORD": "t",
     }
-    told = f"--index-url {HOST}/d\n" + "".join(f"--extra-index-url {HOST}/{one}\n" for one in "abc")
+    told = f"--index-url {HOST}/d\n" + "".join(f"--extra-index-url {HOST}/{letter}\n" for letter in "abc")
     assert read(told, environ).indexes == (
         "http://me:p%40ss@127.0.0.1:9/a",
         "http://:t@127.0.0.1:9/b/",

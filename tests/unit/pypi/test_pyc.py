@@ -42,8 +42,8 @@ def test_equal_bytes_in_any_order_and_company(interpreter):
     assert len(expected) == len(entries)
     for seed in range(3):
         random.Random(seed).shuffle(entries)
-        found = {entry.path: entry.content.read() for entry in compile_entries(entries, interpreter)}
-        assert found == expected
+        compiled = {entry.path: entry.content.read() for entry in compile_entries(entries, interpreter)}
+        assert compiled == expected
     alone = {e.path: e.content.read() for entry in entries[:5] for e in compile_entries([entry], interpreter)}
     assert alone.items() <= expected.items()
 

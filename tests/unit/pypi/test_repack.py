@@ -32,22 +32,25 @@ def written(path: Path) -> bytes:
 
 
 def test_order_times_modes_and_what_tells_of_the_build_do_not_matter(tmp_path):
-    one = written(made(tmp_path / "one"))
+    first = written(made(tmp_path / "one"))
     left = dict.fromkeys((f"{INFO}/direct_url.json", f"{INFO}/INSTALLER", f"{INFO}/REQUESTED"), b"here")
     left |= {"demo/__pycache__/a.cpython-313.pyc": b"code"}
     late = zipfile.ZipInfo("demo/late.txt", (2026, 1, 2, 3, 4, 5))
     files = dict(reversed(FILES.items())) | left
-    assert written(made(tmp_path / "two", files)) == one
-    assert written(made(tmp_path / "three", extra=((late, b"late"),))) != one
+    assert written(made(tmp_path / "two", files)) == first
+    assert written(made(tmp_path / "three", extra=((late, b"late"),))) != first
 
 
 def test_the_archive_is_stored_dated_and_in_order(tmp_path):
     path = made(tmp_path, executable=("demo-1.0.data/scripts/run",))
     data = written(path)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        rows = [(one.filename, one.external_attr >> 16, one.date_time, one.compress_type) for one in archive.infolist()]
+        rows = [
+            (member.filename, member.external_attr >> 16, member.date_time, member.compress_type)
+            for member in archive.infolist()
+        ]
         record = archive.read(f"{INFO}/RECORD").decode()
-        contents = {one: archive.read(one) for one in archive.namelist()}
+        contents = {name: archive.read(name) for name in archive.namelist()}
     time = (1980, 1, 1, 0, 0, 0)
     assert rows == [
         ("demo/a.py", 0o100644, time, zipfile.ZIP_STORED),
@@ -61,22 +64,22 @@ def test_the_archive_is_stored_dated_and_in_order(tmp_path):
     assert record == "".join(record_row(name, text) for name, text in contents.items()) + f"{INFO}/RECORD,,\n"
     again = tmp_path / hashlib.sha256(data).hexdigest()
     again.write_bytes(data)
-    assert {one.path.rpartition("/")[2] for one in link(again, wheel_of(data))} >= {"a.py", "run", "RECORD"}
+    assert {entry.path.rpartition("/")[2] for entry in link(again, wheel_of(data))} >= {"a.py", "run", "RECORD"}
 
 
 def test_compiled_files_give_the_platforms_tag(tmp_path):
-    found = plan(made(tmp_path, FILES | {"demo/fast.so": b"\x7fELF..."}), TAG)
-    assert found.file_name == f"demo-1.0-py3-none-{TAG}.whl"
-    wheel = {name: data for name, _, data in found.files}[f"{INFO}/WHEEL"].decode()
+    planned = plan(made(tmp_path, FILES | {"demo/fast.so": b"\x7fELF..."}), TAG)
+    assert planned.file_name == f"demo-1.0-py3-none-{TAG}.whl"
+    wheel = {name: data for name, _, data in planned.files}[f"{INFO}/WHEEL"].decode()
     assert wheel.splitlines()[2:] == ["Root-Is-Purelib: false", f"Tag: py3-none-{TAG}"]
     name = f"demo-1.0-cp313-cp313-{TAG}.whl"
     assert plan(made(tmp_path / "own", FILES | {"demo/fast.so": b"\x7fELF..."}, name=name), TAG).file_name == name
 
 
 def test_a_wheel_without_compiled_files_keeps_its_name(tmp_path):
-    found = plan(made(tmp_path), TAG)
-    assert found.file_name == "demo-1.0-py3-none-any.whl"
-    assert b"Root-Is-Purelib: true" in {name: data for name, _, data in found.files}[f"{INFO}/WHEEL"]
+    planned = plan(made(tmp_path), TAG)
+    assert planned.file_name == "demo-1.0-py3-none-any.whl"
+    assert b"Root-Is-Purelib: true" in {name: data for name, _, data in planned.files}[f"{INFO}/WHEEL"]
 
 
 @pytest.mark.parametrize(
@@ -106,13 +109,13 @@ def test_what_is_no_wheel(tmp_path, files, name, detail):
     ],
 )
 def test_the_first_difference_is_told(tmp_path, other, said):
-    one, two = made(tmp_path / "one"), made(tmp_path / "two", FILES | other, record=lambda _: "")
-    one = made(tmp_path / "one", record=lambda _: "")
-    assert first_difference(one, two) == said
+    first, second = made(tmp_path / "one"), made(tmp_path / "two", FILES | other, record=lambda _: "")
+    first = made(tmp_path / "one", record=lambda _: "")
+    assert first_difference(first, second) == said
     if said.endswith("is new"):
-        assert first_difference(two, one) == "demo/b.py is missing"
+        assert first_difference(second, first) == "demo/b.py is missing"
 
 
 def test_another_mode_is_a_difference(tmp_path):
-    one, two = made(tmp_path / "one"), made(tmp_path / "two", executable=("demo/a.py",))
-    assert first_difference(one, two) == "demo/a.py is executable on one side only"
+    first, second = made(tmp_path / "one"), made(tmp_path / "two", executable=("demo/a.py",))
+    assert first_difference(first, second) == "demo/a.py is executable on one side only"

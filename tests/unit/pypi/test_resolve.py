@@ -52,11 +52,11 @@ def test_the_newest_that_fit_with_the_file_of_the_platform(package_index, ask):
     add(package_index, "lib", "1.5", tag="cp313-cp313-manylinux_2_28_x86_64")
     add(package_index, "lib", "1.5", tag="cp313-cp313-manylinux_2_17_x86_64")
     add(package_index, "lib", "1.5", tag="cp313-cp313-manylinux_2_28_aarch64")
-    found = ask("app")
-    assert versions(found) == {"app": "1.0", "lib": "1.5"}
-    assert found.wheels[1].file_name == "lib-1.5-cp313-cp313-manylinux_2_28_x86_64.whl"
-    assert found.wheels[1].size == len(package_index.files[found.wheels[1].file_name])
-    assert found.timestamp == int(datetime(2026, 2, 1, tzinfo=UTC).timestamp())
+    lock = ask("app")
+    assert versions(lock) == {"app": "1.0", "lib": "1.5"}
+    assert lock.wheels[1].file_name == "lib-1.5-cp313-cp313-manylinux_2_28_x86_64.whl"
+    assert lock.wheels[1].size == len(package_index.files[lock.wheels[1].file_name])
+    assert lock.timestamp == int(datetime(2026, 2, 1, tzinfo=UTC).timestamp())
     assert (
         ask("app", platform=Platform.of("linux/arm64")).wheels[1].file_name
         == "lib-1.5-cp313-cp313-manylinux_2_28_aarch64.whl"
@@ -84,15 +84,15 @@ def test_the_past_can_be_asked(package_index, ask):
 def test_source_only_packages(package_index, ask):
     package_index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0", ("lib",)))
     add(package_index, "lib", "1.0")
-    found = ask("old")
-    assert [wheel.name for wheel in found.wheels] == ["lib"]
-    assert [(sdist.name, sdist.file_name) for sdist in found.unbuilt] == [("old", "old-1.0.tar.gz")]
+    lock = ask("old")
+    assert [wheel.name for wheel in lock.wheels] == ["lib"]
+    assert [(sdist.name, sdist.file_name) for sdist in lock.unbuilt] == [("old", "old-1.0.tar.gz")]
     built = dataclasses.replace(
-        found.wheels[0], name="old", file_name="old-1.0-py3-none-any.whl", sha256="12" * 32, built=True
+        lock.wheels[0], name="old", file_name="old-1.0-py3-none-any.whl", sha256="12" * 32, built=True
     )
-    with_wheel = dataclasses.replace(found, wheels=(found.wheels[0], built))
+    with_wheel = dataclasses.replace(lock, wheels=(lock.wheels[0], built))
     assert ask("old", current=with_wheel) == with_wheel
-    assert ask("old", current=with_wheel, upgrade=("old",)) == found
+    assert ask("old", current=with_wheel, upgrade=("old",)) == lock
 
 
 def test_a_built_wheel_is_asked_in_place_of_its_source(package_index, ask, tmp_path):
@@ -114,9 +114,9 @@ def test_a_built_wheel_is_asked_in_place_of_its_source(package_index, ask, tmp_p
     current = PyPILock(
         python="3.13", platform=Platform.of("linux/amd64"), content_hash="0" * 64, wheels=(wheel,), sdists=(source,)
     )
-    found = ask("old", current=current, built={wheel.file_name: path})
-    assert versions(found) == {"lib": "1.0", "old": "1.0"}
-    assert wheel in found.wheels and found.sdists == (source,)
+    lock = ask("old", current=current, built={wheel.file_name: path})
+    assert versions(lock) == {"lib": "1.0", "old": "1.0"}
+    assert wheel in lock.wheels and lock.sdists == (source,)
     with pytest.raises(HelioError) as caught:
         ask("old", current=current)
     assert caught.value.message == "no set of PyPI packages answers the `pip` list"
@@ -203,16 +203,16 @@ def test_what_is_locked_from_other_places_is_found_there_again(package_index, as
         links.mkdir()
         (links / "linked-1.0-py3-none-any.whl").write_bytes(wheel_bytes({}, name="linked"))
         monkeypatch.setenv("PIP_FIND_LINKS", str(links))
-        found = ask("app")
-        assert versions(found) == {"app": "1.0", "lib": "2.0", "linked": "1.0"}
+        lock = ask("app")
+        assert versions(lock) == {"app": "1.0", "lib": "2.0", "linked": "1.0"}
         index = PackageIndex(places(), tmp_path / "other")
-        urls = {wheel.name: index.urls(wheel.name, wheel.file_name) for wheel in found.wheels}
+        urls = {wheel.name: index.urls(wheel.name, wheel.file_name) for wheel in lock.wheels}
         assert urls == {
             "app": (f"{package_index.url.replace('simple', 'files')}/app-1.0-py3-none-any.whl",),
             "lib": (f"{other.url.replace('simple', 'files')}/lib-2.0-py3-none-any.whl",),
             "linked": ((links / "linked-1.0-py3-none-any.whl").as_uri(),),
         }
-        assert not any("127.0.0.1" in text or str(tmp_path) in text for text in (dump(found), repr(places())))
+        assert not any("127.0.0.1" in text or str(tmp_path) in text for text in (dump(lock), repr(places())))
 
 
 def test_uvs_platform_is_the_newest_that_the_c_library_allows():

@@ -38,8 +38,8 @@ def test_every_scheme_has_its_place(make_wheel):
         },
         entry_points="[console_scripts]\ndemo = demo.cli:main\n[other]\nx = demo:y\n",
     )
-    found = by_path(link(path, wheel))
-    assert sorted(found) == sorted(
+    entries_by_path = by_path(link(path, wheel))
+    assert sorted(entries_by_path) == sorted(
         [
             f"{PREFIX}/bin/demo",
             f"{PREFIX}/bin/shell",
@@ -55,24 +55,24 @@ def test_every_scheme_has_its_place(make_wheel):
             ),
         ]
     )
-    assert found[f"{PREFIX}/bin/tool"].content.read() == b"#!/srv/conda/envs/notebook/bin/python\nprint()\n"
-    assert found[f"{PREFIX}/bin/shell"].content.read() == b"#!/bin/sh\n"
-    script = found[f"{PREFIX}/bin/demo"].content.read().decode()
+    assert entries_by_path[f"{PREFIX}/bin/tool"].content.read() == b"#!/srv/conda/envs/notebook/bin/python\nprint()\n"
+    assert entries_by_path[f"{PREFIX}/bin/shell"].content.read() == b"#!/bin/sh\n"
+    script = entries_by_path[f"{PREFIX}/bin/demo"].content.read().decode()
     assert script.startswith("#!/srv/conda/envs/notebook/bin/python\n")
     assert "from demo.cli import main" in script
-    assert found[f"{SITE}/demo-1.0.dist-info/INSTALLER"].content.read() == b"helioimages\n"
-    assert {entry.mode for path, entry in found.items() if "/bin/" in path} == {0o755}
-    assert {entry.mode for path, entry in found.items() if "/bin/" not in path} == {0o644}
-    assert {(entry.uid, entry.gid, entry.kind, entry.origin) for entry in found.values()} == {
+    assert entries_by_path[f"{SITE}/demo-1.0.dist-info/INSTALLER"].content.read() == b"helioimages\n"
+    assert {entry.mode for path, entry in entries_by_path.items() if "/bin/" in path} == {0o755}
+    assert {entry.mode for path, entry in entries_by_path.items() if "/bin/" not in path} == {0o644}
+    assert {(entry.uid, entry.gid, entry.kind, entry.origin) for entry in entries_by_path.values()} == {
         (0, 0, Kind.FILE, "demo-1.0")
     }
 
 
 def test_executable_files_stay_so(make_wheel):
     path, wheel = make_wheel({"demo/run.sh": b"#!/bin/sh\n", "demo/a.py": b""}, executable=("demo/run.sh",))
-    found = by_path(link(path, wheel))
-    assert found[f"{SITE}/demo/run.sh"].mode == 0o755
-    assert found[f"{SITE}/demo/a.py"].mode == 0o644
+    entries_by_path = by_path(link(path, wheel))
+    assert entries_by_path[f"{SITE}/demo/run.sh"].mode == 0o755
+    assert entries_by_path[f"{SITE}/demo/a.py"].mode == 0o644
 
 
 def test_record_is_written_anew_and_lists_every_file(make_wheel):
@@ -98,9 +98,9 @@ def test_compiled_files_are_listed_without_hash_and_in_any_order_alike(make_whee
     path, wheel = make_wheel({"demo/__init__.py": b"1"})
     entries = link(path, wheel)
     compiled = [file(f"{SITE}/demo/__pycache__/{name}.cpython-313.pyc", b"c") for name in ("b", "a")]
-    one, other = with_compiled(entries, compiled), with_compiled(entries, reversed(compiled))
-    assert rows_of(one)["demo/__pycache__/a.cpython-313.pyc"] == ["", ""]
-    assert [e.content.read() for e in merge(one)[-9:] if e.content] == [
+    first, other = with_compiled(entries, compiled), with_compiled(entries, reversed(compiled))
+    assert rows_of(first)["demo/__pycache__/a.cpython-313.pyc"] == ["", ""]
+    assert [e.content.read() for e in merge(first)[-9:] if e.content] == [
         e.content.read() for e in merge(other)[-9:] if e.content
     ]
     assert with_compiled(entries, []) == entries
@@ -128,10 +128,10 @@ def test_what_an_installer_writes_is_not_taken_from_the_wheel(make_wheel):
             "demo/__pycache__/a.cpython-313.pyc": b"someone else's",
         }
     )
-    found = by_path(link(path, wheel))
-    assert found[f"{SITE}/{info}/INSTALLER"].content.read() == b"helioimages\n"
-    assert not {f"{SITE}/{info}/REQUESTED", f"{SITE}/{info}/direct_url.json"} & found.keys()
-    assert not any("__pycache__" in path for path in found)
+    entries_by_path = by_path(link(path, wheel))
+    assert entries_by_path[f"{SITE}/{info}/INSTALLER"].content.read() == b"helioimages\n"
+    assert not {f"{SITE}/{info}/REQUESTED", f"{SITE}/{info}/direct_url.json"} & entries_by_path.keys()
+    assert not any("__pycache__" in path for path in entries_by_path)
     assert f"{SITE}/{info}/REQUESTED" in by_path(link(path, wheel, requested=True))
 
 
@@ -170,8 +170,8 @@ names = st.text("abc_", min_size=1, max_size=3)
 def test_what_goes_in_comes_out(make_wheel, files):
     files = {f"demo/{path}.x": data for path, data in files.items()}
     path, wheel = make_wheel(files)
-    found = {entry.path: entry.content.read() for entry in link(path, wheel)}
-    assert {f"{SITE}/{name}": data for name, data in files.items()}.items() <= found.items()
+    contents = {entry.path: entry.content.read() for entry in link(path, wheel)}
+    assert {f"{SITE}/{name}": data for name, data in files.items()}.items() <= contents.items()
 
 
 def test_the_lock_names_another_wheel(make_wheel):
@@ -195,14 +195,14 @@ def test_an_entry_point_wins_over_a_script_of_its_name(make_wheel, place):
         {"demo/cli.py": b"", f"demo-1.0.data/{place}": b"#!python\nprint('old')\n"},
         entry_points="[console_scripts]\ntool = demo.cli:main\n",
     )
-    found = link(path, wheel)
-    [command] = [entry for entry in found if entry.path == f"{PREFIX}/bin/tool"]
+    linked = link(path, wheel)
+    [command] = [entry for entry in linked if entry.path == f"{PREFIX}/bin/tool"]
     data = command.content.read()
     assert b"from demo.cli import main" in data and command.mode == 0o755
-    record = next(entry for entry in found if entry.path.endswith("/RECORD")).content.read().decode()
+    record = next(entry for entry in linked if entry.path.endswith("/RECORD")).content.read().decode()
     rows = [row for row in csv.reader(io.StringIO(record)) if row[0].endswith("bin/tool")]
     assert [int(row[2]) for row in rows] == [len(data)]
-    merge(found)
+    merge(linked)
 
 
 def test_files_that_record_misses_are_installed_and_told(make_wheel, capsys):
@@ -211,9 +211,9 @@ def test_files_that_record_misses_are_installed_and_told(make_wheel, capsys):
         {"demo/__init__.py": b"", "demo/data.bin": b"\x00\x01", "demo/more.bin": b""},
         record=lambda text: "".join(line for line in text.splitlines(True) if ".bin," not in line),
     )
-    found = link(path, wheel)
-    assert by_path(found)[f"{SITE}/demo/data.bin"].content.read() == b"\x00\x01"
-    assert rows_of(found)["demo/data.bin"][1] == "2"
+    linked = link(path, wheel)
+    assert by_path(linked)[f"{SITE}/demo/data.bin"].content.read() == b"\x00\x01"
+    assert rows_of(linked)["demo/data.bin"][1] == "2"
     assert capsys.readouterr().err.replace("\n", " ").strip() == (
         "warning: demo-1.0-py3-none-any.whl: its RECORD does not list 2 of its files (e.g. demo/data.bin); they are "
         "installed, as pip does"

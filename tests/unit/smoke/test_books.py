@@ -135,10 +135,10 @@ def test_a_row_of_equals_signs_is_no_conflict(root: Path):
 def test_a_bad_executed_notebook_is_a_status(root: Path, data: bytes, told: str, end):
     engine = FakeEngine(ends={"20-b": end}, left={"20-b": data})
     report = run(engine, root)
-    one = report.results[-1]
-    assert one.status == ("oom" if end.oom_killed else "failed")
-    assert one.error.startswith(f"the notebook that papermill left {told}")
-    assert one.summary.startswith(
+    result = report.results[-1]
+    assert result.status == ("oom" if end.oom_killed else "failed")
+    assert result.error.startswith(f"the notebook that papermill left {told}")
+    assert result.summary.startswith(
         "PapermillExecutionError: x" if end.log else "no output" if end.exit_code else "the notebook that papermill"
     )
     assert [other.status for other in report.results[:-1]] == ["passed"] * 3
@@ -148,8 +148,8 @@ def test_a_bad_executed_notebook_is_a_status(root: Path, data: bytes, told: str,
 
 
 def test_papermill_ended_well_and_left_nothing(root: Path):
-    one = only(FakeEngine(outputs={"20-b": None}), root)
-    assert (one.status, one.summary, one.error) == ("failed", "papermill left no notebook", one.summary)
+    result = only(FakeEngine(outputs={"20-b": None}), root)
+    assert (result.status, result.summary, result.error) == ("failed", "papermill left no notebook", result.summary)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,9 @@ def test_papermill_ended_well_and_left_nothing(root: Path):
 )
 def test_outputs_that_are_none(root: Path, output: Any, told: str):
     data = with_cells([{"cell_type": "code", "source": "", "outputs": [output]}]).encode()
-    one = only(FakeEngine(left={"20-b": data}), root)
-    assert one.status == "failed"
-    assert one.summary == f"the notebook that papermill left is malformed at cells[0].outputs[0]{told}"
+    result = only(FakeEngine(left={"20-b": data}), root)
+    assert result.status == "failed"
+    assert result.summary == f"the notebook that papermill left is malformed at cells[0].outputs[0]{told}"
 
 
 def test_pictures_may_be_lists_of_lines(root: Path):
@@ -195,8 +195,8 @@ def test_a_container_reaches_no_file_of_this_machine(root: Path, tmp_path: Path,
             {"link": lambda: path.symlink_to(secret), "folder": path.mkdir, "fifo": lambda: os.mkfifo(path)}[kind]()
             return ran
 
-    one = only(Evil(), root)
-    assert (one.status, one.summary) == ("failed", "the notebook that papermill left is not a file")
+    result = only(Evil(), root)
+    assert (result.status, result.summary) == ("failed", "the notebook that papermill left is not a file")
     assert not (root.parent / "out" / "20-b.ipynb").exists()
 
 
@@ -241,8 +241,8 @@ def test_a_language_that_the_image_has_not(root: Path, kernel: str, language: st
     assert chosen.note == (f"asks for the kernel `{kernel}` ({spoken}), and the image has gdl, idl, octave, python3")
     add(root, "helio/20-b", kernel=kernel, language=language)
     engine = FakeEngine(kernels=KERNELS)
-    one = only(engine, root)
-    assert (one.status, one.summary) == ("failed", chosen.note)
+    result = only(engine, root)
+    assert (result.status, result.summary) == ("failed", chosen.note)
     assert [run["argv"][0] for run in engine.runs] == ["jupyter"]
 
 
@@ -268,7 +268,7 @@ def test_papermill_and_nbval_are_told_the_kernel_and_the_report_says_it(root: Pa
     add(root, "base/10-y", kernel="gdl", language="idl")
     engine = FakeEngine(kernels=KERNELS)
     report = run(engine, root, parameters={"X": "1"})
-    assert [one.note for one in report.results] == [
+    assert [result.note for result in report.results] == [
         "",
         "",
         "",
@@ -277,7 +277,7 @@ def test_papermill_and_nbval_are_told_the_kernel_and_the_report_says_it(root: Pa
     listing, *runs = engine.runs
     assert (listing["image"], listing["argv"]) == (REFERENCE, ["jupyter", "kernelspec", "list", "--json"])
     assert (listing["user"], listing["mounts"]) == ("1000", {})
-    told = {Path(one["argv"][-1]).stem: one["argv"] for one in runs}
+    told = {Path(run["argv"][-1]).stem: run["argv"] for run in runs}
     assert told["20-b"] == [
         *("bash", "-c"),
         '"$@" && exec python -m pytest -q -p no:cacheprovider --nbval-lax --nbval-kernel-name python3 "$0"',

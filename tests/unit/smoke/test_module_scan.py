@@ -99,14 +99,14 @@ def scanned(tmp_path_factory):
 
 
 def test_what_is_expected_is_no_fault_but_a_write_always_is(scanned):
-    found = scanned(EXPECTED)
-    assert found["packages"] == {"demo": [9, 6], "other": [1, 1]}
-    assert found["faults"] == [f"demo.writes tries to write {scanned.prefix}/no/such/folder"]
+    report = scanned(EXPECTED)
+    assert report["packages"] == {"demo": [9, 6], "other": [1, 1]}
+    assert report["faults"] == [f"demo.writes tries to write {scanned.prefix}/no/such/folder"]
 
 
 def test_every_kind_of_end_is_told(scanned):
-    found = scanned("expected = []", "--write", hangs=True)
-    told = dict(line.split(" fails: ") for line in found["faults"] if " fails: " in line)
+    report = scanned("expected = []", "--write", hangs=True)
+    told = dict(line.split(" fails: ") for line in report["faults"] if " fails: " in line)
     assert told == {
         "demo.asks": "EOFError: EOF when reading a line",
         "demo.broken": "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
@@ -117,7 +117,7 @@ def test_every_kind_of_end_is_told(scanned):
         "demo.sub.below": "ValueError: one",
         "other": "ImportError: the fork of demo did not leave this behind",
     }
-    assert sorted(found["patterns"]["demo"]) == [
+    assert sorted(report["patterns"]["demo"]) == [
         "demo.asks", "demo.broken", "demo.ends", "demo.hangs", "demo.leaves", "demo.sub.*",
     ]  # fmt: skip
 
@@ -145,7 +145,7 @@ def test_each_entry_has_a_reason_and_modules_and_nothing_else(tmp_path, text):
 
 def test_the_list_of_helio_can_be_read():
     entries = scan_module().read_expected(SCRIPT.with_name("module_scan.toml"))
-    names = [pattern for one in entries for pattern in one.modules]
+    names = [pattern for entry in entries for pattern in entry.modules]
     assert len(names) == len(set(names)) > 100
 
 

@@ -40,13 +40,13 @@ def test_ancestors_come_first_and_siblings_not_at_all(root: Path):
 def test_results_are_in_the_order_of_notebooks_at_any_number_of_jobs(root: Path, jobs: int):
     engine = FakeEngine()
     report = run(engine, root, jobs=jobs)
-    assert [one.name for one in report.results] == ["base/10-y", "base/30-z", "helio/00-a", "helio/20-b"]
-    assert [one.title for one in report.results][:2] == ["Title of base/10-y", "Title of base/30-z"]
+    assert [result.name for result in report.results] == ["base/10-y", "base/30-z", "helio/00-a", "helio/20-b"]
+    assert [result.title for result in report.results][:2] == ["Title of base/10-y", "Title of base/30-z"]
     assert (report.image, report.reference, report.passed) == ("helio", REFERENCE, True)
     assert engine.pulled == [REFERENCE]
-    assert {one["image"] for one in engine.runs} == {REFERENCE}
+    assert {run["image"] for run in engine.runs} == {REFERENCE}
     written = json.loads((root.parent / "out" / "report.json").read_text())
-    assert [one["name"] for one in written["notebooks"]] == [one.name for one in report.results]
+    assert [row["name"] for row in written["notebooks"]] == [result.name for result in report.results]
     assert (root.parent / "out" / "report.html").exists()
     assert (root.parent / "out" / "30-z.ipynb").exists()
 
@@ -107,7 +107,7 @@ def test_a_notebook_that_measures_runs_by_itself_and_is_told_in_its_place(root: 
                 return super().run(*given)
 
     report = run(Engine(has=(8, 64 << 30)), root)
-    assert [one.name for one in report.results] == ["base/10-y", "base/30-z", "helio/00-a", "helio/20-b"]
+    assert [result.name for result in report.results] == ["base/10-y", "base/30-z", "helio/00-a", "helio/20-b"]
     assert seen["10-y"] == 3
 
 
@@ -120,7 +120,10 @@ def test_a_run_that_leaves_no_notebook_leaves_no_older_one_either(root: Path):
 
 
 def test_only_some_notebooks(root: Path):
-    assert [one.name for one in run(FakeEngine(), root, only=("20-b", "10-y")).results] == ["base/10-y", "helio/20-b"]
+    assert [result.name for result in run(FakeEngine(), root, only=("20-b", "10-y")).results] == [
+        "base/10-y",
+        "helio/20-b",
+    ]
 
 
 def test_a_notebook_that_is_not_there(root: Path):
@@ -189,14 +192,14 @@ def test_a_container_is_given_what_a_hub_would_give(root: Path):
 def test_sources_are_mounted_read_only_and_the_scratch_folder_goes(root: Path):
     engine = FakeEngine()
     run(engine, root)
-    mounts = {Path(one["argv"][-1]).stem: one["mounts"] for one in engine.runs}
+    mounts = {Path(run["argv"][-1]).stem: run["mounts"] for run in engine.runs}
     imports = root / "environments" / "helio-env" / "imports.toml"
     assert mounts["20-b"]["/smoke"] == (root / "smoke-notebooks" / "helio", "ro")
     assert mounts["20-b"]["/smoke-data/imports.toml"] == (imports, "ro")
     # A notebook of an ancestor reads its own environment's list, and base has none.
     assert mounts["10-y"].keys() == {"/smoke", "/out"}
     assert mounts["10-y"]["/smoke"] == (root / "smoke-notebooks" / "base", "ro")
-    scratch = [one["/out"] for one in mounts.values()]
+    scratch = [folders["/out"] for folders in mounts.values()]
     assert [mode for _, mode in scratch] == ["rw"] * 4
     assert len({folder for folder, _ in scratch}) == 4
     assert not any(folder.exists() for folder, _ in scratch)
@@ -217,7 +220,7 @@ def test_nbval_runs_where_the_metadata_asks_for_it_only(root: Path):
     add(root, "helio/20-b", nbval=True)
     engine = FakeEngine()
     run(engine, root, parameters={"X": "1"})
-    checked = {Path(one["argv"][-1]).stem: one["argv"] for one in engine.runs if "--nbval-lax" in one["argv"][2]}
+    checked = {Path(run["argv"][-1]).stem: run["argv"] for run in engine.runs if "--nbval-lax" in run["argv"][2]}
     assert checked == {
         "20-b": [
             *("bash", "-c", '"$@" && exec python -m pytest -q -p no:cacheprovider --nbval-lax "$0"'),
@@ -242,35 +245,35 @@ def test_what_a_notebook_shows_is_kept(root: Path):
             ]
         }
     )
-    one = only(engine, root)
-    assert (one.status, one.summary, one.error) == ("passed", "", "")
-    assert one.numbers == {"rows": 3, "files": 2.5}
-    assert one.figures == (Figure(cell=1, png=png, alt="figure of 20-b"),)
-    assert (one.seconds, one.cpu_seconds, one.peak_memory_bytes) == (1.235, 0.9, 3 << 20)
-    assert one.notebook == "20-b.ipynb"
+    result = only(engine, root)
+    assert (result.status, result.summary, result.error) == ("passed", "", "")
+    assert result.numbers == {"rows": 3, "files": 2.5}
+    assert result.figures == (Figure(cell=1, png=png, alt="figure of 20-b"),)
+    assert (result.seconds, result.cpu_seconds, result.peak_memory_bytes) == (1.235, 0.9, 3 << 20)
+    assert result.notebook == "20-b.ipynb"
 
 
 def test_a_failed_notebook_says_which_cell_and_why(root: Path):
     error = failing("ValueError", "no data for 2024", "\x1b[31mTraceback\x1b[0m", "ValueError: no data for 2024")
     engine = FakeEngine(ends={"20-b": ended(1, "papermill's own trace")}, outputs={"20-b": [error]})
     report = run(engine, root)
-    assert [one.status for one in report.results] == ["passed", "passed", "passed", "failed"]
+    assert [result.status for result in report.results] == ["passed", "passed", "passed", "failed"]
     assert not report.passed
     assert report.results[-1].summary == "ValueError: no data for 2024"
     assert report.results[-1].error == "cell 1\nTraceback\nValueError: no data for 2024"
 
 
 def test_an_error_that_the_notebook_expects_is_no_failure(root: Path):
-    one = only(FakeEngine(outputs={"20-b": [failing("KeyError", "'x'", "…")]}), root)
-    assert (one.status, one.summary, one.error) == ("passed", "", "")
+    result = only(FakeEngine(outputs={"20-b": [failing("KeyError", "'x'", "…")]}), root)
+    assert (result.status, result.summary, result.error) == ("passed", "", "")
 
 
 def test_a_failed_comparison_shows_the_log(root: Path):
     log = "\n".join(f"line {number}" for number in range(40)) + "\n1 failed, 2 passed in 3.21s\n"
-    one = only(FakeEngine(ends={"20-b": ended(1, log)}), root)
-    assert (one.status, one.summary) == ("failed", "1 failed, 2 passed in 3.21s")
-    assert one.error.splitlines()[0] == "line 11"
-    assert len(one.error.splitlines()) == 30
+    result = only(FakeEngine(ends={"20-b": ended(1, log)}), root)
+    assert (result.status, result.summary) == ("failed", "1 failed, 2 passed in 3.21s")
+    assert result.error.splitlines()[0] == "line 11"
+    assert len(result.error.splitlines()) == 30
 
 
 @pytest.mark.parametrize(
@@ -286,9 +289,9 @@ def test_a_failed_comparison_shows_the_log(root: Path):
     ],
 )
 def test_ends_without_an_executed_notebook(root: Path, end: RunResult, status: str, summary: str):
-    one = only(FakeEngine(ends={"20-b": end}, outputs={"20-b": None}), root)
-    assert (one.status, one.summary) == (status, summary)
-    assert (one.numbers, one.figures) == ({}, ())
+    result = only(FakeEngine(ends={"20-b": end}, outputs={"20-b": None}), root)
+    assert (result.status, result.summary) == (status, summary)
+    assert (result.numbers, result.figures) == ({}, ())
 
 
 def test_the_scratch_folder_goes_when_the_engine_fails(root: Path):

@@ -18,8 +18,8 @@ def foreign(text: str, file: str = "environment.yml", subdir: str = "linux-64", 
 
 
 def public(name: str) -> tuple[Foreign, dict[str, str]]:
-    found = read_foreign((FILES / name).read_text(), name, "linux-64")
-    return found, {item.name: item.bounds for item in found.items}
+    read = read_foreign((FILES / name).read_text(), name, "linux-64")
+    return read, {item.name: item.bounds for item in read.items}
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_what_pep_508_cannot_say(spec: str, lost: str) -> None:
 
 
 def test_an_environment_with_pip_lines_selectors_and_variables() -> None:
-    found = foreign(
+    read = foreign(
         "name: Mine\nchannels: [conda-forge]\nvariables: {A: b}\ndependencies:\n"
         "- numpy  # [linux64]\n- pywin32  # [win]\n- pip\n"
         "- pip:\n  - lib[x]>=2; python_version < '4'\n  - -e .\n  - git+https://host.example/x\n  - y @ https://z.example/y.whl\n"
     )
-    assert (found.name, found.channels) == ("Mine", ("conda-forge",))
-    assert [item.name for item in found.items] == ["numpy", "pip", "lib"]
-    lib = found.items[-1]
+    assert (read.name, read.channels) == ("Mine", ("conda-forge",))
+    assert [item.name for item in read.items] == ["numpy", "pip", "lib"]
+    lib = read.items[-1]
     assert (lib.extras, lib.bounds, lib.marker) == (("x",), ">=2", 'python_version < "4"')
-    assert [(row.what, row.why) for row in found.rows] == [
+    assert [(row.what, row.why) for row in read.rows] == [
         ("-e .", "an option of pip"),
         ("git+https://host.example/x", "only released versions are locked"),
         ("y @ https://z.example/y.whl", "it is from an address: only released versions are locked"),
@@ -83,42 +83,42 @@ def test_an_environment_with_pip_lines_selectors_and_variables() -> None:
 
 def test_requirements_with_files_hashes_and_constraints() -> None:
     text = "a==1 --hash=sha256:00 \\\n  --hash=sha256:11\n-r more.txt\n-c limits.txt\n-r gone.txt\n--index-url https://x.example\n"
-    found = foreign(text, "requirements.txt", more="b>=2  # why\n", limits="numpy<2\n")
-    assert [(item.name, item.bounds, item.limit, item.where) for item in found.items] == [
+    read = foreign(text, "requirements.txt", more="b>=2  # why\n", limits="numpy<2\n")
+    assert [(item.name, item.bounds, item.limit, item.where) for item in read.items] == [
         ("a", "==1", False, "requirements.txt line 1"),
         ("b", ">=2", False, "more.txt line 1"),
         ("numpy", "<2", True, "limits.txt line 1"),
     ]
-    assert [row.what for row in found.rows] == ["-r gone.txt", "--index-url https://x.example"]
+    assert [row.what for row in read.rows] == ["-r gone.txt", "--index-url https://x.example"]
 
 
 def test_heliocloud_environment() -> None:
-    found, bounds = public("heliocloud-environment.yml")
-    assert (found.form, found.name) == ("conda environment", "heliocloud-notebook-base")
+    read, bounds = public("heliocloud-environment.yml")
+    assert (read.form, read.name) == ("conda environment", "heliocloud-notebook-base")
     assert bounds["sunpy"] == "==5.1.2.*" and bounds["s3fs"] == ">0.5" and bounds["voila"] == ""
-    assert found.rows == ()
+    assert read.rows == ()
 
 
 def test_heliocloud_explicit_lock() -> None:
-    found, bounds = public("heliocloud-conda-linux-64.lock")
-    assert (found.form, found.channels) == ("explicit conda lock", ("https://conda.example/conda-forge",))
+    read, bounds = public("heliocloud-conda-linux-64.lock")
+    assert (read.form, read.channels) == ("explicit conda lock", ("https://conda.example/conda-forge",))
     assert bounds["sunpy"] == "==5.1.2" and bounds["typing_extensions"] == "==4.13.2"
     assert bounds["tzdata"] == "==2025b0"
-    assert {item.name: item.build for item in found.items}["numpy"] == "py311h64a7726_0"
+    assert {item.name: item.build for item in read.items}["numpy"] == "py311h64a7726_0"
     with pytest.raises(HelioError, match="cannot read"):
         read_foreign((FILES / "heliocloud-conda-linux-64.lock").read_text(), "x.lock", "linux-aarch64")
 
 
 def test_heliocloud_requirements() -> None:
-    found, bounds = public("heliocloud-requirements.txt")
+    read, bounds = public("heliocloud-requirements.txt")
     assert bounds["speasy"] == "==1.4.0" and bounds["smart_open"] == ""
-    assert [item.extras for item in found.items if item.name == "smart_open"] == [("s3",)]
+    assert [item.extras for item in read.items if item.name == "smart_open"] == [("s3",)]
 
 
 def test_pangeo_conda_lock_is_of_one_platform() -> None:
-    found, bounds = public("pangeo-conda-lock.yml")
-    assert found.form == "conda-lock" and found.channels == ("conda-forge",)
-    assert len(bounds) == len(found.items)
+    read, bounds = public("pangeo-conda-lock.yml")
+    assert read.form == "conda-lock" and read.channels == ("conda-forge",)
+    assert len(bounds) == len(read.items)
     assert bounds["pangeo-notebook"] == "==2026.1.21"
     with pytest.raises(HelioError) as caught:
         read_foreign((FILES / "pangeo-conda-lock.yml").read_text(), "conda-lock.yml", "linux-aarch64")
@@ -126,10 +126,10 @@ def test_pangeo_conda_lock_is_of_one_platform() -> None:
 
 
 def test_pixi_lock() -> None:
-    found, bounds = public("parselmouth-pixi.lock")
-    assert found.form == "pixi.lock"
+    read, bounds = public("parselmouth-pixi.lock")
+    assert read.form == "pixi.lock"
     assert bounds["oras"] == "==0.1.14" and bounds["rpds-py"] == "==2026.6.3" and bounds["python"] == "==3.12.0"
-    assert [row.what for row in found.rows] == ["environment test", "parselmouth", "conda-oci-mirror"]
+    assert [row.what for row in read.rows] == ["environment test", "parselmouth", "conda-oci-mirror"]
 
 
 def test_pixi_lock_of_version_5() -> None:
@@ -148,20 +148,20 @@ def test_pixi_lock_of_version_5() -> None:
 
 
 def test_pylock() -> None:
-    found, bounds = public("enccs-pylock.toml")
-    assert found.form == "pylock.toml" and bounds["attrs"] == "==25.4.0"
-    assert {item.name: item.marker for item in found.items}["appnope"] == 'sys_platform == "darwin"'
+    read, bounds = public("enccs-pylock.toml")
+    assert read.form == "pylock.toml" and bounds["attrs"] == "==25.4.0"
+    assert {item.name: item.marker for item in read.items}["appnope"] == 'sys_platform == "darwin"'
 
 
 def test_uv_lock_and_its_forks() -> None:
-    found, bounds = public("plasmapy-uv.lock")
+    read, bounds = public("plasmapy-uv.lock")
     assert bounds["astropy"] == "==7.2.2"
-    assert [(row.what, row.why) for row in found.rows] == [
+    assert [(row.what, row.why) for row in read.rows] == [
         ("plasmapy", "the project itself, which is not from an index")
     ]
     text = "version = 1\n" + "".join(
-        f'[[package]]\nname = "numpy"\nversion = "{one}"\nsource = {{ registry = "https://i.example" }}\n'
-        for one in "12"
+        f'[[package]]\nname = "numpy"\nversion = "{version}"\nsource = {{ registry = "https://i.example" }}\n'
+        for version in "12"
     )
     (item,) = foreign(text, "uv.lock").items
     assert (item.bounds, item.lost) == ("", "the lock has several versions of it, each for other machines or Pythons")
@@ -194,21 +194,21 @@ def test_what_is_none_of_them(text: str, file: str) -> None:
 
 def test_addresses_among_the_dependencies_are_builds_of_a_channel() -> None:
     url = "https://conda.example/main/linux-64/x-1.0-h0_0.conda"
-    found = foreign(f"dependencies: ['{url}#{'0' * 32}', 'https://conda.example/x']\n")
-    assert [(item.name, item.bounds, item.build, item.text) for item in found.items] == [
+    read = foreign(f"dependencies: ['{url}#{'0' * 32}', 'https://conda.example/x']\n")
+    assert [(item.name, item.bounds, item.build, item.text) for item in read.items] == [
         ("x", "==1.0", "h0_0", "x==1.0=h0_0")
     ]
-    assert [(row.where, row.became, row.why) for row in found.rows] == [
+    assert [(row.where, row.became, row.why) for row in read.rows] == [
         ("dependencies[0]", "x==1.0=h0_0", "packages are taken from a channel, by name"),
         ("dependencies[1]", "", "it is not an address of a conda package"),
     ]
 
 
 def test_what_is_no_dependency_is_told() -> None:
-    found = foreign("dependencies: [python, {npm: [left-pad]}, {python: 3.13}, {pip: }]\nmine: 1\n")
-    assert [item.name for item in found.items] == ["python"]
+    read = foreign("dependencies: [python, {npm: [left-pad]}, {python: 3.13}, {pip: }]\nmine: 1\n")
+    assert [item.name for item in read.items] == ["python"]
     why = "it is neither a match spec nor a `pip` list"
-    assert [(row.where, row.why) for row in found.rows] == [
+    assert [(row.where, row.why) for row in read.rows] == [
         *((f"dependencies[{at}]", why) for at in (1, 2)),
         ("mine", "this key of environment.yml is not understood"),
     ]
@@ -216,14 +216,14 @@ def test_what_is_no_dependency_is_told() -> None:
 
 def test_files_that_a_pip_list_names_are_read() -> None:
     text = "dependencies: [{pip: ['-r more.txt', '-c limits.txt', '-r gone.txt', six]}]\n"
-    found = foreign(text, more="numpy>=2\nscipy\n", limits="scipy<2\n")
-    assert [(item.name, item.where, item.limit) for item in found.items] == [
+    read = foreign(text, more="numpy>=2\nscipy\n", limits="scipy<2\n")
+    assert [(item.name, item.where, item.limit) for item in read.items] == [
         ("numpy", "more.txt line 1", False),
         ("scipy", "more.txt line 2", False),
         ("scipy", "limits.txt line 1", True),
         ("six", "dependencies[0].pip[3]", False),
     ]
-    assert [(row.what, row.why) for row in found.rows] == [("-r gone.txt", "an option of pip")]
+    assert [(row.what, row.why) for row in read.rows] == [("-r gone.txt", "an option of pip")]
 
 
 @pytest.mark.parametrize(

@@ -115,15 +115,15 @@ def image(text: str) -> ImageSpec:
 
 
 def test_a_whole_image():
-    found = image(WHOLE_IMAGE)
-    assert found.dirs == (DirSpec(path="usr/local/idl", mode=0o1755, uid=1000, gid=0),)
-    assert found.smoke == SmokeSpec(memory="4g", timeout=300, cpus=1.5)
-    assert (found.alone_bytes, found.buckets, found.small_buckets) == (9 << 20, 12, 3)
-    assert (found.budget_bytes, found.heavy) == (900 << 20, True)
+    spec = image(WHOLE_IMAGE)
+    assert spec.dirs == (DirSpec(path="usr/local/idl", mode=0o1755, uid=1000, gid=0),)
+    assert spec.smoke == SmokeSpec(memory="4g", timeout=300, cpus=1.5)
+    assert (spec.alone_bytes, spec.buckets, spec.small_buckets) == (9 << 20, 12, 3)
+    assert (spec.budget_bytes, spec.heavy) == (900 << 20, True)
     assert image(WHOLE_IMAGE.replace("small-buckets = 3", "")).small_buckets == 0
-    assert (found.parent, found.user.shell, found.ports) == ("y", "/bin/bash", ("8888/tcp",))
+    assert (spec.parent, spec.user.shell, spec.ports) == ("y", "/bin/bash", ("8888/tcp",))
     assert image(WHOLE_IMAGE.replace("cpus = 1.5", "cpus = 2")).smoke.cpus == 2.0
-    assert image(WHOLE_IMAGE.replace('"usr/local/idl"', '"/usr/local/idl/"')).dirs == found.dirs
+    assert image(WHOLE_IMAGE.replace('"usr/local/idl"', '"/usr/local/idl/"')).dirs == spec.dirs
 
 
 MEMORY = "a size such as 6g or 512m (at least 6m)"

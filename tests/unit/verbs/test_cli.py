@@ -41,7 +41,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(host, "ensure", lambda: None)
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(main, [str(one) for one in arguments])
+        return CliRunner().invoke(main, [str(word) for word in arguments])
 
     return run
 
@@ -109,9 +109,9 @@ def test_the_shell_completes_images(tmp_path):
         (tmp_path / "images" / name).mkdir(parents=True)
         (tmp_path / "images" / name / "image.toml").touch()
     completing = BashComplete(main, {}, "buildimages", "_BUILDIMAGES_COMPLETE")
-    found = completing.get_completions(["build", "--root", str(tmp_path)], "he")
-    assert [one.value for one in found] == ["helio", "helio-old"]
-    assert [one.value for one in completing.get_completions(["build"], "ml-g")] == ["ml-gpu"]
+    completions = completing.get_completions(["build", "--root", str(tmp_path)], "he")
+    assert [completion.value for completion in completions] == ["helio", "helio-old"]
+    assert [completion.value for completion in completing.get_completions(["build"], "ml-g")] == ["ml-gpu"]
 
 
 def test_json_of_verbs_that_print_a_folder(call, monkeypatch, tmp_path):
@@ -304,7 +304,7 @@ def test_the_verbs_are_grouped_and_no_line_is_cut(call):
 
 def test_the_shell_completes_verbs():
     completing = BashComplete(main, {}, "buildimages", "_BUILDIMAGES_COMPLETE")
-    assert [one.value for one in completing.get_completions([], "pr")] == ["profiles", "prune"]
+    assert [completion.value for completion in completing.get_completions([], "pr")] == ["profiles", "prune"]
 
 
 @pytest.mark.parametrize(("word", "meant"), [("biuld", "build"), ("catalog", "catalogue")])

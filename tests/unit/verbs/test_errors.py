@@ -71,9 +71,9 @@ def words_of(name: str) -> list[str]:
     words = [name]
     if name == "hub-check":
         return [name, __file__]
-    for one in main.commands[name].params:
-        if one.required:
-            words += ["word"] if isinstance(one, click.Argument) else [one.opts[0], "word"]
+    for parameter in main.commands[name].params:
+        if parameter.required:
+            words += ["word"] if isinstance(parameter, click.Argument) else [parameter.opts[0], "word"]
     return words
 
 

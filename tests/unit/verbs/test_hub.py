@@ -22,7 +22,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HELIOIMAGES_STORE", str(tmp_path / "store"))
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, [str(one) for one in arguments])
+        return CliRunner().invoke(main, [str(word) for word in arguments])
 
     return run
 
@@ -85,6 +85,6 @@ def test_delta_needs_two(call):
 
 
 def test_delta_of_locks_as_json(call):
-    found = json.loads(call("delta", "base", "helio", "--json").stdout)
-    assert (found["old"], found["new"], found["exact"]) == ("base", "helio", False)
-    assert sum(layer["size"] for layer in found["pull"]) == found["pull_bytes"]
+    told = json.loads(call("delta", "base", "helio", "--json").stdout)
+    assert (told["old"], told["new"], told["exact"]) == ("base", "helio", False)
+    assert sum(layer["size"] for layer in told["pull"]) == told["pull_bytes"]

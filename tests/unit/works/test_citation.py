@@ -19,11 +19,11 @@ license: MIT
 
 
 def test_what_is_read():
-    found = citation.parse(CITATION)
-    assert [author.whole for author in found.authors] == ["Eugene Parker", "Hannes von Alfvén", "The Wind Team"]
-    assert found.licenses == ("BSD-3-Clause", "CC-BY-4.0")
-    assert (found.version, found.released, found.url) == ("1.0", "2026-11-21", "https://example.org/wind")
-    assert found.keywords == ("solar wind", "magnetic field")
+    read = citation.parse(CITATION)
+    assert [author.whole for author in read.authors] == ["Eugene Parker", "Hannes von Alfvén", "The Wind Team"]
+    assert read.licenses == ("BSD-3-Clause", "CC-BY-4.0")
+    assert (read.version, read.released, read.url) == ("1.0", "2026-11-21", "https://example.org/wind")
+    assert read.keywords == ("solar wind", "magnetic field")
 
 
 def test_the_example_that_a_folder_without_one_is_told_to_write_is_good():
@@ -70,7 +70,7 @@ def test_what_is_written_is_read_again_and_names_the_image_once():
     again = citation.dump(
         citation.parse(first), doi="10.5281/zenodo.1", released="2026-01-02", image="docker://h:1/a@sha256:0"
     )
-    found = yaml.safe_load(again)
-    assert [one["value"] for one in found["identifiers"]] == ["docker://h:1/a@sha256:0"]
-    assert found["doi"] == "10.5281/zenodo.1"
+    document = yaml.safe_load(again)
+    assert [row["value"] for row in document["identifiers"]] == ["docker://h:1/a@sha256:0"]
+    assert document["doi"] == "10.5281/zenodo.1"
     assert citation.parse(again).released == "2026-01-02"

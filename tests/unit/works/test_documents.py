@@ -89,9 +89,11 @@ def test_every_reference_of_a_crate_leads_somewhere():
     def references(value: object) -> list[str]:
         if isinstance(value, dict):
             return (
-                [value["@id"]] if list(value) == ["@id"] else [at for one in value.values() for at in references(one)]
+                [value["@id"]]
+                if list(value) == ["@id"]
+                else [at for inner in value.values() for at in references(inner)]
             )
-        return [at for one in value for at in references(one)] if isinstance(value, list) else []
+        return [at for inner in value for at in references(inner)] if isinstance(value, list) else []
 
     missing = {at for row in graph.values() for at in references(row) if at not in graph and "://" not in at}
     assert missing == set()
@@ -189,8 +191,8 @@ def test_letters_that_xml_cannot_have():
 
 def test_datacite_without_and_with_a_doi():
     assert "doi" not in json.loads(datacite.metadata(work()))
-    found = json.loads(datacite.metadata(changed(work(), doi="10.5281/zenodo.1")))
-    assert found["doi"] == "10.5281/zenodo.1"
-    assert [row["name"] for row in found["creators"]] == ["Parker, Eugene", "von Alfvén, Hannes", "The Wind Team"]
-    related = [row["relatedIdentifier"] for row in found["relatedIdentifiers"]]
+    record = json.loads(datacite.metadata(changed(work(), doi="10.5281/zenodo.1")))
+    assert record["doi"] == "10.5281/zenodo.1"
+    assert [row["name"] for row in record["creators"]] == ["Parker, Eugene", "von Alfvén, Hannes", "The Wind Team"]
+    related = [row["relatedIdentifier"] for row in record["relatedIdentifiers"]]
     assert related[0] == f"docker://registry.example:5000/org/helio@{DIGEST}"

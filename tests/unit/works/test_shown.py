@@ -57,12 +57,12 @@ def test_the_same(before, after):
     ],
 )
 def test_not_the_same(before, after, told):
-    assert [str(one) for one in shown.compare("a", book(*before), book(*after))] == [told]
+    assert [str(difference) for difference in shown.compare("a", book(*before), book(*after))] == [told]
 
 
 def test_a_figure_is_told_apart_from_numbers():
-    (one,) = shown.compare("a", book(given(png="iVBORw0K", text="<Figure>")), book(given(png="iVBORw0L")))
-    assert one.kind == shown.FIGURE
+    (difference,) = shown.compare("a", book(given(png="iVBORw0K", text="<Figure>")), book(given(png="iVBORw0L")))
+    assert difference.kind == shown.FIGURE
 
 
 @pytest.mark.parametrize("how", [{"tags": ("nbval-ignore-output",)}, {"source": "x = 1\n  # NBVAL_IGNORE_OUTPUT"}])
@@ -73,7 +73,7 @@ def test_a_cell_that_says_so_is_not_compared(how):
 
 def test_cells_that_are_gone_are_a_difference():
     less = v4.new_notebook(cells=[])
-    assert [one.cell for one in shown.compare("a", book(printed("1")), less)] == [0]
+    assert [difference.cell for difference in shown.compare("a", book(printed("1")), less)] == [0]
 
 
 def test_times_of_a_run_are_not_kept():
