@@ -48,6 +48,23 @@ def test_a_clean_folder_is_named_by_its_commit(upstream):
         assert source.commit == git(upstream, "rev-parse", "HEAD")
 
 
+def test_what_git_ignores_is_told_and_the_folder_is_not_its_commit(upstream):
+    (upstream / ".gitignore").write_text(".env\nresults\n*.log\n")
+    git(upstream, "add", ".")
+    git(upstream, "commit", "-qm", "three")
+    with repository.opened(str(upstream)) as source:
+        assert source.commit and source.warning == ""
+    for path in (".env", "results/a.csv", "results/b.csv", "run.log", "new.log"):
+        (upstream / path).parent.mkdir(exist_ok=True)
+        (upstream / path).write_text("secret")
+    with repository.opened(str(upstream)) as source:
+        assert source.commit == ""
+        assert {".env", "results/a.csv"} <= {entry.path for entry in source.files}
+        assert source.warning == (
+            "git ignores `.env`, `new.log`, `results/` and 1 more, which the image has: is it to be shared?"
+        )
+
+
 @pytest.mark.parametrize(("ref", "count"), [("", 2), ("v1", 1), ("side", 2)])
 def test_an_address_is_cloned_at_a_commit(upstream, ref, count):
     with repository.opened(f"file://{upstream}", ref) as source:

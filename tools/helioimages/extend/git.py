@@ -95,10 +95,21 @@ def commit_of(folder: Path) -> str:
 
 def clean_commit(folder: Path) -> str:
     """Return the commit of a folder that is the top of a git repository and has nothing else in it; else nothing."""
+    return "" if _listed(folder, "status", "--porcelain", "--ignored") else _listed(folder, "rev-parse", "HEAD")
+
+
+def ignored(folder: Path) -> tuple[str, ...]:
+    """Return the files and folders below the top of a git repository that git ignores; none where there is no git."""
+    listed = _listed(folder, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+    return tuple(filter(None, listed.split("\0")))
+
+
+def _listed(folder: Path, *words: str) -> str:
+    """Return what git says of a folder that is the top of a repository; nothing where it cannot."""
     if not (folder / ".git").exists() or shutil.which("git") is None:
         return ""
     try:
-        return "" if _git(["status", "--porcelain"], folder) else commit_of(folder)
+        return _git([*words], folder)
     except _Failed:
         return ""
 

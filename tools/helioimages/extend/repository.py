@@ -30,6 +30,8 @@ MOST_FILE_BYTES = 500_000_000
 _POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _MOST_POINTER_BYTES = 1024
 _SUBMODULE = re.compile(r"\s*path\s*=\s*(.+?)\s*")
+#: Ignored files that are named.
+_SHOWN = 3
 #: How a text of UTF-16 begins.
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -43,12 +45,14 @@ class Repository:
         source: what was named: the address, or the folder's own name.
         commit: of git, empty where there is none or files differ from it.
         files: of its top, sorted by path: relative, without ``.git``.
+        ignored: those of a folder that git ignores, whole folders by their name.
     """
 
     folder: Path
     source: str
     commit: str
     files: tuple[Entry, ...]
+    ignored: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,6 +61,15 @@ class Repository:
         path = folder or (urlsplit(address).path if "://" in address else address.replace(":", "/"))
         last = PurePosixPath(path).name
         return re.sub(r"[^a-z0-9]+", "-", last.removesuffix(".git").lower()).strip("-") or "repository"
+
+    @property
+    def warning(self) -> str:
+        """What a person should know before it is in an image; mostly nothing."""
+        if not self.ignored:
+            return ""
+        shown = ", ".join(f"`{path}`" for path in self.ignored[:_SHOWN])
+        more = f" and {len(self.ignored) - _SHOWN} more" if len(self.ignored) > _SHOWN else ""
+        return f"git ignores {shown}{more}, which the image has: is it to be shared?"
 
     @property
     def digest(self) -> str:
@@ -140,7 +153,8 @@ def opened(source: str, ref: str = "", *, scratch: Path | None = None) -> Iterat
         folder = folder.resolve()
         files = walk(folder)
         _check_whole(folder, files, folder.name)
-        yield Repository(folder=folder, source=folder.name, commit=git.clean_commit(folder), files=files)
+        commit, ignored = git.clean_commit(folder), git.ignored(folder)
+        yield Repository(folder=folder, source=folder.name, commit=commit, files=files, ignored=ignored)
         return
     address = _address(source, ref)
     shown = git_address.public(address.url)

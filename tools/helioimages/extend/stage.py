@@ -141,6 +141,8 @@ def extend(
     asked = binder.read(repository)
     for note in asked.notes:
         say(f"note: {note}")
+    if repository.warning:
+        say(f"warning: {repository.warning}")
     with connect(order.source.host) as client:
         below = parent.find(client, order.source, machine.store, order.platform)
         if (client.host, name) == (target.host, below.repository):

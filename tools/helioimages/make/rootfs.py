@@ -3,9 +3,8 @@
 mmdebstrap sees one local repository that holds exactly the locked packages, so it can install nothing else. Its tar
 is cached by the lock's key; `debian.tree` cleans it.
 
-A child's begins with nothing, too. Installed on its parent's, its packages take a third less of a processor and leave
-other bytes: /etc/shells, dpkg's triggers and debconf's answers tell the order of installation, caches of fonts tell how
-often they were made.
+A child's begins with nothing, too: installed on its parent's, its packages leave other bytes. /etc/shells, dpkg's
+triggers and debconf's answers tell the order of installation, caches of fonts tell how often they were made.
 """
 
 from __future__ import annotations
