@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,25 @@ def test_what_two_want_is_made_once(works, tmp_path):
     ]
     # What they were made in is gone.
     assert not [folder for folder in rootfs._place(works.store, BASE).glob("helioimages-rootfs-*") if mine(folder)]
+
+
+def test_the_root_file_system_of_a_child_lets_all_else_go_first(works, tmp_path, monkeypatch):
+    (tmp_path / "bin" / "nice").symlink_to("/usr/bin/nice")
+    program, told = tmp_path / "bin" / "mmdebstrap", tmp_path / "told"
+    program.write_text(
+        program.read_text() + f'for word; do case "$word" in --include=*) echo "$word $(nice)" >>{told};; esac; done\n'
+    )
+    monkeypatch.setattr(systems.debian_layers, "entries", lambda works, lock, *_: build_rootfs(works, lock))
+    monkeypatch.setattr(linking, "write", lambda _store, _key, entries, *, jobs: entries)
+    with systems.beside(works.store, jobs=1) as debian:
+        debian.begin([plan(BASE), plan(BASE, CHILD)], works.debs)
+        made = {layer.result(LONG_S) for layer in debian.layers.values()}
+    assert made == {rootfs.cached(works.store, lock) for lock in (BASE, CHILD)}
+    mine = os.nice(0)
+    assert sorted(told.read_text().splitlines()) == [
+        f"--include=apt,cc,sh {min(mine + 10, 19)}",
+        f"--include=apt,sh {mine}",
+    ]
 
 
 def mine(folder: Path) -> bool:

@@ -111,6 +111,8 @@ def metadata(checkout: Checkout, machine: Machine, names: Sequence[str]) -> None
         if package.kind != "debian" and travel.metadata_of(machine.store, package) is None
     }
     access.fetch_artefacts(machine.caches, every, machine.store)
+    if all(has(machine.store.artefact(sha256), size) for sha256, size in every.items()):
+        return
     paths = _fetched(checkout, machine, locks, every)
     for name, lock in locks.items():
         paths |= _compiled(checkout, machine, name, lock, paths, every)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 
 from ..core import threads
@@ -39,9 +40,12 @@ class Systems:
             missing: layers with their images, parents first; those of other kinds are passed over.
             debs: sha256 (hex) -> file, of every package of the images and their parents.
         """
-        works = RootfsWorks(store=self._store, debs=debs, jobs=self._jobs, programs=self._programs)
+        first = RootfsWorks(store=self._store, debs=debs, jobs=self._jobs, programs=self._programs)
+        # All images wait for the channel that is compiled beside, and children for their parents.
+        later = replace(first, patient=True)
         for plan, layer in missing:
             if layer.kind is LayerKind.DEBIAN and layer.key not in self.layers:
+                works = later if plan.parent else first
                 self.layers[layer.key] = self._pool.submit(_made, works, plan, layer.key)
 
 
