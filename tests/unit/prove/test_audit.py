@@ -155,11 +155,22 @@ def test_records_of_one_fault_are_one_finding():
     assert report.failing("critical") == (first,)
     assert report.failing("moderate") == (first, second)
     assert report.lines() == [
-        "severity      package       version  fixed in  advisory       images  summary",
-        "critical 9.8  demo (wheel)  1        2, 2.0    CVE-1 PYSEC-1  base    bad",
-        "unknown       demo (wheel)  1        -         GHSA-2         base    bad",
+        "severity      package       version  fixed in",
+        "critical 9.8  demo (wheel)  1        2, 2.0",
+        "    CVE-1 PYSEC-1, in base",
+        "    bad",
+        "unknown       demo (wheel)  1        -",
+        "    GHSA-2, in base",
+        "    bad",
         "1 package, 4 advisories (newest 2026-01-01T00:00:00Z): 2 findings",
     ]
+
+
+def test_a_table_fits_a_terminal_of_80_columns():
+    advisory = osv.parse(record(FROM_0, id="GHSA-abcd-efgh-ijkl", aliases=["CVE-2026-1"], summary="word " * 40), "x")
+    lines = audit.audit(packages(("wheel", "demo", "1")), [advisory]).lines()
+    assert max(map(len, lines)) <= 80
+    assert lines[3] == f"    {'word ' * 14}…"
 
 
 def test_an_accepted_fault_is_shown_and_does_not_count():

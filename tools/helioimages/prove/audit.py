@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ from .osv import Advisory
 OSV_SOURCE = "https://osv-vulnerabilities.storage.googleapis.com"
 # A record is a few kilobytes; the largest kernel records reach megabytes.
 _RECORD_BYTES = 32 << 20
+#: Characters of a summary, so that a line fits a terminal of 80 columns.
+_SUMMARY = 74
 _KINDS = tuple(ecosystem.kind for ecosystem in ecosystems.ECOSYSTEMS)
 _KIND = Shape.of("|".join(_KINDS), f"one of {', '.join(_KINDS)}")
 _CATALOGUE = Form(
@@ -120,22 +123,30 @@ class AuditReport:
         )
 
     def lines(self) -> list[str]:
-        """Return the table for people."""
-        head = ("severity", "package", "version", "fixed in", "advisory", "images", "summary")
+        """Return the table for people: what to do about each, and below it its names, images and summary."""
+        head = ("severity", "package", "version", "fixed in")
         rows = [
             (
                 f"{finding.severity} {finding.score:.1f}" if finding.score is not None else finding.severity,
                 f"{finding.name} ({finding.kind})",
                 finding.version,
                 ", ".join(finding.fixed[:2]) or "-",
-                " ".join(dict.fromkeys((finding.known_as, finding.ids[0]))),
-                ", ".join(finding.images),
-                ("accepted: " if finding.ignored else "") + finding.summary[:80],
             )
             for finding in self.findings
         ]
         widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-        table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+        first, *others = (
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in (head, *rows)
+        )
+        table = [first]
+        for row, finding in zip(others, self.findings, strict=True):
+            names = " ".join(dict.fromkeys((finding.known_as, finding.ids[0])))
+            summary = ("accepted: " if finding.ignored else "") + finding.summary
+            table += [
+                row,
+                f"    {names}, in {', '.join(finding.images)}",
+                *([f"    {textwrap.shorten(summary, _SUMMARY, placeholder=' …')}"] if summary else []),
+            ]
         asked = f"{count(self.packages, 'package')}, {count(self.advisories, 'advisory')}"
         last = f"{asked} (newest {self.newest or 'none'}): {count(len(self.findings), 'finding')}"
         notes = [f"not evaluated: {line}" for line in self.unread]
