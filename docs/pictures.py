@@ -2,7 +2,7 @@
 """Take the README's pictures of a catalogue's pages with the system's Chromium: `docs/pictures.py SITE`.
 
 SITE is what `buildimages catalogue base helio --output SITE` makes of a registry that has a smoke report of `helio` and
-three builds of it: the newest is compared with the third. The tests' environment runs it: it has playwright.
+two builds of it: the newest is compared with the one before. The tests' environment runs it: it has playwright.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pages(site: Path) -> dict[str, str]:
     entries = next(image["entries"] for image in images if image["name"] == IMAGE)
     ids = [f"{IMAGE}-{entry['digest'][7:19]}" for entry in entries]
     report = next(entry["smoke"]["report"] for entry in entries if entry["smoke"] and entry["smoke"]["report"])
-    return {"catalogue": "index.html", "compare": f"compare.html#{ids[2]}..{ids[0]}", "report": report}
+    return {"catalogue": "index.html", "compare": f"compare.html#{ids[1]}..{ids[0]}", "report": report}
 
 
 def main(site: Path) -> None:
