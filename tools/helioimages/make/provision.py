@@ -7,7 +7,9 @@ no index has is made: the local channel is compiled, source-only packages are bu
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.files import of_file
 from ..core.platform import FIRST, Platform
-from ..core.progress import stage
+from ..core.progress import say, stage
 from ..core.words import count
 from ..debian import lock as apt_lock
 from ..debian.lock import AptLock
@@ -120,11 +122,23 @@ def packages(
             for i, deb in enumerate(lock.apt.packages)
             if needed is None or deb.sha256 in needed
         ]
-        debs = fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="Debian packages")
-        debian(debs)
-        wanted = [*_of_channels(locks, needed), *(_wheel(item, where, supplies.index) for item, where in items)]
-        paths |= debs | fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="packages")
+        with _told_at_once(channel_paths):
+            debs = fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="Debian packages")
+            debian(debs)
+            wanted = [*_of_channels(locks, needed), *(_wheel(item, where, supplies.index) for item, where in items)]
+            paths |= debs | fetch_all(wanted, supplies.store, jobs=supplies.jobs, label="packages")
         return paths | channel_paths.result()
+
+
+@contextlib.contextmanager
+def _told_at_once(beside: Future[object]) -> Iterator[None]:
+    """Say what failed in this block while something else goes on beside it, for minutes perhaps."""
+    try:
+        yield
+    except HelioError as error:
+        if not beside.done():
+            say(f"warning: {error.message}; the local channel is compiled to its end first, so the next run has it")
+        raise
 
 
 def _of_channels(locks: Sequence[Locks], needed: Container[str] | None) -> list[WantedFile]:

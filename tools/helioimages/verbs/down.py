@@ -26,5 +26,5 @@ def down(common: Common) -> None:
     print(
         as_json(stopped)
         if common.as_data
-        else ", ".join(f"{k}: {'stopped' if v else 'was not ours'}" for k, v in stopped.items())
+        else ", ".join(f"{k}: {'stopped' if v else 'none of ours'}" for k, v in stopped.items())
     )
