@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -76,25 +75,6 @@ def test_what_two_want_is_made_once(works, tmp_path):
     assert not [folder for folder in rootfs._place(works.store, BASE).glob("helioimages-rootfs-*") if mine(folder)]
 
 
-def test_the_root_file_system_of_a_child_lets_all_else_go_first(works, tmp_path, monkeypatch):
-    (tmp_path / "bin" / "nice").symlink_to("/usr/bin/nice")
-    program, told = tmp_path / "bin" / "mmdebstrap", tmp_path / "told"
-    program.write_text(
-        program.read_text() + f'for word; do case "$word" in --include=*) echo "$word $(nice)" >>{told};; esac; done\n'
-    )
-    monkeypatch.setattr(systems.debian_layers, "entries", lambda works, lock, *_: build_rootfs(works, lock))
-    monkeypatch.setattr(linking, "write", lambda _store, _key, entries, *, jobs: entries)
-    with systems.beside(works.store, jobs=1) as debian:
-        debian.begin([plan(BASE), plan(BASE, CHILD)], works.debs)
-        made = {layer.result(LONG_S) for layer in debian.layers.values()}
-    assert made == {rootfs.cached(works.store, lock) for lock in (BASE, CHILD)}
-    mine = os.nice(0)
-    assert sorted(told.read_text().splitlines()) == [
-        f"--include=apt,cc,sh {min(mine + 10, 19)}",
-        f"--include=apt,sh {mine}",
-    ]
-
-
 def mine(folder: Path) -> bool:
     return not rootfs._at_work(folder)
 
@@ -122,12 +102,29 @@ def test_layers_are_made_while_others_are(made, tmp_path):
     go = threading.Event()
     made(lambda lock, parent: go.wait(LONG_S) and (lock, parent))
     (base, child) = plan(BASE), plan(BASE, CHILD)
-    with systems.beside(Store(tmp_path), jobs=1) as debian:
+    with systems.beside(Store(tmp_path), jobs=2) as debian:
         debian.begin([base, child, (base[0], SimpleNamespace(kind=LayerKind.PACKAGES, key="p"))], {})
         go.set()
         assert debian.layers[child[1].key].result() == (CHILD.key, (CHILD, BASE))
         assert debian.layers[base[1].key].result() == (BASE.key, (BASE, None))
         assert debian.layers.keys() == {BASE.key, CHILD.key}
+
+
+def test_those_of_the_last_images_begin_when_the_first_image_is_made(made, tmp_path):
+    lines = [(BASE,), (BASE, CHILD), (BASE, CHILD, lock_of("apt", "cc", "gdl", "sh"))]
+    plans = [plan(*line) for line in lines]
+    begun = []
+    made(lambda lock, _: begun.append(lock))
+    with systems.beside(Store(tmp_path), jobs=2) as debian:
+        debian.begin(plans, {})
+        assert debian.layers.keys() == {BASE.key, CHILD.key}
+        for layer in debian.layers.values():
+            layer.result(LONG_S)
+        assert set(begun) == {BASE, CHILD}
+        debian.go_on()
+        debian.go_on()
+        assert debian.layers.keys() == {line[-1].key for line in lines}
+    assert len(begun) == 3 and begun[-1] == lines[-1][-1]
 
 
 def test_a_fault_is_told_to_whoever_asks_for_the_layer(made, tmp_path):

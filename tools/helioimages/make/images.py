@@ -90,6 +90,7 @@ def build(
                     jobs=machine.jobs,
                 )
                 built = building.build(shop, plan, done)
+                debian.go_on()
                 layers = count(len(built.image.layers), "layer")
                 say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
                 lending.check(machine.store, checkout.root, built)

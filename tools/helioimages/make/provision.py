@@ -131,7 +131,7 @@ def packages(
 
 
 @contextlib.contextmanager
-def _told_at_once(beside: Future[object]) -> Iterator[None]:
+def _told_at_once(beside: Future[dict[str, Path]]) -> Iterator[None]:
     """Say what failed in this block while something else goes on beside it, for minutes perhaps."""
     try:
         yield

@@ -37,9 +37,6 @@ _SWEEPING = threading.Lock()
 #: Raised when the same packages would give another tar.
 _FORMAT = 1
 
-#: A container's processes share the weight of one, so a compiler there would wait for each program outside.
-_PATIENT = ("nice", "-n", "10")
-
 #: As in Debian's own slim images: copyright files stay, manuals and translations go.
 _EXCLUDES = (
     "path-exclude=/usr/share/man/*",
@@ -65,7 +62,6 @@ class RootfsWorks:
         jobs: threads that read packages.
         programs: knows what runs, for whoever must end it.
         turns: what two threads want is made by one of them.
-        patient: what else runs goes first: nobody waits for these root file systems yet.
     """
 
     store: Store
@@ -73,7 +69,6 @@ class RootfsWorks:
     jobs: int = 4
     programs: Waited = field(default_factory=Waited)
     turns: threads.Turns = field(default_factory=threads.Turns)
-    patient: bool = False
 
 
 def build_rootfs(works: RootfsWorks, lock: AptLock) -> Path:
@@ -101,7 +96,6 @@ def _make(works: RootfsWorks, program: str, lock: AptLock, final: Path) -> None:
         _write_repository(repository, lock, works.debs, works.jobs)
         names = ",".join(deb.name for deb in lock.packages)
         argv = [
-            *(_PATIENT if works.patient and shutil.which(_PATIENT[0]) else ()),
             # Its mounts of /dev, /proc and /sys, and its programs, end with it, however it ends.
             *_own_world(),
             program,

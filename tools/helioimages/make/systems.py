@@ -1,14 +1,15 @@
 """Debian's layers, made beside everything else: a root file system is the work of one processor, however many are here.
 
-They begin when their packages are here, before there is an interpreter, and several are made at once.
+They begin when their packages are here, before there is an interpreter, and several are made at once. Those of the last
+images begin when the first image is made: until then a compiler wants the processors, and that image waits for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..core import threads
@@ -31,22 +32,33 @@ class Systems:
 
     def __init__(self, store: Store, pool: Executor, programs: Waited, *, jobs: int) -> None:
         self._store, self._pool, self._programs, self._jobs = store, pool, programs, jobs
+        self._later: list[Callable[[], None]] = []
         self.layers: dict[str, Future[Layer]] = {}
 
     def begin(self, missing: Iterable[tuple[ImagePlan, LayerPlan]], debs: Mapping[str, Path]) -> None:
-        """Begin with the Debian layers that are missing.
+        """Begin with the Debian layers that are missing: as many as there are processors, the others at `go_on`.
 
         Args:
             missing: layers with their images, parents first; those of other kinds are passed over.
             debs: sha256 (hex) -> file, of every package of the images and their parents.
         """
-        first = RootfsWorks(store=self._store, debs=debs, jobs=self._jobs, programs=self._programs)
-        # All images wait for the channel that is compiled beside, and children for their parents.
-        later = replace(first, patient=True)
-        for plan, layer in missing:
-            if layer.kind is LayerKind.DEBIAN and layer.key not in self.layers:
-                works = later if plan.parent else first
-                self.layers[layer.key] = self._pool.submit(_made, works, plan, layer.key)
+        works = RootfsWorks(store=self._store, debs=debs, jobs=self._jobs, programs=self._programs)
+        plans = {layer.key: plan for plan, layer in missing if layer.kind is LayerKind.DEBIAN}
+        for at, (key, plan) in enumerate(plans.items()):
+            make = partial(self._make, works, plan, key)
+            if at < self._jobs:
+                make()
+            else:
+                self._later.append(make)
+
+    def go_on(self) -> None:
+        """Begin with the others."""
+        while self._later:
+            self._later.pop(0)()
+
+    def _make(self, works: RootfsWorks, plan: ImagePlan, key: str) -> None:
+        if key not in self.layers:
+            self.layers[key] = self._pool.submit(_made, works, plan, key)
 
 
 @contextlib.contextmanager
