@@ -14,6 +14,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 import struct
@@ -202,6 +203,13 @@ def read_listing(path: Path, name: str) -> Listing:
     Raises:
         HelioError: not a conda package, or its list cannot be understood.
     """
+    # `lock` asks for the same packages' once for each environment, and twice.
+    state = path.stat()
+    return _read_listing(path, name, (state.st_ino, state.st_size, state.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_listing(path: Path, name: str, _state: tuple[int, int, int]) -> Listing:
     with _reading(name), open(path, "rb") as file:
         if _is_conda(file):
             with _components(file, name) as components:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -59,6 +59,9 @@ from .tools import lock_tools
 from .withdrawn import Withdrawn, files_of, withdrawn
 
 __all__ = ["Report", "lock", "virtual_packages"]
+
+#: Environments that are locked at once: uv has threads of its own.
+_SIBLINGS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,48 +219,30 @@ def _lock(
         debian = pool.submit(lock_images, run, images, of_images)
         index = PackageIndex(places(), run.store.root / "cache" / "index")
         lost = _ask_index(run, environments, wanted, index) if run.channel == "local" else Withdrawn()
-        for name in wanted:
-            environment = environments[name]
-            say(f"==> lock {name}")
-            parent = parent_locks(run, environment, solved)
-            before = current_locks(run, name)
-            conda = run.timed(f"{name}: conda", lock_conda, run, environments, environment, parent, before)
-            if run.channel == "local" and (tools := lock_tools(run, environment, conda, index)):
-                run.tools[name], file = (
-                    tools.now,
-                    f"environments/{name}/{file_names.of(file_names.BUILD_LOCK, run.platform)}",
+        for siblings in _generations(environments, wanted):
+            tried = _together(run, environments, siblings, solved, index)
+            for name in siblings:
+                one = tried.get(name) or _locked(run, environments, name, solved, index)
+                solved[name], parent = one.solved, one.parent
+                files |= one.files
+                changes |= one.changes
+                pypi = one.solved.pypi
+                unbuilt[name] = tuple(f"{sdist.name} {sdist.version}" for sdist in pypi.unbuilt)
+                inherited = files_of(parent.pypi if parent else None)
+                yanked[name] = tuple(
+                    f"{package.name} {package.version}"
+                    for package in files_of(pypi)
+                    if package in lost.yanked and package not in inherited
                 )
-                files[file] = pypi_lock.dump(tools.now)
-                changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
-            question = PyPIQuestion(
-                environments=environments, environment=environment, parent=parent, conda=conda, current=before[1]
-            )
-            pypi = run.timed(f"{name}: PyPI", lock_pypi, run, question, index)
-            solved[name] = Solved(conda=conda, pypi=pypi)
-            now = packages(conda, pypi)
-            changes[name] = diff(packages(before[0], before[1]), now)
-            if not _is_replay(run, before[1]):
-                refuse_downgrades(environment, changes[name], (*run.update, *going(run, before[1])))
-            unbuilt[name] = tuple(f"{sdist.name} {sdist.version}" for sdist in pypi.unbuilt)
-            folder = f"environments/{name}"
-            inherited = files_of(parent.pypi if parent else None)
-            yanked[name] = tuple(
-                f"{package.name} {package.version}"
-                for package in files_of(pypi)
-                if package in lost.yanked and package not in inherited
-            )
-            files[f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"] = conda_lock.dump(conda)
-            if run.channel == "local":
-                files[f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}"] = pypi_lock.dump(pypi)
-                files[f"{folder}/{file_names.of(file_names.TABLE, run.platform)}"] = table(now)
-                line = lineage(environments, name)
+                if run.channel != "local":
+                    continue
                 children = [current_locks(run, child.name)[1] for child in descendants(environments, name)]
                 newer[name] = pool.submit(
                     run.timed,
                     f"{name}: newest versions",
                     held,
                     pypi,
-                    line,
+                    lineage(environments, name),
                     index,
                     run.store,
                     children=tuple(child for child in children if child),
@@ -278,6 +263,86 @@ def _lock(
         written=written,
         seconds=run.seconds,
     )
+
+
+def _generations(environments: Mapping[str, EnvironmentSpec], names: Sequence[str]) -> list[list[str]]:
+    """Return environments by how many ancestors they have: those of one list do not wait for each other."""
+    by_depth: dict[int, list[str]] = {}
+    for name in names:
+        by_depth.setdefault(len(lineage(environments, name)), []).append(name)
+    return [by_depth[depth] for depth in sorted(by_depth)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Locked:
+    """One environment: what `files` of it say, and what changed, by file or environment."""
+
+    solved: Solved
+    parent: Solved | None
+    files: Mapping[str, str]
+    changes: Mapping[str, tuple[Change, ...]]
+
+
+def _together(
+    run: LockRun,
+    environments: Mapping[str, EnvironmentSpec],
+    siblings: Sequence[str],
+    solved: Mapping[str, Solved],
+    index: PackageIndex,
+) -> dict[str, _Locked]:
+    """Lock environments beside each other, and return those that want neither the builder nor a person.
+
+    A build, which takes every processor, and a fault, which is told in one order, are left to `_locked`, one by one.
+    """
+    if len(siblings) < 2 or run.rebuild:
+        return {}
+    alone = replace(run, build_wheels=None, run_scripts=None)
+
+    def tried(name: str) -> _Locked | None:
+        try:
+            one = _locked(alone, environments, name, solved, index)
+        except HelioError:
+            return None
+        return None if one.solved.pypi.unbuilt and run.build_wheels else one
+
+    with threads.pool(_SIBLINGS) as pool:
+        return {name: one for name, one in zip(siblings, pool.map(tried, siblings), strict=True) if one}
+
+
+def _locked(
+    run: LockRun,
+    environments: Mapping[str, EnvironmentSpec],
+    name: str,
+    solved: Mapping[str, Solved],
+    index: PackageIndex,
+) -> _Locked:
+    """Lock one environment whose parent is solved."""
+    environment = environments[name]
+    say(f"==> lock {name}")
+    parent = parent_locks(run, environment, solved)
+    before = current_locks(run, name)
+    conda = run.timed(f"{name}: conda", lock_conda, run, environments, environment, parent, before)
+    folder = f"environments/{name}"
+    files: dict[str, str] = {}
+    changes: dict[str, tuple[Change, ...]] = {}
+    if run.channel == "local" and (tools := lock_tools(run, environment, conda, index)):
+        run.tools[name] = tools.now
+        file = f"{folder}/{file_names.of(file_names.BUILD_LOCK, run.platform)}"
+        files[file] = pypi_lock.dump(tools.now)
+        changes[file] = diff(packages(None, tools.before), packages(None, tools.now))
+    question = PyPIQuestion(
+        environments=environments, environment=environment, parent=parent, conda=conda, current=before[1]
+    )
+    pypi = run.timed(f"{name}: PyPI", lock_pypi, run, question, index)
+    now = packages(conda, pypi)
+    changes[name] = diff(packages(before[0], before[1]), now)
+    if not _is_replay(run, before[1]):
+        refuse_downgrades(environment, changes[name], (*run.update, *going(run, before[1])))
+    files[f"{folder}/{file_names.of(CONDA_LOCK[run.channel], run.platform)}"] = conda_lock.dump(conda)
+    if run.channel == "local":
+        files[f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}"] = pypi_lock.dump(pypi)
+        files[f"{folder}/{file_names.of(file_names.TABLE, run.platform)}"] = table(now)
+    return _Locked(solved=Solved(conda=conda, pypi=pypi), parent=parent, files=files, changes=changes)
 
 
 def _ask_index(
