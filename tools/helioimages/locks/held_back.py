@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from email.parser import HeaderParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
+    canonicalize_name,
     parse_sdist_filename,
     parse_wheel_filename,
 )
@@ -27,6 +29,10 @@ from ..pypi.index import IndexFile, PackageIndex
 from ..pypi.lock import PyPILock, Wheel
 from ..spec.environment import EnvironmentSpec
 from .diff import Held, held_back
+from .ecosystems import order
+
+#: How a requirement begins. Spec: PEP 508, "Names".
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def held(
@@ -35,6 +41,7 @@ def held(
     index: PackageIndex,
     store: Store,
     *,
+    inherited: PyPILock | None = None,
     children: Sequence[PyPILock] = (),
     exclude_newer: datetime | None = None,
 ) -> tuple[Held, ...]:
@@ -45,12 +52,14 @@ def held(
 
     Args:
         line: the environment and its ancestors, the oldest first.
+        inherited: the parent's lock; what it has is told of the parent.
         children: the locks of environments that contain this one, and so have a say.
 
     Raises:
         HelioError: the index cannot be asked.
     """
-    items = lock.files
+    theirs = {item.name for item in inherited.files} if inherited else set()
+    items = [item for item in lock.files if item.name not in theirs]
     pages = index.many(tuple(dict.fromkeys(item.name for item in items)))
     glibc = tuple(int(part) for part in line[-1].virtual_packages["__glibc"].split("."))
     limit = int(exclude_newer.timestamp()) if exclude_newer else None
@@ -59,6 +68,8 @@ def held(
         top = newest(files, lock.python, lock.platform, glibc, limit)
         if top is not None:
             tops[name] = str(top)
+    locked = {item.name: item.version for item in items}
+    behind = {name for name, top in tops.items() if order("wheel", locked[name]) < order("wheel", top)}
     requirements: dict[str, Sequence[Requirement]] = {
         f"environments/{environment.name}": tuple(
             Requirement(text) for text in (*environment.pypi, *environment.constraints)
@@ -66,8 +77,8 @@ def held(
         for environment in line
     }
     for wheel in (*(record for child in children for record in child.wheels), *lock.wheels):
-        requirements[f"{wheel.name} {wheel.version}"] = requires(store, wheel, lock)
-    return held_back({item.name: item.version for item in items}, tops, requirements)
+        requirements[f"{wheel.name} {wheel.version}"] = requires(store, wheel, lock, of=behind)
+    return held_back(locked, tops, requirements)
 
 
 def newest(
@@ -98,11 +109,14 @@ def newest(
     return best
 
 
-def requires(store: Store, wheel: Wheel, lock: PyPILock, extras: Iterable[str] = ()) -> tuple[Requirement, ...]:
+def requires(
+    store: Store, wheel: Wheel, lock: PyPILock, extras: Iterable[str] = (), *, of: Container[str] | None = None
+) -> tuple[Requirement, ...]:
     """Return what a wheel in the store requires on the image; nothing if it is not there.
 
     Args:
         extras: of the wheel, that are asked for, too.
+        of: the distributions that matter; None is all.
     """
     rows = store.recall("requires", wheel.sha256)
     path = store.artefact(wheel.sha256)
@@ -123,6 +137,9 @@ def requires(store: Store, wheel: Wheel, lock: PyPILock, extras: Iterable[str] =
     wanted = ("", *extras)
     requirements = []
     for row in rows:
+        # Reading a requirement takes longer than all else, and few matter.
+        if of is not None and (name := _NAME.match(row)) and canonicalize_name(name[0]) not in of:
+            continue
         try:
             requirement = Requirement(row)
         except InvalidRequirement:

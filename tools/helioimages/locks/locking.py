@@ -245,6 +245,7 @@ def _lock(
                     lineage(environments, name),
                     index,
                     run.store,
+                    inherited=parent.pypi if parent else None,
                     children=tuple(child for child in children if child),
                     exclude_newer=run.exclude_newer,
                 )

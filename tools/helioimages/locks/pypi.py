@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from ..conda import names
 from ..conda.lock import CondaLock, CondaPackage
+from ..core import threads
 from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..core.words import count
@@ -96,10 +97,14 @@ def lock_pypi(run: LockRun, question: PyPIQuestion, index: PackageIndex) -> PyPI
         content_hash=pypi_hash(environments, environment, conda, parent.pypi if parent else None),
     )
     request = dataclasses.replace(request, excluded=without.inherited(line, request))
-    asked = without.checked(environment, request) if environment.without else {}
+    plain = request
     request = dataclasses.replace(request, excluded=request.excluded | environment.without.keys())
-    if children := descendants(environments, environment.name):
-        request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
+    with threads.pool(1) as pool:
+        # uv waits for the index, and does it twice at once.
+        checking = pool.submit(without.checked, environment, plain) if environment.without else None
+        if children := descendants(environments, environment.name):
+            request = run.timed(f"{environment.name}: room for its children", _with_room, run, request, children)
+        asked = checking.result() if checking else {}
     resolved = resolve(request, index.sizes)
     _check_cuda(environment, conda, resolved)
     ask_about_names(conda, resolved, where_of(environment), names_elsewhere)
