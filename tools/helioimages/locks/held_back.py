@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.parser import HeaderParser
 from pathlib import Path
@@ -35,33 +36,36 @@ from .ecosystems import order
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kin:
+    """Whom an environment shares its packages with.
+
+    Attributes:
+        line: the environment and its ancestors, the oldest first.
+        inherited: the parent's lock; what it has is told of the parent.
+        children: the locks of environments that contain this one, and so have a say.
+    """
+
+    line: Sequence[EnvironmentSpec]
+    inherited: PyPILock | None = None
+    children: Sequence[PyPILock] = ()
+
+
 def held(
-    lock: PyPILock,
-    line: Sequence[EnvironmentSpec],
-    index: PackageIndex,
-    store: Store,
-    *,
-    inherited: PyPILock | None = None,
-    children: Sequence[PyPILock] = (),
-    exclude_newer: datetime | None = None,
+    lock: PyPILock, kin: Kin, index: PackageIndex, store: Store, *, exclude_newer: datetime | None = None
 ) -> tuple[Held, ...]:
     """Return the packages whose newest version was not taken.
 
     Who keeps one back is told of the environment files and of wheels that are in the store; it is known for all once
     they were fetched.
 
-    Args:
-        line: the environment and its ancestors, the oldest first.
-        inherited: the parent's lock; what it has is told of the parent.
-        children: the locks of environments that contain this one, and so have a say.
-
     Raises:
         HelioError: the index cannot be asked.
     """
-    theirs = {item.name for item in inherited.files} if inherited else set()
+    theirs = {item.name for item in kin.inherited.files} if kin.inherited else set()
     items = [item for item in lock.files if item.name not in theirs]
     pages = index.many(tuple(dict.fromkeys(item.name for item in items)))
-    glibc = tuple(int(part) for part in line[-1].virtual_packages["__glibc"].split("."))
+    glibc = tuple(int(part) for part in kin.line[-1].virtual_packages["__glibc"].split("."))
     limit = int(exclude_newer.timestamp()) if exclude_newer else None
     tops = {}
     for name, files in pages.items():
@@ -74,9 +78,9 @@ def held(
         f"environments/{environment.name}": tuple(
             Requirement(text) for text in (*environment.pypi, *environment.constraints)
         )
-        for environment in line
+        for environment in kin.line
     }
-    for wheel in (*(record for child in children for record in child.wheels), *lock.wheels):
+    for wheel in (*(record for child in kin.children for record in child.wheels), *lock.wheels):
         requirements[f"{wheel.name} {wheel.version}"] = requires(store, wheel, lock, of=behind)
     return held_back(locked, tops, requirements)
 

@@ -38,7 +38,7 @@ from .conda import lock_conda, virtual_packages
 from .debian import Moved, apt_of, lock_images, moved, stale_debian
 from .diff import Change, Held, diff, silent_downgrades, table
 from .file_names import CONDA_LOCK
-from .held_back import held
+from .held_back import Kin, held
 from .pypi import PyPIQuestion, going, lock_pypi
 from .stale import of_environment, other_patches
 from .state import (
@@ -222,11 +222,10 @@ def _lock(
         for siblings in _generations(environments, wanted):
             tried = _together(run, environments, siblings, solved, index)
             for name in siblings:
-                one = tried.get(name) or _locked(run, environments, name, solved, index)
-                solved[name], parent = one.solved, one.parent
-                files |= one.files
-                changes |= one.changes
-                pypi = one.solved.pypi
+                settled = tried.get(name) or _settled(run, environments, name, solved, index)
+                solved[name], parent, pypi = settled.solved, settled.parent, settled.solved.pypi
+                files |= settled.files
+                changes |= settled.changes
                 unbuilt[name] = tuple(f"{sdist.name} {sdist.version}" for sdist in pypi.unbuilt)
                 inherited = files_of(parent.pypi if parent else None)
                 yanked[name] = tuple(
@@ -237,16 +236,19 @@ def _lock(
                 if run.channel != "local":
                     continue
                 children = [current_locks(run, child.name)[1] for child in descendants(environments, name)]
+                kin = Kin(
+                    line=lineage(environments, name),
+                    inherited=parent.pypi if parent else None,
+                    children=tuple(child for child in children if child),
+                )
                 newer[name] = pool.submit(
                     run.timed,
                     f"{name}: newest versions",
                     held,
                     pypi,
-                    lineage(environments, name),
+                    kin,
                     index,
                     run.store,
-                    inherited=parent.pypi if parent else None,
-                    children=tuple(child for child in children if child),
                     exclude_newer=run.exclude_newer,
                 )
         of_debian = debian.result()
@@ -275,7 +277,7 @@ def _generations(environments: Mapping[str, EnvironmentSpec], names: Sequence[st
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Locked:
+class _Settled:
     """One environment: what `files` of it say, and what changed, by file or environment."""
 
     solved: Solved
@@ -290,33 +292,33 @@ def _together(
     siblings: Sequence[str],
     solved: Mapping[str, Solved],
     index: PackageIndex,
-) -> dict[str, _Locked]:
+) -> dict[str, _Settled]:
     """Lock environments beside each other, and return those that want neither the builder nor a person.
 
-    A build, which takes every processor, and a fault, which is told in one order, are left to `_locked`, one by one.
+    A build, which takes every processor, and a fault, which is told in one order, are left to `_settled`, one by one.
     """
     if len(siblings) < 2 or run.rebuild:
         return {}
     alone = replace(run, build_wheels=None, run_scripts=None)
 
-    def tried(name: str) -> _Locked | None:
+    def tried(name: str) -> _Settled | None:
         try:
-            one = _locked(alone, environments, name, solved, index)
+            settled = _settled(alone, environments, name, solved, index)
         except HelioError:
             return None
-        return None if one.solved.pypi.unbuilt and run.build_wheels else one
+        return None if settled.solved.pypi.unbuilt and run.build_wheels else settled
 
     with threads.pool(_SIBLINGS) as pool:
-        return {name: one for name, one in zip(siblings, pool.map(tried, siblings), strict=True) if one}
+        return {name: settled for name, settled in zip(siblings, pool.map(tried, siblings), strict=True) if settled}
 
 
-def _locked(
+def _settled(
     run: LockRun,
     environments: Mapping[str, EnvironmentSpec],
     name: str,
     solved: Mapping[str, Solved],
     index: PackageIndex,
-) -> _Locked:
+) -> _Settled:
     """Lock one environment whose parent is solved."""
     environment = environments[name]
     say(f"==> lock {name}")
@@ -343,7 +345,7 @@ def _locked(
     if run.channel == "local":
         files[f"{folder}/{file_names.of(file_names.PYLOCK, run.platform)}"] = pypi_lock.dump(pypi)
         files[f"{folder}/{file_names.of(file_names.TABLE, run.platform)}"] = table(now)
-    return _Locked(solved=Solved(conda=conda, pypi=pypi), parent=parent, files=files, changes=changes)
+    return _Settled(solved=Solved(conda=conda, pypi=pypi), parent=parent, files=files, changes=changes)
 
 
 def _ask_index(
