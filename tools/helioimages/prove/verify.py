@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,8 @@ def published(
         faults.append("there is no SBOM that can be read")
     if provenance.IN_TOTO not in kinds:
         faults.append("there is no provenance that can be read")
-    checked.append(f"{count(len(kinds), 'referrer')}: {', '.join(sorted(kinds)) or 'none'}")
+    checked.append(count(len(kinds), "referrer"))
+    checked += [f"{kind} ({number})" if number > 1 else kind for kind, number in sorted(Counter(kinds).items())]
     if key is not None:
         # Only those who check need the libraries of cryptography.
         from . import signatures

@@ -77,4 +77,6 @@ def verify(
         print(as_json(verdict))
     verdict.check()
     if not common.as_data:
-        print(f"{reference} is equal and whole: {image.digest}\nchecked: {'; '.join(checked)}")
+        print(
+            "\n".join((f"{reference} is equal and whole: {image.digest}", *(f"  checked {text}" for text in checked)))
+        )
