@@ -206,3 +206,19 @@ PLACES = tuple(
     f"{tool}_{name}" for tool in ("PIP", "UV") for name in ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "NO_INDEX")
 )
 PLACES += ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_CONFIG_FILE")
+
+
+def built_of(sdists, tools):
+    """Stand for the builder: the wheel's digest is of its source and of the tools."""
+    salt = ",".join(f"{wheel.name} {wheel.version}" for wheel in tools.wheels) if tools else "old"
+    return tuple(
+        Wheel(
+            name=sdist.name,
+            version=sdist.version,
+            file_name=f"{sdist.name}-{sdist.version}-py3-none-any.whl",
+            sha256=hashlib.sha256(f"{sdist.sha256} {salt}".encode()).hexdigest(),
+            size=5,
+            built=True,
+        )
+        for sdist in sdists
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import pytest
-from pypi_support import wheel_of
+from pypi_support import built_of, sdist_bytes, wheel_of
 
 from helioimages.core.errors import HelioError
 from helioimages.core.platform import FIRST
-from helioimages.locks import pypi
+from helioimages.locks import locking, pypi
 from helioimages.machine.checkout import load_environments
 from helioimages.pypi.lock import PyPILock, Wheel
 
@@ -41,6 +42,59 @@ def test_a_parent_leaves_room_for_its_children(world):
     (wheel,) = (wheel for wheel in world.pylock("leaf").wheels if wheel.name == "app")
     world.store.artefact(wheel.sha256).write_bytes(world.index.files[wheel.file_name])
     assert world.lock().lines()[:2] == ("base: unchanged", "  held back  lib 1.0 (newest 2.0) by app 1.0 (lib<2)")
+
+
+def test_what_is_held_back_of_a_parent_is_told_once(world):
+    for name in ("lib", "tool"):
+        world.wheel(name, "1.0")
+        world.wheel(name, "2.0")
+    world.environment("base", "lib<2")
+    world.environment("left", "tool<2", parent="base")
+    world.environment("right", parent="base")
+    assert [line for line in world.lock().lines() if not line.startswith("  added")] == [
+        "base: 3 added",
+        "  held back  lib 1.0 (newest 2.0) by environments/base (lib<2)",
+        "left: 4 added",
+        "  held back  tool 1.0 (newest 2.0) by environments/left (tool<2)",
+        "right: 3 added",
+    ]
+
+
+def test_siblings_are_locked_beside_each_other_and_built_one_after_another(world, monkeypatch):
+    world.wheel("lib", "1.0")
+    world.index.add("old-1.0.tar.gz", sdist_bytes("old", "1.0"))
+    world.index.add("elder-1.0.tar.gz", sdist_bytes("elder", "1.0"))
+    world.environment("base", "lib")
+    for name, wanted in (("a", "old"), ("b", "lib"), ("c", "elder")):
+        world.environment(name, wanted, parent="base")
+    built, both, alike = [], threading.Barrier(2), locking.lock_pypi
+
+    def build(environment, sdists, tools):
+        built.append((environment.name, threading.current_thread() is threading.main_thread()))
+        return built_of(sdists, tools)
+
+    def lock_pypi(run, question, index):
+        # Two at least are at it at once, before one of them is built.
+        if question.environment.name in ("a", "b") and run.build_wheels is None:
+            both.wait(60)
+        return alike(run, question, index)
+
+    monkeypatch.setattr(locking, "lock_pypi", lock_pypi)
+    world.lock(build_wheels=build)
+    assert built == [("a", True), ("c", True)]
+    assert [wheel.name for wheel in world.pylock("b").wheels] == ["lib"]
+    assert {wheel.name for wheel in world.pylock("c").wheels if wheel.built} == {"elder"}
+
+
+def test_of_two_siblings_that_fail_the_first_one_is_told(world):
+    world.wheel("lib", "1.0")
+    world.environment("base", "lib")
+    for name in ("zeta", "alpha"):
+        world.environment(name, f"{name}-is-nowhere", parent="base")
+    for _ in range(3):
+        with pytest.raises(HelioError) as caught:
+            world.lock()
+        assert caught.value.where == "environments/alpha/environment.yml"
 
 
 def test_children_that_contradict_each_other_have_a_say_each(world, capsys):

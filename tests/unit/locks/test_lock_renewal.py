@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 from locking_support import record
-from pypi_support import sdist_bytes, wheel_bytes
+from pypi_support import built_of, sdist_bytes, wheel_bytes
 
 from helioimages.core.errors import HelioError
 from helioimages.pypi import lock as pypi_lock
@@ -122,22 +122,6 @@ def test_a_yanked_version_stays_and_is_said_until_it_is_to_go(world, as_json):
     assert versions_of(world.pylock("base")) == versions_of(world.pylock("child")) == {"lib": "1.0"}
     assert not any(report.yanked.values())
     world.lock(check=True)
-
-
-def built_of(sdists, tools):
-    """Stand for the builder: the wheel's digest is of its source and of the tools."""
-    salt = ",".join(f"{wheel.name} {wheel.version}" for wheel in tools.wheels) if tools else "old"
-    return tuple(
-        Wheel(
-            name=sdist.name,
-            version=sdist.version,
-            file_name=f"{sdist.name}-{sdist.version}-py3-none-any.whl",
-            sha256=hashlib.sha256(f"{sdist.sha256} {salt}".encode()).hexdigest(),
-            size=5,
-            built=True,
-        )
-        for sdist in sdists
-    )
 
 
 def test_a_build_tool_that_the_index_deleted_is_renewed_and_what_it_built_is_built_again(world):
