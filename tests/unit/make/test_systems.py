@@ -110,7 +110,7 @@ def test_layers_are_made_while_others_are(made, tmp_path):
         assert debian.layers.keys() == {BASE.key, CHILD.key}
 
 
-def test_those_of_the_last_images_begin_when_the_first_image_is_made(made, tmp_path):
+def test_those_of_the_last_images_begin_when_they_are_told_to(made, tmp_path):
     lines = [(BASE,), (BASE, CHILD), (BASE, CHILD, lock_of("apt", "cc", "gdl", "sh"))]
     plans = [plan(*line) for line in lines]
     begun = []

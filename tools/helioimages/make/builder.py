@@ -25,6 +25,9 @@ from ..machine.store import Store
 from .rootfs import RootfsWorks, build_rootfs
 
 REPOSITORY = "helioimages-builder"
+#: Of a processor that several containers want, in the engine's units (others have 1024): notebooks go first, since an
+#: image waits for them, while what is built is of the next one.
+_SHARES = 256
 _LINES = 40
 
 
@@ -123,6 +126,8 @@ class Builder:
                 mem_limit=memory,
                 # Else what does not fit in memory goes to the host's swap, and the limit says little.
                 memswap_limit=memory,
+                # An engine without the controller, as one of an ordinary user may be, would refuse the container.
+                cpu_shares=_SHARES if self._client.info().get("CPUShares") else None,
                 hostname="builder",
                 security_opt=["no-new-privileges"],
                 labels=leftovers.label(),

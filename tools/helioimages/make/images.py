@@ -82,6 +82,8 @@ def build(
             for name, plan in plans.items():
                 # Whoever waits for a parent does not wait for what its children alone need.
                 paths |= _compiled(checkout, machine, name, locks[name], paths, wanted)
+                if done:
+                    debian.go_on()
                 shop = building.Workshop(
                     store=machine.store,
                     paths=paths,
@@ -90,7 +92,6 @@ def build(
                     jobs=machine.jobs,
                 )
                 built = building.build(shop, plan, done)
-                debian.go_on()
                 layers = count(len(built.image.layers), "layer")
                 say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
                 lending.check(machine.store, checkout.root, built)

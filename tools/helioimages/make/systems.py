@@ -1,7 +1,8 @@
 """Debian's layers, made beside everything else: a root file system is the work of one processor, however many are here.
 
 They begin when their packages are here, before there is an interpreter, and several are made at once. Those of the last
-images begin when the first image is made: until then a compiler wants the processors, and that image waits for it.
+images begin when the second image's packages are made: until then compilers and the first image's notebooks want the
+processors, and somebody waits for these.
 """
 
 from __future__ import annotations
