@@ -2,8 +2,9 @@
 """An image from nothing but its downloads: every layer made and published; and again, with nothing changed.
 
 The store begins with the downloaded packages alone (and the wheels and conda packages that are compiled here, which
-both sides take as they are). The peer is `one_package`'s: the same wheels in one ``RUN``, on the same Debian root file
-system and interpreter; what lies under the ``RUN`` is ours on both sides, and its time is not counted for the peer.
+all sides take as they are). The peers are those of `peers`: the same wheels in one ``RUN``, on the same Debian root
+file system and interpreter, by docker and pip, and by podman and uv; what lies under the ``RUN`` is ours on all sides,
+and its time is not counted for the peers. Podman is installed, if need be.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
 import one_package as bench
+import peers
 from processor import Used
 
 from helioimages.core.progress import say
@@ -37,7 +41,12 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true", help="measure this project alone")
     parser.add_argument("--work", type=Path, help="folder with some 25 GB free, on the store's file system")
     asked = parser.parse_args()
+    # Ended politely, what was started here ends too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host.ensure()
+    if not (asked.no_peer or shutil.which("podman")):
+        say("==> installing podman")
+        subprocess.run(host.command(["podman"]), check=True)
     engine = engines.connect(Store(default_root()))
     with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.work or default_root()) as name:
         folder = Path(name)
@@ -60,12 +69,12 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
     with release.connect(store, None) as client:
         used = Used()
         with used.joined():
-            build_s, done = bench.timed(lambda: images.build(made, machine, (asked.image,)))
+            build_s, done = peers.timed(lambda: images.build(made, machine, (asked.image,)))
             processor_s = used.seconds
         built = done[asked.image]
-        push_s, pushed = bench.timed(lambda: release.push_built(client, machine, built, "ours/"))
-        warm_s, _ = bench.timed(lambda: images.build(made, Machine(store=store, jobs=asked.jobs), (asked.image,)))
-        again_s, _ = bench.timed(lambda: release.push_built(client, machine, built, "ours/"))
+        push_s, pushed = peers.timed(lambda: release.push_built(client, machine, built, "ours/"))
+        warm_s, _ = peers.timed(lambda: images.build(made, Machine(store=store, jobs=asked.jobs), (asked.image,)))
+        again_s, _ = peers.timed(lambda: release.push_built(client, machine, built, "ours/"))
         result["ours"] = {
             "cold_build_s": round(build_s, 1),
             "processor_s": processor_s and round(processor_s, 1),
@@ -77,17 +86,15 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
         }
         if asked.no_peer:
             return result
-        base = bench.under(machine, client, built)
-        say("==> the peer")
-        theirs = bench.peer(machine, client, built, base, folder, "cold")
-        for reference in (theirs["image"], base):
+        base = peers.under(machine, client, built)
+        say("==> the peers")
+        docker = peers.docker_pip(machine, client, built, base, folder, "cold")
+        for reference in (docker.image, base):
             engine.client.images.remove(reference, force=True)
-    result["one_run"] = {
-        "cold_build_s": round(theirs["build_s"], 1),
-        "cold_push_s": round(theirs["push_s"], 1),
-        "bytes": sum(theirs["layers"].values()),
-        "layers": len(theirs["layers"]),
-    }
+        podman = peers.podman_uv(machine, client, built, base, folder)
+    ours_s = build_s + push_s
+    for name, peer in (("docker_pip", docker), ("podman_uv", podman)):
+        result[name] = {**peer.row(), "ratio": round((peer.build_s + peer.push_s) / ours_s, 2)}
     return result
 
 

@@ -12,6 +12,9 @@ its own, as an engine does that unpacks in parallel (containerd from 2.2, if tol
 Besides seconds the processor seconds of the engine and of its helpers are told, of a cgroup of theirs where one can be
 made (root): these say little of what else the machine does.
 
+With ``--rate`` the registry sends no more than that, over all connections, as one across a network does. An engine
+can unpack a layer while others come; one layer it can only unpack when all of it is there.
+
 What lacks of Debian's docker.io, podman and containerd is installed. Each engine is started for this alone, in a folder
 that is removed at the end. The image is built from the default store before, if need be.
 """
@@ -23,6 +26,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,7 +34,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +46,7 @@ bootstrap.ensure()
 
 import docker as sdk  # noqa: E402
 from processor import Used  # noqa: E402
+from relay import Relay  # noqa: E402
 
 from helioimages.core.entries import Entry, Kind  # noqa: E402
 from helioimages.core.progress import say, step  # noqa: E402
@@ -262,11 +267,16 @@ def main() -> None:
     parser.add_argument("--image", default="helio")
     parser.add_argument("--engine", dest="engines", action="append", choices=ENGINES, help="may be repeated; else all")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rate", type=float, help="MB a second that the registry sends at most; else as loopback")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--work", type=Path, help="folder with some 20 GB free that can be an overlay's")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    engines = tuple(asked.engines or ENGINES)
+    # Ended politely, what was started here ends too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    engines = tuple(asked.engines or [engine for engine in ENGINES if engine != "tar" or not asked.rate])
+    if asked.rate and "tar" in engines:
+        parser.error("--rate: `tar` asks no registry")
     host.ensure()
     lacking = [_PACKAGES[engine][0] for engine in engines if engine != "tar" and not _there(engine)]
     if lacking:
@@ -280,21 +290,43 @@ def _there(engine: str) -> bool:
     return bool(shutil.which(_PACKAGES[engine][1], path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin"))
 
 
+@contextlib.contextmanager
+def at_rate(registry: str, rate: float | None) -> Iterator[str]:
+    """Yield where a registry is reached that sends so many MB a second at most."""
+    if not rate:
+        yield registry
+        return
+    relay = Relay(int(registry.rpartition(":")[2]), rate=rate * 1e6)
+    try:
+        yield relay.host
+    finally:
+        relay.close()
+
+
 def measure(asked: argparse.Namespace, engines: Sequence[str]) -> dict[str, object]:
     """Return the figures of both images by all engines."""
     store = Store(default_root())
     built = images.build(Checkout.of(ROOT), Machine(store=store, jobs=asked.jobs), (asked.image,))[asked.image]
-    result: dict[str, object] = {"image": asked.image, "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    result: dict[str, object] = {
+        "image": asked.image,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "rate_mb_s": asked.rate,
+    }
     # A socket's path may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="pull-", dir=asked.work or default_root()))
     server = registry_server.start(folder / "registry", port=5800)
     try:
-        with Registry(server.host) as client:
+        with Registry(server.host) as client, at_rate(server.host, asked.rate) as reached:
             pushed = push.push_untagged(client, built.image, f"layers/{asked.image}", store)
             layers = tuple(store.blob(layer.digest) for layer in built.image.layers)
             sides = {
                 "layers": Side(reference=pushed.reference, size=built.image.size, layers=layers),
                 "one": one_layer(built, layers, Store(folder / "store"), client, asked.jobs),
+            }
+            sides = {
+                name: replace(side, reference=side.reference.replace(server.host, reached, 1))
+                for name, side in sides.items()
             }
             result["bytes"] = {key: side.size for key, side in sides.items()}
             result["layers"] = len(layers)
@@ -312,7 +344,9 @@ def measure(asked: argparse.Namespace, engines: Sequence[str]) -> dict[str, obje
 def table(result: dict) -> str:
     """Return the figures for people."""
     sizes = {key: f"{size / 1e6:,.0f} MB" for key, size in result["bytes"].items()}
-    rows = [f"{result['image']}: {result['layers']} layers, {sizes['layers']}; one layer, {sizes['one']}", ""]
+    rows = [f"{result['image']}: {result['layers']} layers, {sizes['layers']}; one layer, {sizes['one']}"]
+    rows += [f"the registry sends {result['rate_mb_s']:g} MB/s at most"] if result["rate_mb_s"] else []
+    rows.append("")
     rows.append(f"{'':<24}{'layers':>10}{'one':>10}{'ratio':>8}{'layers':>14}{'one':>12}{'ratio':>8}")
     for engine, row in result["engines"].items():
         line = f"{engine + ' ' + row['version']:<24.24}"

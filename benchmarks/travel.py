@@ -8,7 +8,7 @@ Then, each time from an empty store, through a relay that counts every byte of b
 * moved: `build --cache`, which brings each layer here and reads it whole;
 * changed (with ``--package`` and ``--version``): the lock names another version of one small package; from the changed
   lock to the image pushed by digest with its documents, without notebooks. The changed wheel comes from the index;
-* one_run (with ``--docker``): the same wheels by `docker build` in one ``RUN``, as `one_package` has it, with the image
+* one_run (with ``--docker``): the same wheels by `docker build` in one ``RUN``, `peers.docker_pip`, with the image
   that was published before as ``--cache-from``: pull of it, build and push, unchanged and with the change. What lies
   under the ``RUN`` is on the engine already, and is not counted.
 
@@ -21,16 +21,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import one_package as bench
+import peers
+from relay import Relay
 
 from helioimages.cache.access import Cache
 from helioimages.cache.entry import place_of
@@ -48,56 +50,6 @@ from helioimages.publish import attach, documents, release
 from helioimages.smoke import run
 
 PREFIX = "bench/"
-
-
-class Relay:
-    """A port on loopback that hands everything on to another one, and counts it."""
-
-    def __init__(self, port: int) -> None:
-        self._to, self.moved, self._lock = port, 0, threading.Lock()
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.host = f"127.0.0.1:{self._server.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:
-                client.close()
-                continue
-            threading.Thread(target=self._between, args=(client, server), daemon=True).start()
-
-    def _between(self, client: socket.socket, server: socket.socket) -> None:
-        with client, server:
-            back = threading.Thread(target=self._hand, args=(server, client), daemon=True)
-            back.start()
-            self._hand(client, server)
-            back.join()
-
-    def _hand(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(1 << 18):
-                # Before it is sent: who has got it finds it counted.
-                with self._lock:
-                    self.moved += len(data)
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            # Where one side is gone the other one is told: else it would wait for ever.
-            for side in (source, sink):
-                with suppress(OSError):
-                    side.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Take no more connections."""
-        with suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
 
 
 def fill(checkout: Checkout, names: Sequence[str], port: int, out: Path, jobs: int) -> None:
@@ -156,6 +108,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--work", type=Path, help="folder with some 10 GB free")
     asked = parser.parse_args()
+    # Ended politely, what was started here ends too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     host.ensure()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=asked.work or default_root()) as name:
         folder = Path(name)
@@ -176,14 +130,14 @@ def measure(asked: argparse.Namespace, root: Path, port: int, folder: Path) -> d
 
     with fresh(port, folder, asked.jobs) as (machine, relay):
         order = release.PublishOrder(host=relay.host, prefix=PREFIX, out=folder / "out")
-        seconds, done = bench.timed(lambda: release.publish(checkout, machine, names, order))
+        seconds, done = peers.timed(lambda: release.publish(checkout, machine, names, order))
         made = [path for path in (machine.store.root / "blobs").rglob("*") if path.is_file()]
         if done[0].bytes_sent or made:
             raise SystemExit(f"error: {asked.image} was made, not found")
         result["unchanged"] = {"seconds": round(seconds, 2), "bytes": relay.moved}
 
     with fresh(port, folder, asked.jobs) as (machine, relay):
-        seconds, built = bench.timed(lambda: images.build(checkout, machine, names))
+        seconds, built = peers.timed(lambda: images.build(checkout, machine, names))
         size = sum(layer.size for layer in built[asked.image].image.layers)
         result["moved"] = {"seconds": round(seconds, 2), "bytes": relay.moved, "image_bytes": size}
 
@@ -207,7 +161,7 @@ def measure(asked: argparse.Namespace, root: Path, port: int, folder: Path) -> d
                     )
                     return made, sent
 
-            seconds, (made, sent) = bench.timed(publish)
+            seconds, (made, sent) = peers.timed(publish)
             result["changed"] = {
                 "change": f"{asked.package} -> {asked.version}",
                 "seconds": round(seconds, 2),
@@ -241,24 +195,24 @@ def one_run(port: int, folder: Path, store: Store, before: Built, after: Built) 
     with socket.create_server(("127.0.0.1", 0)) as free:
         at = free.getsockname()[1]
     with Registry(f"127.0.0.1:{port}") as client:
-        under = bench.under(machine, client, before)
-        first = bench.peer(machine, client, before, under, folder, "old", at=at)
-        engine.client.images.remove(first["image"], force=True)
+        under = peers.under(machine, client, before)
+        first = peers.docker_pip(machine, client, before, under, folder, "old", at=at)
+        engine.client.images.remove(first.image, force=True)
         for name, built in (("unchanged", before), ("changed", after)):
             relay = Relay(port)
             with Registry(relay.host) as counted:
                 old = f"{relay.host}/peer/helio:old"
-                pull_s, _ = bench.timed(lambda old=old: engine.client.images.pull(old))
-                made = bench.peer(machine, counted, built, under, folder, name, cache_from=(old,), at=at)
-            for reference in (old, made["image"]):
-                with suppress(bench.docker.errors.ImageNotFound):
+                pull_s, _ = peers.timed(lambda old=old: engine.client.images.pull(old))
+                made = peers.docker_pip(machine, counted, built, under, folder, name, cache_from=(old,), at=at)
+            for reference in (old, made.image):
+                with suppress(peers.docker.errors.ImageNotFound):
                     engine.client.images.remove(reference, force=True)
             relay.close()
             result[name] = {
-                "seconds": round(pull_s + made["build_s"] + made["push_s"], 2),
+                "seconds": round(pull_s + made.build_s + made.push_s, 2),
                 "pull_s": round(pull_s, 2),
-                "build_s": round(made["build_s"], 2),
-                "push_s": round(made["push_s"], 2),
+                "build_s": round(made.build_s, 2),
+                "push_s": round(made.push_s, 2),
                 "bytes": relay.moved,
             }
         engine.client.images.remove(under, force=True)

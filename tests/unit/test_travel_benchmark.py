@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +14,12 @@ from types import SimpleNamespace
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import peers
 import travel
 
 
 @contextlib.contextmanager
-def relayed(serve) -> Iterator[travel.Relay]:
+def relayed(serve, rate: float | None = None) -> Iterator[travel.Relay]:
     """Give a relay to a server that does with each connection what it is told."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -27,7 +29,7 @@ def relayed(serve) -> Iterator[travel.Relay]:
                     serve(server.accept()[0])
 
         threading.Thread(target=accept, daemon=True).start()
-        relay = travel.Relay(server.getsockname()[1])
+        relay = travel.Relay(server.getsockname()[1], rate=rate)
         yield relay
         relay.close()
         server.shutdown(socket.SHUT_RDWR)
@@ -47,6 +49,28 @@ def test_bytes_of_both_directions_are_counted():
         here.sendall(b"12345")
         assert b"".join(iter(lambda: here.recv(100), b"")) == b"1234512345"
         assert relay.moved == 15
+
+
+def test_a_slow_wire_is_one_for_all_connections():
+    def give(there: socket.socket) -> None:
+        with there:
+            there.sendall(bytes(1 << 20))
+
+    def read() -> None:
+        with connected(relay) as here:
+            while here.recv(1 << 20):
+                pass
+
+    with relayed(lambda there: threading.Thread(target=give, args=(there,)).start(), rate=4 << 20) as relay:
+        start = time.monotonic()
+        readers = [threading.Thread(target=read) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        # Two MiB at four a second.
+        assert time.monotonic() - start >= 0.5
+    assert relay.moved == 2 << 20
 
 
 def test_who_sends_to_a_server_that_is_gone_is_told():
@@ -77,13 +101,13 @@ def test_each_build_of_the_peer_has_its_wheels_from_one_port(monkeypatch, tmp_pa
     asked = []
 
     def peer(_machine, _client, built, _under, folder, tag, *, cache_from=(), at=0):
-        with travel.bench.serving(folder, at) as port:
+        with peers.serving(folder, at) as port:
             asked.append((tag, built, bool(cache_from), port))
-        return {"image": tag, "build_s": 1.0, "push_s": 1.0}
+        return peers.Contender(build_s=1.0, push_s=1.0, layers={}, image=tag, reference="")
 
     monkeypatch.setattr(travel.engines, "connect", lambda _: engine)
-    monkeypatch.setattr(travel.bench, "under", lambda *_: "under")
-    monkeypatch.setattr(travel.bench, "peer", peer)
+    monkeypatch.setattr(peers, "under", lambda *_: "under")
+    monkeypatch.setattr(peers, "docker_pip", peer)
     assert {*travel.one_run(1, tmp_path, None, "before", "after")} == {"unchanged", "changed"}
     assert [row[:3] for row in asked] == [
         ("old", "before", False),
