@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 
@@ -71,6 +73,50 @@ def test_the_next_is_made_and_sent_while_one_is_tested():
 
     assert overlapped(steps(make, send, finish)) == (("a", "b"), ())
     assert log == ["sent a", "made b", "sent b", "tested a", "tested b"]
+
+
+@pytest.mark.parametrize("fails", ["", "send", "finish"])
+def test_the_next_is_made_after_the_first_is_done_if_one_waits(fails):
+    log = []
+
+    def make(ready: Callable[[str], Callable[[], None]]) -> None:
+        done = ready("a")
+        done()
+        log.append("made b")
+        ready("b")
+
+    def step(name: str) -> Callable[[str], str]:
+        def work(item: str) -> str:
+            log.append(f"{name} {item}")
+            if name == fails and item == "a":
+                raise fault(item)
+            return item
+
+        return work
+
+    done, faults = overlapped(steps(make, step("send"), step("finish")))
+    first = ["send a"] if fails == "send" else ["send a", "finish a"]
+    assert log == [*first, "made b", "send b", "finish b"]
+    assert (done, len(faults)) == ((("b",), 1) if fails else (("a", "b"), 0))
+
+
+def test_who_waits_hears_an_interrupt():
+    begun, go = threading.Event(), threading.Event()
+
+    def make(ready: Callable[[str], Callable[[], None]]) -> None:
+        done = ready("a")
+        assert begun.wait(WAIT)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        done()
+        raise AssertionError("it was done")
+
+    def finish(item: str) -> str:
+        begun.set()
+        assert go.wait(WAIT)
+        return item
+
+    with pytest.raises(KeyboardInterrupt):
+        overlapped(steps(make, finish=finish, end=go.set))
 
 
 def test_a_step_does_one_thing_at_a_time():

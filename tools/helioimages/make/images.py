@@ -80,10 +80,10 @@ def build(
         interpreter = toolchain.unpack_toolchain(machine.store, oldest, paths, subdir) if links else None
         with stage("layers and images"):
             for name, plan in plans.items():
-                # Whoever waits for a parent does not wait for what its children alone need.
-                paths |= _compiled(checkout, machine, name, locks[name], paths, wanted)
                 if done:
                     debian.go_on()
+                # Whoever waits for a parent does not wait for what its children alone need.
+                paths |= _compiled(checkout, machine, name, locks[name], paths, wanted)
                 shop = building.Workshop(
                     store=machine.store,
                     paths=paths,

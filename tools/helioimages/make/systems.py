@@ -1,8 +1,8 @@
 """Debian's layers, made beside everything else: a root file system is the work of one processor, however many are here.
 
-They begin when their packages are here, before there is an interpreter, and several are made at once. Those of the last
-images begin when the second image's packages are made: until then compilers and the first image's notebooks want the
-processors, and somebody waits for these.
+They begin when their packages are here, before there is an interpreter, and several are made at once; one processor is
+left to the local channel, which everybody waits for and which has a root file system of its own to compile in. Those of
+the last images begin with what the second image needs: until then the first one wants the processors.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Systems:
 def beside(store: Store, *, jobs: int) -> Iterator[Systems]:
     """Yield what makes Debian layers in threads of its own; when the block ends, so do they."""
     programs = Waited()
-    with threads.pool(jobs, end=programs.end) as pool:
+    with threads.pool(jobs - 1, end=programs.end) as pool:
         yield Systems(store, pool, programs, jobs=jobs)
 
 

@@ -7,8 +7,9 @@ a child is sent after its parent, whose layers it takes, and notebooks of two im
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from ..core import threads
@@ -24,13 +25,14 @@ class Steps(Generic[Item, Sent, Done]):
     """What is done to each item.
 
     Attributes:
-        make: makes all items in the calling thread, and gives each to its argument when it is made.
+        make: makes all items in the calling thread, and gives each to its argument when it is made. What that returns
+            waits until the item has had its other steps, come what may: for whom nothing else is to be made meanwhile.
         send: the second step, in a thread of its own.
         finish: the third one, in another.
         end: called at an interrupt; ends what the steps started outside this process.
     """
 
-    make: Callable[[Callable[[Item], None]], object]
+    make: Callable[[Callable[[Item], Callable[[], None]]], object]
     send: Callable[[Item], Sent]
     finish: Callable[[Sent], Done]
     end: Callable[[], None]
@@ -52,9 +54,14 @@ def overlapped(steps: Steps[Item, Sent, Done]) -> tuple[tuple[Done, ...], tuple[
         def send(item: Item) -> Future[Done]:
             return finishers.submit(steps.finish, steps.send(item))
 
+        def give(item: Item) -> Callable[[], None]:
+            future = senders.submit(send, item)
+            sent.append(future)
+            return partial(_over, future)
+
         late: HelioError | None = None
         try:
-            steps.make(lambda item: sent.append(senders.submit(send, item)))
+            steps.make(give)
         except HelioError as error:
             late = error
         for future in sent:
@@ -64,6 +71,12 @@ def overlapped(steps: Steps[Item, Sent, Done]) -> tuple[tuple[Done, ...], tuple[
                 faults.append(error)
     # Making came to its end after all that was made.
     return tuple(done), (*faults, *([late] if late else []))
+
+
+def _over(future: Future[Future[Done]]) -> None:
+    wait([future])
+    if future.exception() is None:
+        wait([future.result()])
 
 
 def told(faults: tuple[HelioError, ...]) -> HelioError:

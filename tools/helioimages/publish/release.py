@@ -28,6 +28,9 @@ from ..spec import tags
 from . import attach, documents, overlap, passed, push, unchanged, weights
 from .credentials import from_docker_config
 
+#: Processors that the engine's pull and an image's notebooks fill: nothing is to be made beside these.
+_FEW = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishOrder:
@@ -173,9 +176,16 @@ class _ImageSteps:
     announce: Callable[[Published], None]
 
     def make(
-        self, known: Sequence[unchanged.Known], names: Sequence[str], ready: Callable[[_Made | unchanged.Known], None]
+        self,
+        known: Sequence[unchanged.Known],
+        names: Sequence[str],
+        ready: Callable[[_Made | unchanged.Known], Callable[[], None]],
     ) -> None:
-        """Give what is published already, and build the rest."""
+        """Give what is published already, and build the rest.
+
+        The image that the others stand on goes first where processors are few: the engine's pull and its notebooks have
+        them, and somebody can begin to work with it.
+        """
         for image in known:
             ready(image)
         if not names:
@@ -186,7 +196,9 @@ class _ImageSteps:
             def wanted(built: Built) -> None:
                 if built.spec.name in {*names} - given:
                     given.add(built.spec.name)
-                    ready(_Made(built=built, machine=machine))
+                    published = ready(_Made(built=built, machine=machine))
+                    if built.parent is None and machine.jobs <= _FEW:
+                        published()
 
             images.build(self.checkout, machine, names, strict=self.strict, ready=wanted, lenders=lenders)
 
