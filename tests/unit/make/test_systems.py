@@ -102,7 +102,7 @@ def test_layers_are_made_while_others_are(made, tmp_path):
     go = threading.Event()
     made(lambda lock, parent: go.wait(LONG_S) and (lock, parent))
     (base, child) = plan(BASE), plan(BASE, CHILD)
-    with systems.beside(Store(tmp_path), jobs=2) as debian:
+    with systems.beside(Store(tmp_path), jobs=3) as debian:
         debian.begin([base, child, (base[0], SimpleNamespace(kind=LayerKind.PACKAGES, key="p"))], {})
         go.set()
         assert debian.layers[child[1].key].result() == (CHILD.key, (CHILD, BASE))
@@ -110,21 +110,21 @@ def test_layers_are_made_while_others_are(made, tmp_path):
         assert debian.layers.keys() == {BASE.key, CHILD.key}
 
 
-def test_those_of_the_last_images_begin_when_they_are_told_to(made, tmp_path):
+@pytest.mark.parametrize(("jobs", "at_once"), [(1, 1), (2, 1), (3, 2), (16, 3)])
+def test_one_processor_is_left_to_the_channel_and_the_others_begin_one_by_one(made, tmp_path, jobs, at_once):
     lines = [(BASE,), (BASE, CHILD), (BASE, CHILD, lock_of("apt", "cc", "gdl", "sh"))]
-    plans = [plan(*line) for line in lines]
     begun = []
     made(lambda lock, _: begun.append(lock))
-    with systems.beside(Store(tmp_path), jobs=2) as debian:
-        debian.begin(plans, {})
-        assert debian.layers.keys() == {BASE.key, CHILD.key}
-        for layer in debian.layers.values():
-            layer.result(LONG_S)
-        assert set(begun) == {BASE, CHILD}
-        debian.go_on()
-        debian.go_on()
-        assert debian.layers.keys() == {line[-1].key for line in lines}
-    assert len(begun) == 3 and begun[-1] == lines[-1][-1]
+    with systems.beside(Store(tmp_path), jobs=jobs) as debian:
+        debian.begin([plan(*line) for line in lines], {})
+        for number in range(at_once, 5):
+            keys = [line[-1].key for line in lines[:number]]
+            assert [*debian.layers] == keys
+            for key in keys:
+                debian.layers[key].result(LONG_S)
+            assert {lock.key for lock in begun} == set(keys)
+            debian.go_on()
+    assert len(begun) == 3
 
 
 def test_a_fault_is_told_to_whoever_asks_for_the_layer(made, tmp_path):

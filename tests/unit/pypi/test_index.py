@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 from pypi_support import serving
@@ -102,20 +103,50 @@ def test_a_page_of_json_that_is_wrong_names_the_key(page, where, detail):
     assert (caught.value.where, caught.value.detail) == (f"/simple/demo/ at {where}", detail)
 
 
+USUAL = {
+    "filename": "demo-1.tar.gz",
+    "url": "https://files.example:8080/a%2B/demo-1.tar.gz",
+    "hashes": {"sha256": "ab"},
+    "size": 3,
+    "upload-time": "2026-11-16T20:47:37Z",
+    "requires-python": ">=3.9",
+    "yanked": False,
+    "core-metadata": True,
+}
+ADDRESSES = ("//x/y", "../x", "https://x", "https://x/y?#", "https://[x/y", "https://x/a b", "https://é.example/y")
+ODD = (*ADDRESSES, None, 0, -1, True, False, 1.5, "", [], {}, {"sha256": None}, {"sha256": 3}, {"md5": "x"})
+
+
+def test_what_is_usual_is_read_as_the_strict_reader_reads_it(monkeypatch):
+    def told(rows: list[object]) -> object:
+        try:
+            return parse_page(json.dumps({"files": rows}), PAGE)
+        except HelioError as error:
+            return str(error)
+
+    rows = [USUAL | {key: value} for key in USUAL for value in ODD]
+    rows += [{name: value for name, value in USUAL.items() if name != key} for key in USUAL]
+    pages = [[USUAL], [], *([USUAL, row] for row in [*rows, *ODD])]
+    quick = [told(page) for page in pages]
+    assert sum(all(map(index_module._usual, page)) for page in pages) > len(ODD)
+    monkeypatch.setattr(index_module, "_usual", lambda _: None)
+    assert quick == [told(page) for page in pages]
+
+
 def test_a_page_that_is_no_json_says_so():
     with pytest.raises(HelioError) as caught:
         parse_page("{oops", PAGE)
     assert caught.value.message == "cannot read a page of the package index: `/simple/demo/`"
 
 
-@pytest.mark.parametrize("json", [False, True])
-def test_files_are_found_and_pages_kept(package_index, tmp_path, moment, json):
-    package_index.json = json
+@pytest.mark.parametrize("as_json", [False, True])
+def test_files_are_found_and_pages_kept(package_index, tmp_path, moment, as_json):
+    package_index.json = as_json
     package_index.add("Demo_x-1.0-py3-none-any.whl", b"wheel")
     index = PackageIndex(package_index.url, tmp_path / "cache")
     (file,) = index.files("Demo.X")
     assert file.name == "Demo_x-1.0-py3-none-any.whl"
-    assert file.size == (5 if json else None)
+    assert file.size == (5 if as_json else None)
     assert PackageIndex(package_index.url, tmp_path / "cache").files("demo-x") == (file,)
     assert package_index.asked == ["GET /simple/demo-x/"]
     assert index.files("absent") == ()

@@ -95,6 +95,8 @@ def build(
                 layers = count(len(built.image.layers), "layer")
                 say(f"    {name}: {built.image.digest} {layers} ({built.fresh} new), {human_size(built.image.size)}")
                 lending.check(machine.store, checkout.root, built)
+                # An engine that pulls this image leaves processors to one more.
+                debian.go_on()
                 ready(built)
     return done
 

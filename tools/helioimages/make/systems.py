@@ -1,8 +1,8 @@
 """Debian's layers, made beside everything else: a root file system is the work of one processor, however many are here.
 
 They begin when their packages are here, before there is an interpreter, and several are made at once; one processor is
-left to the local channel, which everybody waits for and which has a root file system of its own to compile in. Those of
-the last images begin with what the second image needs: until then the first one wants the processors.
+left to the local channel, which everybody waits for and which has a root file system of its own to compile in. The rest
+begin one by one as images are made: until then what the first image needs has the processors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Systems:
         self.layers: dict[str, Future[Layer]] = {}
 
     def begin(self, missing: Iterable[tuple[ImagePlan, LayerPlan]], debs: Mapping[str, Path]) -> None:
-        """Begin with the Debian layers that are missing: as many as there are processors, the others at `go_on`.
+        """Begin with the Debian layers that are missing: one less than there are processors, the others at `go_on`.
 
         Args:
             missing: layers with their images, parents first; those of other kinds are passed over.
@@ -47,14 +47,14 @@ class Systems:
         plans = {layer.key: plan for plan, layer in missing if layer.kind is LayerKind.DEBIAN}
         for at, (key, plan) in enumerate(plans.items()):
             make = partial(self._make, works, plan, key)
-            if at < self._jobs:
+            if at < max(1, self._jobs - 1):
                 make()
             else:
                 self._later.append(make)
 
     def go_on(self) -> None:
-        """Begin with the others."""
-        while self._later:
+        """Begin with the next of the others; called before an image is made, at least, but for the first."""
+        if self._later:
             self._later.pop(0)()
 
     def _make(self, works: RootfsWorks, plan: ImagePlan, key: str) -> None:

@@ -13,11 +13,12 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -44,6 +45,8 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+h
 _TIMEOUT = (20, 60)
 #: Seconds that a page is believed without asking again.
 _FRESH = 3600
+#: An address that is the same once it is joined to its page's.
+_WHOLE = re.compile(r"https?://[A-Za-z0-9.:_-]+/[A-Za-z0-9.~_%!+/-]*")
 #: Unknown keys are allowed: the format grows.
 _FORM = Form(
     stage=Stage.LOCK,
@@ -75,6 +78,9 @@ class IndexFile:
     yanked: bool = False
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(IndexFile))
+
+
 def parse_page(text: str, url: str) -> tuple[IndexFile, ...]:
     """Return the files of a project's page, HTML or JSON, in its order.
 
@@ -97,8 +103,14 @@ def parse_page(text: str, url: str) -> tuple[IndexFile, ...]:
 
 
 def _parse_json(text: str, url: str, path: str) -> tuple[IndexFile, ...]:
+    document = parse_json(text)
+    # An image's packages have a quarter of a million files: what is usual is read at once, what is not by the strict
+    # reader, which says what is wrong, and where.
+    rows = document.get("files") if isinstance(document, dict) else None
+    if isinstance(rows, list) and all(usual := [_usual(row) for row in rows]):
+        return tuple(file for file in usual if file)
     files = []
-    for row in Table(parse_json(text), path, form=_FORM).tables("files", required=True):
+    for row in Table(document, path, form=_FORM).tables("files", required=True):
         hashes, yanked = row.table("hashes"), row.take("yanked", object, False)
         files.append(
             IndexFile(
@@ -112,6 +124,32 @@ def _parse_json(text: str, url: str, path: str) -> tuple[IndexFile, ...]:
             )
         )
     return tuple(files)
+
+
+def _usual(row: Any) -> IndexFile | None:
+    """Return a file as indexes write them, None for any other, right or wrong."""
+    if type(row) is not dict:
+        return None
+    name, url, hashes, size = row.get("filename"), row.get("url"), row.get("hashes"), row.get("size")
+    uploaded, python, yanked = row.get("upload-time"), row.get("requires-python"), row.get("yanked")
+    sha256 = hashes.get("sha256") if type(hashes) is dict else None
+    if not (type(name) is type(url) is type(uploaded) is type(sha256) is str and type(size) is int and size >= 0):
+        return None
+    if not (_WHOLE.fullmatch(url) and (python is None or type(python) is str)):
+        return None
+    try:
+        seconds = seconds_of(uploaded)
+    except ValueError:
+        return None
+    return IndexFile(
+        name=name,
+        url=url,
+        sha256=sha256,
+        size=size,
+        uploaded=seconds,
+        requires_python=python or "",
+        yanked=yanked is not None and yanked is not False,
+    )
 
 
 def _parse_html(text: str, url: str) -> tuple[IndexFile, ...]:
@@ -269,13 +307,22 @@ class _Simple:
         if not fresh and _is_fresh(path):
             # One that a loss of power cut is asked for again.
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                rows = json.loads(path.read_bytes())
-                return tuple(IndexFile(**row | {"url": self.with_login(row["url"])}) for row in rows)
+                return self._open(tuple(IndexFile(**row) for row in json.loads(path.read_bytes())))
         url = f"{self._url}{name}/"
         response = _ask(self._session, "GET", url, f"the page of `{name}`", headers={"Accept": _ACCEPT})
         files = () if response.status_code == 404 else parse_page(response.text, response.url)
-        _keep(path, [asdict(file) | {"url": self._without_login(file.url)} for file in files])
-        return tuple(dataclasses.replace(file, url=self.with_login(file.url)) for file in files)
+        kept = self._each(files, self._without_login)
+        # `asdict` copies deeply, which takes longer than all else here.
+        _keep(path, [{name: getattr(file, name) for name in _FIELDS} for file in kept])
+        return self._open(files)
+
+    def _open(self, files: tuple[IndexFile, ...]) -> tuple[IndexFile, ...]:
+        return self._each(files, self.with_login)
+
+    def _each(self, files: tuple[IndexFile, ...], address: Callable[[str], str]) -> tuple[IndexFile, ...]:
+        if not self._login:
+            return files
+        return tuple(dataclasses.replace(file, url=address(file.url)) for file in files)
 
     def is_on(self, url: str) -> bool:
         """Say whether an address is on this index's host."""
