@@ -112,7 +112,9 @@ def test_nothing_is_tagged_before_it(tmp_path, monkeypatch):
     (folder / "image.toml").write_text(IMAGE)
     checkout, machine = Checkout.of(tmp_path), Machine(store=Store(tmp_path / "store"), jobs=1)
     built = SimpleNamespace(
-        spec=SimpleNamespace(name="base"), locks=SimpleNamespace(epoch=1_700_000_000, digest="sha256:" + "1" * 64)
+        spec=SimpleNamespace(name="base"),
+        locks=SimpleNamespace(epoch=1_700_000_000, digest="sha256:" + "1" * 64),
+        parent=None,
     )
     built.image = SimpleNamespace(digest=REFERENCE.partition("@")[2])
     steps: list[str] = []

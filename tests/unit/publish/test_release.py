@@ -29,6 +29,7 @@ def built(name: str) -> SimpleNamespace:
         locks=SimpleNamespace(epoch=1_700_000_000, digest="sha256:" + "1" * 64),
         image=SimpleNamespace(digest=f"sha256:{name}"),
         line=(),
+        parent=None if name == "base" else built("base"),
     )
 
 
@@ -44,8 +45,8 @@ class Run:
         self.failing: dict[str, str] = {}
         self.announced: list[str] = []
         self.checkout = Checkout.of(tmp_path)
-        self.machine = Machine(store=Store(tmp_path / "store"), jobs=1)
-        self.machine.__dict__["engine"] = SimpleNamespace(pull=self.pull, abandon=lambda: None)
+        self.store = Store(tmp_path / "store")
+        self.have(jobs=8)
         monkeypatch.setattr(stale, "check", lambda *_, **__: None)
         monkeypatch.setattr(Checkout, "locks_of", lambda *_: {})
         monkeypatch.setattr(images, "build", self.build)
@@ -62,6 +63,11 @@ class Run:
         monkeypatch.setattr(attach, "has_documents", lambda *_: True)
         monkeypatch.setattr(push, "existing_tags", lambda *_: {})
         monkeypatch.setattr(push, "promote", lambda client, repository, *_: self.steps.append(f"tag {repository}"))
+
+    def have(self, *, jobs: int) -> None:
+        """Publish on a machine with so many processors."""
+        self.machine = Machine(store=self.store, jobs=jobs)
+        self.machine.__dict__["engine"] = SimpleNamespace(pull=self.pull, abandon=lambda: None)
 
     def build(self, checkout, machine, names, *, strict, ready, lenders) -> None:
         for name in names:
@@ -128,6 +134,19 @@ def test_two_that_fail_are_both_told(run):
         run.publish()
     assert (caught.value.stage, caught.value.where) == (Stage.SMOKE, "base")
     assert caught.value.detail == "and: push of `other` failed (other)"
+
+
+@pytest.mark.parametrize("failing", [None, "push", "pull", "smoke"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_with_few_processors_what_others_stand_on_is_done_before_they_are_made(run, jobs, failing):
+    run.have(jobs=jobs)
+    run.failing = {"base": failing} if failing else {}
+    with pytest.raises(HelioError, match="of `base` failed") if failing else contextlib.nullcontext():
+        run.publish()
+    of_base = [step for step in run.steps if step.endswith(" base")]
+    assert of_base[-1] == (f"{failing} base" if failing else "tag base")
+    assert run.steps[: len(of_base)] == of_base
+    assert run.announced == [name for name in NAMES if name not in run.failing]
 
 
 def test_the_engine_pulls_an_image_while_notebooks_of_the_one_before_run(run, monkeypatch):
