@@ -4,7 +4,8 @@
 The store begins with the downloaded packages alone (and the wheels and conda packages that are compiled here, which
 all sides take as they are). The peers are those of `peers`: the same wheels in one ``RUN``, on the same Debian root
 file system and interpreter, by docker and pip, and by podman and uv; what lies under the ``RUN`` is ours on all sides,
-and its time is not counted for the peers. Podman is installed, if need be.
+and its time is not counted for the peers. So our build is measured twice: from downloads alone, and, `on_the_same`,
+from what the peers begin on. Podman is installed, if need be.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from helioimages.engines import registry_server
 from helioimages.locks.checkout import Checkout
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
-from helioimages.make import images
+from helioimages.make import images, linking, notes
+from helioimages.make.building import Built
 from helioimages.make.machine import Machine
 from helioimages.publish import release
+
+#: What a store has of its downloads, and of what both sides take as it is.
+KEPT = ("artefacts", "toolchain", "memo/wheel")
 
 
 def main() -> None:
@@ -52,7 +57,7 @@ def main() -> None:
         folder = Path(name)
         checkout = folder / "checkout"
         subprocess.run(["git", "clone", "-q", str(bench.ROOT), str(checkout)], check=True)
-        store = bench.copied_store(folder / "store", kept=("artefacts", "toolchain", "memo/wheel"))
+        store = bench.copied_store(folder / "store", kept=KEPT)
         try:
             result = measure(asked, checkout, store, engine, folder)
         finally:
@@ -84,6 +89,12 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
             "bytes": pushed.bytes_sent,
             "layers": len(built.image.layers),
         }
+        begun = begun_store(folder / "begun", store, built)
+        same_s, again = peers.timed(lambda: images.build(made, Machine(store=begun, jobs=asked.jobs), (asked.image,)))
+        if again[asked.image].image.digest != built.image.digest:
+            raise SystemExit("error: another image from the same downloads")
+        shutil.rmtree(begun.root)
+        result["on_the_same"] = {"cold_build_s": round(same_s, 1)}
         if asked.no_peer:
             return result
         base = peers.under(machine, client, built)
@@ -92,10 +103,30 @@ def measure(asked, checkout: Path, store: Store, engine, folder: Path) -> dict[s
         for reference in (docker.image, base):
             engine.client.images.remove(reference, force=True)
         podman = peers.podman_uv(machine, client, built, base, folder)
-    ours_s = build_s + push_s
     for name, peer in (("docker_pip", docker), ("podman_uv", podman)):
-        result[name] = {**peer.row(), "ratio": round((peer.build_s + peer.push_s) / ours_s, 2)}
+        seconds = peer.build_s + peer.push_s
+        result[name] = {
+            **peer.row(),
+            "ratio": round(seconds / (build_s + push_s), 2),
+            "ratio_on_the_same": round(seconds / (same_s + push_s), 2),
+        }
     return result
+
+
+def begun_store(folder: Path, store: Store, built: Built) -> Store:
+    """Return a store with the downloads, and the layers that the peers begin on."""
+    begun = bench.copied_store(folder, kept=KEPT)
+    for layer in peers.lower_layers(built):
+        for path in (
+            store.blob(layer.layer.digest),
+            store.cached(linking.LISTS, layer.key),
+            store.cached(notes.NOTES, layer.key),
+            store.root / "memo" / linking.LAYERS / f"{layer.key}.json",
+        ):
+            target = folder / path.relative_to(store.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, target)
+    return begun
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import docker.errors
 import uv
 
 from helioimages.machine import mounts
-from helioimages.make.building import Built
+from helioimages.make.building import Built, BuiltLayer
 from helioimages.make.machine import Machine
 from helioimages.oci.image import Addition, Settings, append
 from helioimages.publish import push as publish
@@ -63,20 +63,25 @@ def timed(work) -> tuple[float, object]:
     return time.monotonic() - start, result
 
 
-def under(machine: Machine, client, built: Built) -> str:
-    """Publish what all sides have below Python packages, as an image; returns its reference."""
+def lower_layers(built: Built) -> list[BuiltLayer]:
+    """Return what all sides have below Python packages: Debian's layers and the interpreter's, lowest first."""
     line: list[Built] = []
     at: Built | None = built
     while at is not None:
         line.insert(0, at)
         at = at.parent
     names = {package.name for package in built.locks.conda.packages}
-    layers = [
+    return [
         layer
         for image in line
         for layer in image.layers
         if layer.name == "debian" or layer.name in names or layer.comment.startswith("conda")
     ]
+
+
+def under(machine: Machine, client, built: Built) -> str:
+    """Publish `lower_layers` as an image; returns its reference."""
+    layers = lower_layers(built)
     config = built.image.config
     settings = Settings(env=dict(variable.partition("=")[::2] for variable in config.env), user="1000", working_dir="/")
     made = append(
