@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import time
 
 import pytest
+from as_root import kill
 
 from helioimages.engines import engine as engines
 from helioimages.engines import own_engine
@@ -61,7 +61,7 @@ def test_it_is_found_again_and_leaves_no_mount(store):
 def test_one_that_was_killed_is_started_again_and_then_leaves_no_mount(store):
     engines.connect(store)
     killed = own_engine._recorded(store)[0]
-    os.kill(killed.pid, signal.SIGKILL)
+    kill(killed.pid)
     gone(killed)
     data, run = places(store)
     assert mounts.below(data) == (data,)
@@ -75,7 +75,7 @@ def test_the_mounts_of_one_that_was_killed_are_taken_away(store):
     engines.connect(store)
     data, run = places(store)
     killed = own_engine._recorded(store)[0]
-    os.kill(killed.pid, signal.SIGKILL)
+    kill(killed.pid)
     gone(killed)
     assert not own_engine.stop(store)
     assert (mounts.below(data), run.exists()) == ((), False)

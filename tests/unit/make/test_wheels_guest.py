@@ -43,6 +43,8 @@ def get_requires_for_build_wheel(settings=None):
 @pytest.fixture
 def guest(tmp_path, monkeypatch) -> Iterator[ModuleType]:
     """Give the program that runs in the builder, working in this test's folder."""
+    if not hasattr(tarfile, "data_filter"):
+        pytest.skip("tarfile has filters from Python 3.11.4 on; in the builder the program has 3.13")
     spec = importlib.util.spec_from_file_location("guest", wheels.GUEST)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
