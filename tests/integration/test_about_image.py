@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine_lists
 import pytest
 from ports import free
 
@@ -25,7 +26,7 @@ def lab(image, engine, tmp_path) -> Iterator[tuple[str, object]]:
     )
     assert done.returncode == 0, done.stderr
     assert f"stop it: buildimages run --stop --port {port}\n" in done.stderr
-    (container,) = engine.client.containers.list(filters={"publish": str(port)})
+    (container,) = engine_lists.containers(engine.client, publish=str(port))
     try:
         yield done.stdout.strip(), container
     finally:

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import engine_lists
 import pytest
 from debian_support import EPOCH, Archive, configured, needs
 
@@ -355,9 +356,7 @@ def builder(in_frozen_world, tmp_path_factory, engine) -> Builder:
 
 
 def containers(builder: Builder) -> list[str]:
-    return [
-        container.id for container in builder._client.containers.list(all=True, filters={"ancestor": builder.image()})
-    ]
+    return [container.id for container in engine_lists.containers(builder._client, ancestor=builder.image())]
 
 
 @pytest.mark.engine

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import engine_lists
 import pytest
 from debian_support import needs
 from pages import blocks
@@ -98,7 +99,7 @@ def devcontainer(program, place, folder, engine) -> Iterator[Callable[..., str]]
 
     yield run
     label = f"devcontainer.local_folder={folder}"
-    for container in engine.client.containers.list(all=True, filters={"label": label}):
+    for container in engine_lists.containers(engine.client, label=label):
         made = container.image
         container.remove(force=True)
         if any(tag.startswith("vsc-") for tag in made.tags):

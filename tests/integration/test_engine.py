@@ -10,6 +10,7 @@ import socket
 import uuid
 from pathlib import Path
 
+import engine_lists
 import pytest
 from faulty_registry import FaultyRegistry
 
@@ -58,9 +59,7 @@ def test_no_container_stays(engine, image):
     assert engine.run(image, ["no-such-program"], RunOptions(env=env)).exit_code == 127
     assert engine.run(image, ["sleep", "60"], RunOptions(env=env, timeout_s=1)).timed_out
     assert [
-        container
-        for container in engine.client.containers.list(all=True, ignore_removed=True)
-        if mine in container.attrs["Config"]["Env"]
+        container for container in engine_lists.containers(engine.client) if mine in container.attrs["Config"]["Env"]
     ] == []
 
 
@@ -113,7 +112,7 @@ def test_a_taken_port(engine, image):
         with pytest.raises(HelioError) as caught:
             engine.serve(image, port=(port := taken.getsockname()[1]))
     assert (caught.value.message, caught.value.detail) == (f"port {port} of 127.0.0.1 is taken", "")
-    made = engine.client.containers.list(all=True, ignore_removed=True, filters={"label": "io.helioimages.run"})
+    made = engine_lists.containers(engine.client, label="io.helioimages.run")
     # Others' may be starting just now.
     left = [container.id for container in made if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"])]
     assert left == []

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine_lists
 import pytest
 from git_support import commit_all, git_server
 from git_support import repository as git_repository
@@ -92,12 +93,10 @@ class Place:
     def containers(self) -> list[str]:
         """Return the containers that this process waits for."""
         mine = [f"{key}={value}" for key, value in leftovers.label().items()]
-        return self.machine.engine.client.containers.list(all=True, filters={"label": mine})
+        return engine_lists.containers(self.machine.engine.client, label=mine)
 
-    def images(self) -> set[str]:
-        return {
-            tag for image in self.machine.engine.client.images.list() for tag in image.attrs.get("RepoDigests") or ()
-        }
+    def images(self) -> frozenset[str]:
+        return engine_lists.image_names(self.machine.engine.client)
 
 
 @pytest.fixture(scope="module")

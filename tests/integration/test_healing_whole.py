@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine_lists
 import pytest
 from debian_support import Archive, configured, needs
 from faultkit.kills import registry
@@ -83,8 +84,8 @@ def then(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 
 def remove(engine: Engine, repository: str) -> None:
-    for image in engine.client.images.list(repository):
-        engine.client.images.remove(image.id, force=True)
+    for image in engine_lists.image_ids(engine.client, repository):
+        engine.client.images.remove(image, force=True)
 
 
 @pytest.fixture

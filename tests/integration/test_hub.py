@@ -26,6 +26,7 @@ from pathlib import Path
 
 import aiohttp
 import docker.errors
+import engine_lists
 import hubkit
 import pytest
 import yarl
@@ -148,7 +149,7 @@ def remove_homes(workspace, folder: Path) -> None:
 def containers(workspace, name: str) -> list:
     """Return the containers of a hub."""
     label = f"{hub_server.LABEL}={name}"
-    return workspace.engine.client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+    return engine_lists.containers(workspace.engine.client, label=label)
 
 
 def none_left(workspace, name: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import engine_lists
 import pytest
 from conda_support import locked_package, package_files, write_package
 from debian_support import needs
@@ -232,13 +233,13 @@ def test_refused_with_one_clear_error(world, case):
 
 def test_one_that_never_ends_is_ended(world, engine, monkeypatch):
     monkeypatch.setattr(link_scripts, "TIME_LIMIT_S", 5.0)
-    before = {container.id for container in engine.client.containers.list(all=True)}
+    before = {container.id for container in engine_lists.containers(engine.client)}
     with pytest.raises(HelioError) as caught:
         world.run("echo waiting; sleep 86400")
     assert caught.value.message == "the post-link script of `tool` did not end within 5 s"
     assert caught.value.detail == "waiting\n"
-    left = {container.id for container in engine.client.containers.list(all=True)} - before
-    assert not any("sleep 86400" in str(engine.client.containers.get(container).attrs) for container in left)
+    left = [container.attrs for container in engine_lists.containers(engine.client) if container.id not in before]
+    assert not any("sleep 86400" in str(attrs) for attrs in left)
 
 
 def test_what_it_leaves_running_cannot_write_later(world):

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine_lists
 import pytest
 
 from helioimages.core import entries
@@ -141,7 +142,7 @@ def test_containers_that_ended_are_tidied_and_none_that_works(podman, reference)
     made.start()
     made.wait()
     assert leftovers.served(podman.client, ended=True) == 1
-    assert podman.client.containers.list(all=True) == []
+    assert engine_lists.containers(podman.client) == []
 
 
 def test_a_gpu_is_given_or_refused_never_left_out_without_a_word(podman, reference, folder):
@@ -151,4 +152,4 @@ def test_a_gpu_is_given_or_refused_never_left_out_without_a_word(podman, referen
     with pytest.raises(HelioError, match=r"gives no GPU through its API|has no GPU to give|cannot make a container"):
         desk.command(podman, desk.desk(podman, reference, folder), ["/bin/main"], "all")
     assert list(folder.iterdir()) == []
-    assert podman.client.containers.list(all=True) == []
+    assert engine_lists.containers(podman.client) == []

@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine_lists
 import pytest
 from catalogue_support import catalogue, entry, page
 from ports import free
@@ -53,7 +54,7 @@ def server(image, engine) -> Iterator[str]:
         try:
             yield engine.serve(image, port=port, desk=work.server())
         finally:
-            for container in engine.client.containers.list(filters={"label": "io.helioimages.run"}):
+            for container in engine_lists.containers(engine.client, label="io.helioimages.run"):
                 if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"]):
                     container.remove(force=True)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import engine_lists
 import pytest
 import trust_support
 from debian_support import needs
@@ -136,10 +137,7 @@ class Place:
 
     def has(self, image: str) -> bool:
         """Say whether the engine has an image by a name, with a tag or by digest."""
-        names = [
-            name for image in self.engine.client.images.list() for name in (*image.tags, *image.attrs["RepoDigests"])
-        ]
-        return image in names
+        return image in engine_lists.image_names(self.engine.client)
 
     def layers(self, image: str) -> list[str]:
         return self.engine.client.images.get(image).attrs["RootFS"]["Layers"]

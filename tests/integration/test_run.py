@@ -13,6 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import engine_lists
 import pytest
 from ports import free
 
@@ -97,7 +98,7 @@ def test_ctrl_c_ends_a_notebook_within_seconds(image, folder, engine):
         assert time.monotonic() - begun < 30
         mine = [
             container
-            for container in engine.client.containers.list(all=True)
+            for container in engine_lists.containers(engine.client)
             if f" {process.pid} " in str(container.labels)
         ]
         assert mine == []
@@ -123,9 +124,9 @@ def test_a_server_has_the_folder(image, folder, engine):
         words = [sys.executable, str(TOOL), *stop[1].split()]
         done = subprocess.run(words, env=path, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout) == (0, "1 stopped\n"), done.stderr
-        assert engine.client.containers.list(all=True, filters={"publish": str(port)}) == []
+        assert engine_lists.containers(engine.client, publish=str(port)) == []
     finally:
-        for left in engine.client.containers.list(all=True, filters={"publish": str(port)}):
+        for left in engine_lists.containers(engine.client, publish=str(port)):
             left.remove(force=True)
 
 

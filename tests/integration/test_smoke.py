@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import engine_lists
 import nbformat
 import pytest
 from nbformat import v4
@@ -85,7 +86,7 @@ def test_one_that_does_not_end(workspace, image, checkout, tmp_path):
     (result,) = smoke.smoke(workspace.engine, image, (base,), checkout, tmp_path / "out").results
     assert result.status == "timeout"
     assert 4 <= result.seconds < 60
-    left = workspace.engine.client.containers.list(all=True, ignore_removed=True)
+    left = engine_lists.containers(workspace.engine.client)
     sources = [mount["Source"] for container in left for mount in container.attrs["Mounts"] if mount["Type"] == "bind"]
     assert [path for path in sources if path.startswith(str(checkout))] == []
 
