@@ -201,8 +201,9 @@ class SourceWheel(InBuilder):
             sha256=of_file(self.archive).removeprefix("sha256:"),
             size=self.archive.stat().st_size,
         )
+        own = Store(folder / "tools")
         self.unpacked = wheelbuild.unpack_tools(
-            Store(folder / "tools"), self.tools, self.python, self.wheels, self.platform
+            own, self.builder(own), self.tools, self.python, self.wheels, self.platform
         )
 
     def fill(self, store: Store) -> None:
@@ -218,11 +219,12 @@ class SourceWheel(InBuilder):
         environment = EnvironmentSpec(
             name="test", path=self.archive, channels=(), conda=(), pypi=(), build={"tiny": BuildSpec()}
         )
+        builder = self.builder(store)
         (wheel,) = wheelbuild.build_all(
             wheelbuild.WheelWorkshop(
                 store=store,
-                builder=self.builder(store),
-                tools=wheelbuild.unpack_tools(store, self.tools, self.python, self.wheels, self.platform),
+                builder=builder,
+                tools=wheelbuild.unpack_tools(store, builder, self.tools, self.python, self.wheels, self.platform),
                 platform=self.platform,
                 epoch=LAYER_MTIME,
             ),

@@ -108,10 +108,11 @@ class WheelBuilder:
         where = f"environments/{environment.name}/{file_names.of(file_names.PYLOCK, self.platform)}"
         provision.sdists(self.store, lock.sdists, where, self.index, jobs=8)
         with stage(f"wheels of {count(len(lock.sdists), 'source-only package')}"):
+            builder = self.builder()
             workshop = wheelbuild.WheelWorkshop(
                 store=self.store,
-                builder=self.builder(),
-                tools=wheelbuild.unpack_tools(self.store, tools, python, wheels, lock.platform),
+                builder=builder,
+                tools=wheelbuild.unpack_tools(self.store, builder, tools, python, wheels, lock.platform),
                 platform=lock.platform,
                 epoch=LAYER_MTIME,
             )

@@ -52,6 +52,14 @@ ln -s "$IN/python" {PREFIX}
 exec {PREFIX}/bin/python3 -I "$IN/guest.py"
 """
 
+#: What every build would compile anew: the tools' folder is read-only there. Tests of packages are not imported.
+_COMPILE = f"""
+mkdir -p "$(dirname {PREFIX})"
+ln -s "$OUT{PREFIX}" {PREFIX}
+{PREFIX}/bin/python3 -I -m compileall -qq -j 0 -s "$OUT" -p / -x '/tests?/' --invalidation-mode unchecked-hash \\
+  "$OUT{PREFIX}/lib" || echo "some do not compile"
+"""
+
 #: Fixed seeds, paths and options of every build.
 _FLAGS = "-O2 -g0 -ffile-prefix-map=/build=. -frandom-seed=helioimages"
 _ENV = {
@@ -196,17 +204,18 @@ def build_wheel(workshop: WheelWorkshop, sdist: Sdist, order: WheelBuildOrder) -
 
 def unpack_tools(
     store: Store,
+    builder: Builder,
     tools: PyPILock,
     python: Iterable[tuple[CondaPackage, Path]],
     wheels: Mapping[str, Path],
     platform: Platform,
 ) -> UnpackedTools:
-    """Return the folder with the locked Python and tools, unpacked if the store lacks it."""
+    """Return the folder with the locked Python and tools, unpacked and compiled if the store lacks it."""
     packages = sorted(python, key=lambda pair: pair[0].name)
     by_name = {package.name: package for package, _ in packages}
     version = ".".join(by_name["python"].version.split(".")[:2])
     key = key_of(["buildtools", 1, [package.sha256 for package, _ in packages], sorted(w.sha256 for w in tools.wheels)])
-    folder = store.root / "toolchain" / f"build-{key}"
+    folder = store.root / "toolchain" / f"tools-{key}"
     if not folder.exists():
         entries: list[Entry] = []
         prefix = conda_link.Prefix(path=PREFIX, python_version=version, platform=platform.subdir)
@@ -218,6 +227,7 @@ def unpack_tools(
         try:
             write_tree(half, merge(entries))
             half.chmod(0o755)
+            builder.run(["sh", "-euc", _COMPILE], inputs={}, output=half)
             settle(half)
             half.rename(folder)
         except OSError:
