@@ -29,7 +29,7 @@ from helioimages.engines import registry_server
 from helioimages.locks.checkout import Checkout
 from helioimages.machine import host
 from helioimages.machine.store import Store, default_root
-from helioimages.make import images, linking, notes
+from helioimages.make import images, linking, notes, own_files
 from helioimages.make.building import Built
 from helioimages.make.machine import Machine
 from helioimages.publish import release
@@ -122,7 +122,10 @@ def begun_store(folder: Path, store: Store, built: Built) -> Store:
             store.cached(linking.LISTS, layer.key),
             store.cached(notes.NOTES, layer.key),
             store.root / "memo" / linking.LAYERS / f"{layer.key}.json",
+            store.root / "memo" / own_files.SHAPES / f"{layer.key}.json",
         ):
+            if not path.exists():
+                continue  # layers of packages have no shape
             target = folder / path.relative_to(store.root)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zipfile
 
@@ -71,14 +72,37 @@ def test_more_members_than_any(make_wheel, monkeypatch):
     assert refused(*make_wheel({})) == "it has 3 members"
 
 
-def test_a_member_larger_than_the_directory_says(tmp_path):
+@pytest.mark.parametrize("at_once", [archive_module._AT_ONCE, 0])
+@pytest.mark.parametrize("size", [0, 10, 999, 1001, 50_000])
+def test_a_member_of_another_size_than_the_directory_says(tmp_path, monkeypatch, size, at_once):
+    """Of a larger one no more than a byte too much is inflated, by either library."""
+    monkeypatch.setattr(archive_module, "_AT_ONCE", at_once)
     data = bytearray(wheel_bytes({"demo/a": b"x" * 1000}))
     # The size in the central directory's first entry, after its signature and 20 bytes.
     at = data.index(b"PK\1\2")
-    data[at + 24 : at + 28] = struct.pack("<I", 10)
+    data[at + 24 : at + 28] = struct.pack("<I", size)
     path = tmp_path / "w"
     path.write_bytes(data)
     assert refused(path, wheel_of(bytes(data))) == "'demo/a' is not what the directory says"
+
+
+def test_a_member_that_is_not_compressed_as_it_says(tmp_path):
+    data = bytearray(wheel_bytes({"demo/a": b"x" * 1000}))
+    # Block type 3 is none; the member's bytes begin after its local header of 30 bytes and its name.
+    data[data.index(b"PK\3\4") + 30 + len("demo/a")] = 0b111
+    path = tmp_path / "w"
+    path.write_bytes(data)
+    assert refused(path, wheel_of(bytes(data))).startswith("'demo/a' cannot be inflated: Error -3")
+
+
+@pytest.mark.parametrize("at_once", [archive_module._AT_ONCE, 0])
+def test_both_libraries_read_an_honest_one(make_wheel, monkeypatch, at_once):
+    monkeypatch.setattr(archive_module, "_AT_ONCE", at_once)
+    data = random.Random(1).randbytes(1000) * 400
+    (entry,) = (
+        entry for entry in link(*make_wheel({"demo/a": data, "demo/nothing": b""})) if entry.path.endswith("/a")
+    )
+    assert entry.content.read() == data
 
 
 def test_a_member_with_other_bytes(tmp_path):

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from helioimages.core import threads
+from helioimages.core.entries import directory, file, merge, symlink
 from helioimages.core.errors import HelioError, Stage
 from helioimages.debian.lock import AptLock, Deb
 from helioimages.machine.store import Store
-from helioimages.make import linking, rootfs, systems
+from helioimages.make import linking, own_files, rootfs, systems
 from helioimages.make.plan import LayerKind
 from helioimages.make.rootfs import RootfsWorks, build_rootfs
+from helioimages.oci.layer import read_layer
 
 LONG_S = 60
 #: Writes down what it is told, and a tar that is whole.
@@ -93,7 +95,10 @@ def made(monkeypatch) -> Callable[[Callable[..., object]], None]:
 
     def replace(function: Callable[..., object]) -> None:
         monkeypatch.setattr(systems.debian_layers, "entries", lambda _works, lock, parent, _: function(lock, parent))
-        monkeypatch.setattr(linking, "write", lambda _store, key, entries, *, jobs: (key, entries))
+        monkeypatch.setattr(
+            linking, "write", lambda _, key, entries, *, jobs: SimpleNamespace(digest=key, made=entries)
+        )
+        monkeypatch.setattr(own_files, "remember_shape", lambda *_: None)
 
     return replace
 
@@ -105,8 +110,8 @@ def test_layers_are_made_while_others_are(made, tmp_path):
     with systems.beside(Store(tmp_path), jobs=3) as debian:
         debian.begin([base, child, (base[0], SimpleNamespace(kind=LayerKind.PACKAGES, key="p"))], {})
         go.set()
-        assert debian.layers[child[1].key].result() == (CHILD.key, (CHILD, BASE))
-        assert debian.layers[base[1].key].result() == (BASE.key, (BASE, None))
+        assert debian.layers[child[1].key].result() == SimpleNamespace(digest=CHILD.key, made=(CHILD, BASE))
+        assert debian.layers[base[1].key].result() == SimpleNamespace(digest=BASE.key, made=(BASE, None))
         assert debian.layers.keys() == {BASE.key, CHILD.key}
 
 
@@ -114,7 +119,7 @@ def test_layers_are_made_while_others_are(made, tmp_path):
 def test_one_processor_is_left_to_the_channel_and_the_others_begin_one_by_one(made, tmp_path, jobs, at_once):
     lines = [(BASE,), (BASE, CHILD), (BASE, CHILD, lock_of("apt", "cc", "gdl", "sh"))]
     begun = []
-    made(lambda lock, _: begun.append(lock))
+    made(lambda lock, _: begun.append(lock) or ())
     with systems.beside(Store(tmp_path), jobs=jobs) as debian:
         debian.begin([plan(*line) for line in lines], {})
         for number in range(at_once, 5):
@@ -125,6 +130,19 @@ def test_one_processor_is_left_to_the_channel_and_the_others_begin_one_by_one(ma
             assert {lock.key for lock in begun} == set(keys)
             debian.go_on()
     assert len(begun) == 3
+
+
+def test_the_shape_is_known_before_anybody_asks(monkeypatch, tmp_path):
+    """It is what one reads out of the layer, which takes seconds."""
+    entries = merge([file("usr/bin/sh", b"x", mode=0o755), symlink("bin", "usr/bin"), directory("tmp", mode=0o1777)])
+    monkeypatch.setattr(systems.debian_layers, "entries", lambda *_: iter(entries))
+    store, read = Store(tmp_path / "mine"), Store(tmp_path / "read")
+    with systems.beside(store, jobs=1) as debian:
+        debian.begin([plan(BASE)], {})
+        layer = debian.layers[BASE.key].result()
+    known = store.recall(own_files.SHAPES, BASE.key)
+    assert known == own_files.remember_shape(read, BASE.key, layer.digest, read_layer(store.blob(layer.digest)))
+    assert ["bin", "usr/bin"] in known["rows"] and ["tmp", 0o1777, 0, 0] in known["rows"]
 
 
 def test_a_fault_is_told_to_whoever_asks_for_the_layer(made, tmp_path):

@@ -119,6 +119,9 @@ def _make(works: RootfsWorks, program: str, lock: AptLock, final: Path) -> None:
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "SOURCE_DATE_EPOCH": str(LAYER_MTIME),
+            # What is half installed when the machine stops is thrown away: nothing need be on the disk in between. An
+            # option would be written down in the system.
+            "DPKG_FORCE": "unsafe-io",
         }
         # mmdebstrap's own umask decides modes that maintainer scripts leave open.
         with step(f"mmdebstrap of {len(lock.packages)} packages"):

@@ -17,7 +17,7 @@ from ..core import threads
 from ..machine.processes import Waited
 from ..machine.store import Store
 from ..oci.layer import Layer
-from . import debian_layers, linking
+from . import debian_layers, linking, own_files
 from .plan import ImagePlan, LayerKind, LayerPlan
 from .rootfs import RootfsWorks
 
@@ -72,5 +72,8 @@ def beside(store: Store, *, jobs: int) -> Iterator[Systems]:
 
 def _made(works: RootfsWorks, plan: ImagePlan, key: str) -> Layer:
     below = plan.parent.locks.apt if plan.parent else None
-    entries = debian_layers.entries(works, plan.locks.apt, below, plan.account)
-    return linking.write(works.store, key, entries, jobs=works.jobs)
+    entries = tuple(debian_layers.entries(works, plan.locks.apt, below, plan.account))
+    layer = linking.write(works.store, key, entries, jobs=works.jobs)
+    # An image's own files ask for them; who reads them out of the layer waits for seconds.
+    own_files.remember_shape(works.store, key, layer.digest, entries)
+    return layer
