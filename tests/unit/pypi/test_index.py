@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from pypi_support import serving
@@ -150,6 +151,19 @@ def test_files_are_found_and_pages_kept(package_index, tmp_path, moment, as_json
     assert PackageIndex(package_index.url, tmp_path / "cache").files("demo-x") == (file,)
     assert package_index.asked == ["GET /simple/demo-x/"]
     assert index.files("absent") == ()
+
+
+def test_a_kept_page_is_read_once_until_another_run_writes_it(package_index, tmp_path, monkeypatch, moment):
+    package_index.add("demo-1.0-py3-none-any.whl", b"one")
+    PackageIndex(package_index.url, tmp_path / "cache").files("demo")
+    index = PackageIndex(package_index.url, tmp_path / "cache")
+    (file,) = index.files("demo")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda _: pytest.fail("read again"))
+        assert index.files("demo") == (file,)
+    package_index.add("demo-2.0-py3-none-any.whl", b"two")
+    assert len(PackageIndex(package_index.url, tmp_path / "cache").files("demo", fresh=True)) == 2
+    assert len(index.files("demo")) == 2
 
 
 def test_a_file_that_came_later_is_found(package_index, tmp_path):

@@ -296,6 +296,8 @@ class _Simple:
         login, at, _ = urlsplit(self._url).netloc.rpartition("@")
         self._login, self._host = login + at, urlsplit(self._url).netloc.removeprefix(login + at)
         self._cache = cache / _key_of(self._url)
+        # Several parts of a run ask for the same pages, and what is in them takes longer to read than to get.
+        self._known: dict[str, tuple[_Version, tuple[IndexFile, ...]]] = {}
 
     def files(self, name: str, *, fresh: bool = False) -> tuple[IndexFile, ...]:
         name = canonicalize_name(name)
@@ -307,17 +309,28 @@ class _Simple:
         if not fresh and _is_fresh(path):
             # One that a loss of power cut is asked for again.
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                return self._open(tuple(IndexFile(**row) for row in json.loads(path.read_bytes())))
+                return self._kept(path)
         url = f"{self._url}{name}/"
         response = _ask(self._session, "GET", url, f"the page of `{name}`", headers={"Accept": _ACCEPT})
         files = () if response.status_code == 404 else parse_page(response.text, response.url)
         kept = self._each(files, self._without_login)
         # `asdict` copies deeply, which takes longer than all else here.
         _keep(path, [{name: getattr(file, name) for name in _FIELDS} for file in kept])
-        return self._open(files)
+        return self._remembered(path, _version(path), self._each(files, self.with_login))
 
-    def _open(self, files: tuple[IndexFile, ...]) -> tuple[IndexFile, ...]:
-        return self._each(files, self.with_login)
+    def _kept(self, path: Path) -> tuple[IndexFile, ...]:
+        """Return the files of a page that is in the cache; read again only where another run has written it since."""
+        version = _version(path)
+        known = self._known.get(path.name)
+        if known and known[0] == version:
+            return known[1]
+        files = tuple(IndexFile(**row) for row in json.loads(path.read_bytes()))
+        return self._remembered(path, version, self._each(files, self.with_login))
+
+    def _remembered(self, path: Path, version: _Version, files: tuple[IndexFile, ...]) -> tuple[IndexFile, ...]:
+        if version:
+            self._known[path.name] = version, files
+        return files
 
     def _each(self, files: tuple[IndexFile, ...], address: Callable[[str], str]) -> tuple[IndexFile, ...]:
         if not self._login:
@@ -426,6 +439,18 @@ def _keep(path: Path, value: Any) -> None:
             os.replace(name, path)
         except OSError:
             os.unlink(name)
+
+
+#: Tells one writing of a file from another: inode, time (nanoseconds) and size (bytes); None where there is no file.
+_Version = tuple[int, int, int] | None
+
+
+def _version(path: Path) -> _Version:
+    try:
+        told = path.stat()
+    except OSError:
+        return None
+    return told.st_ino, told.st_mtime_ns, told.st_size
 
 
 def _is_fresh(path: Path) -> bool:
