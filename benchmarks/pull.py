@@ -3,8 +3,10 @@
 
 The peer is the image flattened: the files of all its layers in one layer, as a `RUN` that installs everything leaves
 them, compressed by the same library at the same level. Both lie in a registry on loopback. Docker, podman and
-containerd pull each of them into an empty store of their own, in turns, as many times as ``--rounds`` says; who goes
-first alternates, and the disk is brought up to date before each.
+containerd pull each of them into an empty store, in turns, as many times as ``--rounds`` says; who goes first
+alternates, and the disk is brought up to date before each. What was pulled stays until an engine's last round: a file
+system may be slow for minutes after many files were deleted (ext4 without a journal looks at each of their inodes), and
+whoever came next would pay for it.
 
 `tar` is no engine: it unpacks the layers side by side, as many at once as there are processors, each into a folder of
 its own, as an engine does that unpacks in parallel (containerd from 2.2, if told). So it says what that may give.
@@ -120,11 +122,10 @@ def one_layer(built: Built, layers: Sequence[Path], own: Store, client: Registry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Puller:
-    """An engine: how it pulls an image, and how it forgets it."""
+    """An engine with an empty store, and how it pulls an image."""
 
     version: str
     pull: Callable[[Side], object]
-    forget: Callable[[Side], object]
 
 
 def _run(argv: Sequence[str]) -> str:
@@ -170,7 +171,6 @@ def docker(folder: Path, used: Used) -> Iterator[Puller]:
         yield Puller(
             version=client.version()["Version"],
             pull=lambda side: Engine(client, at).pull(side.reference),
-            forget=lambda side: client.images.remove(side.reference, force=True),
         )
 
 
@@ -181,7 +181,6 @@ def podman(folder: Path, used: Used) -> Iterator[Puller]:
     yield Puller(
         version=_run(["podman", "version", "--format", "{{.Client.Version}}"]).strip(),
         pull=lambda side: _run(used.argv([*argv, "pull", "--quiet", "--tls-verify=false", side.reference])),
-        forget=lambda side: _run([*argv, "rmi", "--force", side.reference]),
     )
 
 
@@ -200,7 +199,6 @@ def containerd(folder: Path, used: Used) -> Iterator[Puller]:
         yield Puller(
             version=_run(["containerd", "--version"]).split()[2],
             pull=lambda side: _run([*client, "images", "pull", "--plain-http", side.reference]),
-            forget=lambda side: _run([*client, "images", "rm", "--sync", side.reference]),
         )
 
 
@@ -220,28 +218,28 @@ def tar(folder: Path, used: Used) -> Iterator[Puller]:
             for future in [pool.submit(layer, number, path) for number, path in enumerate(largest)]:
                 future.result()
 
-    yield Puller(version=f"{os.cpu_count()} at once", pull=unpack, forget=lambda _: shutil.rmtree(data))
+    yield Puller(version=f"{os.cpu_count()} at once", pull=unpack)
 
 
 def measured(engine: str, sides: dict[str, Side], folder: Path, rounds: int) -> dict[str, object]:
-    """Return what pulls by one engine took, each of an empty store, in turns."""
+    """Return what pulls by one engine took, each into an empty store, in turns."""
     used = Used()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     processor: dict[str, list[float]] = {name: [] for name in sides}
+    started = {"docker": docker, "podman": podman, "containerd": containerd, "tar": tar}[engine]
     folder.mkdir()
     try:
-        with {"docker": docker, "podman": podman, "containerd": containerd, "tar": tar}[engine](folder, used) as puller:
-            for number in range(rounds):
-                # Who goes first alternates.
-                for name in [*sides][:: 1 if number % 2 else -1]:
-                    os.sync()
-                    before, start = used.seconds, time.monotonic()
-                    with step(f"{engine} pulls {name}", always=True):
-                        puller.pull(sides[name])
-                    seconds[name].append(time.monotonic() - start)
-                    if before is not None:
-                        processor[name].append((used.seconds or 0) - before)
-                    puller.forget(sides[name])
+        # Who goes first alternates.
+        for at, name in enumerate(name for number in range(rounds) for name in [*sides][:: 1 if number % 2 else -1]):
+            (own := folder / str(at)).mkdir()
+            with started(own, used) as puller:
+                os.sync()
+                before, start = used.seconds, time.monotonic()
+                with step(f"{engine} pulls {name}", always=True):
+                    puller.pull(sides[name])
+                seconds[name].append(time.monotonic() - start)
+                if before is not None:
+                    processor[name].append((used.seconds or 0) - before)
     finally:
         used.close()
         mounts.detach(folder)
@@ -269,7 +267,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=float, help="MB a second that the registry sends at most; else as loopback")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
-    parser.add_argument("--work", type=Path, help="folder with some 20 GB free that can be an overlay's")
+    parser.add_argument("--work", type=Path, help="folder with room for all that an engine pulls (helio: 6 GB each)")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     # Ended politely, what was started here ends too.
