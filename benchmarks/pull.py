@@ -5,7 +5,7 @@ The peer is the image flattened: the files of all its layers in one layer, as a 
 them, compressed by the same library at the same level. Both lie in a registry on loopback. Docker, podman and
 containerd pull each of them into an empty store, in turns, as many times as ``--rounds`` says; who goes first
 alternates, and the disk is brought up to date before each. What was pulled stays until an engine's last round: a file
-system may be slow for minutes after many files were deleted (ext4 without a journal looks at each of their inodes), and
+system may be slow after many files were deleted (an ext4 without a journal passes over their inodes for minutes), and
 whoever came next would pay for it.
 
 `tar` is no engine: it unpacks the layers side by side, as many at once as there are processors, each into a folder of
