@@ -95,8 +95,9 @@ class Place:
         mine = [f"{key}={value}" for key, value in leftovers.label().items()]
         return engine_lists.containers(self.machine.engine.client, label=mine)
 
-    def images(self) -> frozenset[str]:
-        return engine_lists.image_names(self.machine.engine.client)
+    def images(self) -> set[str]:
+        """Return the engine's images by digest; a tag of another test has none."""
+        return {name for name in engine_lists.image_names(self.machine.engine.client) if "@" in name}
 
 
 @pytest.fixture(scope="module")
