@@ -10,6 +10,7 @@ import itertools
 import json
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -30,13 +31,32 @@ class Fault:
     after: int = 0
 
 
+@dataclass(frozen=True)
+class Held:
+    """What a registry holds at one time."""
+
+    blobs: Mapping[str, bytes]
+    repositories: Mapping[str, frozenset[str]]
+    manifests: Mapping[tuple[str, str], tuple[str, bytes]]
+
+
 class FaultyRegistry:
     """State of the registry; tests read and change it freely."""
 
     def __init__(self) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self.repositories: dict[str, set[str]] = {}
-        self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self.lock = threading.Lock()
+        self.hold(Held(blobs={}, repositories={}, manifests={}))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"registry": self}))
+        self.server.daemon_threads = True
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def hold(self, held: Held) -> None:
+        """Be a registry that holds this and behaves well, whatever this one held and did."""
+        self.blobs = dict(held.blobs)
+        self.repositories = {name: set(blobs) for name, blobs in held.repositories.items()}
+        self.manifests = dict(held.manifests)
         self.uploads: dict[str, bytearray] = {}
         self.names = itertools.count()
         self.faults: list[Fault] = []
@@ -59,17 +79,16 @@ class FaultyRegistry:
         self.ranges = True
         self.page = 1000
         self.next_host = ""
-        self.lock = threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"registry": self}))
-        self.server.daemon_threads = True
-        self.host = f"127.0.0.1:{self.server.server_address[1]}"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
 
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+    def held(self) -> Held:
+        """Return what it holds, for `hold`: tests of a module share what takes long to put there."""
+        repositories = {name: frozenset(blobs) for name, blobs in self.repositories.items()}
+        return Held(blobs=dict(self.blobs), repositories=repositories, manifests=dict(self.manifests))
 
     def put(self, repository: str, data: bytes) -> str:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()

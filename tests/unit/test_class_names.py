@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "tools" / "helioimages"
 
 
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
 def test_no_two_classes_share_a_name():
     places = defaultdict(list)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
     assert len(places) > 200
@@ -34,6 +40,6 @@ def locals_of(tree: ast.AST) -> set[str]:
 
 
 def test_no_local_is_called_one_or_found():
-    names = {path: locals_of(ast.parse(path.read_text("utf-8"))) for path in PACKAGE.rglob("*.py")}
+    names = {path: locals_of(tree) for path, tree in trees().items()}
     nameless = {path.relative_to(PACKAGE).as_posix() for path, told in names.items() if told & {"one", "found"}}
     assert nameless == GUESTS

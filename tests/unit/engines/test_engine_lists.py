@@ -43,7 +43,10 @@ def test_a_list_that_races_is_seen(text):
 def test_no_list_races():
     paths = [path for folder in ("tools", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
     assert len(paths) > 500
-    lines = {path.relative_to(ROOT).as_posix(): racing(ast.parse(path.read_text("utf-8"))) for path in paths}
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths}
+    # What has no such word is not parsed: a second, not three.
+    lines = {path: racing(ast.parse(text)) for path, text in texts.items() if ".list(" in text}
+    assert len(lines) > 5
     assert {path: told for path, told in lines.items() if told} == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,19 +52,28 @@ def cosign_pem(key, password: bytes) -> bytes:
     )
 
 
+# Keys are made when a test runs: scrypt takes half a second, and each worker reads this file.
 @pytest.mark.parametrize(
-    ("text", "password"), [(pem(KEY), ""), (pem(KEY, b"open"), "open"), (cosign_pem(KEY, b"open"), "open")]
+    ("made", "password"),
+    [(partial(pem, KEY), ""), (partial(pem, KEY, b"open"), "open"), (partial(cosign_pem, KEY, b"open"), "open")],
 )
-def test_keys_of_every_format(tmp_path, text, password):
-    (tmp_path / "key").write_bytes(text)
+def test_keys_of_every_format(tmp_path, made, password):
+    (tmp_path / "key").write_bytes(made())
     assert der(signing.load_private(tmp_path / "key", password)) == der(KEY)
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"key", pem(KEY, b"other"), cosign_pem(KEY, b"other"), pem(ec.derive_private_key(7, ec.SECP384R1()))]
+    "made",
+    [
+        lambda: b"",
+        lambda: b"key",
+        partial(pem, KEY, b"other"),
+        partial(cosign_pem, KEY, b"other"),
+        partial(pem, ec.derive_private_key(7, ec.SECP384R1())),
+    ],
 )
-def test_other_keys_are_refused(tmp_path, text):
-    (tmp_path / "key").write_bytes(text)
+def test_other_keys_are_refused(tmp_path, made):
+    (tmp_path / "key").write_bytes(made())
     with pytest.raises(HelioError, match=r"^cannot use the key `key`\n"):
         signing.load_private(tmp_path / "key", "open")
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from building_support import USER, Site, debian_files, workshops
-from faulty_registry import Fault, FaultyRegistry
+from faulty_registry import Fault, FaultyRegistry, Held
 from trust_support import write_key
 
 from helioimages.cache import entry as entries
@@ -79,10 +79,6 @@ class World:
         asked = {"host": self.client.host, "prefix": "team/", "out": self.root / "out"} | changes
         return release.publish(self.checkout, self.machine, NAMES, release.PublishOrder(**asked))
 
-    def keep(self, sign: Callable[[bytes], str] | None = None) -> None:
-        for built in self.sites.before.build("child").line:
-            travel.keep(self.cache, built, self.sites.before.store, mount=f"team/{built.spec.name}", sign=sign)
-
     def right(self, done: tuple[release.Published, ...]) -> None:
         """Check that what was published is what a machine makes that knows no cache."""
         for image in done:
@@ -110,8 +106,42 @@ class World:
         return {digest for line in self.registry.log for digest in layers if line.startswith("GET") and digest in line}
 
 
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A registry, and what it holds once the images of before are published there, with a cache."""
+
+    registry: FaultyRegistry
+    held: Held
+
+
+@pytest.fixture(scope="module")
+def published(sites) -> Iterator[Published]:
+    server = FaultyRegistry()
+    with Registry(server.host, pause=lambda _: None, tries=2) as client:
+        for built in sites.before.build("child").line:
+            push.push_untagged(client, built.image, f"team/{built.spec.name}", sites.before.store)
+        keep(sites, cache_of(client))
+        # All packages are there as well; the index and the mirror are not asked.
+        for path in (sites.after.store.root / "artefacts" / "sha256").iterdir():
+            data = path.read_bytes()
+            client.push_bytes(
+                CACHE, Descriptor(media_type=entries.ARTEFACT, digest=of_bytes(data), size=len(data)), data
+            )
+    yield Published(registry=server, held=server.held())
+    server.close()
+
+
+def cache_of(client: Registry) -> Cache:
+    return Cache(client=client, place=entries.place(f"{client.host}/team"))
+
+
+def keep(sites: Sites, cache: Cache, sign: Callable[[bytes], str] | None = None) -> None:
+    for built in sites.before.build("child").line:
+        travel.keep(cache, built, sites.before.store, mount=f"team/{built.spec.name}", sign=sign)
+
+
 @pytest.fixture
-def world(sites, tmp_path, monkeypatch) -> Iterator[World]:
+def world(sites, published, tmp_path, monkeypatch) -> Iterator[World]:
     # What the site's locks are made of is made up, and hashed by nobody.
     monkeypatch.setattr("helioimages.locks.stale.check", lambda *_, **__: None)
     monkeypatch.setattr(toolchain, "unpack_toolchain", lambda *_: sites.after.shop.interpreter)
@@ -122,7 +152,6 @@ def world(sites, tmp_path, monkeypatch) -> Iterator[World]:
     shutil.copytree(sites.before.root / "smoke-notebooks", tmp_path / "smoke-notebooks")
     files = {"apt": "apt-lock.json", "conda": "conda-lock.yml", "pypi": "pylock.toml"}
     locks = {name: dataclasses.replace(lock, files=files) for name, lock in sites.after.locks.items()}
-    server = FaultyRegistry()
     checkout = SimpleNamespace(
         root=tmp_path,
         images=sites.after.images,
@@ -132,23 +161,13 @@ def world(sites, tmp_path, monkeypatch) -> Iterator[World]:
         selected=lambda names: names,
         lineage=lambda name: lineage(sites.after.images, name),
     )
+    server = published.registry
+    server.hold(published.held)
     with Registry(server.host, pause=lambda _: None, tries=2) as client:
         monkeypatch.setattr(release, "connect", lambda *_: nullcontext(client))
-        cache = Cache(client=client, place=entries.place(f"{server.host}/team"))
+        cache = cache_of(client)
         machine = Machine(store=Store(tmp_path / "fresh", travelled=True), jobs=1, caches=(cache,))
-        made = World(sites, server, client, cache, tmp_path, checkout, machine)
-        for built in sites.before.build("child").line:
-            push.push_untagged(client, built.image, f"team/{built.spec.name}", sites.before.store)
-        made.keep()
-        # All packages are there as well; the index and the mirror are not asked.
-        for path in (sites.after.store.root / "artefacts" / "sha256").iterdir():
-            data = path.read_bytes()
-            client.push_bytes(
-                CACHE, Descriptor(media_type=entries.ARTEFACT, digest=of_bytes(data), size=len(data)), data
-            )
-        server.log.clear()
-        yield made
-    server.close()
+        yield World(sites, server, client, cache, tmp_path, checkout, machine)
 
 
 class nullcontext:
@@ -412,7 +431,7 @@ def made_before(world: World) -> None:
 
 def signed(world: World, path: Path, number: int) -> Path:
     key = write_key(path, number)
-    world.keep(sign=partial(signing.sign, signing.load_private(key)))
+    keep(world.sites, world.cache, sign=partial(signing.sign, signing.load_private(key)))
     return key
 
 

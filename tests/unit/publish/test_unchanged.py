@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from building_support import Site, workshops
-from faulty_registry import FaultyRegistry
+from faulty_registry import FaultyRegistry, Held
 from trust_support import write_key
 
 from helioimages.cache import access, image_entry
@@ -60,37 +60,76 @@ class World:
         return unchanged.look(self.checkout, machine, place, ("base", "child"))
 
 
+class Published:
+    """A registry, and what it holds once a site is published there: by nobody, or with a key."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site, self.folder = site, folder
+        self.registry = FaultyRegistry()
+        self._held: dict[int, Held] = {}
+
+    def world(self, client: Registry, root: Path) -> World:
+        checkout = SimpleNamespace(
+            root=root,
+            images=self.site.images,
+            environments=self.site.environments,
+            locks_of=lambda names: self.site.locks,
+            selected=lambda names: names,
+            lineage=lambda name: lineage(self.site.images, name),
+        )
+        cache = Cache(client=client, place=entries.place(f"{client.host}/team"))
+        return World(site=self.site, registry=self.registry, client=client, checkout=checkout, cache=cache)
+
+    def hold(self, number: int = 0) -> None:
+        """Have the registry hold what was published; with the key of that number, if any, as `publish --key` does."""
+        if number not in self._held:
+            root = fresh_checkout(self.site, self.folder / f"published{number}")
+            self.registry.hold(self._held.get(0, Held(blobs={}, repositories={}, manifests={})))
+            with Registry(self.registry.host, pause=lambda _: None, tries=2) as client:
+                world = self.world(client, root)
+                key = write_key(root / "key", number) if number else None
+                sign = partial(signing.sign, signing.load_private(key)) if key else None
+                for built in self.site.build("child").line:
+                    publish(world, built, root / built.spec.name, sign, key)
+            self._held[number] = self.registry.held()
+        self.registry.hold(self._held[number])
+
+
+def fresh_checkout(site: Site, root: Path) -> Path:
+    for name in ("images", "smoke-notebooks"):
+        shutil.copytree(site.root / name, root / name, symlinks=True)
+    return root
+
+
+def write_report(client: Registry, built, report: Path) -> None:
+    report.mkdir(exist_ok=True)
+    told = {"reference": f"{client.host}/team/{built.spec.name}@{built.image.digest}", "passed": True}
+    (report / "report.json").write_text(json.dumps(told))
+
+
+@pytest.fixture(scope="module")
+def published(site, tmp_path_factory) -> Iterator[Published]:
+    made = Published(site, tmp_path_factory.mktemp("published"))
+    yield made
+    made.registry.close()
+
+
 @pytest.fixture
-def world(site, tmp_path, monkeypatch) -> Iterator[World]:
+def world(site, published, tmp_path, monkeypatch) -> Iterator[World]:
     # What the site's locks are made of is made up, and hashed by nobody.
     monkeypatch.setattr("helioimages.locks.stale.check", lambda *_, **__: None)
-    shutil.copytree(site.root / "images", tmp_path / "images", symlinks=True)
-    shutil.copytree(site.root / "smoke-notebooks", tmp_path / "smoke-notebooks")
-    server = FaultyRegistry()
-    checkout = SimpleNamespace(
-        root=tmp_path,
-        images=site.images,
-        environments=site.environments,
-        locks_of=lambda names: site.locks,
-        selected=lambda names: names,
-        lineage=lambda name: lineage(site.images, name),
-    )
-    with Registry(server.host, pause=lambda _: None, tries=2) as client:
-        cache = Cache(client=client, place=entries.place(f"{server.host}/team"))
-        made = World(site=site, registry=server, client=client, checkout=checkout, cache=cache)
+    published.hold()
+    root = fresh_checkout(site, tmp_path)
+    with Registry(published.registry.host, pause=lambda _: None, tries=2) as client:
         for built in site.build("child").line:
-            publish(made, built, tmp_path / built.spec.name)
-        server.log.clear()
-        yield made
-    server.close()
+            write_report(client, built, root / built.spec.name)
+        yield published.world(client, root)
 
 
 def publish(world: World, built, report: Path, sign=None, key: Path | None = None) -> None:
     client, store, repository = world.client, world.site.store, f"team/{built.spec.name}"
     push.push_untagged(client, built.image, repository, store)
-    report.mkdir(exist_ok=True)
-    told = {"reference": f"{client.host}/{repository}@{built.image.digest}", "passed": True}
-    (report / "report.json").write_text(json.dumps(told))
+    write_report(client, built, report)
     run_key = run.key(built.image.digest, world.checkout.lineage(built.spec.name), world.checkout.root)
     documents.attach(client, repository, built, report, store, run=documents.ReportSubject(key=run_key, sign=sign))
     subject = attach.Subject(
@@ -255,22 +294,19 @@ def test_with_a_key_only_what_it_signed_counts(world, tmp_path, capsys):
     assert set(world.look(good=good)) == {"base", "child"}
 
 
-def signed(world: World, tmp_path: Path, number: int = 1) -> Path:
-    """Publish all of it as `publish --key` does."""
-    key = write_key(tmp_path / f"key{number}", number)
-    for built in world.site.build("child").line:
-        publish(world, built, tmp_path / built.spec.name, partial(signing.sign, signing.load_private(key)), key)
-    world.registry.log.clear()
-    return key
+@pytest.fixture
+def signed(world, published, tmp_path) -> Path:
+    """Have all of it published as `publish --key` does; return the key."""
+    published.hold(1)
+    return write_key(tmp_path / "key", 1)
 
 
 def asking(key: Path) -> dict[str, object]:
     return {"key": key, "good": partial(signing.good, signing.load_private(key).public_key())}
 
 
-def test_what_the_key_signed_is_known_without_a_document(world, tmp_path):
-    key = signed(world, tmp_path)
-    assert set(world.look(**asking(key))) == {"base", "child"}
+def test_what_the_key_signed_is_known_without_a_document(world, signed):
+    assert set(world.look(**asking(signed))) == {"base", "child"}
     assert {line.split()[0] for line in world.registry.log} <= {"HEAD", "GET"}
     # Of blobs: the two reports, and of each image its signature and what names its documents.
     assert len([line for line in world.registry.log if line.startswith("GET") and "/blobs/" in line]) == 6
@@ -323,17 +359,16 @@ def signed_for_another(world: World) -> None:
     ],
     ids=["no signature", "of another repository", "no statement", "no bundle", "another document"],
 )
-def test_what_the_key_did_not_sign_is_made(world, tmp_path, capsys, change, told):
-    key = signed(world, tmp_path)
-    assert set(world.look(**asking(key))) == {"base", "child"}
+def test_what_the_key_did_not_sign_is_made(world, signed, capsys, change, told):
+    assert set(world.look(**asking(signed))) == {"base", "child"}
     change(world)
-    assert world.look(**asking(key)) == {}
+    assert world.look(**asking(signed)) == {}
     assert told in capsys.readouterr().err
 
 
-def test_what_another_key_signed_is_made(world, tmp_path, capsys):
+def test_what_another_key_signed_is_made(world, published, tmp_path, capsys):
     """Though it signed everything, and the cache is believed."""
-    signed(world, tmp_path, 2)
+    published.hold(2)
     mine = write_key(tmp_path / "mine", 1)
     assert world.look(key=mine) == {}
     assert "no report says that these notebooks passed in it" in capsys.readouterr().err
@@ -353,7 +388,7 @@ def test_what_another_key_signed_is_made(world, tmp_path, capsys):
 def test_an_entry_is_kept_once_and_read_back(world):
     for built in world.site.build("child").line:
         travel.keep_image(world.cache, built, sign=None)
-    assert {line.split()[0] for line in world.registry.log} == {"HEAD"}
+    assert {line.split()[0] for line in world.registry.log if line != "GET /v2/"} == {"HEAD"}
     key = travel.image_key(world.site.plan("child"))
     answer = world.client.get_manifest("team/cache", image_entry.image_tag(key))
     manifest = Manifest.parse(answer[1])
@@ -367,8 +402,8 @@ def order(world: World, **changes: object) -> release.PublishOrder:
 
 
 @pytest.mark.parametrize("signs", [False, True])
-def test_publish_only_sets_tags(world, tmp_path, monkeypatch, signs):
-    key = signed(world, tmp_path) if signs else None
+def test_publish_only_sets_tags(world, request, tmp_path, monkeypatch, signs):
+    key = request.getfixturevalue("signed") if signs else None
     monkeypatch.setattr(images, "build", lambda *_, **__: pytest.fail("built"))
     machine = Machine(store=Store(tmp_path / "fresh"), jobs=1, caches=(world.cache,))
     done = release.publish(world.checkout, machine, ("base", "child"), order(world, key=key))
