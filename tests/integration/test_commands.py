@@ -349,7 +349,7 @@ def serve(world: World, block: Block, place: Path) -> None:
         .replace("127.0.0.1:8888:", f"127.0.0.1:{port}:")
         .replace("--port 8888", f"--port {port}")
     )
-    log = place / "server.log"
+    log, api = place / "server.log", f"http://127.0.0.1:{port}/api"
     with (
         open(log, "w") as stream,
         subprocess.Popen(
@@ -358,11 +358,15 @@ def serve(world: World, block: Block, place: Path) -> None:
     ):
         try:
             deadline = time.monotonic() + 120
-            while "/lab?token=" not in log.read_text() and time.monotonic() < deadline:
+            answer = None
+            # The address may be printed before anybody listens there: an engine's proxy then hangs up.
+            while answer is None and time.monotonic() < deadline:
                 assert process.poll() is None, log.read_text()
+                if "/lab?token=" in log.read_text():
+                    with contextlib.suppress(OSError), urllib.request.urlopen(api, timeout=30) as response:
+                        answer = json.load(response)
                 time.sleep(0.2)
-            with contextlib.closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=30)) as answer:
-                assert "version" in json.load(answer), log.read_text()
+            assert "version" in (answer or ()), log.read_text()
         finally:
             process.terminate()
     # `buildimages run` leaves its container, and says how it is removed.
