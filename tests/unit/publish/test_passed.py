@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from building_support import Site, workshops
-from faulty_registry import FaultyRegistry
+from faulty_registry import Fault, FaultyRegistry
 from trust_support import write_key
 
 from helioimages.machine.store import Store
@@ -29,12 +29,17 @@ def site(tmp_path_factory, make_module_wheel) -> Site:
 
 
 @pytest.fixture
-def client(site) -> Iterator[Registry]:
-    server = FaultyRegistry()
+def server() -> Iterator[FaultyRegistry]:
+    made = FaultyRegistry()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def client(site, server) -> Iterator[Registry]:
     with Registry(server.host, pause=lambda _: None, tries=2) as made:
         push.push_untagged(made, site.build("base").image, REPOSITORY, site.store)
         yield made
-    server.close()
 
 
 def ran(site: Site, client: Registry, folder: Path, *, sign=None, ok: bool = True, notebooks=()) -> Path:
@@ -120,6 +125,24 @@ def test_who_signs_believes_what_the_same_key_signed(site, client, tmp_path):
     # A command that signs is given what was run here.
     assert not asked(site, client, tmp_path / "d", None, before_tag="true")
     assert asked(site, client, tmp_path / "e", None)
+
+
+def test_another_checkout_of_this_machine_ran_them(site, client, tmp_path):
+    """The registry of the machine has the report, this checkout's folder does not."""
+    assert not asked(site, client, tmp_path / "before", None, host=None)
+    ran(site, client, tmp_path / "there")
+    assert asked(site, client, tmp_path / "after", None, host=None)
+    assert json.loads((tmp_path / "after" / "out" / "base" / "report.json").read_bytes())["passed"] is True
+
+
+@pytest.mark.parametrize("fault", ["lie", "truncate"])
+def test_a_report_that_cannot_be_read_is_as_none(site, client, server, tmp_path, capsys, fault):
+    """A registry whose disk cut a file: the notebooks run, and nothing ends."""
+    ran(site, client, tmp_path / "there")
+    server.faults.append(Fault(pattern="GET .*/blobs/", kind=fault, times=100))
+    assert not asked(site, client, tmp_path / "a", None)
+    told = capsys.readouterr().err
+    assert "warning: the report of base cannot be read: " in told and "its notebooks are run" in told
 
 
 def test_a_signature_is_over_every_file_of_the_report(site, client, tmp_path):
