@@ -370,6 +370,7 @@ def _run_key(checkout: Checkout, built: Built) -> str:
 def _passed(client: Registry, machine: Machine, built: Built, order: PublishOrder, run_key: str) -> bool:
     """Say whether an image's notebooks passed before, here or where it is published, with the report at hand.
 
+    Where that is this machine's own registry, another checkout ran them, whose folder of reports is not this one's.
     Whoever signs believes a report that the same key signed; whoever signs by a command of theirs runs them.
     """
     name, digest, out = built.spec.name, built.image.digest, order.out / built.spec.name
@@ -378,7 +379,6 @@ def _passed(client: Registry, machine: Machine, built: Built, order: PublishOrde
         return True
     if order.before_tag:
         return False
-    # This machine's own registry, too: another checkout may have run them, whose folder of reports is not this one's.
     good = None
     if order.key is not None:
         from . import signing
