@@ -359,9 +359,9 @@ def serve(world: World, block: Block, place: Path) -> None:
         try:
             deadline = time.monotonic() + 120
             answer = None
-            # The address may be printed before anybody listens there: an engine's proxy then hangs up.
+            # `docker run` prints the address before anybody listens there. `buildimages run` ends when it answers.
             while answer is None and time.monotonic() < deadline:
-                assert process.poll() is None, log.read_text()
+                assert process.poll() in (None, 0), log.read_text()
                 if "/lab?token=" in log.read_text():
                     with contextlib.suppress(OSError), urllib.request.urlopen(api, timeout=30) as response:
                         answer = json.load(response)

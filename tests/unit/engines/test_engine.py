@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -210,3 +211,31 @@ def test_the_engine_tells_its_own_machine_s_room_or_says_that_it_does_not():
     with pytest.raises(HelioError) as caught:
         engine.Engine(SimpleNamespace(info=gone), "unix:///x").room()
     assert (caught.value.stage, caught.value.detail) == (Stage.ENGINE, "gone")
+
+
+def test_an_address_is_told_once_it_answers():
+    """An engine's proxy takes connections, and hangs up, before the server in the container listens."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in (b"", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"):
+                connection, _ = listener.accept()
+                with connection:
+                    asked.append(connection.recv(1000).split(b"\r\n")[0])
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        engine._await(listener.getsockname()[1], time.monotonic() + 60)
+        told = len(asked)
+        thread.join()
+    assert (told, set(asked)) == (3, {b"GET /api HTTP/1.1"})
+
+
+def test_an_address_is_told_in_the_end_where_nobody_answers():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    before = time.monotonic()
+    engine._await(port, before + 0.3)
+    assert time.monotonic() >= before + 0.3

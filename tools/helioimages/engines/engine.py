@@ -30,6 +30,8 @@ from . import devices, leftovers, logins, own_engine, stream
 from .usage import Usage
 
 _READY_S = 60
+# Between a server's word and its first answer.
+_ANSWERS_S = 10
 _TIMEOUT = 1800
 _HELLO = 20
 
@@ -286,6 +288,8 @@ class Engine:
                 if "http://127.0.0.1:8888/lab?token=" in line:
                     # Not by the engine's own client, which need not be here.
                     say(f"stop it: buildimages run --stop --port {port}")
+                    if self.address.startswith("unix:"):
+                        _await(port, min(deadline, time.monotonic() + _ANSWERS_S))
                     return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
             try:
                 time.sleep(0.3)
@@ -295,6 +299,21 @@ class Engine:
         log = container.logs(tail=20).decode("utf-8", "replace")
         container.remove(force=True)
         raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
+
+
+def _await(port: int, deadline: float) -> None:
+    """Wait until a server of this machine answers: a browser that comes before it does shows an error for good.
+
+    Args:
+        deadline: then it is let be, for a socket of this machine may lead to an engine of another one.
+    """
+    while time.monotonic() < deadline:
+        with contextlib.suppress(requests.RequestException), requests.Session() as session:
+            # No proxy that the environment names has this machine's own ports.
+            session.trust_env = False
+            session.get(f"http://127.0.0.1:{port}/api", timeout=2)
+            return
+        time.sleep(0.1)
 
 
 def started_with(container: Container, gpus: str | None) -> None:
