@@ -33,6 +33,12 @@ def too_large(stack: tuple[LayerPlan, ...]) -> list[str]:
     return [layer.name for layer in stack if layer.size > SHARE * whole and len(layer.packages) > 1]
 
 
+def test_an_ancestor_is_planned_once(plans):
+    assert plans["idl-fortran"].parent is plans["helio"]
+    assert plans["helio"] is plans["ml-gpu"].parent
+    assert plans["base"] is plans["helio"].parent
+
+
 @pytest.mark.parametrize("name", IMAGES)
 def test_no_layer_is_above_a_twentieth_unless_one_package_is(plans, name):
     plan = plans[name]

@@ -22,7 +22,7 @@ from . import building, inputs, lending, provision, systems, toolchain, travel
 from . import render as rendering
 from .building import Built
 from .machine import Machine
-from .plan import LayerKind
+from .plan import ImagePlan, LayerKind
 from .relocking import heal, script_runner, wheel_builder
 
 TEMPLATE = "images/Dockerfile.j2"
@@ -52,25 +52,25 @@ def build(
     """
     locks = checkout.locks_of(checkout.selected(names))
     stale.check(checkout, locks, healed=False)
-    planned = inputs.plans(checkout, locks).values()
+    plans = inputs.plans(checkout, locks)
     others = [cache for cache in machine.caches if cache not in lenders]
-    cached_by_key = travel.known(machine.store, (*lenders, *others), planned)
+    cached_by_key = travel.known(machine.store, (*lenders, *others), plans.values())
     lending.borrow(
         machine.store,
         {key: cached for key, cached in cached_by_key.items() if cached.cache in lenders},
-        planned,
+        plans.values(),
         checkout.root,
     )
-    travel.bring(machine.store, cached_by_key, planned, jobs=machine.jobs)
-    wanted = _wanted(checkout, machine, locks)
+    travel.bring(machine.store, cached_by_key, plans.values(), jobs=machine.jobs)
+    wanted = _wanted(machine, plans)
     lacking = {sha256 for sha256, size in wanted.items() if not has(machine.store.artefact(sha256), size)}
     # What an index or a channel has is fetched from there: the Debian mirror is asked only for what needs its packages.
     if lacking - _of_indexes(locks):
         heal(checkout, machine, names, strict=strict)
         locks = checkout.locks_of(checkout.selected(names))
-        wanted = _wanted(checkout, machine, locks)
+        plans = inputs.plans(checkout, locks)
+        wanted = _wanted(machine, plans)
     stale.check(checkout, locks)
-    plans = inputs.plans(checkout, locks)
     missing = travel.missing(machine.store, plans.values())
     oldest, subdir = next(iter(locks.values())), checkout.platform.subdir
     links = any(layer.kind is LayerKind.PACKAGES for _, layer in missing)
@@ -129,11 +129,14 @@ def _of_indexes(locks: Mapping[str, Locks]) -> set[str]:
     return wheels | {package.sha256 for package in conda if package.channel != "local"}
 
 
-def _wanted(checkout: Checkout, machine: Machine, locks: Mapping[str, Locks]) -> dict[str, int | None]:
-    """Return what layers are made from that the store lacks; what a cache has of it is there afterwards."""
-    plans = inputs.plans(checkout, locks)
+def _wanted(machine: Machine, plans: Mapping[str, ImagePlan]) -> dict[str, int | None]:
+    """Return what layers are made from that the store lacks; what a cache has of it is there afterwards.
+
+    Args:
+        plans: by name; the first is the oldest ancestor's.
+    """
     lacking = travel.missing(machine.store, plans.values())
-    wanted = travel.needed(lacking, next(iter(locks.values())))
+    wanted = travel.needed(lacking, next(iter(plans.values())).locks)
     access.fetch_artefacts(machine.caches, wanted, machine.store)
     return wanted
 

@@ -9,7 +9,7 @@ from ..core.entries import Content, Entry, Kind
 from ..locks import read
 from ..locks.checkout import Checkout
 from ..locks.read import Locks
-from .plan import ImagePlan, OwnFiles, PlanInputs, plan_image
+from .plan import ImagePlan, OwnFiles, PlanInputs, plan_images
 
 
 def plans(checkout: Checkout, locks: Mapping[str, Locks]) -> dict[str, ImagePlan]:
@@ -19,7 +19,7 @@ def plans(checkout: Checkout, locks: Mapping[str, Locks]) -> dict[str, ImagePlan
         locks: of the images and of all their ancestors; see `Checkout.locks_of`.
 
     Raises:
-        HelioError: as `plan_image` says.
+        HelioError: as `plan_images` says.
     """
     inputs = PlanInputs(
         images=checkout.images,
@@ -27,14 +27,14 @@ def plans(checkout: Checkout, locks: Mapping[str, Locks]) -> dict[str, ImagePlan
         locks=locks,
         files={name: own_files(checkout.root / "images" / name / "files", name) for name in locks},
     )
-    return {name: plan_image(inputs, name) for name in locks}
+    return plan_images(inputs, locks)
 
 
 def plan_of(checkout: Checkout, name: str) -> ImagePlan:
     """Return the plan of one image as its locks are now, whatever platform they are for.
 
     Raises:
-        HelioError: a lock is missing or malformed, or as `plan_image` says.
+        HelioError: a lock is missing or malformed, or as `plan_images` says.
     """
     return plans(checkout, {ancestor: checkout.locks(ancestor) for ancestor in checkout.with_ancestors((name,))})[name]
 

@@ -1,7 +1,7 @@
 """The plan of an image: its layers, their keys and what its config says. Pure: locks and specs in, a value out.
 
-`plan_image` makes an `ImagePlan` of an image and of its ancestors. `building` executes it; `render`, `delta`, `prune`
-and `budget` read it. Nothing here reads a disk: what must be read (locks, an image's own files) is in `PlanInputs`.
+`plan_images` makes an `ImagePlan` of each image and of its ancestors. `building` executes it; `render`, `delta`,
+`prune` and `budget` read it. Nothing here reads a disk: what must be read (locks, own files) is in `PlanInputs`.
 
 Which package goes into which layer depends on that package alone: one whose artefact is large has a layer of its own,
 a smaller one shares a bucket chosen by a hash of its name, the small ones among them buckets of their own. So adding,
@@ -19,8 +19,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from ..core.digest import key_of
 from ..core.entries import LINKER_VERSION, Entry, directory
@@ -241,22 +242,41 @@ def plan_image(inputs: PlanInputs, name: str) -> ImagePlan:
     """Return the plan of an image, with its ancestors' plans.
 
     Raises:
+        HelioError: as `plan_images` says.
+    """
+    return plan_images(inputs, [name])[name]
+
+
+def plan_images(inputs: PlanInputs, names: Iterable[str]) -> dict[str, ImagePlan]:
+    """Return the plans of images by name, in the order of ``names``, each ancestor planned once.
+
+    Raises:
         HelioError: the locks of an image and its parent differ, two sides of ``clobber`` are not locked, the packages
             are for two CUDA majors, or the image has too many layers.
     """
-    plan: ImagePlan | None = None
-    for image in lineage(inputs.images, name):
-        plan = _plan_one(inputs, image, plan)
-    assert plan is not None
-    return plan
+
+    @cache
+    def packages(image: str) -> tuple[Package, ...]:
+        return read.packages(inputs.locks[image], inputs.environments[inputs.images[image].environment])
+
+    plans: dict[str, ImagePlan] = {}
+    for name in names:
+        plan: ImagePlan | None = None
+        for image in lineage(inputs.images, name):
+            if image.name not in plans:
+                plans[image.name] = _plan_one(inputs, image, plan, packages)
+            plan = plans[image.name]
+    return {name: plans[name] for name in names}
 
 
-def _plan_one(inputs: PlanInputs, image: ImageSpec, parent: ImagePlan | None) -> ImagePlan:
+def _plan_one(
+    inputs: PlanInputs, image: ImageSpec, parent: ImagePlan | None, packages_of: Callable[[str], tuple[Package, ...]]
+) -> ImagePlan:
     locks, environment = inputs.locks[image.name], inputs.environments[image.environment]
-    packages = read.packages(locks, environment)
+    packages = packages_of(image.name)
     covers: tuple[Cover, ...] = ()
     if parent:
-        below = read.packages(parent.locks, inputs.environments[parent.spec.environment])
+        below = packages_of(parent.name)
         packages = own_packages(packages, below)
         covers = tuple(_covers(environment.clobber, packages, below))
     account = parent.account if parent and parent.account else image.user
