@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from ..core import templates
 from ..spec.hub import Resources
 from ..spec.image import ImageSpec
 from .model import page_of
@@ -42,9 +41,7 @@ def form(
     for offer in offered:
         images.setdefault(offer.image, []).append(offer)
     first = next((offer for offer in offered if offer.default), offered[0])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+    environment = templates.pages(_TEMPLATES)
     environment.filters["size_title"] = size_title
     return environment.get_template("hub_form.html.j2").render(
         images=[(name, said.get(name, ""), builds) for name, builds in images.items()],

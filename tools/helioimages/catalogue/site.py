@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import jinja2
-
+from ..core import templates
 from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from ..core.words import count, human_size, plural
@@ -30,6 +30,9 @@ from .comparison import NO_REASONS, Reasons, compared, comparisons
 from .delta import delta, summary
 from .model import Catalogue, CatalogueEntry, ImagePage, Smoke, columns, document
 from .weight import SHOWN, few
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).with_name("templates")
 SCHEMA = Path(__file__).with_name("catalogue.schema.json")
@@ -372,14 +375,8 @@ def _chosen(catalogue: Catalogue) -> Mapping[str, str]:
     return {"from": catalogue.images[0].newest.id, "to": catalogue.images[-1].newest.id}
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _environment() -> Environment:
+    environment = templates.pages(_TEMPLATES, trim_blocks=True, lstrip_blocks=True)
 
     def passed(smoke: Smoke) -> int:
         return sum(notebook.status == "passed" for notebook in smoke.notebooks)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from packageurl import PackageURL
 
 from ..core.errors import HelioError, Stage
@@ -104,6 +103,9 @@ def dockerfile(recipe: DockerfileRecipe, template: str) -> str:
     Raises:
         HelioError: the template uses a name that is not there, or is malformed.
     """
+    # Few commands write a Dockerfile, and a tenth of each one's start would be this.
+    import jinja2
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=False, autoescape=False
     )

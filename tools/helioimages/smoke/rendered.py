@@ -21,13 +21,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
+from ..core.templates import pages
 from . import books
 from .books import joined
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markdown_it import MarkdownIt
     from markdown_it.renderer import RendererHTML
     from markdown_it.token import Token
@@ -116,10 +117,8 @@ def page(data: bytes, title: str, notebook: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+def _template() -> Template:
+    environment = pages(Path(__file__).parent)
     environment.filters["made"] = Markup
     return environment.get_template("notebook.html.j2")
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import jinja2
-
+from ..core.templates import pages
 from ..core.words import count, human_size, plural
 from ..spec.image import ImageSpec
 
@@ -97,9 +96,7 @@ def as_html(
     image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False, at_once: int = 1
 ) -> str:
     """Return the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+    environment = pages(_TEMPLATES)
     environment.filters["b64"] = lambda data: base64.b64encode(data).decode()
     environment.filters |= {"size": human_size, "count": count, "plural": plural}
     environment.filters["number"] = _number
