@@ -174,6 +174,6 @@ def _blob(client: Registry, store: Store, repository: str, data: bytes, media_ty
         annotations={"org.opencontainers.image.title": title} if title else {},
     )
     if (client.host, repository, descriptor.digest) not in _PUSHED:
-        client.push_blob(repository, descriptor, store.blob(descriptor.digest))
+        client.push_blob(repository, descriptor, store.blob(descriptor.digest), missing=True)
         _PUSHED.add((client.host, repository, descriptor.digest))
     return descriptor
