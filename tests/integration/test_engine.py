@@ -13,6 +13,7 @@ from pathlib import Path
 import engine_lists
 import pytest
 from faulty_registry import FaultyRegistry
+from ports import free
 
 from helioimages.core import entries
 from helioimages.core.errors import HelioError, Stage
@@ -105,6 +106,12 @@ def test_a_login_that_podman_left_is_handed_to_the_engine(engine, tmp_path, monk
         registry.close()
 
 
+def left_at(engine, port: int) -> list[str]:
+    """Return the containers of `serve` at a port: others' may be starting just now."""
+    made = engine_lists.containers(engine.client, label="io.helioimages.run")
+    return [container.id for container in made if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"])]
+
+
 def test_a_taken_port(engine, image):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -112,10 +119,16 @@ def test_a_taken_port(engine, image):
         with pytest.raises(HelioError) as caught:
             engine.serve(image, port=(port := taken.getsockname()[1]))
     assert (caught.value.message, caught.value.detail) == (f"port {port} of 127.0.0.1 is taken", "")
-    made = engine_lists.containers(engine.client, label="io.helioimages.run")
-    # Others' may be starting just now.
-    left = [container.id for container in made if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"])]
-    assert left == []
+    assert left_at(engine, port) == []
+
+
+def test_a_server_that_ends_is_told_and_removed(engine, image):
+    port = free()
+    with pytest.raises(HelioError) as caught:
+        engine.serve(image, port=port, desk={"command": ["sh", "-c", "echo no server here; exit 3"]})
+    assert caught.value.message == f"`{image}` ended without an address"
+    assert "no server here" in caught.value.detail
+    assert left_at(engine, port) == []
 
 
 def test_a_gpu_that_is_not_there_is_said(engine, image):

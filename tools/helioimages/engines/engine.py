@@ -282,23 +282,40 @@ class Engine:
         except (docker.errors.DockerException, requests.RequestException) as error:
             container.remove(force=True)
             raise _not_started(reference, port, error) from error
-        deadline = time.monotonic() + _READY_S
-        while time.monotonic() < deadline:
-            for line in container.logs().decode("utf-8", "replace").splitlines():
-                if "http://127.0.0.1:8888/lab?token=" in line:
-                    # Not by the engine's own client, which need not be here.
-                    say(f"stop it: buildimages run --stop --port {port}")
-                    if self.address.startswith("unix:"):
-                        _await(port, min(deadline, time.monotonic() + _ANSWERS_S))
-                    return f"http://127.0.0.1:{port}/lab?token={line.rpartition('token=')[2].strip()}"
-            try:
-                time.sleep(0.3)
-            except KeyboardInterrupt:
-                container.remove(force=True)
-                raise
-        log = container.logs(tail=20).decode("utf-8", "replace")
-        container.remove(force=True)
-        raise HelioError(Stage.ENGINE, f"`{reference}` printed no address in {_READY_S} s", detail=log)
+        try:
+            token = _token(container)
+            if token is not None and self.address.startswith("unix:"):
+                _await(port, time.monotonic() + _ANSWERS_S)
+        except KeyboardInterrupt:
+            container.remove(force=True)
+            raise
+        if token is None:
+            log = container.logs(tail=20).decode("utf-8", "replace")
+            what = "ended without an address" if _ended(container) else f"printed no address in {_READY_S} s"
+            container.remove(force=True)
+            raise HelioError(Stage.ENGINE, f"`{reference}` {what}", detail=log)
+        # Not by the engine's own client, which need not be here.
+        say(f"stop it: buildimages run --stop --port {port}")
+        return f"http://127.0.0.1:{port}/lab?token={token}"
+
+
+def _token(container: Container) -> str | None:
+    """Return what a server says that its visitors need, once it says so; None if it does not, or ends."""
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        container.reload()
+        for line in container.logs().decode("utf-8", "replace").splitlines():
+            if "http://127.0.0.1:8888/lab?token=" in line:
+                return line.rpartition("token=")[2].strip()
+        if _ended(container):
+            break
+        time.sleep(0.3)
+    return None
+
+
+def _ended(container: Container) -> bool:
+    """Say whether a container had ended when the engine was last asked for it."""
+    return container.status in ("exited", "dead")
 
 
 def _await(port: int, deadline: float) -> None:
