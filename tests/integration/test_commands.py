@@ -180,7 +180,7 @@ def world(engine, tmp_path_factory, built, frozen, hosts) -> Iterator[World]:
             "-v",
             f"{wheels}:/wheels:ro",
         ]
-        start = [*docker, "run", "--rm", "-d", "--name", name, *limits, image, "sleep", "600"]
+        start = [*docker, "run", "--rm", "-d", "--name", name, *limits, image, "sleep", "infinity"]
         subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
         yield World(
             whole=whole,

@@ -157,7 +157,7 @@ def test_an_error_of_one_tls_connection_is_not_the_next_ones(workspace, image):
 
 
 def test_pid_1_reaps_and_ends_when_it_is_told(workspace, image):
-    container = workspace.engine.client.containers.run(image, ["sleep", "600"], detach=True, network_mode="none")
+    container = workspace.engine.client.containers.run(image, ["sleep", "infinity"], detach=True, network_mode="none")
     try:
         # The entry point is a script, which becomes tini.
         seen = b""

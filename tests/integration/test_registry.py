@@ -260,7 +260,7 @@ def test_a_registry_that_nobody_could_record_is_found(tmp_path):
 
 def test_a_process_that_got_the_old_pid_is_left_alone(tmp_path):
     root = Store(tmp_path / "other").root
-    stranger = subprocess.Popen(["sleep", "60"])
+    stranger = subprocess.Popen(["sleep", "3600"])
     try:
         record = {"pid": stranger.pid, "port": 5340, "started": 1}
         (root / "run" / "registry.json").write_text(json.dumps(record))

@@ -41,6 +41,8 @@ USER, PASSWORD = "ada", "sun and heliosphere"
 # bcrypt of that, as `htpasswd -B` writes it.
 HTPASSWD = "ada:$2b$05$abcdefghijklmnopqrstuuBB0agES3izLR.vylmNCdmX/L9vErRJy\n"
 ISSUER, SERVICE = "token server of a test", "registry of a test"
+#: A token is good from so many seconds before it is given: a registry has a clock of its own (`tests/run --next-year`).
+AGO_S = 2 * 365 * 86_400
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,7 @@ class TokenServer:
             .issuer_name(name)
             .public_key(self.key.public_key())
             .serial_number(7)
-            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_before(now - datetime.timedelta(seconds=AGO_S))
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self.key, hashes.SHA256())
@@ -183,8 +185,8 @@ class TokenServer:
             "sub": USER,
             "aud": SERVICE,
             "exp": now + 60,
-            "nbf": now - 60,
-            "iat": now,
+            "nbf": now - AGO_S,
+            "iat": now - AGO_S,
             "jti": str(len(self.asked)),
             "access": access,
         }

@@ -43,7 +43,7 @@ def client(*containers: Container) -> SimpleNamespace:
 @pytest.fixture
 def gone() -> str:
     """Return the label of a process that ended."""
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "3600"])
     started = background.find("x", child.pid).started
     child.kill()
     child.wait()

@@ -54,8 +54,6 @@ def asked(monkeypatch) -> Iterator[list[str]]:
     place = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", f"{place}/simple/")
-    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("HELIOIMAGES_DEBIAN_MIRROR", f"{place}/debian")
     yield paths
     server.shutdown()

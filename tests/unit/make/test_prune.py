@@ -179,6 +179,7 @@ def test_what_the_locks_name_stays_and_the_rest_goes(workspace):
             os.utime(path, (OLD, OLD))
     young = put(store.artefact("0" * 64), when=int(2e10))
     young_channel = put(store.root / "channels" / ("0" * 64) / "channel.json")
+    os.utime(young_channel.parent, (int(2e10), int(2e10)))
 
     counted = sweep(workspace, age_s=HOUR, dry_run=True)
     assert all(path.exists() for path in (*keep, *go, young, young_channel))

@@ -159,7 +159,7 @@ def test_a_fault_is_told_to_whoever_asks_for_the_layer(made, tmp_path):
 def test_an_interrupt_ends_mmdebstrap(works, tmp_path):
     started = tmp_path / "started"
     program = tmp_path / "bin" / "mmdebstrap"
-    program.write_text(f"#!/bin/sh\necho >{started}\nexec /usr/bin/sleep 600\n")
+    program.write_text(f"#!/bin/sh\necho >{started}\nexec /usr/bin/sleep 3600\n")
     waiting = []
     with pytest.raises(KeyboardInterrupt), systems.beside(works.store, jobs=1) as debian:
         debian.begin([plan(BASE)], works.debs)
