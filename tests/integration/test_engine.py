@@ -7,11 +7,14 @@ import dataclasses
 import json
 import re
 import socket
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import engine_lists
 import pytest
+from docker.models.containers import Container
 from faulty_registry import FaultyRegistry
 from ports import free
 
@@ -106,10 +109,10 @@ def test_a_login_that_podman_left_is_handed_to_the_engine(engine, tmp_path, monk
         registry.close()
 
 
-def left_at(engine, port: int) -> list[str]:
+def served_at(engine, port: int) -> list[Container]:
     """Return the containers of `serve` at a port: others' may be starting just now."""
     made = engine_lists.containers(engine.client, label="io.helioimages.run")
-    return [container.id for container in made if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"])]
+    return [container for container in made if f"'{port}'" in str(container.attrs["HostConfig"]["PortBindings"])]
 
 
 def test_a_taken_port(engine, image):
@@ -119,7 +122,7 @@ def test_a_taken_port(engine, image):
         with pytest.raises(HelioError) as caught:
             engine.serve(image, port=(port := taken.getsockname()[1]))
     assert (caught.value.message, caught.value.detail) == (f"port {port} of 127.0.0.1 is taken", "")
-    assert left_at(engine, port) == []
+    assert served_at(engine, port) == []
 
 
 def test_a_server_that_ends_is_told_and_removed(engine, image):
@@ -128,7 +131,31 @@ def test_a_server_that_ends_is_told_and_removed(engine, image):
         engine.serve(image, port=port, desk={"command": ["sh", "-c", "echo no server here; exit 3"]})
     assert caught.value.message == f"`{image}` ended without an address"
     assert "no server here" in caught.value.detail
-    assert left_at(engine, port) == []
+    assert served_at(engine, port) == []
+
+
+def test_a_server_that_somebody_stops_while_it_starts(engine, image):
+    port = free()
+
+    def stop() -> int:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if any(container.status == "running" for container in served_at(engine, port)):
+                return engine.end_served(port)
+            time.sleep(0.1)
+        return 0
+
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(stop)
+        with pytest.raises(HelioError) as caught:
+            engine.serve(image, port=port, desk={"command": ["sleep", "infinity"]})
+        assert stopped.result() == 1
+    assert caught.value.message in (
+        f"the container of `{image}` was lost while it started",
+        # It had ended, and was still there.
+        f"`{image}` ended without an address",
+    )
+    assert served_at(engine, port) == []
 
 
 def test_a_gpu_that_is_not_there_is_said(engine, image):

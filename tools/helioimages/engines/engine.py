@@ -286,14 +286,21 @@ class Engine:
             token = _token(container)
             if token is not None and self.address.startswith("unix:"):
                 _await(port, time.monotonic() + _ANSWERS_S)
+            if token is None:
+                log = container.logs(tail=20).decode("utf-8", "replace")
+                what = "ended without an address" if _ended(container) else f"printed no address in {_READY_S} s"
+                container.remove(force=True)
+                raise HelioError(Stage.ENGINE, f"`{reference}` {what}", detail=log)
         except KeyboardInterrupt:
             container.remove(force=True)
             raise
-        if token is None:
-            log = container.logs(tail=20).decode("utf-8", "replace")
-            what = "ended without an address" if _ended(container) else f"printed no address in {_READY_S} s"
-            container.remove(force=True)
-            raise HelioError(Stage.ENGINE, f"`{reference}` {what}", detail=log)
+        except (docker.errors.DockerException, requests.RequestException) as error:
+            raise HelioError(
+                Stage.ENGINE,
+                f"the container of `{reference}` was lost while it started",
+                detail=str(error),
+                hint="`buildimages run --stop` and `buildimages down` end it; run this again",
+            ) from error
         # Not by the engine's own client, which need not be here.
         say(f"stop it: buildimages run --stop --port {port}")
         return f"http://127.0.0.1:{port}/lab?token={token}"

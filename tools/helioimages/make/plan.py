@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -247,7 +247,7 @@ def plan_image(inputs: PlanInputs, name: str) -> ImagePlan:
     return plan_images(inputs, [name])[name]
 
 
-def plan_images(inputs: PlanInputs, names: Iterable[str]) -> dict[str, ImagePlan]:
+def plan_images(inputs: PlanInputs, names: Collection[str]) -> dict[str, ImagePlan]:
     """Return the plans of images by name, in the order of ``names``, each ancestor planned once.
 
     Raises:
