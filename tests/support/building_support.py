@@ -24,7 +24,7 @@ from helioimages.machine.store import Store
 from helioimages.make import building, linking
 from helioimages.make.building import Built, Workshop
 from helioimages.make.inputs import own_files
-from helioimages.make.plan import ImagePlan, PlanInputs, debian_key, debian_needed, plan_image
+from helioimages.make.plan import ImagePlan, PlanInputs, debian_key, debian_needed, plan_images
 from helioimages.pypi.lock import PyPILock
 from helioimages.pypi.pyc import Interpreter
 from helioimages.spec.environment import EnvironmentSpec
@@ -89,7 +89,8 @@ class Site:
     def plan(self, name: str) -> ImagePlan:
         files = {name: own_files(self.root / "images" / name / "files", name) for name in self.images}
         images, environments, locks = self.images, self.environments, self.locks
-        return plan_image(PlanInputs(images=images, environments=environments, locks=locks, files=files), name)
+        inputs = PlanInputs(images=images, environments=environments, locks=locks, files=files)
+        return plan_images(inputs, [name])[name]
 
     def build(self, name: str, done: dict[str, Built] | None = None) -> Built:
         return building.build(self.shop, self.plan(name), done)

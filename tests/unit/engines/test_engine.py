@@ -217,6 +217,8 @@ def test_an_address_is_told_once_it_answers():
     """An engine's proxy takes connections, and hangs up, before the server in the container listens."""
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Where nobody asks as often as this, the test ends too.
+        listener.settimeout(30)
 
         def serve() -> None:
             for answer in (b"", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"):
@@ -239,3 +241,21 @@ def test_an_address_is_told_in_the_end_where_nobody_answers():
     before = time.monotonic()
     engine._await(port, before + 0.3)
     assert time.monotonic() >= before + 0.3
+
+
+@pytest.mark.parametrize("moment", ["reload", "logs"])
+def test_a_server_is_removed_whenever_it_is_interrupted(monkeypatch, moment):
+    removed = []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    calls = {"reload": lambda: None, "logs": lambda: b"", "start": lambda: None, moment: interrupted}
+    container = SimpleNamespace(**calls, status="running", remove=lambda force: removed.append(force))
+    client = SimpleNamespace(containers=SimpleNamespace(create=lambda *_, **__: container))
+    monkeypatch.setattr(engine.Engine, "pull", lambda *_: None)
+    monkeypatch.setattr(engine.leftovers, "served", lambda *_, **__: 0)
+    monkeypatch.setattr(engine.devices, "requests", lambda *_: [])
+    with pytest.raises(KeyboardInterrupt):
+        engine.Engine(client, "unix:///x").serve("image", port=1)
+    assert removed == [True]

@@ -238,15 +238,6 @@ class ImagePlan:
         )
 
 
-def plan_image(inputs: PlanInputs, name: str) -> ImagePlan:
-    """Return the plan of an image, with its ancestors' plans.
-
-    Raises:
-        HelioError: as `plan_images` says.
-    """
-    return plan_images(inputs, [name])[name]
-
-
 def plan_images(inputs: PlanInputs, names: Collection[str]) -> dict[str, ImagePlan]:
     """Return the plans of images by name, in the order of ``names``, each ancestor planned once.
 
