@@ -137,8 +137,10 @@ def test_hashes_of_pip_are_left_out_and_it_is_said(given):
         ({"environment.yml": "dependencies:\n  - numpy 1|2\n"}, "environment.yml line 2", "has alternatives"),
         ({"environment.yml": "dependencies:\n  - pip:\n    - a b\n"}, "environment.yml line 3", "not a requirement"),
         ({"environment.yml": "dependencies: 3\n"}, "environment.yml line 1", "is not understood"),
+        ({"environment.yml": f"a:\n  {'[' * 9999}\n"}, "environment.yml line 2", "is not YAML"),
         ({"apt.txt": "git\n../x\n"}, "apt.txt line 2", "is not a Debian package"),
         ({"pyproject.toml": "[project\n"}, "pyproject.toml line 1", "is not TOML"),
+        ({"pyproject.toml": "a = " + "[" * 9999}, "pyproject.toml", "is not TOML"),
         (
             {"requirements.txt": "".join(f"p{i}\n" for i in range(10_000))},
             "requirements.txt line 2001",

@@ -441,6 +441,6 @@ def _figures(source: CatalogueSource, notebook: bytes, name: str, group: str) ->
                     png = base64.b64decode(text)
                     stem = name.removesuffix(".ipynb")
                     paths.append(source.keep(png, f"{stem}-{len(paths) + 1}.png", group))
-    except (ValueError, binascii.Error, AttributeError, TypeError):
+    except (ValueError, binascii.Error, AttributeError, TypeError, RecursionError):
         return tuple(paths)
     return tuple(path for path in paths if path)

@@ -335,11 +335,19 @@ def load_toml(text: str, file: str, form: Form = SPEC) -> Table:
     Raises:
         HelioError: it is not TOML.
     """
+    return Table(parse_toml(text, file, form), file, form=form)
+
+
+def parse_toml(text: str, file: str, form: Form = SPEC) -> dict[str, Any]:
+    """Parse TOML, for another reader besides.
+
+    Raises:
+        HelioError: it is not TOML.
+    """
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise _unreadable(file, form, file, error) from error
-    return Table(document, file, form=form)
 
 
 def load_yaml(text: str, file: str, form: Form = SPEC) -> Table:
@@ -404,10 +412,20 @@ def _unreadable(file: str, form: Form, where: str, detail: object) -> HelioError
 class YamlLoader(yaml.SafeLoader):
     """PyYAML's loader, to which tabs separate as spaces do, but for indentation.
 
-    libyaml takes some of them too, but ends the process where a document is nested deeply.
+    libyaml takes some of them too, but ends the process where a document is nested deeply. PyYAML looks ahead from each
+    bracket for the end of a key, so that it needs a second for a thousand of them: so many are refused before.
 
     Spec: YAML 1.2, section 6.2, separation spaces.
     """
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:
+        """Take a bracket or a brace."""
+        if self.flow_level == _DEEPEST:
+            raise yaml.scanner.ScannerError(
+                problem=f"expected at most {_DEEPEST} brackets and braces in each other",
+                problem_mark=self.get_mark(),
+            )
+        super().fetch_flow_collection_start(TokenClass)
 
     def scan_to_next_token(self) -> None:
         """Skip blanks, comments and line breaks."""
@@ -423,6 +441,8 @@ class YamlLoader(yaml.SafeLoader):
         return bool(before.strip(" \t")) or bool(_NOTHING.match(self.buffer, self.pointer))
 
 
+#: Far more than any document for people or tools has.
+_DEEPEST = 100
 #: Blanks before a comment, a line's end or the end.
 _NOTHING = re.compile("[ \t]*[#\r\n\x85\u2028\u2029\0]")
 

@@ -165,7 +165,7 @@ def _own_project(files: dict[str, str], repository: Repository, lines: Iterable[
     if name := files.get("pyproject.toml"):
         try:
             document = tomllib.loads(repository.read(name) or "")
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             match = re.search(r"line (\d+)", str(error))
             place = FileLine(file=name, line=int(match[1]) if match else 0)
             raise place.fault(f"`{name}` is not TOML", detail=str(error)) from error

@@ -180,7 +180,7 @@ def _only_for_hubs(root: Path, path: str, before: Callable[[str], str | None]) -
         return False
     try:
         sides = [tomllib.loads(text) for text in (old, (root / path).read_text("utf-8"))]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return False
     left, right = ({key: side[key] for key in side if key not in _FOR_HUBS} for side in sides)
     return left == right

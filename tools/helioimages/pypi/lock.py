@@ -11,7 +11,6 @@ Spec: PEP 751 / PyPA "pylock.toml Specification".
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from ..core.digest import is_hex
 from ..core.errors import Stage
 from ..core.package import Patch, Without
 from ..core.platform import Platform
-from ..core.reading import PLATFORM, SHA256, Form, Shape, Table, load_toml
+from ..core.reading import PLATFORM, SHA256, Form, Shape, Table, parse_toml
 from .choose import variant_of
 
 _FORM = Form(stage=Stage.LOCK, hint="run `buildimages lock`", strange="run `buildimages lock`", comma=False)
@@ -134,10 +133,11 @@ def parse(text: str, where: str) -> PyPILock:
     Raises:
         HelioError: not TOML, a key is missing or not understood, or a value is not what its key says.
     """
-    top = load_toml(text, where, _FORM)
+    document = parse_toml(text, where, _FORM)
+    top = Table(document, where, form=_FORM)
     try:
         # The reference parser first: what it refuses, no other installer reads.
-        Pylock.from_dict(tomllib.loads(text))
+        Pylock.from_dict(document)
     except PylockValidationError as error:
         # Its message quotes the file's name, and says no more of it.
         for quoted in error.message.split("'"):

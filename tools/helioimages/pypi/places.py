@@ -155,7 +155,7 @@ def _uv_documents(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for path in [Path(environ["UV_CONFIG_FILE"])] if environ.get("UV_CONFIG_FILE") else paths:
         try:
             yield tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
 
 

@@ -7,7 +7,6 @@ uv.lock 1.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
@@ -20,7 +19,7 @@ from packaging.version import Version
 
 from ..core.errors import HelioError
 from ..core.platform import Subdir
-from ..core.reading import Form, Table, load_toml, load_yaml
+from ..core.reading import Form, Table, load_yaml, parse_toml
 from . import selectors
 
 #: Returns the text of a file beside the one that is read, None if it is not there.
@@ -382,12 +381,13 @@ def _of_file(url: str) -> tuple[str, str, str] | None:
 
 
 def _toml(text: str, file: str) -> Foreign:
-    document = load_toml(text, file, _FORM)
+    parsed = parse_toml(text, file, _FORM)
+    document = Table(parsed, file, form=_FORM)
     names = document.names()
     if "lock-version" in names:
         try:
             # The reference parser, which names the key as well.
-            lock = Pylock.from_dict(tomllib.loads(text))
+            lock = Pylock.from_dict(parsed)
             lock.validate()
         except PylockValidationError as error:
             raise document.error(error.context or "", error.message) from error
