@@ -9,7 +9,7 @@ import threading
 import pytest
 from rich.console import Console
 
-from helioimages.core import progress
+from helioimages.core import progress, rows
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +32,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Stand a terminal in for stderr; rows show at once."""
     shown = io.StringIO()
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(progress, "console", Console(file=shown, force_terminal=True, width=120, color_system=None))
-    monkeypatch.setattr(progress, "_SHOWN_S", 0.0)
+    monkeypatch.setattr(rows, "console", Console(file=shown, force_terminal=True, width=120, color_system=None))
+    monkeypatch.setattr(rows, "_SHOWN_S", 0.0)
     return shown
 
 
@@ -53,9 +53,9 @@ def events(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 def fresh(shown: io.StringIO) -> str:
     """Return what the terminal shows after a moment."""
-    rows = progress._screen._rows
-    assert rows is not None
-    rows.refresh()
+    shown_now = rows.screen._rows
+    assert shown_now is not None
+    shown_now.refresh()
     return shown.getvalue()
 
 
@@ -91,7 +91,7 @@ def test_a_terminal_shows_the_name_the_clock_and_what_is_left(terminal):
         assert "pull the layers" in text and "1.0/4.0 MB" in text and "0:00:0" in text
         # What is in brackets is no markup.
         assert "[1] unpack" in text
-    assert progress._screen._rows is None
+    assert rows.screen._rows is None
     assert "pull the layers: 4 MB in" in terminal.getvalue()
 
 
@@ -110,18 +110,18 @@ def test_steps_of_several_threads_share_the_rows(terminal):
         text = fresh(terminal)
         assert "of a thread" in text and "of ours" in text
     # The other one's row stays.
-    assert progress._screen._rows is not None
+    assert rows.screen._rows is not None
     progress.close()
-    assert progress._screen._rows is None
+    assert rows.screen._rows is None
     go.set()
     thread.join(60)
     with progress.step("afterwards"):
         assert "afterwards" in fresh(terminal)
-    assert progress._screen._rows is None
+    assert rows.screen._rows is None
 
 
 def test_what_is_over_at_once_has_no_row(terminal, monkeypatch):
-    monkeypatch.setattr(progress, "_SHOWN_S", 3600.0)
+    monkeypatch.setattr(rows, "_SHOWN_S", 3600.0)
     with progress.step("quick"):
         assert "quick" not in fresh(terminal)
 
@@ -129,7 +129,7 @@ def test_what_is_over_at_once_has_no_row(terminal, monkeypatch):
 def test_a_step_that_fails_takes_its_row_away(terminal):
     with pytest.raises(ValueError, match="x"), progress.bar("fails", 1):
         raise ValueError("x")
-    assert progress._screen._rows is None
+    assert rows.screen._rows is None
     assert "fails: " not in terminal.getvalue()
 
 
@@ -151,10 +151,11 @@ def test_machines_get_an_object_a_line(events, monkeypatch):
     ]
 
 
-def test_a_terminal_can_be_a_log(monkeypatch, terminal):
+def test_a_terminal_can_be_a_log(monkeypatch, terminal, capsys):
     for name, value in ((progress.VARIABLE, "plain"), ("TERM", "dumb")):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             with progress.step("in a log", always=True):
-                assert progress._screen._rows is None
-    assert terminal.getvalue().count("in a log") == 2
+                assert rows.screen._rows is None
+    assert capsys.readouterr().err.count("in a log") == 2
+    assert terminal.getvalue() == ""

@@ -8,14 +8,18 @@ that the hub serves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core import templates
 from ..spec.hub import Resources
 from ..spec.image import ImageSpec
 from .model import page_of
 from .profiles import Offer, resources, size_title
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -41,14 +45,19 @@ def form(
     for offer in offered:
         images.setdefault(offer.image, []).append(offer)
     first = next((offer for offer in offered if offer.default), offered[0])
-    environment = templates.pages(_TEMPLATES)
-    environment.filters["size_title"] = size_title
-    return environment.get_template("hub_form.html.j2").render(
+    return _template().render(
         images=[(name, said.get(name, ""), builds) for name, builds in images.items()],
         first=first,
         sizes=tuple(sizes),
         pages={offer.key: pages.get((offer.image, offer.reference.partition("@")[2]), "") for offer in offered},
     )
+
+
+@cache
+def _template() -> Template:
+    environment = templates.pages(_TEMPLATES)
+    environment.filters["size_title"] = size_title
+    return environment.get_template("hub_form.html.j2")
 
 
 def sizes(offered: Iterable[Offer], images: Mapping[str, ImageSpec]) -> dict[str, Resources]:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -375,6 +376,7 @@ def _chosen(catalogue: Catalogue) -> Mapping[str, str]:
     return {"from": catalogue.images[0].newest.id, "to": catalogue.images[-1].newest.id}
 
 
+@cache
 def _environment() -> Environment:
     environment = templates.pages(_TEMPLATES, trim_blocks=True, lstrip_blocks=True)
 

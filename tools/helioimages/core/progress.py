@@ -13,29 +13,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-
-from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING
 
 from .words import count, human_size
 
+if TYPE_CHECKING:
+    from .rows import Screen
+
 VARIABLE = "HELIOIMAGES_PROGRESS"
-console = Console(stderr=True, highlight=False)
-#: Seconds after which a step has a row; what is over sooner would only flicker.
-_SHOWN_S = 0.5
 #: Seconds of a step that a log tells of.
 _LINE_S = 1.0
 #: Seconds between two events of one step.
@@ -45,10 +32,13 @@ _NOTHING = lambda _n: None  # noqa: E731
 
 def say(text: str) -> None:
     """Print one log line on stderr."""
-    if _mode() == "json":
+    mode = _mode()
+    if mode == "json":
         _event("say", text=text)
+    elif mode == "bars":
+        _screen().say(text)
     else:
-        console.print(text, markup=False, soft_wrap=True)
+        _line(text)
 
 
 @contextlib.contextmanager
@@ -95,7 +85,16 @@ def step(label: str, *, always: bool = False, told: bool = True) -> Iterator[Non
 
 def close() -> None:
     """Take the rows away, for a process that ends while threads still work."""
-    _screen.close()
+    if _screen.cache_info().currsize:
+        _screen().close()
+
+
+@cache
+def _screen() -> Screen:
+    # What draws rows takes a tenth of the time that a command needs to start, and a log has none.
+    from .rows import screen
+
+    return screen
 
 
 def _mode() -> str:
@@ -113,7 +112,7 @@ def _step(label: str, *, total: int | None = None, unit: str = "") -> Iterator[C
         with _events(label, total, unit) as advance:
             yield advance
     elif mode == "bars":
-        with _screen.row(label, total, unit) as advance:
+        with _screen().row(label, total, unit) as advance:
             yield advance
     else:
         yield _NOTHING
@@ -143,83 +142,10 @@ def _events(label: str, total: int | None, unit: str) -> Iterator[Callable[[int]
 
 
 def _event(kind: str, **fields: object) -> None:
+    _line(json.dumps({"event": kind, **fields}, ensure_ascii=False))
+
+
+def _line(text: str) -> None:
     # One write a line: threads tell of theirs at once.
-    sys.stderr.write(json.dumps({"event": kind, **fields}, ensure_ascii=False) + "\n")
+    sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-class _Amount(ProgressColumn):
-    """How much is done, in the unit of the step; nothing where that is not known."""
-
-    _of_bytes, _of_items = DownloadColumn(), MofNCompleteColumn()
-
-    def render(self, task: Task) -> Text:
-        if task.total is None:
-            return Text("")
-        return (self._of_bytes if task.fields["unit"] == "bytes" else self._of_items).render(task)
-
-
-class _Left(TimeRemainingColumn):
-    """How long it will take, where that can be known."""
-
-    def render(self, task: Task) -> Text:
-        if task.total is None or task.time_remaining is None:
-            return Text("")
-        return Text.assemble(super().render(task), " left")
-
-
-class _Bar(BarColumn):
-    """A bar where the amount is known."""
-
-    def render(self, task: Task) -> RenderableType:  # type: ignore[override]
-        return Text("") if task.total is None else super().render(task)
-
-
-class _Rows(Progress):
-    """The rows of steps that have lasted a moment."""
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """Return the table of what is shown now."""
-        yield self.make_tasks_table([task for task in self.tasks if (task.elapsed or 0.0) >= _SHOWN_S])
-
-
-class _Screen:
-    """The rows of a terminal: steps of several threads share them, and they are there only while a step is."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows: _Rows | None = None
-        self._open = 0
-
-    @contextlib.contextmanager
-    def row(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        """Show a row while the block runs."""
-        with self._lock:
-            if self._rows is None:
-                columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), _Bar(), _Amount())
-                self._rows = _Rows(*columns, TimeElapsedColumn(), _Left(), console=console, transient=True)
-                self._rows.start()
-            self._open += 1
-            rows = self._rows
-            task = rows.add_task(label, total=total, unit=unit)
-        try:
-            yield lambda n: rows.advance(task, n)
-        finally:
-            with self._lock:
-                rows.remove_task(task)
-                self._open -= 1
-                if not self._open:
-                    self._end()
-
-    def close(self) -> None:
-        """Take the rows away."""
-        with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        if self._rows is not None:
-            self._rows.stop()
-            self._rows = None
-
-
-_screen = _Screen()

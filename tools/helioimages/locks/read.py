@@ -8,6 +8,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from ..pypi.lock import PyPILock
 from ..spec.environment import NOTHING, EnvironmentSpec
 from ..spec.image import ImageSpec
 from ..spec.lineage import lineage
-from . import file_names
+from . import ecosystems, file_names
 from .ecosystems import ECOSYSTEMS
 
 #: Sections of image.toml that nothing in the image depends on.
@@ -96,7 +97,9 @@ def load(
     """
     image = images[name]
     files = {kind.part: _lock_file(kind, image, channel, platform) for kind in ECOSYSTEMS}
-    parts = {kind.kind: kind.parse(_read(root, files[kind.part], name), files[kind.part]) for kind in ECOSYSTEMS}
+    parts = {
+        kind.kind: _parsed(kind.kind, _read(root, files[kind.part], name), files[kind.part]) for kind in ECOSYSTEMS
+    }
     inputs: list[object] = []
     for ancestor in lineage(images, name):
         mine = [_lock_file(kind, ancestor, channel, platform) for kind in ECOSYSTEMS]
@@ -112,6 +115,12 @@ def load(
         epoch=max(part.timestamp for part in parts.values()),
         files=files,
     )
+
+
+@lru_cache(maxsize=32)
+def _parsed(kind: str, text: str, file: str) -> Any:
+    """Parse one lock. A verb of several stages reads an image's more than once."""
+    return ecosystems.of(kind).parse(text, file)
 
 
 def _lock_file(kind: Ecosystem[Any], image: ImageSpec, channel: str, platform: Platform) -> str:

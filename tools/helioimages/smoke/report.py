@@ -6,11 +6,16 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.templates import pages
 from ..core.words import count, human_size, plural
 from ..spec.image import ImageSpec
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _TEMPLATES = Path(__file__).parent
 
@@ -96,11 +101,7 @@ def as_html(
     image: ImageSpec, reference: str, results: Sequence[Result], *, network: bool = False, at_once: int = 1
 ) -> str:
     """Return the page."""
-    environment = pages(_TEMPLATES)
-    environment.filters["b64"] = lambda data: base64.b64encode(data).decode()
-    environment.filters |= {"size": human_size, "count": count, "plural": plural}
-    environment.filters["number"] = _number
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         image=image,
         reference=reference,
         results=results,
@@ -109,6 +110,14 @@ def as_html(
         passed=sum(result.status == "passed" for result in results),
         seconds=sum(result.seconds for result in results),
     )
+
+
+@cache
+def _template() -> Template:
+    environment = pages(_TEMPLATES)
+    environment.filters["b64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters |= {"size": human_size, "count": count, "plural": plural, "number": _number}
+    return environment.get_template("report.html.j2")
 
 
 def _number(value: object) -> str:

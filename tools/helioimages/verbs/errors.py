@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -130,10 +131,14 @@ class _ToldError:
 
     def say(self) -> None:
         """Write it for people."""
-        from ..core.progress import console
-
         lines = [f"error: {self.message}", *([f"  in {self.where}"] if self.where else [])]
         lines += [f"  {line}" for line in self.detail.splitlines()]
-        console.print("\n".join(lines), style="red", markup=False, soft_wrap=True)
-        if self.hint:
-            console.print(f"\nhint: {self.hint}", markup=False, soft_wrap=True)
+        hint = f"\nhint: {self.hint}" if self.hint else ""
+        if sys.stderr.isatty() or os.environ.get("FORCE_COLOR"):
+            from ..core.rows import console
+
+            console.print("\n".join(lines), style="red", markup=False, emoji=False, soft_wrap=True)
+            if hint:
+                console.print(hint, markup=False, emoji=False, soft_wrap=True)
+        else:
+            click.echo("\n".join([*lines, *([hint] if hint else [])]), err=True)
