@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ..core.errors import HelioError, Stage
-from ..core.reading import YamlLoader
+from ..core.yaml_loader import YamlLoader
 from ..oci.reference import Reference
 from . import hub_code
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from ..core.reading import YamlLoader
+from ..core.yaml_loader import YamlLoader
 from .asked import CondaWanted, FileLine
 
 _SPEC = re.compile(r"(?:[\w./-]+::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)")
