@@ -110,7 +110,7 @@ def run(checkout: Path, *, there: tuple[str, ...] = (), **environment: str) -> O
     )
 
 
-ALL = ("chromium", "docker", "ps", "curl", "gcc", "gpg", "openssl", "skopeo")
+ALL = ("chromium", "docker", "ps", "curl", "gcc", "gpg", "openssl", "skopeo", "podman")
 
 
 def test_base_and_helio_are_made_when_nothing_changed(checkout):
@@ -159,6 +159,7 @@ def test_the_seconds_of_each_stage_are_printed(checkout):
         "choosing images",
         "up",
         "render --check",
+        "installing podman for the tests",
         "tests/run",
         "in all",
     ]
@@ -177,6 +178,23 @@ def test_what_a_fresh_machine_lacks_is_installed(checkout):
         "apt-get update -qq",
         "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg skopeo",
     )
+
+
+def test_podman_comes_after_the_tools_own_engine(checkout):
+    """Where podman is and no docker, the tool takes podman for the machine's engine."""
+    calls = run(checkout, there=tuple(name for name in ALL if name != "podman")).calls
+    assert [call.split()[0] for call in calls[1:3]] == ["up", "render"]
+    assert calls[3:] == (
+        "apt-get update -qq",
+        "apt-get install -y -qq --no-install-recommends podman",
+        "tests/run",
+        "down",
+    )
+
+
+def test_the_list_of_packages_is_asked_for_once(checkout):
+    calls = run(checkout).calls
+    assert [call.split()[1] for call in calls if call.startswith("apt-get")] == ["update", "install", "install"]
 
 
 @pytest.mark.parametrize(("there", "installed"), [(("apt-cache",), ["docker-cli"]), ((), [])])
