@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import catalogue_builds
@@ -76,21 +78,39 @@ def site(registry, tmp_path_factory):
     return folder, offered
 
 
+@pytest.fixture(scope="module")
+def tabs(browser):
+    """Return where tabs are that no test has now, by colour scheme and width: a new one takes longer than a page."""
+    free: defaultdict[tuple[str, int], list] = defaultdict(list)
+    yield free
+    for page in itertools.chain(*free.values()):
+        page.context.close()
+
+
 @pytest.fixture
-def open_page(browser, site):
-    """Open a page of the site from its folder; fails if it logs an error or asks a host for anything."""
-    contexts, faults = [], []
+def open_page(browser, site, tabs):
+    """Open a page of the site from its folder; fails if it logs an error or asks a host for anything.
+
+    The pages keep nothing in a browser, so a tab has nothing of the test that had it before.
+    """
+    taken, faults = [], []
+    listeners = {
+        "pageerror": lambda error: faults.append(str(error)),
+        "console": lambda line: faults.append(line.text) if line.type == "error" else None,
+        "request": lambda request: (
+            None if request.url.startswith(("file:", "data:", "blob:")) else faults.append(request.url)
+        ),
+    }
 
     def opened(path: str, *, scheme: str = "light", width: int = 1280, name: str = ""):
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith(("file:", "data:", "blob:")) else faults.append(request.url),
-        )
+        free = tabs[scheme, width]
+        if free:
+            page = free.pop()
+        else:
+            page = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844}).new_page()
+        taken.append((free, page))
+        for event, listener in listeners.items():
+            page.on(event, listener)
         start = time.monotonic()
         page.goto(site[0].as_uri() + "/" + path)
         page.loaded = time.monotonic() - start
@@ -102,9 +122,19 @@ def open_page(browser, site):
             page.screenshot(path=f"{folder}/{name}.png", full_page=True)
         return page
 
+    def give_back() -> None:
+        while taken:
+            free, page = taken.pop()
+            # From one place to another of the same page, a browser loads nothing.
+            page.goto("about:blank")
+            page.context.clear_permissions()
+            for event, listener in listeners.items():
+                page.remove_listener(event, listener)
+            free.append(page)
+
+    opened.give_back = give_back
     yield opened
-    for context in contexts:
-        context.close()
+    give_back()
     assert faults == []
 
 
@@ -450,6 +480,7 @@ def test_every_page_is_readable(open_page, site, scheme, width):
         assert page.evaluate(ACCESSIBILITY) == [], path
         assert page.locator("h1").count() == 1 and page.locator("main").count() == 1
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        open_page.give_back()
 
 
 def test_the_keyboard_reaches_everything(open_page):
