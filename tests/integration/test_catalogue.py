@@ -83,8 +83,8 @@ def tabs(browser):
     """Return where tabs are that no test has now, by colour scheme and width: a new one takes longer than a page."""
     free: defaultdict[tuple[str, int], list] = defaultdict(list)
     yield free
-    for page in itertools.chain(*free.values()):
-        page.context.close()
+    for tab in itertools.chain(*free.values()):
+        tab.context.close()
 
 
 @pytest.fixture
