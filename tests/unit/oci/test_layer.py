@@ -227,6 +227,24 @@ def test_a_cut_layer_is_refused(tmp_path, keep):
         list(read_layer(path))
 
 
+@pytest.mark.parametrize("fault", ["a flipped bit", "another checksum", "a second member that is cut", "no gzip"])
+@pytest.mark.parametrize("read", [lambda path: list(read_layer(path)), layer.examine], ids=["read", "examine"])
+def test_a_damaged_layer_is_refused_in_a_line(tmp_path, read, fault):
+    """Whatever the inflater raises."""
+    data = written(entries.merge([entries.file("a", random.Random(3).randbytes(100_000) * 2)]))[1]
+    path = tmp_path / "layer"
+    path.write_bytes(
+        {
+            "a flipped bit": data[:10] + bytes([data[10] | 6]) + data[11:],
+            "another checksum": data[:-8] + b"1234" + data[-4:],
+            "a second member that is cut": data + data[:200],
+            "no gzip": b"x" + data[1:],
+        }[fault]
+    )
+    with pytest.raises(HelioError, match="cannot read the layer"):
+        read(path)
+
+
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=120
 ).filter(lambda name: name not in (".", "..") and not name.startswith(".wh."))

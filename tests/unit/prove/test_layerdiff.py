@@ -45,8 +45,9 @@ def test_one_change_is_named(tmp_path, index, change, line):
     assert compare(ours, ours, {}) == ()
 
 
-def test_what_is_no_layer(tmp_path):
-    (tmp_path / "x").write_bytes(b"x" * 600)
+@pytest.mark.parametrize("data", [b"x" * 600, b"\x1f\x8b\x08" + bytes(7) + b"\x06" * 600], ids=["no tar", "no deflate"])
+def test_what_is_no_layer(tmp_path, data):
+    (tmp_path / "x").write_bytes(data)
     with pytest.raises(HelioError) as caught:
         compare(layer(tmp_path, "ours", PLAIN), tmp_path / "x", {})
     assert caught.value.message == "cannot read the layer x"

@@ -98,6 +98,7 @@ _NEEDED = (
     "yaml",
     "zstandard",
     "deflate",
+    "isal",
     "packageurl",
 )
 

@@ -9,24 +9,23 @@ Spec: OCI image-spec v1.1, layer.md; POSIX.1-2017 pax, "ustar Interchange Format
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import importlib.metadata
 import tarfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 import deflate
 
 from ..core.entries import LAYER_MTIME, Content, Entry, Kind
 from ..core.errors import HelioError, Stage
 from ..core.words import count
+from . import inflated
 from .types import LAYER_GZIP, Descriptor
 
 #: Bytes of tar stream in one gzip member. Part of the format: changing it changes every digest.
@@ -172,16 +171,14 @@ def read_layer(path: Path) -> Iterator[Entry]:
         HelioError: it is not such a file, or holds a device, socket or FIFO.
     """
     with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
         try:
             # tarfile's own "r|gz" stops after the first gzip member.
-            stream = gzip.GzipFile(fileobj=file) if zipped else file
+            stream = inflated.of(file)
             with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
                 for member in tar:
                     if (entry := _entry(member, tar, path)) is not None:
                         yield entry
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+        except (tarfile.TarError, *inflated.FAULTS) as error:
             raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
 
 
@@ -212,38 +209,40 @@ def examine(path: Path, keep: Container[str] = ()) -> Examined:
     Raises:
         HelioError: as `read_layer` says.
     """
-    stream = _Hashing(path)
     held: dict[str, str] = {}
     kept: dict[str, bytes] = {}
     shape: list[Entry] = []
     try:
-        with stream, tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
-            for member in tar:
-                entry = _entry(member, tar, path)
-                if entry is not None and entry.kind in (Kind.DIR, Kind.SYMLINK):
-                    shape.append(entry)
-                if entry is not None and entry.kind is not Kind.DIR:
-                    data = entry.content.read() if entry.content else None
-                    held[entry.path] = entry.target if data is None else hashlib.sha256(data).hexdigest()
-                    if data is not None and entry.path in keep:
-                        kept[entry.path] = data
+        with open(path, "rb") as file:
+            stream = _Hashing(inflated.gunzip(file))
+            source = cast(BinaryIO, stream)
+            with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
+                for member in tar:
+                    entry = _entry(member, tar, path)
+                    if entry is not None and entry.kind in (Kind.DIR, Kind.SYMLINK):
+                        shape.append(entry)
+                    if entry is not None and entry.kind is not Kind.DIR:
+                        data = entry.content.read() if entry.content else None
+                        held[entry.path] = entry.target if data is None else hashlib.sha256(data).hexdigest()
+                        if data is not None and entry.path in keep:
+                            kept[entry.path] = data
             while stream.read(1 << 20):
                 pass
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (tarfile.TarError, *inflated.FAULTS) as error:
         raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
     digest = "sha256:" + stream.content.hexdigest()
     return Examined(diff_id=digest, uncompressed_size=stream.size, held=held, kept=kept, shape=tuple(shape))
 
 
-class _Hashing(gzip.GzipFile):
-    """A gzip file that knows the hash of what was read of it."""
+class _Hashing:
+    """A stream that knows the hash of what was read of it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
         self.content, self.size = hashlib.sha256(), 0
 
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
         self.content.update(data)
         self.size += len(data)
         return data

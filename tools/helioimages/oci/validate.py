@@ -5,9 +5,7 @@ Spec: OCI image-spec v1.1: descriptor.md ("Properties"), config.md ("rootfs", "h
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 from ..core import threads
 from ..core.digest import of_bytes
 from ..core.words import count
+from . import inflated
 from .image import Image
 from .types import LAYER_GZIP, LAYER_TAR, OCI_NAME, Descriptor
 
@@ -65,13 +64,13 @@ def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, d
             if digest != layer.digest:
                 problems.append(f"{name}.digest: expected {layer.digest} not {digest}")
             file.seek(0)
-            stream = gzip.GzipFile(fileobj=file) if kind == LAYER_GZIP else file
+            stream = inflated.gunzip(file) if kind == LAYER_GZIP else file
             tar_hash = hashlib.sha256()
             while piece := stream.read(_PIECE):
                 tar_hash.update(piece)
     except FileNotFoundError:
         return [f"{name}: {layer.digest} is missing"]
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, *inflated.FAULTS) as error:
         return [*problems, f"{name}: cannot be read: {error}"]
     actual = "sha256:" + tar_hash.hexdigest()
     if diff_id and actual != diff_id:

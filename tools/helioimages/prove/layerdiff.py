@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ..core.errors import HelioError, Stage
+from ..oci import inflated
 
 #: Bytes of a file that are hashed together: what is kept of each file that differs.
 _BLOCK = 4096
@@ -166,7 +166,7 @@ def _walk(layer: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]
     """Yield the members with their paths and, of a file, its content."""
     seen: set[str] = set()
     try:
-        with tarfile.open(layer, "r:*") as tar:
+        with open(layer, "rb") as file, tarfile.open(fileobj=inflated.of(file), mode="r:") as tar:
             for member in tar:
                 path = member.name.rstrip("/")
                 # What comes twice is told apart, since the last of two wins in an engine.
@@ -174,5 +174,5 @@ def _walk(layer: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]
                     path += " (again)"
                 seen.add(path)
                 yield path, member, tar.extractfile(member) if member.isfile() else None
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except (OSError, tarfile.TarError, *inflated.FAULTS) as error:
         raise HelioError(Stage.CHECK, f"cannot read the layer {layer.name}", detail=str(error)) from error

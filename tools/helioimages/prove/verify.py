@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -125,7 +126,9 @@ def published(
     with step("unpack and hash the layers"):
         # A layer that did not arrive whole is told once.
         faults += [
-            line for line in validate.faults(image, lambda digest: _place(folder, digest)) if "is missing" not in line
+            line
+            for line in validate.faults(image, lambda digest: _place(folder, digest), jobs=os.cpu_count() or 1)
+            if "is missing" not in line
         ]
     checked.append(f"manifest, config and {count(len(image.layers), 'layer')}")
     kinds: list[str] = []
