@@ -35,8 +35,8 @@ from .upload import Dropped, Upload
 _ACCEPT = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
 #: How registries say that they do not know the referrers API; not all of them say 404.
 _NO_REFERRERS = (400, 404, 405, 406)
-#: How often a manifest is put whose blobs the registry says not to know: for about six seconds.
-_WRITERS = 7
+#: How often a manifest is put whose blobs the registry says not to know: for about half a minute.
+_WRITERS = 10
 
 
 class Registry:
@@ -137,7 +137,7 @@ class Registry:
             method="PUT", path=f"manifests/{reference}", headers={"Content-Type": media_type}, body=lambda: data
         )
         # Some registries lose sight of a blob or manifest for the moment in which another publisher writes it again;
-        # on a busy disk that moment can be seconds long.
+        # on a busy disk, to which what is written must come first, that moment can be many seconds long.
         policy = Tries(self.host, _WRITERS, first=0.1, sleep=self._pause)
         for last in policy:
             response = self._calls.call(repository, request, write=True, good=(201, 400, 404))
