@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -79,11 +80,14 @@ def fetch(store: Store):
 
 @pytest.fixture(scope="module")
 def pip(python, fetch, locked, tmp_path_factory):
-    """Run the locked pip from its wheel."""
-    wheel = shutil.copy(fetch(locked["pip"]), tmp_path_factory.mktemp("pip") / locked["pip"].file_name)
+    """Run the locked pip, unpacked and compiled: out of its wheel it would be compiled at each run."""
+    folder = tmp_path_factory.mktemp("pip")
+    with zipfile.ZipFile(fetch(locked["pip"])) as wheel:
+        wheel.extractall(folder)
+    subprocess.run([*python.argv, "-m", "compileall", "-q", folder], env=python.env, check=True)
 
     def run(*arguments: str, site: Path | None = None) -> str:
-        paths = [str(wheel), *([str(site)] if site else [])]
+        paths = [str(folder), *([str(site)] if site else [])]
         env = {
             **python.env,
             "PYTHONPATH": os.pathsep.join(paths),
