@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import re
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import catalogue_builds
 import jsonschema
 import pytest
 from catalogue_builds import BASE, HELIO, WEIGHED
+from catalogue_pages import FILLED, Pages, Tabs
 from catalogue_support import PNG, catalogue, entry, page, tag_of
 
 from helioimages.catalogue import read as catalogue_read
@@ -30,13 +28,6 @@ from helioimages.spec import yanks as yanked
 
 WITH_REASON = "package-007"
 ACCESSIBILITY = (Path(__file__).parents[1] / "support" / "accessibility.js").read_text()
-#: A page is loaded before its script has read the data and filled it.
-FILLED = """() => {
-  const page = document.body.dataset.page, rows = document.getElementById("package-rows");
-  if (page === "compare") return document.getElementById("result").children.length > 0;
-  if (page === "packages") return document.getElementById("package-count").textContent !== "";
-  return rows === null || rows.children.length > 0;
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -80,62 +71,18 @@ def site(registry, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tabs(browser):
-    """Return where tabs are that no test has now, by colour scheme and width: a new one takes longer than a page."""
-    free: defaultdict[tuple[str, int], list] = defaultdict(list)
-    yield free
-    for tab in itertools.chain(*free.values()):
-        tab.context.close()
+    tabs = Tabs(browser)
+    yield tabs
+    tabs.close()
 
 
 @pytest.fixture
-def open_page(browser, site, tabs):
-    """Open a page of the site from its folder; fails if it logs an error or asks a host for anything.
-
-    The pages keep nothing in a browser, so a tab has nothing of the test that had it before.
-    """
-    taken, faults = [], []
-    listeners = {
-        "pageerror": lambda error: faults.append(str(error)),
-        "console": lambda line: faults.append(line.text) if line.type == "error" else None,
-        "request": lambda request: (
-            None if request.url.startswith(("file:", "data:", "blob:")) else faults.append(request.url)
-        ),
-    }
-
-    def opened(path: str, *, scheme: str = "light", width: int = 1280, name: str = ""):
-        free = tabs[scheme, width]
-        if free:
-            page = free.pop()
-        else:
-            page = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844}).new_page()
-        taken.append((free, page))
-        for event, listener in listeners.items():
-            page.on(event, listener)
-        start = time.monotonic()
-        page.goto(site[0].as_uri() + "/" + path)
-        page.loaded = time.monotonic() - start
-        page.wait_for_function(FILLED)
-        folder = os.environ.get("CATALOGUE_SHOTS")
-        if folder and name:
-            page.wait_for_timeout(300)
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-        return page
-
-    def give_back() -> None:
-        while taken:
-            free, page = taken.pop()
-            # From one place to another of the same page, a browser loads nothing.
-            page.goto("about:blank")
-            page.context.clear_permissions()
-            for event, listener in listeners.items():
-                page.remove_listener(event, listener)
-            free.append(page)
-
-    opened.give_back = give_back
-    yield opened
-    give_back()
-    assert faults == []
+def open_page(site, tabs):
+    """Open a page of the site; fails if it logs an error or asks a host for anything."""
+    pages = Pages(tabs, site[0])
+    yield pages
+    pages.give_back()
+    assert pages.faults == []
 
 
 def follow(page, link) -> None:
