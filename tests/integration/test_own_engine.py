@@ -26,6 +26,10 @@ def store(tmp_path, monkeypatch):
     as_root("true")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engines, "sockets", lambda: ())
+    # A network of its own: dockerd makes its firewall rules anew when it starts, and for a moment the machine's own
+    # engine, which other tests use, has none.
+    starter = (*own_engine._as_root(), "unshare", "--net")
+    monkeypatch.setattr(own_engine, "_as_root", lambda: starter)
     made = Store(tmp_path / "store")
     yield made
     own_engine.stop(made)

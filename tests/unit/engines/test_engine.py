@@ -184,6 +184,17 @@ def test_a_port_that_somebody_took_meanwhile_is_told_in_a_line():
     assert engine._not_started("x", 8888, OSError("no such image")).detail == "no such image"
 
 
+def test_an_engine_without_its_firewall_rules_is_told_with_what_helps():
+    text = (
+        "driver failed programming external connectivity on endpoint x: (iptables failed: iptables --wait -t nat -A "
+        "DOCKER -p tcp --dport 8888: iptables: No chain/target/match by that name. (exit status 1))"
+    )
+    error = engine._not_started("127.0.0.1:5000/x@sha256:1", 8888, OSError(text))
+    assert error.message == "the engine cannot open port 8888 of 127.0.0.1"
+    assert error.detail == text
+    assert "restart the engine" in error.hint
+
+
 def test_why_plain_docker_lines_need_an_address():
     assert up.plain_lines("unix:///run/own/docker.sock", ours=True) == (
         "For plain `docker …` lines (no engine of this machine ran, so one of this project's own does):\n"

@@ -369,6 +369,14 @@ def _not_started(reference: str, port: int, error: Exception) -> HelioError:
             hint="choose another --port, or leave it out to have any free one; `buildimages run --stop` ends what it "
             "started",
         )
+    if "iptables failed" in str(error):
+        return HelioError(
+            Stage.ENGINE,
+            f"the engine cannot open port {port} of 127.0.0.1",
+            detail=str(error),
+            hint="another program removed its firewall rules, or changes its own: run this again, then restart the "
+            "engine (`buildimages down` ends this project's own, and the next run starts it)",
+        )
     return HelioError(Stage.ENGINE, f"cannot start `{reference}`", detail=str(error), hint="choose another --port")
 
 
