@@ -75,6 +75,37 @@ def test_what_is_there_is_kept_unless_it_is_asked_to_go(package_index, ask):
     assert versions(ask("app", current=first, constraints=("lib>1",))) == {"app": "1.0", "lib": "2.0"}
 
 
+@pytest.fixture
+def partial(package_index, monkeypatch):
+    """Run an index that pip is told of beside the other, which uv asks first."""
+    with serving() as index:
+        monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
+        yield index
+
+
+def test_what_is_there_is_kept_though_the_first_index_has_no_file_of_it_that_fits(package_index, partial, ask):
+    add(package_index, "app", "1.0", "lib", "other", "third")
+    for name in ("lib", "other", "third"):
+        add(package_index, name, "1.0")
+    first = ask("app")
+    for name in ("lib", "other", "third"):
+        add(partial, name, "1.0", tag="cp27-cp27m-manylinux1_x86_64")
+        add(package_index, name, "0.9")
+        add(package_index, name, "2.0")
+    assert ask("app", current=first) == first
+    assert versions(ask("app", current=first, upgrade=("lib",))) == versions(first) | {"lib": "2.0"}
+    # Where something has to move, nothing else does.
+    add(package_index, "app", "1.1", "lib>1", "other", "third")
+    assert versions(ask("app", "lib>1", current=first)) == versions(first) | {"lib": "2.0"}
+    assert versions(ask("app>1", current=first)) == versions(first) | {"app": "1.1", "lib": "2.0"}
+    assert versions(ask("app>1", "third==1.0", current=first)) == versions(first) | {"app": "1.1", "lib": "2.0"}
+    # A child has its parent's.
+    add(package_index, "more", "1.0", "lib")
+    assert versions(ask("more", inherited=first)) == {"more": "1.0", "lib": "1.0"}
+    with pytest.raises(HelioError, match="no set of PyPI packages"):
+        ask("app", "lib>3", current=first)
+
+
 def test_the_past_can_be_asked(package_index, ask):
     add(package_index, "lib", "1.0", at="2025-01-01")
     add(package_index, "lib", "2.0", at="2026-01-01")

@@ -91,8 +91,18 @@ def read(listed: str, environ: Mapping[str, str]) -> IndexPlaces:
     return IndexPlaces(
         indexes=tuple(logins.get(url.rstrip("/"), url) for url in dict.fromkeys(indexes)),
         links=tuple(rows["find-links"]),
-        together=environ.get("UV_INDEX_STRATEGY") in (_TOGETHER, "unsafe-first-match"),
+        together=are_together(environ),
     )
+
+
+def are_together(environ: Mapping[str, str]) -> bool:
+    """Say whether all indexes' files of a project count, not only those of the first index that knows it.
+
+    Args:
+        environ: what `for_uv` returned.
+    """
+    strategy = environ.get("UV_INDEX_STRATEGY") or next(filter(None, map(_strategy, _uv_documents(environ))), "")
+    return strategy in (_TOGETHER, "unsafe-first-match")
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -173,6 +183,11 @@ def _names_default(document: Mapping[str, Any]) -> bool:
         or (isinstance(pip, dict) and "index-url" in pip)
         or any(row.get("default") is True for row in _tables(document))
     )
+
+
+def _strategy(document: Mapping[str, Any]) -> str:
+    pip = document.get("pip")
+    return str((pip.get("index-strategy") if isinstance(pip, dict) else "") or document.get("index-strategy") or "")
 
 
 def _logins(environ: Mapping[str, str], documents: tuple[dict[str, Any], ...]) -> Iterator[tuple[str, str]]:

@@ -30,7 +30,7 @@ from ..core.errors import HelioError, Stage
 from ..core.platform import Platform
 from .choose import best, supported_tags
 from .lock import PyPILock, Sdist, Wheel
-from .places import IndexPlaces, for_uv, read
+from .places import IndexPlaces, are_together, for_uv, read
 
 #: Seconds that a resolution may take; a cold one with source-only packages takes minutes.
 _TIMEOUT = 1500
@@ -150,8 +150,52 @@ class _Answer:
 def _uv(request: Request, constraints: Sequence[str], *, annotated: bool = False) -> _Answer:
     """Return uv's packages, or its explanation why there are none.
 
+    Where the files of several indexes count together, uv asks the first one that has a preferred version, and passes
+    the version over if that one has no file that fits, though another has. So there what is locked is asked for
+    exactly, as far as that can be.
+
     Args:
         annotated: return who asks for each instead.
+    """
+    kept = _kept(request)
+    if not (kept and are_together(_environment())):
+        return _ask(request, constraints, kept, annotated=annotated)
+    answer = _ask(request, [*constraints, *_exact(kept)], {}, annotated=annotated)
+    if not answer.fault:
+        return answer
+    preferred, staying = _ask(request, constraints, kept), {}
+    if not preferred.fault:
+        chosen = {canonicalize_name(row["name"]): row["version"] for row in preferred.packages}
+        staying = {name: version for name, version in kept.items() if chosen.get(name, version) == version}
+    elif (free := _ask(request, constraints, {})).fault:
+        return free
+    staying = _with_more(request, constraints, staying, {name: kept[name] for name in sorted(kept.keys() - staying)})
+    return _ask(request, [*constraints, *_exact(staying)], {}, annotated=annotated)
+
+
+def _with_more(
+    request: Request, constraints: Sequence[str], staying: Mapping[str, str], rest: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Return versions that can stay together: the first ones, which can, and of the rest as many as can beside them."""
+    names = list(rest)
+    if len(names) > 1:
+        # Few have to move, so halves are tried whole.
+        for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+            more = {name: rest[name] for name in half}
+            if _ask(request, [*constraints, *_exact({**staying, **more})], {}).fault:
+                staying = _with_more(request, constraints, staying, more) if len(half) > 1 else staying
+            else:
+                staying = {**staying, **more}
+    return staying
+
+
+def _ask(
+    request: Request, constraints: Sequence[str], preferred: Mapping[str, str], *, annotated: bool = False
+) -> _Answer:
+    """Run uv once.
+
+    Args:
+        preferred: distribution -> the version that is taken where nothing is against it.
     """
     output = "requirements.txt" if annotated else "pylock.toml"
     with tempfile.TemporaryDirectory(prefix="helioimages-uv-") as scratch:
@@ -159,7 +203,7 @@ def _uv(request: Request, constraints: Sequence[str], *, annotated: bool = False
         (folder / "requirements.in").write_text("".join(f"{line}\n" for line in request.requirements))
         (folder / "constraints.txt").write_text("".join(f"{line}\n" for line in constraints))
         # uv prefers what its output file has.
-        (folder / output).write_text(_preferences(request, output))
+        (folder / output).write_text(_preferences(preferred, output))
         arguments = [
             *("--format", output, "--output-file", output, "--no-header", "--quiet"),
             *(("--annotation-style", "line") if annotated else ("--no-annotate",)),
@@ -201,16 +245,20 @@ def _told_askers(text: str) -> dict[str, tuple[str, ...]]:
     return askers_by_name
 
 
-def _preferences(request: Request, output: str) -> str:
-    """Return a lock of names and versions only: all that uv reads of a preference."""
-    forgotten = {canonicalize_name(name) for name in request.upgrade}
-    have: dict[str, str] = {}
-    for lock in (request.current, request.inherited):
-        for item in lock.files if lock else ():
-            have[item.name] = item.version
+def _kept(request: Request) -> dict[str, str]:
+    """Return distribution -> locked version, of what is to stay as it is where it can."""
     if "all" in request.upgrade:
-        have = {}
-    kept = sorted((name, version) for name, version in have.items() if name not in forgotten)
+        return {}
+    forgotten = {canonicalize_name(name) for name in request.upgrade}
+    locks = (request.current, request.inherited)
+    return {
+        item.name: item.version for lock in locks for item in (lock.files if lock else ()) if item.name not in forgotten
+    }
+
+
+def _preferences(versions: Mapping[str, str], output: str) -> str:
+    """Return a lock of names and versions only: all that uv reads of a preference."""
+    kept = sorted(versions.items())
     if output == "requirements.txt":
         return "".join(f"{name}=={version}\n" for name, version in kept)
     rows = [f'  {{ name = "{name}", version = "{version}" }},\n' for name, version in kept]
