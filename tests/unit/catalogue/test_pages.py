@@ -38,6 +38,7 @@ REASONS = {
     "it needs licensed IDL",
     "it asks today's index",
     "it takes a quarter of an hour",
+    "it takes half an hour",
     "it takes as long as the tests themselves",
     "it takes half an hour for helio",
     "it takes twenty minutes, and asks index and mirror for 2.5 GB",

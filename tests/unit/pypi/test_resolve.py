@@ -13,6 +13,7 @@ from pypi_support import IndexServer, sdist_bytes, serving, wheel_bytes
 
 from helioimages.core.errors import HelioError, Stage
 from helioimages.core.platform import Platform
+from helioimages.pypi import resolve as resolving
 from helioimages.pypi.index import PackageIndex
 from helioimages.pypi.lock import PyPILock, Sdist, Wheel, dump
 from helioimages.pypi.places import IndexPlaces
@@ -73,6 +74,18 @@ def test_what_is_there_is_kept_unless_it_is_asked_to_go(package_index, ask):
     assert versions(ask("app", current=first, upgrade=("lib",))) == {"app": "1.0", "lib": "2.0"}
     assert versions(ask("app", current=first, upgrade=("all",))) == {"app": "1.0", "lib": "2.0"}
     assert versions(ask("app", current=first, constraints=("lib>1",))) == {"app": "1.0", "lib": "2.0"}
+
+
+def test_what_others_have_as_much_reason_for_is_not_asked_for_exactly(package_index, partial, ask, monkeypatch):
+    add(package_index, "app", "1.0", "lib", "other")
+    for name, version in (("lib", "1.0"), ("lib", "2.0"), ("other", "1.0")):
+        add(package_index, name, version)
+    first, asked, run = ask("app"), [], resolving._run
+    monkeypatch.setattr(resolving, "_run", lambda *words, **how: asked.append(words) or run(*words, **how))
+    assert versions(ask("app", "lib<2", current=first, contested=frozenset({"lib"}))) == versions(first) | {
+        "lib": "1.0"
+    }
+    assert len(asked) == 1
 
 
 @pytest.fixture

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zipfile
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.parser import HeaderParser
+from operator import itemgetter
 from pathlib import Path
 from typing import cast
 
 from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
@@ -21,7 +24,7 @@ from packaging.utils import (
     parse_sdist_filename,
     parse_wheel_filename,
 )
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from ..core.platform import Platform
 from ..machine.store import Store
@@ -94,23 +97,39 @@ def newest(
         limit: seconds since 1970 UTC; files uploaded later do not exist.
     """
     tags = supported_tags(python, platform, (glibc[0], glibc[1]))
-    best: Version | None = None
+    # A page has thousands of files of some hundred versions, and the newest ones decide.
+    named: dict[str, list[IndexFile]] = {}
     for file in files:
-        if file.yanked or (limit is not None and file.uploaded > limit):
-            continue
-        try:
-            if file.name.endswith(".whl"):
-                _, version, _, of_wheel = parse_wheel_filename(file.name)
-                if not any(tag in tags for tag in of_wheel):
-                    continue
-            else:
-                _, version = parse_sdist_filename(file.name)
-            fits = python + ".99" in SpecifierSet(file.requires_python)
-        except (InvalidWheelFilename, InvalidSdistFilename, InvalidSpecifier):
-            continue
-        if fits and not version.is_prerelease and (best is None or version > best):
-            best = version
-    return best
+        if not (file.yanked or (limit is not None and file.uploaded > limit)):
+            named.setdefault(_version_in(file.name), []).append(file)
+    versions: list[tuple[Version, list[IndexFile]]] = []
+    for text, those in named.items():
+        with contextlib.suppress(InvalidVersion):
+            versions.append((Version(text), those))
+    for version, those in sorted(versions, key=itemgetter(0), reverse=True):
+        if not version.is_prerelease and any(_fits(file, python, tags) for file in those):
+            return version
+    return None
+
+
+def _version_in(name: str) -> str:
+    """Return what a file's name says where a version is; PEP 427 and PEP 625 say where."""
+    if name.endswith(".whl"):
+        return name.split("-", 2)[1] if "-" in name else ""
+    return name.removesuffix(".zip").removesuffix(".gz").removesuffix(".tar").rpartition("-")[2]
+
+
+def _fits(file: IndexFile, python: str, tags: Container[Tag]) -> bool:
+    try:
+        if file.name.endswith(".whl"):
+            *_, of_wheel = parse_wheel_filename(file.name)
+            if not any(tag in tags for tag in of_wheel):
+                return False
+        else:
+            parse_sdist_filename(file.name)
+        return python + ".99" in SpecifierSet(file.requires_python)
+    except (InvalidWheelFilename, InvalidSdistFilename, InvalidSpecifier):
+        return False
 
 
 def requires(

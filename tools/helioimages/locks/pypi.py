@@ -189,6 +189,7 @@ def _with_room(run: LockRun, request: Request, children: Sequence[EnvironmentSpe
         ),
         from_source=request.from_source | {canonicalize_name(name) for child in children for name in child.build},
         current=_joined(request.current, *locks),
+        contested=_contested(request.current, *locks),
         upgrade=(*request.upgrade, *sorted(away)),
         built={**request.built, **_built(run, locks, (*request.upgrade, *away))},
     )
@@ -209,6 +210,15 @@ def _joined(*locks: PyPILock | None) -> PyPILock | None:
     wheels = {wheel.name: wheel for lock in reversed(present) for wheel in lock.wheels}
     sdists = {sdist.name: sdist for lock in reversed(present) for sdist in lock.sdists}
     return dataclasses.replace(present[0], wheels=tuple(wheels.values()), sdists=tuple(sdists.values()))
+
+
+def _contested(*locks: PyPILock | None) -> frozenset[str]:
+    """Return the packages of which several locks have different versions."""
+    versions: dict[str, set[str]] = {}
+    for lock in locks:
+        for item in lock.files if lock else ():
+            versions.setdefault(item.name, set()).add(item.version)
+    return frozenset(name for name, those in versions.items() if len(those) > 1)
 
 
 def _check_cuda(environment: EnvironmentSpec, conda: CondaLock, pypi: PyPILock) -> None:

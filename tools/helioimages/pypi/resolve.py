@@ -54,6 +54,7 @@ class Request:
         platform: what it is for.
         glibc: of the image, e.g. ``(2, 41)``.
         current: the lock that is there, whose versions are preferred.
+        contested: distributions that `current` has one version of, though others have as much reason.
         upgrade: distributions whose current version is forgotten; ``all`` forgets every one.
         exclude_newer: files uploaded later do not exist. Needs a time zone.
         excluded: distributions that are left out, whoever asks for them.
@@ -71,6 +72,7 @@ class Request:
     platform: Platform
     glibc: tuple[int, int]
     current: PyPILock | None = None
+    contested: frozenset[str] = frozenset()
     upgrade: tuple[str, ...] = ()
     exclude_newer: datetime | None = None
     excluded: frozenset[str] = frozenset()
@@ -160,17 +162,19 @@ def _uv(request: Request, constraints: Sequence[str], *, annotated: bool = False
     kept = _kept(request)
     if not (kept and are_together(_environment())):
         return _ask(request, constraints, kept, annotated=annotated)
-    answer = _ask(request, [*constraints, *_exact(kept)], {}, annotated=annotated)
+    preferred = {name: kept.pop(name) for name in request.contested & kept.keys()}
+    answer = _ask(request, [*constraints, *_exact(kept)], preferred, annotated=annotated)
     if not answer.fault:
         return answer
-    preferred, staying = _ask(request, constraints, kept), {}
-    if not preferred.fault:
-        chosen = {canonicalize_name(row["name"]): row["version"] for row in preferred.packages}
-        staying = {name: version for name, version in kept.items() if chosen.get(name, version) == version}
+    staying: Mapping[str, str] = {}
+    moved = _ask(request, constraints, kept | preferred)
+    if not moved.fault:
+        chosen: dict[str, str] = {canonicalize_name(row["name"]): row["version"] for row in moved.packages}
+        staying = {name: version for name, version in kept.items() if chosen.get(name) in (None, version)}
     elif (free := _ask(request, constraints, {})).fault:
         return free
     staying = _with_more(request, constraints, staying, {name: kept[name] for name in sorted(kept.keys() - staying)})
-    return _ask(request, [*constraints, *_exact(staying)], {}, annotated=annotated)
+    return _ask(request, [*constraints, *_exact(staying)], preferred, annotated=annotated)
 
 
 def _with_more(
