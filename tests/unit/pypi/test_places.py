@@ -103,6 +103,15 @@ def test_extra_indexes_and_lists_come_together(home, tmp_path, monkeypatch):
     assert settings["UV_FIND_LINKS"] == f"{tmp_path}/mine,{tmp_path}/wheels,{home['HOME']}/more,{HOST}/page"
 
 
+@pytest.mark.parametrize("text", ['index-strategy = "{}"', '[pip]\nindex-strategy = "{}"'])
+def test_uvs_own_file_says_whether_indexes_count_together(home, text):
+    put(home, "VIRTUAL_ENV", "pip.conf", f"[global]\nextra-index-url = {HOST}/b\n")
+    for strategy, together in (("first-index", False), ("unsafe-first-match", True), ("unsafe-best-match", True)):
+        put(home, "XDG_CONFIG_HOME", "uv/uv.toml", text.format(strategy))
+        assert "UV_INDEX_STRATEGY" not in for_uv(home)
+        assert read(f"--index-url {HOST}/d\n", for_uv(home)).together is together
+
+
 def test_pips_variables_take_the_place_of_its_files(home):
     put(home, "VIRTUAL_ENV", "pip.conf", f"[global]\nextra_index_url = {HOST}/file\nno-index = true\n")
     assert for_uv(home)["UV_EXTRA_INDEX_URL"] == f"{HOST}/file"

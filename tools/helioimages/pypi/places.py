@@ -57,7 +57,7 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
             settings["UV_DEFAULT_INDEX"] = url
     if extra := [*environ.get("UV_EXTRA_INDEX_URL", "").split(), *pip.get("extra-index-url", "").split()]:
         settings["UV_EXTRA_INDEX_URL"] = " ".join(dict.fromkeys(extra))
-    if pip.get("extra-index-url"):
+    if pip.get("extra-index-url") and not any(map(_strategy, own)):
         # Whoever names an extra index to pip means all of them together.
         settings.setdefault("UV_INDEX_STRATEGY", _TOGETHER)
     # uv runs in a folder of its own, where no relative path leads anywhere.
