@@ -47,6 +47,19 @@ def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, moment, words, s
     assert done.stderr == said
 
 
+def _until_it_waits(pid: int) -> None:
+    """Return once a process's first thread sleeps and goes on sleeping.
+
+    Python looks for signals, then waits: one that comes between the two is heard only when the wait is over.
+    """
+    asleep, deadline = 0, time.monotonic() + 30
+    while asleep < 5:
+        assert time.monotonic() < deadline
+        state = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.02)
+
+
 def test_threads_that_wait_for_a_server_do_not_hold_an_interrupted_tool(tmp_path):
     """A server that takes the question and never answers: Python would wait for the thread that asks."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -67,6 +80,7 @@ def test_threads_that_wait_for_a_server_do_not_hold_an_interrupted_tool(tmp_path
         )
         silent.settimeout(60)
         with silent.accept()[0]:
+            _until_it_waits(process.pid)
             process.send_signal(signal.SIGINT)
             start = time.monotonic()
             out, said = process.communicate(timeout=60)
