@@ -187,7 +187,7 @@ def _with_more(
         for half in (names[: len(names) // 2], names[len(names) // 2 :]):
             more = {name: rest[name] for name in half}
             if _ask(request, [*constraints, *_exact({**staying, **more})], {}).fault:
-                staying = _with_more(request, constraints, staying, more) if len(half) > 1 else staying
+                staying = _with_more(request, constraints, staying, more)
             else:
                 staying = {**staying, **more}
     return staying
