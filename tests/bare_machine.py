@@ -32,6 +32,9 @@ from barekit import carried, network, readme, space, tree  # noqa: E402
 
 from helioimages.locks import mirror  # noqa: E402
 
+#: What installs programs without which tests are skipped.
+NEEDS = "tests/needs"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -40,6 +43,7 @@ class Asked:
     Attributes:
         system: a name of `carried.RELEASES`.
         images: that `up` is limited to; none is the README's command as it is.
+        needs: what tests need is installed before they run.
         artefacts: a store whose downloads are copied in.
         folder: where the tree is made.
     """
@@ -47,6 +51,7 @@ class Asked:
     system: str
     images: tuple[str, ...]
     user: bool
+    needs: bool
     skip_tests: bool
     keep: bool
     artefacts: Path | None
@@ -59,6 +64,9 @@ def arguments(words: list[str]) -> Asked:
     parser.add_argument("system", nargs="?", choices=tuple(carried.RELEASES), default="debian13")
     parser.add_argument("--user", action="store_true", help="as an ordinary user with sudo, not as root")
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE", help="limit the first command to these")
+    parser.add_argument(
+        "--needs", action="store_true", help="install what some tests need, so that none is skipped for it"
+    )
     parser.add_argument("--skip-tests", action="store_true", help="run the first command only")
     parser.add_argument("--keep", action="store_true", help="do not delete the machine's files")
     parser.add_argument("--artefacts", type=Path, metavar="STORE", help="take the downloads of this store along")
@@ -79,6 +87,7 @@ def stages(asked: Asked, text: str) -> list[dict[str, object]]:
     rows = [
         (readme.of_images(up, asked.images), False),
         (readme.of_images(f"{tool} build --json", asked.images), True),
+        *([(NEEDS, False)] if asked.needs else []),
         *([] if asked.skip_tests else [(test, False)]),
         (f"{tool} down", False),
     ]

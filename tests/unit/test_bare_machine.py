@@ -68,6 +68,12 @@ def test_it_can_be_limited(script):
     ]
 
 
+def test_what_tests_need_is_installed_before_them_if_asked_for(script):
+    rows = script.stages(script.arguments(["--needs"]), (ROOT / "README.md").read_text("utf-8"))
+    assert [row["command"] for row in rows][2:4] == ["tests/needs", "tests/run"]
+    assert (ROOT / script.NEEDS).stat().st_mode & 0o111
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -52,18 +52,20 @@ def checkout(tmp_path: Path) -> Path:
     for path, text in {
         ".ci/run": (ROOT / ".ci/run").read_text(),
         "tests/run": "#!/bin/sh\necho tests/run >> calls\n",
+        "tests/needs": (ROOT / "tests/needs").read_text(),
     }.items():
-        (root / path).parent.mkdir()
+        (root / path).parent.mkdir(exist_ok=True)
         (root / path).write_text(text)
         (root / path).chmod(0o755)
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("python3", "df", "apt-get", "sudo", "id"):
+    for name in ("python3", "df", "apt-get", "dpkg-query", "sudo", "id"):
         (programs / name).write_text(
             {
                 "python3": TOOL,
                 "df": '#!/bin/sh\nprintf "Avail\\n %sG\\n" "${FREE:-100}"\n',
                 "apt-get": '#!/bin/sh\necho "apt-get $*" >> calls\n',
+                "dpkg-query": '#!/bin/sh\necho "${ENGINE:-}"\n',
                 "sudo": '#!/bin/sh\nexec "$@"\n',
                 "id": "#!/bin/sh\necho 1000\n",
             }[name]
@@ -79,18 +81,19 @@ def checkout(tmp_path: Path) -> Path:
     return root
 
 
-def run(checkout: Path, *, there: tuple[str, ...] = (), **environment: str) -> Outcome:
-    """Run the script.
+def run(checkout: Path, script: str = ".ci/run", *, there: tuple[str, ...] = (), **environment: str) -> Outcome:
+    """Run a script.
 
     Args:
         there: further programs that the machine has.
+        environment: ENGINE is what the machine's packages say of docker's.
     """
     programs = checkout.parent / "bin"
     for name in there:
         (programs / name).write_text("#!/bin/sh\n")
         (programs / name).chmod(0o755)
     done = subprocess.run(
-        [".ci/run"],
+        [script],
         cwd=checkout,
         env={
             "PATH": str(programs),
@@ -105,9 +108,9 @@ def run(checkout: Path, *, there: tuple[str, ...] = (), **environment: str) -> O
         timeout=60,
     )
     calls = checkout / "calls"
-    return Outcome(
-        code=done.returncode, output=done.stdout, calls=tuple(calls.read_text().splitlines()) if calls.exists() else ()
-    )
+    told = tuple(calls.read_text().splitlines()) if calls.exists() else ()
+    calls.unlink(missing_ok=True)
+    return Outcome(code=done.returncode, output=done.stdout, calls=told)
 
 
 ALL = ("chromium", "docker", "ps", "curl", "gcc", "gpg", "openssl", "skopeo", "podman")
@@ -155,11 +158,10 @@ def test_a_heavy_image_for_which_there_is_no_room_is_refused_before_any_work(che
 
 def test_the_seconds_of_each_stage_are_printed(checkout):
     assert run(checkout, there=ALL).stages == [
-        "installing what the tests need",
         "choosing images",
         "up",
         "render --check",
-        "installing podman for the tests",
+        "tests/needs",
         "tests/run",
         "in all",
     ]
@@ -171,41 +173,47 @@ def test_of_a_run_that_failed_too(checkout):
     assert (done.calls[-1], "tests/run" in done.calls) == ("down", False)
 
 
-def test_what_a_fresh_machine_lacks_is_installed(checkout):
-    done = run(checkout, there=("openssl",))
-    assert done.code == 0, done.output
-    assert done.calls[:2] == (
-        "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg skopeo",
-    )
+def asked_for(outcome: Outcome) -> list[str]:
+    """Return the packages that were asked for, in one call."""
+    assert outcome.code == 0, outcome.output
+    calls = [call.split("--no-install-recommends ")[1].split() for call in outcome.calls if " install " in call]
+    assert len(calls) <= 1
+    return calls[0] if calls else []
 
 
-def test_podman_comes_after_the_tools_own_engine(checkout):
+def test_what_a_fresh_machine_lacks_is_installed_after_the_tools_own_engine(checkout):
     """Where podman is and no docker, the tool takes podman for the machine's engine."""
-    calls = run(checkout, there=tuple(name for name in ALL if name != "podman")).calls
-    assert [call.split()[0] for call in calls[1:3]] == ["up", "render"]
-    assert calls[3:] == (
+    done = run(checkout, there=("openssl",), ENGINE="installed")
+    assert done.calls[1:3] == ("up base helio", "render --check base helio")
+    assert done.calls[3:] == (
         "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends podman",
+        "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg skopeo podman",
         "tests/run",
         "down",
     )
 
 
-def test_the_list_of_packages_is_asked_for_once(checkout):
-    calls = run(checkout).calls
-    assert [call.split()[1] for call in calls if call.startswith("apt-get")] == ["update", "install", "install"]
+def test_podman_is_left_out_where_there_is_no_docker_and_that_is_said(checkout):
+    lacking = tuple(name for name in ALL if name not in ("podman", "docker"))
+    done = run(checkout, "tests/needs", there=lacking)
+    assert asked_for(done) == []
+    assert (
+        "podman is left out until there is a Docker engine: run tests/needs again after `buildimages up`" in done.output
+    )
+    assert asked_for(run(checkout, "tests/needs", there=lacking, ENGINE="installed")) == ["podman"]
+    assert asked_for(run(checkout, "tests/needs", there=lacking, ENGINE="config-files")) == []
+
+
+def test_nothing_is_asked_for_where_nothing_lacks(checkout):
+    assert run(checkout, "tests/needs", there=ALL).calls == ()
 
 
 @pytest.mark.parametrize(("there", "installed"), [(("apt-cache",), ["docker-cli"]), ((), [])])
 def test_the_engines_client_is_a_package_of_its_own_since_debian_13(checkout, there, installed):
-    done = run(checkout, there=(*there, *(name for name in ALL if name != "docker")))
-    assert done.code == 0, done.output
-    asked = [call.split("--no-install-recommends ")[1:] for call in done.calls if call.startswith("apt-get install")]
-    assert [name for names in asked for name in names] == installed
+    done = run(checkout, "tests/needs", there=(*there, *(name for name in ALL if name != "docker")))
+    assert asked_for(done) == installed
 
 
 def test_another_browser_will_do(checkout):
     """Ubuntu's package `chromium` is none."""
-    done = run(checkout, there=("google-chrome", *ALL[1:]))
-    assert [call for call in done.calls if call.startswith("apt-get")] == []
+    assert run(checkout, "tests/needs", there=("google-chrome", *ALL[1:])).calls == ()

@@ -60,6 +60,7 @@ PROGRAMS = (
     "pip",
     "git",
     "tests/run",
+    "tests/needs",
     "docs/build",
     "$",
 )
@@ -167,7 +168,7 @@ def refused(words: Sequence[str], *, in_image: bool = False) -> str:
     options = long_options(rest)
     if program == "buildimages":
         return _verb(rest)
-    if program in ("tests/run", "docs/build", "python3"):
+    if program in ("tests/run", "tests/needs", "docs/build", "python3"):
         script = program if program != "python3" else rest[0]
         text = (ROOT / script).read_text() if (ROOT / script).is_file() else ""
         if script == "tests/run":
