@@ -38,7 +38,7 @@ REASONS = {
     "it needs licensed IDL",
     "it asks today's index",
     "it takes a quarter of an hour",
-    "it takes half an hour",
+    "ten rounds take an hour and a half on two cores",
     "it takes as long as the tests themselves",
     "it takes half an hour for helio",
     "it takes twenty minutes, and asks index and mirror for 2.5 GB",
