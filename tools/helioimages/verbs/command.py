@@ -5,6 +5,7 @@ Loaded for `--help` and at every press of TAB, so nothing but click is imported 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import io
@@ -12,7 +13,7 @@ import keyword
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -197,6 +198,26 @@ def program(table: Mapping[str, Mapping[str, str]]) -> Verbs:
     return made
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let whoever ends us politely (a CI's cancelled job) end what we started too. Before, Ctrl-C ended us at once.
+
+    Python looks for signals, then waits: one that comes between the two would be heard when that wait is over, maybe a
+    quarter of a minute later. Any signal has it look again, so one comes each second.
+    """
+    handlers = {signal.SIGTERM: signal.default_int_handler, signal.SIGALRM: lambda *_: None}
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        handlers[signal.SIGINT] = signal.default_int_handler
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @overload
 def verb(function: Callable[..., None], /) -> click.Command: ...
 
@@ -220,28 +241,20 @@ def verb(function: Callable[..., None] | None = None, /, *, images: bool = True,
         # A program that reads us gets each line as it is said: `hub` and `run` go on after their result.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
-        # Whoever ends us politely (a CI's cancelled job) ends what we started too. Before, Ctrl-C ended us at once.
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number, handler in before.items():
-            if number == signal.SIGTERM or handler is not signal.SIG_IGN:
-                signal.signal(number, signal.default_int_handler)
         from ..machine.certificates import believed
 
-        try:
-            with telling(as_data=as_data, debug=bool(click.get_current_context().find_root().obj)), believed():
-                common = Common(
-                    root=root.resolve(),
-                    jobs=jobs,
-                    platform=Platform.of(platform),
-                    channel=channel,
-                    as_data=as_data,
-                    frozen=options.pop("frozen", False),
-                    names=options.pop("names", ()),
-                )
-                function(common, **options)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        debug = bool(click.get_current_context().find_root().obj)
+        with _interruptible(), telling(as_data=as_data, debug=debug), believed():
+            common = Common(
+                root=root.resolve(),
+                jobs=jobs,
+                platform=Platform.of(platform),
+                channel=channel,
+                as_data=as_data,
+                frozen=options.pop("frozen", False),
+                names=options.pop("names", ()),
+            )
+            function(common, **options)
 
     options = [
         *([click.argument("names", nargs=-1, shell_complete=_image_names)] if images else []),
