@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import uv
 
 from helioimages.core import files
 from helioimages.machine import bootstrap
 from helioimages.machine.store import default_root
+from helioimages.pypi import places
 
 
 def packages(lock: Path) -> Path:
     """Return a folder for PYTHONPATH that holds what a lock names, and nothing that this needs.
 
+    By uv: since 24.1 pip refuses what old packages say that they need, though nobody asks for it here.
+
     Raises:
-        CalledProcessError: no index here has it.
+        AssertionError: no index here has it.
     """
     folder = default_root() / "tool" / f"packages-{bootstrap.name_of(lock)}"
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check"]
-    command += ["--only-binary", ":all:", "--require-hashes", "-r", str(lock), "--target", str(folder)]
+    command = [uv.find_uv_bin(), "pip", "install", "--python", sys.executable, "--target", str(folder), "--no-deps"]
+    command += ["--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
     with _made(folder) as lacks:
         if lacks:
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            _run(command, env=places.for_uv(os.environ))
     return folder
 
 
@@ -37,7 +44,7 @@ def node_modules(lock: Path, npm: Sequence[str]) -> Path:
         npm: the command.
 
     Raises:
-        CalledProcessError: no registry here has it.
+        AssertionError: no registry here has it.
     """
     folder = default_root() / "tool" / f"node-{bootstrap.name_of(lock)}"
     with _made(folder) as lacks:
@@ -46,8 +53,14 @@ def node_modules(lock: Path, npm: Sequence[str]) -> Path:
             for name in ("package.json", lock.name):
                 shutil.copyfile(lock.with_name(name), folder / name)
             argv = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(argv, cwd=folder, check=True, capture_output=True)
+            _run(argv, cwd=folder)
     return folder / "node_modules"
+
+
+def _run(argv: Sequence[str], **options: Any) -> None:
+    """Run a program; a failure has its words, which `CalledProcessError` keeps to itself."""
+    done = subprocess.run(argv, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr
 
 
 @contextlib.contextmanager

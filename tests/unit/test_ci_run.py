@@ -113,7 +113,7 @@ def run(checkout: Path, script: str = ".ci/run", *, there: tuple[str, ...] = (),
     return Outcome(code=done.returncode, output=done.stdout, calls=told)
 
 
-ALL = ("chromium", "docker", "ps", "curl", "gcc", "gpg", "openssl", "skopeo", "podman")
+ALL = ("chromium", "docker", "ps", "curl", "gcc", "gpg", "gpg-agent", "openssl", "skopeo", "podman")
 
 
 def test_base_and_helio_are_made_when_nothing_changed(checkout):
@@ -187,7 +187,8 @@ def test_what_a_fresh_machine_lacks_is_installed_after_the_tools_own_engine(chec
     assert done.calls[1:3] == ("up base helio", "render --check base helio")
     assert done.calls[3:] == (
         "apt-get update -qq",
-        "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg skopeo podman",
+        "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg gpg-agent "
+        "skopeo podman passt slirp4netns",
         "tests/run",
         "down",
     )
@@ -200,7 +201,11 @@ def test_podman_is_left_out_where_there_is_no_docker_and_that_is_said(checkout):
     assert (
         "podman is left out until there is a Docker engine: run tests/needs again after `buildimages up`" in done.output
     )
-    assert asked_for(run(checkout, "tests/needs", there=lacking, ENGINE="installed")) == ["podman"]
+    assert asked_for(run(checkout, "tests/needs", there=lacking, ENGINE="installed")) == [
+        "podman",
+        "passt",
+        "slirp4netns",
+    ]
     assert asked_for(run(checkout, "tests/needs", there=lacking, ENGINE="config-files")) == []
 
 

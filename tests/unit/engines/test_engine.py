@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import docker.errors
 import pytest
 import requests
 
@@ -270,3 +271,19 @@ def test_a_server_is_removed_whenever_it_is_interrupted(monkeypatch, moment):
     with pytest.raises(KeyboardInterrupt):
         engine.Engine(client, "unix:///x").serve("image", port=1)
     assert removed == [True]
+
+
+@pytest.mark.parametrize(("program", "package"), [("pasta", "passt"), ("slirp4netns", "slirp4netns")])
+def test_podman_that_has_no_networks_for_ordinary_users_is_told_as_that(program, package):
+    """In its words: podman 5 asks for pasta, older ones for slirp4netns. Debian only recommends them."""
+    said = f"setting up: could not find {program}, the network namespace can't be configured: exec: not found in $PATH"
+
+    def start() -> None:
+        raise docker.errors.APIError("500 Server Error", explanation=said)
+
+    with pytest.raises(HelioError) as caught:
+        engine.started_with(SimpleNamespace(start=start), None)
+    assert caught.value.message == (
+        f"podman starts no container without `{program}`, which makes an ordinary user's networks"
+    )
+    assert (caught.value.detail, caught.value.hint) == (said, f"run `apt-get install {package}`")

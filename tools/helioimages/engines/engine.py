@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,9 @@ _READY_S = 60
 _ANSWERS_S = 10
 _TIMEOUT = 1800
 _HELLO = 20
+#: What podman says where it runs for an ordinary user and lacks the program that makes such a user's networks.
+_NETWORKING = re.compile(r"could not find (\w+), the network namespace")
+_PACKAGES = {"pasta": "passt"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,14 +345,21 @@ def _await(port: int, deadline: float) -> None:
 
 
 def started_with(container: Container, gpus: str | None) -> None:
-    """Start a container; an engine that has no GPU to give says so only now.
+    """Start a container; an engine that has no GPU to give, or no network, says so only now.
 
     Raises:
-        HelioError: GPUs were asked for, and the engine has none.
+        HelioError: GPUs were asked for, and the engine has none; or it lacks the program of its networks.
     """
     try:
         container.start()
     except docker.errors.APIError as error:
+        if lacks := _NETWORKING.search(str(error)):
+            raise HelioError(
+                Stage.ENGINE,
+                f"podman starts no container without `{lacks[1]}`, which makes an ordinary user's networks",
+                detail=error.explanation or str(error),
+                hint=f"run `apt-get install {_PACKAGES.get(lacks[1], lacks[1])}`",
+            ) from error
         if gpus is None or not any(word in str(error).lower() for word in ("gpu", "nvidia", "device driver", "cdi")):
             raise
         raise HelioError(
