@@ -18,6 +18,7 @@ from pathlib import Path
 import engine_lists
 import pytest
 from debian_support import EPOCH, Archive, configured, needs
+from limits import until_begun
 
 from helioimages.core.digest import key_of
 from helioimages.core.entries import Entry
@@ -391,7 +392,6 @@ def test_the_builder_compiles_without_network_and_leaves_no_container(builder, t
     ("script", "values", "message", "detail"),
     [
         ("seq 50; echo last >&2; exit 3", {}, "failed with 3", [*map(str, range(12, 51)), "last"]),
-        ("echo started; sleep 60", {"timeout_s": 2}, "took over 2 s", ["started"]),
         (
             "echo started; head -c 400M /dev/zero | tail -c 400M | wc -c; exit 137",
             {"memory": "64m"},
@@ -407,4 +407,18 @@ def test_a_failed_run_says_why_and_ends_with_its_last_lines(builder, tmp_path, s
     assert caught.value.message == f"the builder's `bash -c {script}` {message}"
     if detail is not None:
         assert caught.value.detail.splitlines() == detail
+    assert left(builder, tmp_path) == []
+
+
+@pytest.mark.engine
+def test_a_run_that_does_not_end_says_so(builder, tmp_path):
+    def attempt(limit_s: float) -> HelioError:
+        with pytest.raises(HelioError) as caught:
+            builder.run(["bash", "-c", "echo started; sleep 600"], inputs={}, output=tmp_path, timeout_s=limit_s)
+        return caught.value
+
+    limit_s, error = until_begun(attempt, lambda error: error.detail != "")
+    assert error.stage is Stage.BUILD
+    assert error.message == f"the builder's `bash -c echo started; sleep 600` took over {limit_s:g} s"
+    assert error.detail.splitlines() == ["started"]
     assert left(builder, tmp_path) == []
