@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -82,17 +83,23 @@ class World:
         return spoken
 
     def run(self, argv: list[str], place: Path, text: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a program; both outputs together."""
-        return subprocess.run(
+        """Run a program; both outputs together. What does not end is ended with all that it started."""
+        with subprocess.Popen(
             argv,
             cwd=place,
             env=self.environment,
-            input=text,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                output, _ = process.communicate(text, timeout=300)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+            return subprocess.CompletedProcess(argv, process.returncode, output)
 
 
 def copied(target: Path, *, only_base: bool) -> Path:

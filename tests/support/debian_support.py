@@ -7,7 +7,9 @@ import functools
 import hashlib
 import shutil
 import subprocess
+import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -29,13 +31,21 @@ def needs(*programs: str) -> None:
             pytest.skip(f"`{program}` is not installed")
 
 
+def _end_agent(home: Path) -> None:
+    """End the agent that gpg started for a folder, which would stay for good, and remove the folder."""
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False, capture_output=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
 class Archive:
     """A signed Debian archive in a folder: suites trixie, trixie-updates and trixie-security."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.home = folder / "www", folder / "gnupg"
+        self.folder = folder / "www"
         folder.mkdir(exist_ok=True)
-        self.home.mkdir(mode=0o700)
+        # Its agent's socket has room for 107 bytes, which a test's own folder may take.
+        self.home = Path(tempfile.mkdtemp(prefix="gpg-", dir="/tmp"))
+        weakref.finalize(self, _end_agent, self.home)
         self.keyring = folder / "keyring.gpg"
         self.architecture = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
         self._gpg("--passphrase", "", "--quick-generate-key", "Test archive <test@localhost>", "ed25519", "sign", "0")
@@ -49,7 +59,8 @@ class Archive:
 
     def _gpg(self, *arguments: str) -> None:
         argv = ["gpg", "--homedir", str(self.home), "--batch", "--yes", "--pinentry-mode", "loopback", *arguments]
-        subprocess.run(argv, check=True, capture_output=True)
+        done = subprocess.run(argv, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     def add(self, name: str, version: str = "1.0", *, archive: str = "debian", **fields: str) -> Path:
         """Put a package into a pool and return its file."""
@@ -141,10 +152,6 @@ class Archive:
             thread.join()
             server.server_close()
 
-    def close(self) -> None:
-        """End the agent that gpg started."""
-        subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "all"], check=False, capture_output=True)
-
 
 class _Quiet(SimpleHTTPRequestHandler):
     def __init__(self, *arguments: object, asked: list[str], **options: object) -> None:
@@ -171,4 +178,3 @@ def configured(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ar
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("HELIOIMAGES_DEBIAN_SNAPSHOT", raising=False)
         yield archive
-    archive.close()

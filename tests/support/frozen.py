@@ -185,14 +185,11 @@ def world(folder: Path, store: Store) -> Iterator[Mapping[str, str]]:
         made = stand_in(folder, name)
         digest = hashlib.sha256(made.read_bytes()).hexdigest()
         index.add(name, made.name, _File(path=made, sha256=digest, size=made.stat().st_size, uploaded=1_767_225_600))
-    try:
-        with archive.serving() as debian, index.serving() as url:
-            # Nothing of this machine's configuration counts: pip's variables and files, and uv's files.
-            nothing = {name: "" for name in PLACES if name.startswith("PIP_")} | ALONE
-            yield {**debian, **nothing, "UV_DEFAULT_INDEX": url, "UV_CACHE_DIR": str(folder / "uv-cache")}
-            # The default store keeps the pages of each index that was asked, and this one never comes again.
-            for key in (url, f"{url}/"):
-                name = hashlib.sha256(key.encode()).hexdigest()[:16]
-                shutil.rmtree(store.root / "cache" / "index" / name, ignore_errors=True)
-    finally:
-        archive.close()
+    with archive.serving() as debian, index.serving() as url:
+        # Nothing of this machine's configuration counts: pip's variables and files, and uv's files.
+        nothing = {name: "" for name in PLACES if name.startswith("PIP_")} | ALONE
+        yield {**debian, **nothing, "UV_DEFAULT_INDEX": url, "UV_CACHE_DIR": str(folder / "uv-cache")}
+        # The default store keeps the pages of each index that was asked, and this one never comes again.
+        for key in (url, f"{url}/"):
+            name = hashlib.sha256(key.encode()).hexdigest()[:16]
+            shutil.rmtree(store.root / "cache" / "index" / name, ignore_errors=True)

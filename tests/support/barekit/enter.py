@@ -15,7 +15,8 @@ from pathlib import Path
 #: In the tree: what runs there, what it is told, and what it saw.
 GUEST, PLAN, RESULT = "root/bare-guest.py", "root/bare-plan.json", "root/bare-result.json"
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
-_FUSE = (10, 229)
+#: Of programs that make file systems and networks for ordinary users; a kernel may lack them.
+_OPTIONAL = {"fuse": (10, 229), "net/tun": (10, 200)}
 
 
 def enter(plan: dict[str, object]) -> None:
@@ -43,10 +44,11 @@ def enter(plan: dict[str, object]) -> None:
 
 def _devices(folder: Path) -> None:
     """Make a small /dev of its own: deleting or changing it is nothing to this machine."""
-    has_fuse = Path("/dev/fuse").exists()
+    optional = {name: numbers for name, numbers in _OPTIONAL.items() if Path("/dev", name).exists()}
     _mount("-t", "tmpfs", "-o", "nosuid,mode=755,size=64k", "tmpfs", str(folder))
     os.umask(0)
-    for name, (major, minor) in {**_DEVICES, **({"fuse": _FUSE} if has_fuse else {})}.items():
+    (folder / "net").mkdir(mode=0o755)
+    for name, (major, minor) in {**_DEVICES, **optional}.items():
         os.mknod(folder / name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
     os.umask(0o022)
     for name in ("pts", "shm"):
