@@ -188,7 +188,7 @@ def test_what_a_fresh_machine_lacks_is_installed_after_the_tools_own_engine(chec
     assert done.calls[3:] == (
         "apt-get update -qq",
         "apt-get install -y -qq --no-install-recommends chromium procps curl gcc libc6-dev gpg gpg-agent "
-        "skopeo podman passt slirp4netns",
+        "skopeo podman nftables passt slirp4netns",
         "tests/run",
         "down",
     )
@@ -203,6 +203,7 @@ def test_podman_is_left_out_where_there_is_no_docker_and_that_is_said(checkout):
     )
     assert asked_for(run(checkout, "tests/needs", there=lacking, ENGINE="installed")) == [
         "podman",
+        "nftables",
         "passt",
         "slirp4netns",
     ]

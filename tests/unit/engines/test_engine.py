@@ -273,17 +273,21 @@ def test_a_server_is_removed_whenever_it_is_interrupted(monkeypatch, moment):
     assert removed == [True]
 
 
-@pytest.mark.parametrize(("program", "package"), [("pasta", "passt"), ("slirp4netns", "slirp4netns")])
-def test_podman_that_has_no_networks_for_ordinary_users_is_told_as_that(program, package):
-    """In its words: podman 5 asks for pasta, older ones for slirp4netns. Debian only recommends them."""
-    said = f"setting up: could not find {program}, the network namespace can't be configured: exec: not found in $PATH"
+@pytest.mark.parametrize(
+    ("said", "program", "package"),
+    [
+        ("setting up Pasta: could not find pasta, the network namespace can't be configured: exec", "pasta", "passt"),
+        ("could not find slirp4netns, the network namespace can't be configured", "slirp4netns", "slirp4netns"),
+        ("netavark: nftables error: unable to execute nft: No such file or directory (os error 2)", "nft", "nftables"),
+    ],
+)
+def test_podman_that_lacks_a_program_of_its_networks_is_told_as_that(said, program, package):
+    """In its words; Debian only recommends these programs."""
 
     def start() -> None:
         raise docker.errors.APIError("500 Server Error", explanation=said)
 
     with pytest.raises(HelioError) as caught:
         engine.started_with(SimpleNamespace(start=start), None)
-    assert caught.value.message == (
-        f"podman starts no container without `{program}`, which makes an ordinary user's networks"
-    )
+    assert caught.value.message == f"podman starts no container without `{program}`, which makes its networks"
     assert (caught.value.detail, caught.value.hint) == (said, f"run `apt-get install {package}`")

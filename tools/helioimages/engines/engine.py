@@ -35,9 +35,11 @@ _READY_S = 60
 _ANSWERS_S = 10
 _TIMEOUT = 1800
 _HELLO = 20
-#: What podman says where it runs for an ordinary user and lacks the program that makes such a user's networks.
-_NETWORKING = re.compile(r"could not find (\w+), the network namespace")
-_PACKAGES = {"pasta": "passt"}
+#: What podman says where it lacks a program that makes its networks.
+_NETWORKING = re.compile(
+    r"could not find (\w+), the network namespace|netavark: .*unable to execute (\w+): No such file"
+)
+_PACKAGES = {"pasta": "passt", "nft": "nftables"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,11 +356,12 @@ def started_with(container: Container, gpus: str | None) -> None:
         container.start()
     except docker.errors.APIError as error:
         if lacks := _NETWORKING.search(str(error)):
+            program = lacks[1] or lacks[2]
             raise HelioError(
                 Stage.ENGINE,
-                f"podman starts no container without `{lacks[1]}`, which makes an ordinary user's networks",
+                f"podman starts no container without `{program}`, which makes its networks",
                 detail=error.explanation or str(error),
-                hint=f"run `apt-get install {_PACKAGES.get(lacks[1], lacks[1])}`",
+                hint=f"run `apt-get install {_PACKAGES.get(program, program)}`",
             ) from error
         if gpus is None or not any(word in str(error).lower() for word in ("gpu", "nvidia", "device driver", "cdi")):
             raise
