@@ -132,7 +132,7 @@ def hosts(tmp_path_factory) -> Iterator[list[str]]:
     """Run the two registries that the documents speak of."""
     for program in ("docker", "skopeo", "docker-registry"):
         if not shutil.which(program):
-            pytest.skip(f"{program} is not installed (`.ci/run` installs it)")
+            pytest.skip(f"{program} is not installed (`tests/needs` installs it)")
     folder, addresses = tmp_path_factory.mktemp("registries"), []
     with contextlib.ExitStack() as stack:
         for name, port in (("from", 5480), ("to", 5490)):
