@@ -46,6 +46,8 @@ SMALL = ("docs/maintainers.md",)
 OLD, NEW, DIGEST = "2026.11.19", "2026.11.21", "sha256:[0-9a-f]{64}"
 # What the examples build, by names of their own.
 MADE = ("base-with-sgp4", "helio-datalab")
+#: A block that takes longer hangs: with other work beside it `lock` was seen to take five minutes.
+HANGS_S = 1200
 ADVISORY = {
     "id": "CVE-2026-1",
     "modified": "2026-01-01T00:00:00Z",
@@ -95,7 +97,7 @@ class World:
             start_new_session=True,
         ) as process:
             try:
-                output, _ = process.communicate(text, timeout=300)
+                output, _ = process.communicate(text, timeout=HANGS_S)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise

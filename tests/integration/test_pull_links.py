@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import tempfile
 import urllib.parse
@@ -23,19 +21,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.network]
 #: A name that is cut off, spaces, and a letter that ends an address.
 BOOK = "a b/wind #1.ipynb"
 NOTEBOOK = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
-
-
-@pytest.fixture
-def browser() -> Iterator:
-    program = next((path for name in ("chromium", "google-chrome") if (path := shutil.which(name))), "")
-    if not program:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `test`)")
-    with playwright.sync_playwright() as started:
-        plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        running = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"], env=plain)
-        yield running
-        running.close()
 
 
 @pytest.fixture

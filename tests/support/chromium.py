@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+#: What starts it, so that it does not end its requests whenever a container starts or ends on this machine.
+DEAF = Path(__file__).with_name("deaf_browser.py")
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 #: What it would ask the network for by itself, it does not.
 FLAGS = (
@@ -36,6 +39,7 @@ def running() -> Iterator[Browser]:
     with playwright.sync_playwright() as started:
         # Its own clock: it does not run under one that `tests/run --next-year` preloads.
         plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-        browser = started.chromium.launch(executable_path=program, args=list(FLAGS), env=plain)
+        env = {**plain, "DEAF_BROWSER": program}
+        browser = started.chromium.launch(executable_path=DEAF, args=list(FLAGS), env=env)
         yield browser
         browser.close()
