@@ -14,7 +14,10 @@ from pypi_support import wheel_bytes
 from helioimages.cite import bibtex, facts, formats, references
 from helioimages.cite.references import CitedImage, gather
 from helioimages.core.errors import HelioError
+from helioimages.core.platform import FIRST
+from helioimages.pypi import markers
 
+VALUES = markers.environment("3.13", FIRST)
 IMAGE = CitedImage(title="Heliophysics & more", version="2026.11.21", reference="h.org/helio@sha256:00", year="2026")
 METADATA = """\
 Metadata-Version: 2.1
@@ -25,6 +28,8 @@ Project-URL: Homepage, https://example.org/sun
 Requires-Dist: numpy>=1.20
 Requires-Dist: parfive ; extra == "net"
 Requires-Dist: old ; python_version < "3.8"
+Requires-Dist: arm ; platform_machine == "aarch64"
+Requires-Dist: odd ; os_name ~= "posix"
 
 [![DOI](https://zenodo.org/badge/DOI/10.5281/zenodo.591887.svg)](https://zenodo.org)
 """
@@ -56,7 +61,7 @@ def sun(tmp_path):
         "my_sun-8.0.dist-info/METADATA": METADATA.encode(),
     }
     path.write_bytes(wheel_bytes(files, name="my_sun", version="8.0"))
-    return facts.of_wheel(path, "3.13")
+    return facts.of_wheel(path, VALUES)
 
 
 def package(name: str, *, requires=(), doi="", entries=(), modules=()) -> facts.Facts:
@@ -93,17 +98,17 @@ def test_a_layer_says_the_same(sun, tmp_path):
         archive.extractall(tmp_path / "site")
         for name in archive.namelist():
             tar.add(tmp_path / "site" / name, f"srv/conda/envs/notebook/lib/python3.13/site-packages/{name}")
-    assert facts.of_layer(layer, "3.13") == {"my-sun": sun}
+    assert facts.of_layer(layer, VALUES) == {"my-sun": sun}
 
 
 def test_what_is_no_wheel(tmp_path):
     (tmp_path / "a.whl").write_bytes(b"x")
     with pytest.raises(HelioError, match=r"`a.whl` is not a wheel"):
-        facts.of_wheel(tmp_path / "a.whl", "3.13")
+        facts.of_wheel(tmp_path / "a.whl", VALUES)
     with zipfile.ZipFile(tmp_path / "b.whl", "w") as archive:
         archive.writestr("b/__init__.py", "")
     with pytest.raises(HelioError) as caught:
-        facts.of_wheel(tmp_path / "b.whl", "3.13")
+        facts.of_wheel(tmp_path / "b.whl", VALUES)
     assert caught.value.detail == "expected one *.dist-info/METADATA, found none"
 
 
@@ -111,7 +116,7 @@ def test_a_variable_may_hold_the_citation(tmp_path):
     path = tmp_path / "a.whl"
     code = b'__citation__ = """\n@article{a, title = {A}, doi = {10.1000/a}}\n"""\n'
     path.write_bytes(wheel_bytes({"a/__init__.py": code, "b/__init__.py": b"@article{b, title={B}}"}, name="a"))
-    assert [entry.doi for entry in facts.of_wheel(path, "3.13").entries] == ["10.1000/a"]
+    assert [entry.doi for entry in facts.of_wheel(path, VALUES).entries] == ["10.1000/a"]
 
 
 def test_a_notebook_narrows_the_list():

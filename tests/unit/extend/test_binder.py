@@ -132,6 +132,7 @@ def test_hashes_of_pip_are_left_out_and_it_is_said(given):
         ({"requirements.txt": "https://x/y.whl\n"}, "requirements.txt line 1", "is a file of its own"),
         ({"requirements.txt": "y @ https://x/y.whl\n"}, "requirements.txt line 1", "is a file of its own"),
         ({"requirements.txt": "git+ext::sh\n"}, "requirements.txt line 1", ""),
+        ({"requirements.txt": "y @ git+https://x/y ; os_name ~= 'a'\n"}, "requirements.txt line 1", "has no meaning"),
         ({"environment.yml": "dependencies:\n  - [a\n"}, "environment.yml line 3", "is not YAML"),
         ({"environment.yml": "dependencies:\n  - numpy[version=2]\n"}, "environment.yml line 2", "is not understood"),
         ({"environment.yml": "dependencies:\n  - numpy 1|2\n"}, "environment.yml line 2", "has alternatives"),

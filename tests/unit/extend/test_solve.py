@@ -47,6 +47,15 @@ def ask(given, parent, package_index, tmp_path: Path):
     return run
 
 
+def test_markers_are_compared_with_the_image_not_with_this_machine(given, parent):
+    rows = ("old @ git+https://h/old ; python_version < '3.13'", "new @ git+https://h/new ; python_version >= '3.13'")
+    asked = binder.read(given.files({"requirements.txt": "\n".join(rows)}))
+    assert [project.url for project in solve.of_parent(asked, parent).projects] == ["https://h/new"]
+    packages = (replace(row, version="3.11.2") if row.name == "python" else row for row in parent.packages)
+    older = replace(parent, packages=tuple(packages))
+    assert [project.url for project in solve.of_parent(asked, older).projects] == ["https://h/old"]
+
+
 def versions(lock) -> dict[str, str]:
     return {wheel.name: wheel.version for wheel in lock.files}
 

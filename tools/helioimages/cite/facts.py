@@ -22,7 +22,9 @@ from pathlib import Path, PurePosixPath
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from ..core import archives
 from ..core.errors import HelioError, Stage
+from ..pypi import markers
 from . import bibtex
 
 #: A file that says how to cite is text of people.
@@ -56,33 +58,33 @@ class Facts:
     entries: tuple[bibtex.BibEntry, ...]
 
 
-def of_wheel(path: Path, python: str) -> Facts:
+def of_wheel(path: Path, values: Mapping[str, str]) -> Facts:
     """Read a wheel.
 
     Args:
-        python: e.g. ``3.13``.
+        values: of the image, for markers (`pypi.markers.environment`).
 
     Raises:
         HelioError: it is none.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.reading(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             listed = [name for name in names if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
             if len(listed) != 1:
-                raise ValueError(f"expected one *.dist-info/METADATA, found {', '.join(listed) or 'none'}")
+                raise archives.ArchiveError(f"expected one *.dist-info/METADATA, found {', '.join(listed) or 'none'}")
             paths = [re.sub(r"^[^/]+\.data/(?:purelib|platlib)/", "", name) for name in names]
             texts = {
                 name: archive.read(name).decode("utf-8", "replace")
                 for name in names
                 if _is_told(name) and archive.getinfo(name).file_size < _MOST
             }
-            return _facts(archive.read(listed[0]).decode("utf-8", "replace"), paths, texts, python)
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+            return _facts(archive.read(listed[0]).decode("utf-8", "replace"), paths, texts, values)
+    except (archives.ArchiveError, OSError) as error:
         raise HelioError(Stage.CHECK, f"`{path.name}` is not a wheel", where=str(path), detail=str(error)) from error
 
 
-def of_layer(path: Path, python: str) -> dict[str, Facts]:
+def of_layer(path: Path, values: Mapping[str, str]) -> dict[str, Facts]:
     """Read the packages of a layer, by name.
 
     Raises:
@@ -92,8 +94,8 @@ def of_layer(path: Path, python: str) -> dict[str, Facts]:
     records: dict[str, list[str]] = {}
     texts: dict[str, str] = {}
     try:
-        with tarfile.open(path, "r:*") as tar:
-            for member in tar:
+        with archives.reading(), tarfile.open(path, "r:*") as tar:
+            for member in archives.members(tar):
                 match = _SITE.fullmatch(member.name)
                 if match is None or not member.isfile():
                     continue
@@ -111,12 +113,12 @@ def of_layer(path: Path, python: str) -> dict[str, Facts]:
                     records[folder] = [row[0] for row in csv.reader(io.StringIO(text)) if row]
                 else:
                     texts[rest] = text
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (archives.ArchiveError, csv.Error, OSError) as error:
         raise HelioError(Stage.CHECK, "cannot read a layer", where=str(path), detail=str(error)) from error
     by_name = {}
     for folder, text in metadata.items():
         paths = set(records.get(folder, ()))
-        package = _facts(text, paths, {name: text for name, text in texts.items() if name in paths}, python)
+        package = _facts(text, paths, {name: text for name, text in texts.items() if name in paths}, values)
         by_name[package.name] = package
     return by_name
 
@@ -132,7 +134,7 @@ def _is_told(path: str) -> bool:
     return len(parts) == 2 and parts[1] == "__init__.py"
 
 
-def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], python: str) -> Facts:
+def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], values: Mapping[str, str]) -> Facts:
     headers = email.parser.Parser().parsestr(metadata)
     description = str(headers.get_payload()) if not headers.is_multipart() else ""
     description = description or str(headers.get("Description", ""))
@@ -150,7 +152,7 @@ def _facts(metadata: str, paths: Iterable[str], texts: Mapping[str, str], python
         title=str(headers["Name"]),
         version=str(headers["Version"]),
         modules=modules(paths),
-        requires=_requires(headers.get_all("Requires-Dist") or (), python),
+        requires=_requires(headers.get_all("Requires-Dist") or (), values),
         authors=_authors(headers),
         url=_url(headers),
         doi=_doi(headers, description),
@@ -172,24 +174,14 @@ def modules(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _requires(rows: Iterable[str], python: str) -> tuple[str, ...]:
-    environment = {
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "os_name": "posix",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "extra": "",
-    }
+def _requires(rows: Iterable[str], values: Mapping[str, str]) -> tuple[str, ...]:
     names = set()
     for row in rows:
         try:
             requirement = Requirement(row)
         except InvalidRequirement:
             continue
-        if requirement.marker is None or requirement.marker.evaluate(environment):
+        if markers.holds(requirement.marker, values):
             names.add(canonicalize_name(requirement.name))
     return tuple(sorted(names))
 

@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Iterable
 
+from ..core import archives
 from ..machine.store import Store
 from ..pypi.lock import Wheel
 from . import facts
@@ -28,9 +29,9 @@ def of_wheels(wheels: Iterable[Wheel], store: Store) -> dict[str, str]:
             if not path.exists():
                 continue
             try:
-                with zipfile.ZipFile(path) as archive:
+                with archives.reading(), zipfile.ZipFile(path) as archive:
                     names = _read(wheel, archive.namelist())
-            except zipfile.BadZipFile:
+            except archives.ArchiveError:
                 names = []
             store.remember(_KIND, wheel.sha256, names)
         if names:

@@ -21,6 +21,7 @@ from ..oci.registry import Registry
 from ..oci.types import Descriptor
 from ..publish.contents import layer_names
 from ..publish.holdings import LATEST, image_of, packages_of
+from ..pypi import markers
 from . import bibtex, facts, imports, references
 from .facts import Facts
 from .references import References
@@ -56,8 +57,8 @@ def cite(place: ImagePlace, notebook: Path | None) -> References:
         names = imports.of_notebook(notebook.read_bytes(), str(notebook), _beside(notebook.parent))
     image = image_of(place.client, place.reference, place.platform)
     packages = packages_of(place.client, place.reference.repository, image, place.store)
-    whole = next((package.version for package in packages if (package.kind, package.name) == ("conda", "python")), "3")
-    python = ".".join(whole.split(".")[:2])
+    pythons = [package.version for package in packages if (package.kind, package.name) == ("conda", "python")]
+    values = markers.environment(pythons[0] if pythons else "3.0", image.config.platform)
     labels = image.config.labels
     named = references.CitedImage(
         title=labels.get("org.opencontainers.image.title") or place.reference.repository,
@@ -65,7 +66,7 @@ def cite(place: ImagePlace, notebook: Path | None) -> References:
         reference=f"{place.client.host}/{place.reference.repository}@{image.digest}",
         year=(image.config.created or "")[:4],
     )
-    return references.gather(_facts(place, image, packages, python), named, names)
+    return references.gather(_facts(place, image, packages, values), named, names)
 
 
 def _beside(folder: Path) -> imports.Read:
@@ -78,7 +79,7 @@ def _beside(folder: Path) -> imports.Read:
     return read
 
 
-def _facts(place: ImagePlace, image: Image, packages: Iterable[Package], python: str) -> list[Facts]:
+def _facts(place: ImagePlace, image: Image, packages: Iterable[Package], values: Mapping[str, str]) -> list[Facts]:
     """Return what the image's Python packages say: of their wheels in the store, else of the image's layers."""
     wheels = {canonicalize_name(wheel.name): wheel for wheel in packages if wheel.kind == "wheel"}
     facts_by_name: dict[str, Facts] = {}
@@ -89,37 +90,37 @@ def _facts(place: ImagePlace, image: Image, packages: Iterable[Package], python:
     }
     with bar("packages", len(here)) as advance:
         for name, wheel in here.items():
-            facts_by_name[name] = _remembered(place.store, wheel.sha256, python)
+            facts_by_name[name] = _remembered(place.store, wheel.sha256, values)
             advance(1)
     if wheels.keys() - facts_by_name.keys():
         names = layer_names(image.config)
         layers = [layer for layer, name in zip(image.layers, names, strict=True) if name not in _OTHERS]
         with bar("layers", len(layers)) as advance, threads.pool(place.jobs) as pool:
-            for of_layer in pool.map(lambda layer: _of_layer(place, layer, python), layers):
+            for of_layer in pool.map(lambda layer: _of_layer(place, layer, values), layers):
                 facts_by_name = {**of_layer, **facts_by_name}
                 advance(1)
     return [facts for name, facts in facts_by_name.items() if name in wheels]
 
 
-def _remembered(store: Store, sha256: str, python: str) -> Facts:
-    key = key_of(["cite", VERSION, sha256, python])
+def _remembered(store: Store, sha256: str, values: Mapping[str, str]) -> Facts:
+    key = key_of(["cite", VERSION, sha256, sorted(values.items())])
     if known := store.recall("cite", key):
         return _parsed(known)
-    told = facts.of_wheel(store.artefact(sha256), python)
+    told = facts.of_wheel(store.artefact(sha256), values)
     store.remember("cite", key, dataclasses.asdict(told))
     return told
 
 
-def _of_layer(place: ImagePlace, layer: Descriptor, python: str) -> Mapping[str, Facts]:
+def _of_layer(place: ImagePlace, layer: Descriptor, values: Mapping[str, str]) -> Mapping[str, Facts]:
     store = place.store
-    key = key_of(["cite", VERSION, layer.digest, python])
+    key = key_of(["cite", VERSION, layer.digest, sorted(values.items())])
     if (known := store.recall("cite", key)) is not None:
         return {row["name"]: _parsed(row) for row in known}
     path = store.blob(layer.digest)
     if not has(path, layer.size):
         with store.writing(path) as file:
             place.client.pull_blob(place.reference.repository, layer, file)
-    told = facts.of_layer(path, python)
+    told = facts.of_layer(path, values)
     store.remember("cite", key, [dataclasses.asdict(package) for package in told.values()])
     return told
 

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import bz2
 import contextlib
-import errno
 import functools
 import hashlib
 import os
-import struct
 import tarfile
 import tempfile
 import weakref
@@ -29,6 +27,7 @@ from typing import IO, Any
 
 import zstandard
 
+from ..core import archives
 from ..core.entries import Content, Kind, check_path
 from ..core.words import count
 from . import metadata
@@ -42,19 +41,6 @@ MAX_UNPACKED = 16 << 30
 MAX_INFO = 512 << 20
 
 _CHUNK = 1 << 20
-
-#: What the readers of the formats raise on damage. zipfile: RuntimeError when encrypted, NotImplementedError for what
-#: it does not know; tarfile: ValueError, OverflowError and RecursionError on headers made to confuse it.
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zstandard.ZstdError,
-    tarfile.TarError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,14 +217,9 @@ def _read_listing(path: Path, name: str, _state: tuple[int, int, int]) -> Listin
 def _reading(name: str) -> Iterator[None]:
     """Say in our words what the format's readers find."""
     try:
-        yield
-    except _UNREADABLE as error:
-        raise malformed(name, "it cannot be read", str(error)) from error
-    except OSError as error:
-        # bz2 reports damage as a plain OSError without a number, and a zip's directory that points before the file's
-        # start is EINVAL; other numbers are the machine's.
-        if error.errno not in (None, errno.EINVAL):
-            raise
+        with archives.reading():
+            yield
+    except archives.ArchiveError as error:
         raise malformed(name, "it cannot be read", str(error)) from error
 
 
@@ -322,12 +303,7 @@ class _Tar:
                 file.write(chunk)
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
-                end = -1
-                for member in tar:
-                    # A negative size would send tarfile back, to read the same member for ever (CVE-2025-8194).
-                    if member.size < 0 or member.offset_data <= end:
-                        raise malformed(name, f"the tar header of {member.name!r} is wrong")
-                    end = member.offset_data
+                for member in archives.members(tar):
                     self._add(member)
         for path in self._members:
             self._check_place(path)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ..core import archives
 from ..core.entries import Content, Entry, Kind, directory, merge, same
 from ..core.errors import HelioError, Stage
 from ..core.words import count
@@ -62,8 +63,9 @@ def read_tar(path: Path) -> tuple[Entry, ...]:
         HelioError: a capability, which a layer of ours cannot carry, would be lost; or it is no such tar.
     """
     try:
-        return tuple(_read(path))
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        with archives.reading():
+            return tuple(_read(path))
+    except archives.ArchiveError as error:
         raise HelioError(
             Stage.BUILD,
             "cannot read the root file system's tar",
@@ -75,7 +77,7 @@ def read_tar(path: Path) -> tuple[Entry, ...]:
 
 def _read(path: Path) -> Iterator[Entry]:
     with tarfile.open(path) as tar:
-        for member in tar:
+        for member in archives.members(tar):
             name = member.name.removeprefix("./").rstrip("/")
             if name in ("", "."):
                 continue

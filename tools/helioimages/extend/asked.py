@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from packaging.markers import Marker
+
 from ..core.errors import HelioError, Stage
 
 
@@ -43,6 +45,7 @@ class SourceProject:
         url: of a git repository, empty for the repository itself.
         ref: branch, tag or commit there; empty is its default branch.
         extras: of the project, e.g. ``("plot",)``.
+        marker: on which images it is asked for, None is all.
     """
 
     place: FileLine
@@ -50,6 +53,7 @@ class SourceProject:
     url: str = ""
     ref: str = ""
     extras: tuple[str, ...] = ()
+    marker: Marker | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

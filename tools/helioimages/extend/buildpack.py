@@ -56,7 +56,7 @@ class PublishedImage(BuildPack):  # type: ignore[misc]  # repo2docker has no typ
     def _render(self, build_args: Mapping[str, str]) -> str:
         below = self._parent
         with repository.opened(".") as opened:
-            asked = binder.read(opened)
+            asked = solve.of_parent(binder.read(opened), below)
         for note in asked.notes:
             self.log.info("note: %s", note)
         if build_args.get("NB_UID", str(below.uid)) != str(below.uid):

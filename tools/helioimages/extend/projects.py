@@ -16,6 +16,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from ..core import archives
 from ..core.digest import key_of
 from ..core.entries import Content, Entry, Kind
 from ..core.errors import HelioError, Stage
@@ -157,14 +158,14 @@ def _unpacked(path: Path, sdist: Sdist, place: FileLine) -> tuple[Entry, ...]:
     """Return the files of a source archive without its one folder. Spec: PEP 625 (a gzipped tar)."""
     entries = []
     try:
-        with tarfile.open(path) as tar:
-            for member in tar:
+        with archives.reading(), tarfile.open(path) as tar:
+            for member in archives.members(tar):
                 relative = member.name.partition("/")[2]
                 content = tar.extractfile(member) if member.isfile() else None
                 if content is not None and relative and ".." not in relative.split("/"):
                     mode = 0o755 if member.mode & 0o100 else 0o644
                     entries.append(Entry(path=relative, kind=Kind.FILE, mode=mode, content=Content.of(content.read())))
-    except tarfile.TarError as error:
+    except archives.ArchiveError as error:
         raise place.fault(f"`{sdist.file_name}` is not a source archive", detail=str(error)) from error
     return tuple(entries)
 

@@ -9,10 +9,11 @@ import itertools
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from ..pypi import markers
 from . import git_address
 from .asked import FileLine, PlacedRequirement, SourceProject
 
@@ -155,14 +156,24 @@ def _plain(text: str, place: FileLine) -> Iterator[Line]:
                 detail="expected a package of the index, a git repository or a folder of this repository",
                 hint=f"ask for `{parsed.name}` by its version",
             )
-        if parsed.marker and not parsed.marker.evaluate():
-            return
-        yield Line(project=_project(parsed.url, place, tuple(sorted(parsed.extras))))
+        _check_marker(parsed, place)
+        project = _project(parsed.url, place, tuple(sorted(parsed.extras)))
+        yield Line(project=replace(project, marker=parsed.marker))
         return
     yield Line(
         requirement=PlacedRequirement(text=plain, place=place),
         note=f"{place.file}: hashes of pip are left out: the lock has one of each file" if hashes else "",
     )
+
+
+def _check_marker(requirement: Requirement, place: FileLine) -> None:
+    try:
+        if requirement.marker:
+            requirement.marker.evaluate()
+    except markers.MEANINGLESS as error:
+        raise place.fault(
+            f"`{requirement.marker}` has no meaning", detail=str(error), hint="compare versions, or ask for equality"
+        ) from error
 
 
 def _project(text: str, place: FileLine, extras: tuple[str, ...] = ()) -> SourceProject:

@@ -22,6 +22,7 @@ from ..core.errors import HelioError, Stage
 from ..core.progress import say
 from ..machine.store import Store, has
 from ..pypi import lock as pypi_lock
+from ..pypi import markers
 from ..pypi.index import PackageIndex
 from ..pypi.lock import PyPILock, Wheel
 from ..pypi.resolve import Request, askers, requested_names, resolve, versions
@@ -52,6 +53,13 @@ class Local:
     def requirement(self) -> str:
         """What uv is asked, so that its own requirements come with it."""
         return f"{self.wheel.name}{_bracketed(self.source.project.extras)}=={self.wheel.version}"
+
+
+def of_parent(asked: RepositoryRequests, parent: Parent) -> RepositoryRequests:
+    """Return what is asked for on this image: less the projects whose markers are of others."""
+    values = markers.environment(parent.python, parent.platform)
+    kept = (project for project in asked.projects if markers.holds(project.marker, values))
+    return replace(asked, projects=tuple(kept))
 
 
 def requirements(asked: RepositoryRequests, parent: Parent) -> tuple[PlacedRequirement, ...]:
@@ -220,12 +228,13 @@ def _bracketed(extras: Sequence[str]) -> str:
 def _explained(question: AdditionQuestion, request: Request, error: HelioError) -> HelioError:
     """Return an error that says which lines contradict the image, and which versions would do."""
     pins, parent = question.parent.pins(), question.parent
+    values = markers.environment(parent.python, parent.platform)
     parsed = [(line, Requirement(line.text)) for line in question.wanted]
     direct = [
         (line, requirement)
         for line, requirement in parsed
         if (have := pins.get(canonicalize_name(requirement.name))) and not requirement.specifier.contains(have, True)
-        if requirement.marker is None or requirement.marker.evaluate()
+        if markers.holds(requirement.marker, values)
     ]
     lines = [
         f"{line.place} asks for `{line.text}`; `{parent.name}` has {requirement.name} "

@@ -151,7 +151,7 @@ def extend(
             )
         work = _Extension(
             repository=repository,
-            asked=asked,
+            asked=solve.of_parent(asked, below),
             parent=below,
             order=order,
             machine=machine,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import zipfile
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.parser import HeaderParser
 from operator import itemgetter
 from pathlib import Path
-from typing import cast
 
-from packaging.markers import default_environment
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag
@@ -26,8 +24,10 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
+from ..core import archives
 from ..core.platform import Platform
 from ..machine.store import Store
+from ..pypi import markers
 from ..pypi.choose import supported_tags
 from ..pypi.index import IndexFile, PackageIndex
 from ..pypi.lock import PyPILock, Wheel
@@ -148,15 +148,7 @@ def requires(
             return ()
         rows = _read(path)
         store.remember("requires", wheel.sha256, rows)
-    environment: dict[str, str] = dict(cast(Mapping[str, str], default_environment())) | {
-        "python_version": lock.python,
-        "python_full_version": f"{lock.python}.0",
-        "platform_machine": lock.platform.machine,
-        "platform_system": "Linux",
-        "sys_platform": "linux",
-        "os_name": "posix",
-        "implementation_name": "cpython",
-    }
+    values = markers.environment(lock.python, lock.platform)
     wanted = ("", *extras)
     requirements = []
     for row in rows:
@@ -167,8 +159,7 @@ def requires(
             requirement = Requirement(row)
         except InvalidRequirement:
             continue
-        marker = requirement.marker
-        if marker is None or any(marker.evaluate(environment | {"extra": extra}) for extra in wanted):
+        if any(markers.holds(requirement.marker, values, extra) for extra in wanted):
             requirements.append(requirement)
     return tuple(requirements)
 
@@ -180,11 +171,11 @@ def knows(store: Store, wheel: Wheel) -> bool:
 
 def _read(path: Path) -> list[str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.reading(), zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 if name.count("/") == 1 and name.endswith(".dist-info/METADATA"):
                     text = archive.read(name).decode("utf-8", "replace")
                     return HeaderParser().parsestr(text, headersonly=True).get_all("Requires-Dist") or []
-    except zipfile.BadZipFile:
+    except archives.ArchiveError:
         pass
     return []

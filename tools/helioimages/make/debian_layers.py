@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from ..core import archives
 from ..core.entries import Entry, file
 from ..core.errors import HelioError, Stage
 from ..debian import tree
@@ -59,11 +60,11 @@ def _sources(lock: AptLock, debs: Mapping[str, Path]) -> Entry:
 def _example(deb: Path) -> bytes:
     result = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(deb)], capture_output=True)
     try:
-        with tarfile.open(fileobj=io.BytesIO(result.stdout)) as tar:
+        with archives.reading(), tarfile.open(fileobj=io.BytesIO(result.stdout)) as tar:
             member = tar.extractfile(_EXAMPLE)
             assert member is not None
             return member.read()
-    except (tarfile.TarError, KeyError) as error:
+    except archives.ArchiveError as error:
         raise HelioError(
             Stage.BUILD, f"the apt package lacks {_EXAMPLE}", detail=str(error), hint="report this as a bug"
         ) from error

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from typing import BinaryIO, cast
 
-from isal import igzip, isal_zlib
-
-#: What is raised while it is read, where the bytes are no gzip or not whole.
-FAULTS = (EOFError, gzip.BadGzipFile, cast(type[Exception], isal_zlib.error))
+from isal import igzip
 
 
 def gunzip(file: BinaryIO) -> BinaryIO:

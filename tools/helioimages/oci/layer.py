@@ -22,6 +22,7 @@ from typing import IO, BinaryIO, cast
 
 import deflate
 
+from ..core import archives
 from ..core.entries import LAYER_MTIME, Content, Entry, Kind
 from ..core.errors import HelioError, Stage
 from ..core.words import count
@@ -170,16 +171,16 @@ def read_layer(path: Path) -> Iterator[Entry]:
     Raises:
         HelioError: it is not such a file, or holds a device, socket or FIFO.
     """
-    with open(path, "rb") as file:
-        try:
+    try:
+        with archives.reading(), open(path, "rb") as file:
             # tarfile's own "r|gz" stops after the first gzip member.
             stream = inflated.of(file)
             with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
-                for member in tar:
+                for member in archives.members(tar):
                     if (entry := _entry(member, tar, path)) is not None:
                         yield entry
-        except (tarfile.TarError, *inflated.FAULTS) as error:
-            raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
+    except archives.ArchiveError as error:
+        raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,11 +214,11 @@ def examine(path: Path, keep: Container[str] = ()) -> Examined:
     kept: dict[str, bytes] = {}
     shape: list[Entry] = []
     try:
-        with open(path, "rb") as file:
+        with archives.reading(), open(path, "rb") as file:
             stream = _Hashing(inflated.gunzip(file))
             source = cast(BinaryIO, stream)
             with tarfile.open(fileobj=source, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
-                for member in tar:
+                for member in archives.members(tar):
                     entry = _entry(member, tar, path)
                     if entry is not None and entry.kind in (Kind.DIR, Kind.SYMLINK):
                         shape.append(entry)
@@ -228,7 +229,7 @@ def examine(path: Path, keep: Container[str] = ()) -> Examined:
                             kept[entry.path] = data
             while stream.read(1 << 20):
                 pass
-    except (tarfile.TarError, *inflated.FAULTS) as error:
+    except archives.ArchiveError as error:
         raise HelioError(Stage.BUILD, f"cannot read the layer `{path}`", detail=str(error)) from error
     digest = "sha256:" + stream.content.hexdigest()
     return Examined(diff_id=digest, uncompressed_size=stream.size, held=held, kept=kept, shape=tuple(shape))

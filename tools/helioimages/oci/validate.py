@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..core import threads
+from ..core import archives, threads
 from ..core.digest import of_bytes
 from ..core.words import count
 from . import inflated
@@ -57,7 +57,7 @@ def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, d
     path = blob(layer.digest)
     problems = []
     try:
-        with open(path, "rb") as file:
+        with archives.reading(), open(path, "rb") as file:
             digest, size = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
             if size != layer.size:
                 problems.append(f"{name}.size: expected {count(layer.size, 'byte')} not {size:,}")
@@ -70,7 +70,7 @@ def _layer_faults(blob: Callable[[str], Path], number: int, layer: Descriptor, d
                 tar_hash.update(piece)
     except FileNotFoundError:
         return [f"{name}: {layer.digest} is missing"]
-    except (OSError, *inflated.FAULTS) as error:
+    except (OSError, archives.ArchiveError) as error:
         return [*problems, f"{name}: cannot be read: {error}"]
     actual = "sha256:" + tar_hash.hexdigest()
     if diff_id and actual != diff_id:

@@ -11,13 +11,13 @@ import functools
 import io
 import textwrap
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
 
+from ..core import archives
 from ..core.errors import HelioError, Stage
 from ..core.http import ask, reason, untrusted
 from ..core.package import Advised, Package
@@ -321,7 +321,7 @@ def load(path: Path) -> Iterator[Advisory]:
 
 def _zipped(file: Path) -> Iterator[Advisory]:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with archives.reading(), zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.filename.endswith(".json"):
                     where = f"{file.name}:{member.filename}"
@@ -331,7 +331,7 @@ def _zipped(file: Path) -> Iterator[Advisory]:
                             return stream.read(_RECORD_BYTES + 1)
 
                     yield osv.parse(_bounded(member.file_size, read, where), where)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (archives.ArchiveError, OSError) as error:
         raise HelioError(
             Stage.USAGE, f"cannot read advisories `{file.name}`", where=str(file), detail=str(error)
         ) from error
@@ -347,6 +347,12 @@ def _bounded(size: int, read: Callable[[], bytes], where: str) -> bytes:
             detail=f"expected at most {_RECORD_BYTES:,} bytes not {size:,}",
         )
     return data
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, archives.ArchiveError):
+        return str(error)
+    return reason(error) if untrusted(error) else f"{type(error).__name__}: {error}"
 
 
 def fetch(store: Store, ecosystems: Sequence[str], *, source: str = OSV_SOURCE, timeout_s: float = 60) -> Path:
@@ -365,13 +371,14 @@ def fetch(store: Store, ecosystems: Sequence[str], *, source: str = OSV_SOURCE, 
             ):
                 response.raise_for_status()
                 data = response.content
-            zipfile.ZipFile(io.BytesIO(data)).close()
-        except (requests.RequestException, zipfile.BadZipFile) as error:
+            with archives.reading():
+                zipfile.ZipFile(io.BytesIO(data)).close()
+        except (requests.RequestException, archives.ArchiveError) as error:
             raise HelioError(
                 Stage.FETCH,
                 f"cannot fetch the advisories of `{ecosystem}`",
                 where=url,
-                detail=reason(error) if untrusted(error) else f"{type(error).__name__}: {error}",
+                detail=_said(error),
                 hint="download the file where the network allows it, and give its folder with --advisories",
             ) from error
         name = f"{ecosystem.replace(':', '-').replace('/', '-')}.zip"

@@ -6,6 +6,7 @@ each file, and once more for the blocks in which files begin to differ.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ..core import archives
 from ..core.errors import HelioError, Stage
 from ..oci import inflated
 
@@ -130,49 +132,61 @@ def _words(blocks: bytes) -> Iterator[bytes]:
 
 def _members(layer: Path) -> dict[str, _Member]:
     members: dict[str, _Member] = {}
-    for path, member, stream in _walk(layer):
-        content, blocks = hashlib.sha256(), bytearray()
-        while stream and (block := stream.read(_BLOCK)):
-            content.update(block)
-            blocks += hashlib.blake2b(block, digest_size=_SHORT).digest()
-        members[path] = _Member(
-            kind=_KINDS.get(member.type, f"entry of type {member.type!r}"),
-            mode=member.mode,
-            uid=member.uid,
-            gid=member.gid,
-            uname=member.uname,
-            gname=member.gname,
-            mtime=member.mtime,
-            size=member.size,
-            target=member.linkname,
-            headers=" ".join(f"{k}={v}" for k, v in sorted(member.pax_headers.items()) if k != "path"),
-            sha256=content.hexdigest() if stream else "",
-            blocks=bytes(blocks),
-        )
+    with _opened(layer) as tar:
+        for path, member, stream in _walk(tar):
+            content, blocks = hashlib.sha256(), bytearray()
+            while stream and (block := stream.read(_BLOCK)):
+                content.update(block)
+                blocks += hashlib.blake2b(block, digest_size=_SHORT).digest()
+            members[path] = _Member(
+                kind=_KINDS.get(member.type, f"entry of type {member.type!r}"),
+                mode=member.mode,
+                uid=member.uid,
+                gid=member.gid,
+                uname=member.uname,
+                gname=member.gname,
+                mtime=member.mtime,
+                size=member.size,
+                target=member.linkname,
+                headers=" ".join(f"{k}={v}" for k, v in sorted(member.pax_headers.items()) if k != "path"),
+                sha256=content.hexdigest() if stream else "",
+                blocks=bytes(blocks),
+            )
     return members
 
 
 def _blocks(layer: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
     """Return one block of each of these files by its number, and what follows it: eight bytes may go over its end."""
     blocks = {}
-    for path, _, stream in _walk(layer):
-        if stream and path in wanted:
-            stream.seek(wanted[path] * _BLOCK)
-            blocks[path] = stream.read(_BLOCK + 8)
+    with _opened(layer) as tar:
+        for path, _, stream in _walk(tar):
+            if stream and path in wanted:
+                stream.seek(wanted[path] * _BLOCK)
+                blocks[path] = stream.read(_BLOCK + 8)
     return blocks
 
 
-def _walk(layer: Path) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
+@contextlib.contextmanager
+def _opened(layer: Path) -> Iterator[tarfile.TarFile]:
+    """Open a layer; what is wrong with it is told whoever reads it further."""
+    try:
+        with (
+            archives.reading(),
+            open(layer, "rb") as file,
+            tarfile.open(fileobj=inflated.of(file), mode="r:") as tar,
+        ):
+            yield tar
+    except (OSError, archives.ArchiveError) as error:
+        raise HelioError(Stage.CHECK, f"cannot read the layer {layer.name}", detail=str(error)) from error
+
+
+def _walk(tar: tarfile.TarFile) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
     """Yield the members with their paths and, of a file, its content."""
     seen: set[str] = set()
-    try:
-        with open(layer, "rb") as file, tarfile.open(fileobj=inflated.of(file), mode="r:") as tar:
-            for member in tar:
-                path = member.name.rstrip("/")
-                # What comes twice is told apart, since the last of two wins in an engine.
-                while path in seen:
-                    path += " (again)"
-                seen.add(path)
-                yield path, member, tar.extractfile(member) if member.isfile() else None
-    except (OSError, tarfile.TarError, *inflated.FAULTS) as error:
-        raise HelioError(Stage.CHECK, f"cannot read the layer {layer.name}", detail=str(error)) from error
+    for member in archives.members(tar):
+        path = member.name.rstrip("/")
+        # What comes twice is told apart, since the last of two wins in an engine.
+        while path in seen:
+            path += " (again)"
+        seen.add(path)
+        yield path, member, tar.extractfile(member) if member.isfile() else None

@@ -21,6 +21,7 @@ from packageurl import PackageURL
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from ..conda.read import read_index
+from ..core import archives
 from ..core.digest import canonical_json
 from ..core.errors import HelioError, Stage
 from ..core.package import Package
@@ -320,16 +321,16 @@ def _licence(store: Store, package: Package, copyrights: Mapping[str, tuple[str,
             return _conda_licence(package, travelled) if conda else wheel_licence(travelled)
         if package.kind == "conda":
             return str(read_index(path).get("license") or "")
-        with zipfile.ZipFile(path) as wheel:
-            name = next(
-                name for name in wheel.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
-            )
-            return wheel_licence(wheel.read(name).decode("utf-8", "replace"))
-    except (OSError, zipfile.BadZipFile, StopIteration) as error:
+        with archives.reading(), zipfile.ZipFile(path) as wheel:
+            names = [name for name in wheel.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")]
+            if not names:
+                raise archives.ArchiveError("it has no METADATA")
+            return wheel_licence(wheel.read(names[0]).decode("utf-8", "replace"))
+    except (OSError, archives.ArchiveError) as error:
         raise HelioError(
             Stage.CHECK,
             f"cannot read the metadata of `{package.name}`",
-            detail=str(error) or "it has no METADATA",
+            detail=str(error),
             hint="run `buildimages build`",
         ) from error
 

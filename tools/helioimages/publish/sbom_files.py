@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..core import archives
 from ..core.digest import is_hex
 from ..core.errors import HelioError, Stage
 from ..machine.store import Store
@@ -127,12 +128,12 @@ def _dpkg(files: Iterable[tuple[str, bytes]]) -> tuple[dict[str, str], dict[str,
 def _read(store: Store, digest: str) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a layer of Debian's that tell whose a file is, in the layer's order."""
     try:
-        with tarfile.open(store.blob(digest), "r:gz") as tar:
-            for member in tar:
+        with archives.reading(), tarfile.open(store.blob(digest), "r:gz") as tar:
+            for member in archives.members(tar):
                 stream = tar.extractfile(member) if member.isfile() and notes.wanted(member.name) else None
                 if stream is not None:
                     yield member.name, stream.read()
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, archives.ArchiveError) as error:
         raise HelioError(
             Stage.CHECK,
             f"cannot read the layer {digest}",

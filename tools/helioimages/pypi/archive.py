@@ -9,7 +9,6 @@ Spec: PyPA "Binary distribution format", section "File format"; APPNOTE.TXT 6.3.
 from __future__ import annotations
 
 import contextlib
-import errno
 import struct
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import deflate
 
+from ..core import archives
 from ..core.entries import Content
 from ..core.errors import HelioError, Stage
 from ..core.words import count
@@ -103,15 +103,10 @@ def members(path: Path, wheel: str) -> tuple[WheelMember, ...]:
         HelioError: not a zip file, or with members that no honest wheel has.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.reading(), zipfile.ZipFile(path) as archive:
             return tuple(_checked(archive.infolist(), path, wheel))
-    except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError) as error:
-        raise malformed(wheel, str(error) or type(error).__name__) from error
-    except OSError as error:
-        # A directory that points before the file's start; other numbers are the machine's.
-        if error.errno != errno.EINVAL:
-            raise
-        raise malformed(wheel, "its directory points out of the file") from error
+    except archives.ArchiveError as error:
+        raise malformed(wheel, str(error)) from error
 
 
 def _checked(infos: list[zipfile.ZipInfo], path: Path, wheel: str) -> Iterator[WheelMember]:

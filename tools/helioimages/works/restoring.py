@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core import archives
 from ..core.errors import HelioError, Stage
 from ..core.words import count, human_size
 from ..engines.engine import Engine
@@ -150,7 +151,7 @@ def opened(source: Path) -> Iterator[Path]:
 
 def _unpack(source: Path, target: Path) -> None:
     try:
-        with zipfile.ZipFile(source) as file:
+        with archives.reading(), zipfile.ZipFile(source) as file:
             rows = [row for row in file.infolist() if not row.is_dir()]
             if (size := sum(row.file_size for row in rows)) > _MOST_BYTES or len(rows) > 4 * folder.MOST_FILES:
                 detail = f"{count(len(rows), 'file')}, {human_size(size)}"
@@ -167,7 +168,7 @@ def _unpack(source: Path, target: Path) -> None:
                 # No more than it says of itself is unpacked: a zip may say one size and hold another.
                 with file.open(row) as stream:
                     path.write_bytes(stream.read(row.file_size))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (archives.ArchiveError, OSError) as error:
         raise HelioError(Stage.USAGE, f"cannot read `{source}`", detail=str(error)) from error
 
 
