@@ -44,6 +44,7 @@ class Asked:
         system: a name of `carried.RELEASES`.
         images: that `up` is limited to; none is the README's command as it is.
         needs: what tests need is installed before they run.
+        also: what is run besides, after `down`.
         artefacts: a store whose downloads are copied in.
         folder: where the tree is made.
     """
@@ -53,6 +54,7 @@ class Asked:
     user: bool
     needs: bool
     skip_tests: bool
+    also: tuple[str, ...]
     keep: bool
     artefacts: Path | None
     folder: Path
@@ -68,6 +70,9 @@ def arguments(words: list[str]) -> Asked:
         "--needs", action="store_true", help="install what some tests need, so that none is skipped for it"
     )
     parser.add_argument("--skip-tests", action="store_true", help="run the first command only")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="COMMAND", help="run this in the clone at the end, too"
+    )
     parser.add_argument("--keep", action="store_true", help="do not delete the machine's files")
     parser.add_argument("--artefacts", type=Path, metavar="STORE", help="take the downloads of this store along")
     parser.add_argument(
@@ -77,7 +82,7 @@ def arguments(words: list[str]) -> Asked:
     if given.artefacts and not (given.artefacts / "artefacts").is_dir():
         parser.error(f"{given.artefacts} is not a store: it has no artefacts")
     given.folder.mkdir(parents=True, exist_ok=True)
-    return Asked(**{**vars(given), "images": tuple(given.images)})
+    return Asked(**{**vars(given), "images": tuple(given.images), "also": tuple(given.also)})
 
 
 def stages(asked: Asked, text: str) -> list[dict[str, object]]:
@@ -90,6 +95,7 @@ def stages(asked: Asked, text: str) -> list[dict[str, object]]:
         *([(NEEDS, False)] if asked.needs else []),
         *([] if asked.skip_tests else [(test, False)]),
         (f"{tool} down", False),
+        *((command, False) for command in asked.also),
     ]
     return [{"name": command, "command": command, "quiet": quiet} for command, quiet in rows]
 

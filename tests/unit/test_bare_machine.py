@@ -12,6 +12,7 @@ import pytest
 from barekit import carried, network, readme, space, tree
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -26,8 +27,7 @@ def script() -> ModuleType:
 
 
 def test_the_readme_has_the_two_commands():
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert readme.commands(text) == ("python3 tools/buildimages.py up", "tests/run")
+    assert readme.commands(README) == ("python3 tools/buildimages.py up", "tests/run")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_readme_with_other_commands_is_refused(text):
 def test_by_default_debian_13_runs_both_commands_as_they_stand(script):
     asked = script.arguments([])
     assert (asked.system, asked.images, asked.user, asked.keep, asked.artefacts) == ("debian13", (), False, False, None)
-    rows = script.stages(asked, (ROOT / "README.md").read_text("utf-8"))
+    rows = script.stages(asked, README)
     assert [(row["command"], row["quiet"]) for row in rows] == [
         ("python3 tools/buildimages.py up", False),
         ("python3 tools/buildimages.py build --json", True),
@@ -60,7 +60,7 @@ def test_by_default_debian_13_runs_both_commands_as_they_stand(script):
 def test_it_can_be_limited(script):
     asked = script.arguments(["debian12", "--user", "--images", "base", "helio", "--skip-tests"])
     assert (asked.system, asked.user) == ("debian12", True)
-    rows = script.stages(asked, (ROOT / "README.md").read_text("utf-8"))
+    rows = script.stages(asked, README)
     assert [row["command"].removeprefix("python3 tools/buildimages.py ") for row in rows] == [
         "up base helio",
         "build --json base helio",
@@ -69,7 +69,9 @@ def test_it_can_be_limited(script):
 
 
 def test_what_tests_need_is_installed_before_them_if_asked_for(script):
-    rows = script.stages(script.arguments(["--needs"]), (ROOT / "README.md").read_text("utf-8"))
+    rows = script.stages(script.arguments(["--also", "a b", "--skip-tests", "--also", "c"]), README)
+    assert [row["command"] for row in rows[-3:]] == ["python3 tools/buildimages.py down", "a b", "c"]
+    rows = script.stages(script.arguments(["--needs"]), README)
     assert [row["command"] for row in rows][2:4] == ["tests/needs", "tests/run"]
     assert (ROOT / script.NEEDS).stat().st_mode & 0o111
 
